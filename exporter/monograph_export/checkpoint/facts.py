@@ -1,0 +1,54 @@
+"""What a bundle's manifest says of the checkpoint it was made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import ModelCard
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Normalize
+
+from monograph.bundle.files import sha256_of
+from monograph.bundle.manifest import Embedding, Source
+
+_WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "*.pt")
+
+
+def source_of(folder: Path) -> Source:
+    """Describe a checkpoint folder: its name, the licence of its model card, the hashes of its weights."""
+    folder = folder.resolve()
+    weights = sorted(path for pattern in _WEIGHT_PATTERNS for path in folder.rglob(pattern) if path.is_file())
+    return Source(
+        name=folder.name,
+        revision=None,
+        licence=_licence(folder / "README.md"),
+        sha256={path.relative_to(folder).as_posix(): sha256_of(path) for path in weights},
+    )
+
+
+def source_of_loaded(model: SentenceTransformer) -> Source:
+    """Describe a model that was handed over in memory, of which there is no file to hash."""
+    name = getattr(model[0].auto_model.config, "_name_or_path", "") or type(model).__name__
+    return Source(name=Path(name).name, revision=None, licence=None, sha256={})
+
+
+def embedding_of(model: SentenceTransformer, dimension: int) -> Embedding:
+    """Describe the vectors of a model; ``dimension`` is the graph's."""
+    return Embedding(
+        dimension=dimension,
+        normalized=isinstance(model[-1], Normalize),
+        similarity=str(model.similarity_fn_name),
+        matryoshka_dimensions=(),
+        truncate_dim=model.truncate_dim,
+    )
+
+
+def _licence(card: Path) -> str | None:
+    if not card.exists():
+        return None
+    try:
+        licence = ModelCard.load(card).data.license
+    except ValueError:
+        # A card whose YAML head is malformed: the checkpoint is as good without it.
+        return None
+    return str(licence) if licence else None

@@ -1,0 +1,115 @@
+"""Read a checkpoint folder's modules.json and say whether each module has an exact graph.
+
+Nothing is loaded here: a checkpoint that cannot be exported is refused before its weights are read.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sentence_transformers.util import import_from_string
+
+from monograph.errors import ExportError, UnsupportedModuleError
+from monograph_export.checkpoint.modules import SUPPORTED_NAMES, check_config, supported_class
+
+_LIBRARY = "sentence_transformers."
+# The names under which Sentence Transformers has saved the settings of its Transformer module.
+_TRANSFORMER_CONFIGS = (
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+)
+
+
+@dataclass(frozen=True)
+class ModuleEntry:
+    """One line of modules.json: the class's name (without its package) and the module's folder."""
+
+    kind: str
+    folder: Path
+    config: dict[str, Any]
+
+
+def read_layout(folder: Path) -> list[ModuleEntry]:
+    """Return the modules of a checkpoint in order.
+
+    A folder without modules.json is a bare transformer, for which Sentence Transformers adds mean pooling; the
+    list is then empty.
+
+    Raises:
+        ExportError: the folder is not a checkpoint, or a file of it cannot be read.
+        UnsupportedModuleError: naming every module and setting that has no exact graph.
+
+    """
+    if not folder.is_dir():
+        raise ExportError(
+            f"{folder} is not a folder: give the folder of a checkpoint (downloading from a hub is not part of "
+            "this release)"
+        )
+    listing = folder / "modules.json"
+    if not listing.exists():
+        if not (folder / "config.json").exists():
+            raise ExportError(f"{folder} has neither modules.json nor config.json: it is not a checkpoint")
+        return []
+    value = _read_json(listing)
+    if not isinstance(value, list) or not value:
+        raise ExportError(f"{listing} must be a list of modules")
+    refused: list[str] = []
+    entries = [_read_entry(folder, item, listing, refused) for item in value]
+    if refused:
+        raise UnsupportedModuleError(
+            f"{folder}: {'; '.join(refused)} (modules with an exact graph: {', '.join(SUPPORTED_NAMES)})"
+        )
+    return entries
+
+
+def _read_entry(folder: Path, item: object, listing: Path, refused: list[str]) -> ModuleEntry:
+    if not isinstance(item, dict) or not isinstance(item.get("type"), str):
+        raise ExportError(f"{listing}: every module needs a type")
+    kind, path = item["type"], item.get("path", "")
+    place = folder / str(path)
+    if not place.resolve().is_relative_to(folder.resolve()):
+        raise ExportError(f"{listing}: path {path!r} of {kind} leaves the folder")
+    name = _class_name(kind)
+    if name is None:
+        refused.append(f"module {kind} (idx {item.get('idx', '?')})")
+        return ModuleEntry(kind, place, {})
+    config = _config_of(name, place)
+    refused.extend(f"module {kind}: {problem}" for problem in check_config(name, config))
+    return ModuleEntry(name, place, config)
+
+
+def _class_name(kind: str) -> str | None:
+    """Return the class's name where it is one with an exact graph, by whatever path its type spells it."""
+    # Importing a class that a checkpoint names runs its module, so only the library's own are imported.
+    if not kind.startswith(_LIBRARY):
+        return None
+    try:
+        return supported_class(import_from_string(kind))
+    except (ImportError, AttributeError):
+        return None
+
+
+def _config_of(name: str, place: Path) -> dict[str, Any]:
+    names = _TRANSFORMER_CONFIGS if name == "Transformer" else ("config.json",)
+    for candidate in names:
+        if (place / candidate).exists():
+            value = _read_json(place / candidate)
+            if not isinstance(value, dict):
+                raise ExportError(f"{place / candidate} must be an object")
+            return value
+    return {}
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{path} cannot be read: {error}") from error

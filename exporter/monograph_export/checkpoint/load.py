@@ -1,0 +1,78 @@
+"""Load a checkpoint with sentence-transformers, float32 on the CPU, without running any code of it."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from sentence_transformers import SentenceTransformer
+
+from monograph.errors import ExportError, UnsupportedModuleError
+from monograph_export.checkpoint.layout import read_layout
+from monograph_export.checkpoint.modules import check_module
+
+
+def load_folder(folder: Path) -> SentenceTransformer:
+    """Load a checkpoint folder.
+
+    Weights come from safetensors, or from old .bin files read with ``weights_only=True``; code that the
+    checkpoint brings is never run, and the network is never asked.
+
+    Raises:
+        ExportError: the checkpoint is damaged, incomplete, or needs code of its own.
+        UnsupportedModuleError: naming each module that has no exact graph.
+
+    """
+    read_layout(folder)
+    with _clear_load_errors(folder):
+        model = SentenceTransformer(
+            str(folder),
+            device="cpu",
+            trust_remote_code=False,
+            local_files_only=True,
+            # Whatever type the file has: the reference is the model in float32.
+            model_kwargs={"dtype": torch.float32, "attn_implementation": "sdpa"},
+        )
+    return _ready(model, folder)
+
+
+def copy_loaded(model: SentenceTransformer) -> SentenceTransformer:
+    """Return a float32 copy on the CPU of a model that the caller goes on using.
+
+    Raises:
+        UnsupportedModuleError: naming each module that has no exact graph.
+
+    """
+    return _ready(copy.deepcopy(model).to("cpu"), "the model")
+
+
+def _ready(model: SentenceTransformer, name: object) -> SentenceTransformer:
+    problems = [problem for module in model for problem in check_module(module)]
+    if problems:
+        raise UnsupportedModuleError(f"{name}: {'; '.join(problems)}")
+    first, *others = (type(module).__name__ for module in model)
+    if first != "Transformer" or "Transformer" in others:
+        raise UnsupportedModuleError(f"{name}: the modules {first}, {', '.join(others)} do not begin with one Transformer")
+    model = model.float().eval()
+    model.requires_grad_(False)
+    if model.tokenizer is None or not getattr(model.tokenizer, "is_fast", False):
+        raise ExportError(f"{name}: its tokenizer has no tokenizer.json form, so the Rust tokenizers cannot run it")
+    return model
+
+
+@contextmanager
+def _clear_load_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        raise ExportError(
+            f"{folder}: its weights hold more than tensors and are not loaded (weights_only): "
+            "save the checkpoint as safetensors"
+        ) from error
+    except Exception as error:  # noqa: BLE001 - three libraries raise here, each its own
+        detail = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ExportError(f"{folder} cannot be loaded: {detail}") from error

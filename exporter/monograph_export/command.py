@@ -1,0 +1,32 @@
+"""`monograph export`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from monograph_export import export
+
+HELP = "turn a Sentence Transformers checkpoint into a bundle and prove it equal to torch"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("source", metavar="SOURCE", help="folder of the checkpoint")
+    parser.add_argument("output", metavar="OUTPUT", help="folder to write; must not exist yet")
+    parser.add_argument("--task", choices=("embedding",), help="default: told from the checkpoint")
+    parser.add_argument("--precision", choices=("fp32",), default="fp32", help="default: fp32")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export and say what was written and how near it is to torch."""
+    print(f"exporting {arguments.source}: loading, tracing, verifying", file=sys.stderr)
+    bundle = export(arguments.source, arguments.output, task=arguments.task, precision=arguments.precision)
+    print(f"{bundle.path}: {bundle.size_bytes / 1e6:,.1f} MB, {bundle.manifest.embedding.dimension} dimensions")
+    for verdict in bundle.manifest.quality["verdicts"]:
+        print(
+            f"{verdict['device']} ({verdict['engine']} {verdict['version']}) {verdict['compute_dtype']}: "
+            f"{'equal to torch' if verdict['passed'] else 'WRONG: ' + verdict['reason']}, max abs difference "
+            f"{verdict['max_abs_difference']:.1e} over {verdict['probes']} probes"
+        )
+    return 0

@@ -1,0 +1,20 @@
+"""Exact rewrites of the traced graph, one file each, with numbered rules that the tests cite."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+
+from monograph_export.graph.passes.anonymize import Anonymize
+
+__all__ = ["apply_passes"]
+
+
+def apply_passes(model: ir.Model) -> ir.Model:
+    """Apply every exact pass, in order, and return the model."""
+    passes = ir.passes.Sequential(
+        Anonymize(),
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedOpsetsPass(),
+    )
+    return passes(model).model

@@ -1,0 +1,82 @@
+"""Trace the composed model into an ONNX graph."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from sentence_transformers import SentenceTransformer
+
+from monograph.errors import ExportError
+from monograph_export.graph.compose import INPUT_NAMES, OUTPUT_NAME, SentenceGraph, used_inputs
+
+# The first opset with Attention as one standard op.
+OPSET = 23
+# Axes of size 0 or 1 would be taken for constants, so the sample has three texts of different length.
+_SAMPLE = ("one short text", "another text, which is a little longer", "a third")
+
+
+def trace(model: SentenceTransformer) -> ir.Model:
+    """Return the model as one graph: token ids in, ``sentence_embedding`` out, batch and sequence dynamic.
+
+    Raises:
+        ExportError: torch cannot trace the model.
+
+    """
+    features = model.preprocess(list(_SAMPLE))
+    names = used_inputs(features)
+    composed = SentenceGraph(model, names).eval()
+    axes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                composed,
+                tuple(features[name] for name in names),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(names),
+                output_names=[OUTPUT_NAME],
+                # forward takes *inputs: one tuple for all of them.
+                dynamic_shapes=(tuple(axes for _ in names),),
+                optimize=True,
+                verify=False,
+            )
+        except Exception as error:  # noqa: BLE001 - tracing runs model code, which may raise anything
+            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise ExportError(f"torch cannot trace the model: {first}") from error
+    if program is None:
+        raise ExportError("torch returned no program")
+    graph: ir.Model = program.model
+    _name_axes(graph)
+    return graph
+
+
+def _name_axes(model: ir.Model) -> None:
+    """Give the dynamic axes of inputs and outputs their names; torch numbers them."""
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        if value.shape is None:
+            raise ExportError(f"{value.name} has no shape in the traced graph")
+        names = ("batch", "sequence") if value.name in INPUT_NAMES else ("batch",)
+        value.shape = ir.Shape([*names, *list(value.shape)[len(names) :]])
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress prints and advice to developers of torch away from the user."""
+    loggers: list[Any] = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

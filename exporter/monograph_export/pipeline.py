@@ -1,0 +1,113 @@
+"""From a checkpoint to a verified bundle, step by step."""
+
+from __future__ import annotations
+
+import gc
+import importlib.metadata
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from sentence_transformers import SentenceTransformer
+
+from monograph import __version__
+from monograph.bundle import Bundle, Probes, open_bundle, write_probes
+from monograph.bundle.manifest import FORMAT_VERSION, Embedding, Graph, Manifest, Source, TokenizerSpec
+from monograph.engines import installed_devices
+from monograph.errors import ExportError
+from monograph_export.checkpoint.facts import embedding_of, source_of, source_of_loaded
+from monograph_export.checkpoint.load import copy_loaded, load_folder
+from monograph_export.graph.compose import OUTPUT_NAME
+from monograph_export.graph.passes import apply_passes
+from monograph_export.graph.store import store_graph
+from monograph_export.graph.trace import trace
+from monograph_export.parity import verify_everywhere
+from monograph_export.probes import make_probes
+from monograph_export.tokenizer import check_tokenizer, store_tokenizer
+from monograph_export.writer import check_output, list_files, staged, write_manifest
+
+logger = logging.getLogger(__name__)
+_PRODUCERS = ("torch", "transformers", "sentence-transformers", "onnx-ir", "onnxscript")
+
+
+def run_export(
+    source: str | os.PathLike[str] | SentenceTransformer,
+    output: str | os.PathLike[str],
+    *,
+    task: str | None,
+    precision: str,
+) -> Bundle:
+    """Do what ``monograph_export.export`` says."""
+    if task not in (None, "embedding"):
+        raise ExportError(f"task {task!r} cannot be exported by this release; it has 'embedding'")
+    if precision != "fp32":
+        raise ExportError(f"precision {precision!r} cannot be exported by this release; it has 'fp32'")
+    if not installed_devices():
+        raise ExportError("no engine is installed to verify the bundle with: pip install 'monograph[onnx]'")
+    check_output(Path(output))
+    with staged(Path(output)) as folder:
+        manifest = _write_unverified(source, folder)
+        # What was loaded is free again here; the verification needs its memory for the engines.
+        gc.collect()
+        logger.info("verifying")
+        manifest.quality.update(verify_everywhere(folder))
+        write_manifest(folder, manifest)
+    return open_bundle(output)
+
+
+def _write_unverified(source: str | os.PathLike[str] | SentenceTransformer, folder: Path) -> Manifest:
+    """Write everything into the staging folder, the manifest still without verdicts."""
+    logger.info("loading")
+    if isinstance(source, SentenceTransformer):
+        model, origin = copy_loaded(source), source_of_loaded(source)
+    else:
+        model, origin = load_folder(Path(source)), source_of(Path(source))
+    tokenizer = store_tokenizer(model, folder)
+    logger.info("computing the reference")
+    probes = make_probes(model)
+    check_tokenizer(model, folder / tokenizer.file, probes.texts)
+    logger.info("tracing")
+    graph = store_graph(
+        apply_passes(trace(model)), folder, engines=("onnxruntime", "openvino"), devices=("cpu", "openvino")
+    )
+    write_probes(folder, probes)
+    dimension = _dimension(graph, probes)
+    manifest = _manifest(model, origin, graph, tokenizer, embedding_of(model, dimension), folder)
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def _dimension(graph: Graph, probes: Probes) -> int:
+    dimension = graph.outputs[OUTPUT_NAME].shape[-1]
+    if dimension != probes.vectors.shape[1]:
+        raise ExportError(f"the graph gives {dimension} dimensions, torch gives {probes.vectors.shape[1]}")
+    return int(dimension)
+
+
+def _manifest(
+    model: SentenceTransformer,
+    origin: Source,
+    graph: Graph,
+    tokenizer: TokenizerSpec,
+    embedding: Embedding,
+    folder: Path,
+) -> Manifest:
+    producer = {"monograph": __version__, **{name: importlib.metadata.version(name) for name in _PRODUCERS}}
+    quality: dict[str, Any] = {
+        "reference": "sentence-transformers in torch, float32, each text alone",
+        "verdicts": [],
+    }
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        task="embedding",
+        source=origin,
+        graphs=(graph,),
+        tokenizer=tokenizer,
+        embedding=embedding,
+        prompts=dict(model.prompts),
+        default_prompt_name=model.default_prompt_name,
+        quality=quality,
+        producer=producer,
+        files=list_files(folder),
+    )

@@ -1,0 +1,72 @@
+"""The checkpoint's tokenizer as one tokenizer.json that needs no other file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sentence_transformers import SentenceTransformer
+from tokenizers import Tokenizer
+
+from monograph.bundle.manifest import TokenizerSpec
+from monograph.errors import ExportError, ParityError
+from monograph.tokenization import TextTokenizer
+
+TOKENIZER_FILE = "tokenizer.json"
+# transformers gives a tokenizer without a stated limit an astronomic one.
+_NO_LIMIT = 10**9
+
+
+def store_tokenizer(model: SentenceTransformer, folder: Path) -> TokenizerSpec:
+    """Write tokenizer.json with lower-casing and truncation as the model applies them.
+
+    Raises:
+        ExportError: the tokenizer gives ids that the embedding table has no row for, or has no padding token.
+
+    """
+    tokenizer = model.tokenizer
+    limit = model.max_seq_length
+    max_length = None if limit is None or limit >= _NO_LIMIT else int(limit)
+    # A copy: the model goes on being the reference, and its own truncation is set anew at every call.
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_padding()
+    if max_length is None:
+        backend.no_truncation()
+    else:
+        backend.enable_truncation(max_length, direction=tokenizer.truncation_side)
+    path = folder / TOKENIZER_FILE
+    backend.save(str(path), pretty=False)
+    rows = model[0].auto_model.get_input_embeddings().num_embeddings
+    vocabulary_size = TextTokenizer(path).vocabulary_size
+    if vocabulary_size > rows:
+        raise ExportError(
+            f"the tokenizer gives ids up to {vocabulary_size - 1}, and the embedding table has {rows} rows: "
+            "the tokenizer is another model's"
+        )
+    # Padding is masked, so any id would do; 0 where the model names none.
+    pad_id = tokenizer.pad_token_id
+    return TokenizerSpec(
+        file=TOKENIZER_FILE,
+        max_length=max_length,
+        padding_side="right",
+        pad_id=0 if pad_id is None else int(pad_id),
+        vocabulary_size=vocabulary_size,
+    )
+
+
+def check_tokenizer(model: SentenceTransformer, path: Path, texts: Sequence[str]) -> None:
+    """Compare the token ids of the written tokenizer with those that the model itself computes from.
+
+    Raises:
+        ParityError: naming the first text whose ids differ.
+
+    """
+    tokens = TextTokenizer(path)(texts)
+    for position, text in enumerate(texts):
+        expected = model.preprocess([text])["input_ids"][0].tolist()
+        found = tokens.ids[tokens.starts[position] : tokens.starts[position + 1]].tolist()
+        if found != expected:
+            raise ParityError(
+                f"tokenizer.json gives {found[:12]}... where the checkpoint's tokenizer gives {expected[:12]}... "
+                f"for {text[:60]!r}: the tokenizer has steps outside its Rust form"
+            )

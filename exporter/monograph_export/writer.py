@@ -1,0 +1,85 @@
+"""Write a bundle so that it is there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from monograph.bundle.files import sha256_of
+from monograph.bundle.manifest import MANIFEST_FILE, FileEntry, Manifest
+from monograph.errors import ExportError
+
+
+@contextmanager
+def staged(output: Path) -> Iterator[Path]:
+    """Give a folder beside ``output`` to write into, and rename it to ``output`` at the end.
+
+    An error, an interrupt or a kill before the end leaves no ``output``. After a kill the staging folder, named
+    ``.NAME.partial-...``, stays behind and may be deleted.
+
+    Raises:
+        ExportError: ``output`` exists and is not an empty folder, or cannot be written.
+
+    """
+    output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow a link that output may be
+    check_output(output)
+    try:
+        folder = output.with_name(f".{output.name}.partial-{secrets.token_hex(4)}")
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise ExportError(f"cannot write beside {output}: {error.strerror}") from error
+    try:
+        yield folder
+        _sync(folder)
+        try:
+            # Replaces an empty folder too, and fails where another export was faster.
+            folder.rename(output)
+        except OSError as error:
+            raise ExportError(f"cannot rename the finished bundle to {output}: {error.strerror}") from error
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def check_output(output: Path) -> None:
+    """Refuse an output that exists, before any work is done.
+
+    Raises:
+        ExportError: ``output`` exists and is not an empty folder.
+
+    """
+    if output.is_symlink() or (output.exists() and (not output.is_dir() or any(output.iterdir()))):
+        raise ExportError(f"{output} exists already: remove it, or choose another name")
+
+
+def list_files(folder: Path) -> dict[str, FileEntry]:
+    """Return size and hash of every file of a folder but the manifest, by name."""
+    return {
+        path.name: FileEntry(path.stat().st_size, sha256_of(path))
+        for path in sorted(folder.iterdir())
+        if path.name != MANIFEST_FILE
+    }
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write manifest.json."""
+    content = json.dumps(manifest.to_json(), ensure_ascii=False, indent=2)
+    (folder / MANIFEST_FILE).write_text(content + "\n", encoding="utf-8")
+
+
+def _sync(folder: Path) -> None:
+    """Have the disk hold every byte before the rename, so that a power cut cannot leave a hollow bundle."""
+    # Windows syncs only what is open for writing; there the rename alone has to do.
+    if os.name == "nt":
+        return
+    for path in (*folder.iterdir(), folder):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,29 @@
+"""Embed texts with a bundle that monograph exported: no torch, no network."""
+
+from monograph.bundle import Bundle, Manifest
+from monograph.embedder import Embedder
+from monograph.errors import (
+    BundleError,
+    DeviceError,
+    ExportError,
+    InputError,
+    MonographError,
+    ParityError,
+    UnsupportedModuleError,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "DeviceError",
+    "Embedder",
+    "ExportError",
+    "InputError",
+    "Manifest",
+    "MonographError",
+    "ParityError",
+    "UnsupportedModuleError",
+    "__version__",
+]

@@ -1,0 +1,48 @@
+"""Pad the token ids of a batch to one rectangle."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monograph.tokenization import TokenizedTexts
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """The inputs of one run of the graph; ``rows`` (intp [b]) tells which text each row is.
+
+    ``inputs`` maps the graph's input names to int64 [b, s], padded on the right.
+    """
+
+    rows: NDArray[np.intp]
+    inputs: dict[str, NDArray[np.int64]]
+
+
+def assemble(
+    tokens: TokenizedTexts, rows: NDArray[np.intp], names: Collection[str], pad_id: int
+) -> TokenBatch:
+    """Return the texts ``rows`` (intp [b]) as one batch with the inputs ``names``."""
+    lengths = tokens.lengths[rows]
+    # A batch of texts without any token is still one column wide: engines refuse an axis of length 0.
+    width = max(1, int(lengths.max(initial=0)))
+    filled = np.arange(width) < lengths[:, np.newaxis]
+    # Positions of the batch's tokens within the whole, row by row.
+    taken = np.concatenate([np.arange(*tokens.starts[row : row + 2]) for row in rows])
+    inputs = {}
+    if "input_ids" in names:
+        inputs["input_ids"] = _padded(tokens.ids[taken], filled, pad_id)
+    if "attention_mask" in names:
+        inputs["attention_mask"] = filled.astype(np.int64)
+    if "token_type_ids" in names:
+        inputs["token_type_ids"] = _padded(tokens.type_ids[taken], filled, 0)
+    return TokenBatch(rows, inputs)
+
+
+def _padded(values: NDArray[np.int64], filled: NDArray[np.bool_], padding: int) -> NDArray[np.int64]:
+    result = np.full(filled.shape, padding, dtype=np.int64)
+    result[filled] = values
+    return result

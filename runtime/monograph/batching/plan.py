@@ -1,0 +1,36 @@
+"""Which texts go through the graph together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The price of a batch is what it costs the engine: padded tokens, and for long texts attention, whose work
+# and memory grow with the square of the length. At this length attention doubles the price of a token.
+ATTENTION_EQUALS_LINEAR_AT_TOKENS = 512
+DEFAULT_TOKENS_PER_BATCH = 2048
+
+
+def price(rows: int, longest: int) -> float:
+    """Return the price of a batch in tokens: rows times longest, and more where attention is long."""
+    return rows * longest * (1 + longest / ATTENTION_EQUALS_LINEAR_AT_TOKENS)
+
+
+def plan_batches(
+    lengths: NDArray[np.int64], tokens_per_batch: int, batch_size: int | None
+) -> Iterator[NDArray[np.intp]]:
+    """Yield the positions (intp [rows]) of the texts of each batch, longest texts first.
+
+    ``lengths`` (int64 [n]) counts the tokens of each text. A batch holds ``batch_size`` texts, or where that is
+    None as many as ``tokens_per_batch`` pays for, at least one. Texts of like length share a batch, so that
+    little of it is padding; the longest come first, so that too large a batch fails at once.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        longest = max(1, int(lengths[order[start]]))
+        rows = batch_size or max(1, int(tokens_per_batch // price(1, longest)))
+        yield order[start : start + rows]
+        start += rows

@@ -1,0 +1,76 @@
+"""Open a bundle: a folder with one graph, its tokenizer and the proof that it is right."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from monograph.bundle.files import file_problems
+from monograph.bundle.manifest import MANIFEST_FILE, Manifest, read_manifest
+from monograph.errors import BundleError, InputError
+
+Check = Literal["fast", "full"]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder whose manifest was read and whose files were checked."""
+
+    path: Path
+    manifest: Manifest
+    manifest_sha256: str
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """The file that the Rust tokenizers package reads."""
+        return self.path / self.manifest.tokenizer.file
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of all files that the manifest lists."""
+        return sum(entry.bytes for entry in self.manifest.files.values())
+
+
+def open_bundle(path: str | os.PathLike[str], check: Check = "fast") -> Bundle:
+    """Read and check a bundle.
+
+    ``check="fast"`` compares the hashes of the small files and the size of the weights, ``"full"`` hashes all.
+
+    Raises:
+        BundleError: with every problem that was found.
+        InputError: ``check`` is something else.
+
+    """
+    if check not in ("fast", "full"):
+        raise InputError(f"check must be 'fast' or 'full', got {check!r}")
+    folder = Path(path)
+    content = _read_manifest_bytes(folder)
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise BundleError(folder, [f"{MANIFEST_FILE} is not JSON ({error}): export the model again"]) from error
+    manifest, problems = read_manifest(value)
+    problems.extend(file_problems(folder, manifest.files, full=check == "full"))
+    if problems:
+        raise BundleError(folder, problems)
+    return Bundle(folder, manifest, hashlib.sha256(content).hexdigest())
+
+
+def _read_manifest_bytes(folder: Path) -> bytes:
+    path = folder / MANIFEST_FILE
+    if not folder.exists():
+        raise BundleError(folder, ["there is no such folder: make one with `monograph export SOURCE OUTPUT`"])
+    if path.is_symlink():
+        raise BundleError(folder, [f"{MANIFEST_FILE} is a link; a bundle holds real files"])
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BundleError(
+            folder, [f"there is no {MANIFEST_FILE}: this is not a bundle, make one with `monograph export`"]
+        ) from error
+    except OSError as error:
+        raise BundleError(folder, [f"{MANIFEST_FILE} cannot be read ({error.strerror})"]) from error

@@ -1,0 +1,63 @@
+"""Check the files of a bundle: names, links, sizes and hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from monograph.bundle.manifest import FileEntry
+
+# Weights are hashed only when a full check is asked for: 1.9 GB takes seconds, too long for a start.
+WEIGHTS_SUFFIX = ".onnx.data"
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_plain_name(name: str) -> bool:
+    """Tell whether a name denotes a file directly in the folder, on every platform."""
+    return bool(name) and name not in (".", "..") and not any(character in name for character in "/\\:\0")
+
+
+def file_problems(folder: Path, files: Mapping[str, FileEntry], *, full: bool) -> list[str]:
+    """Compare the files with the manifest's list and return every difference.
+
+    ``full`` hashes all files; otherwise the weights are compared by size only.
+    """
+    problems = []
+    for name, entry in files.items():
+        problem = _problem_of(folder, name, entry, full=full)
+        if problem:
+            problems.append(problem)
+    return problems
+
+
+def _problem_of(folder: Path, name: str, entry: FileEntry, *, full: bool) -> str | None:
+    if not is_plain_name(name):
+        return f"{name!r} is not a plain file name and could leave the folder"
+    path = folder / name
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return f"{name} is missing"
+    except OSError as error:
+        return f"{name} cannot be read ({error.strerror})"
+    if stat.S_ISLNK(status.st_mode):
+        return f"{name} is a link; a bundle holds real files"
+    if not stat.S_ISREG(status.st_mode):
+        return f"{name} is not a regular file"
+    if status.st_size != entry.bytes:
+        return f"{name} has {status.st_size:,} bytes instead of {entry.bytes:,}"
+    if full or not name.endswith(WEIGHTS_SUFFIX):
+        try:
+            digest = sha256_of(path)
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
+        if digest != entry.sha256:
+            return f"{name} was changed: its sha256 is not the manifest's"
+    return None

@@ -1,0 +1,247 @@
+"""manifest.json: the only contract between the exporter and a runtime.
+
+Raise ``FORMAT_VERSION`` when a reader of the previous version would give wrong vectors or fail on a bundle
+of the new one; a new optional field that such a reader may ignore does not raise it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from monograph.bundle.fields import Fields
+
+FORMAT_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+TASKS = ("embedding", "rerank", "sparse")
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+# Domains of operators that the engines bring themselves. Anything else would need a library of custom
+# operators, and such a library is code: it is never loaded from a bundle.
+OP_DOMAINS = ("", "ai.onnx", "com.microsoft")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The checkpoint a bundle was made of; ``sha256`` maps its weight files to their hashes."""
+
+    name: str
+    revision: str | None
+    licence: str | None
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of a graph; ``shape`` holds names for the axes that vary."""
+
+    dtype: str
+    shape: tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One ONNX graph of the bundle, and where it may run."""
+
+    file: str
+    engines: tuple[str, ...]
+    devices: tuple[str, ...]
+    precision: str
+    opset: int
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+    op_domains: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TokenizerSpec:
+    """How texts become token ids; ``max_length`` counts tokens, special ones included."""
+
+    file: str
+    max_length: int | None
+    padding_side: str
+    pad_id: int
+    vocabulary_size: int
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What the vectors are; ``truncate_dim`` is the model's default cut, ``ranges`` its int8 minima, maxima."""
+
+    dimension: int
+    normalized: bool
+    similarity: str
+    matryoshka_dimensions: tuple[int, ...]
+    truncate_dim: int | None = None
+    ranges: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """Size and hash of a file of the bundle."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything a runtime knows of a bundle before it opens another file."""
+
+    format_version: int
+    task: str
+    source: Source
+    graphs: tuple[Graph, ...]
+    tokenizer: TokenizerSpec
+    embedding: Embedding
+    prompts: dict[str, str]
+    default_prompt_name: str | None
+    quality: dict[str, Any]
+    producer: dict[str, str]
+    files: dict[str, FileEntry] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the manifest as JSON values."""
+        return asdict(self)
+
+
+def read_manifest(value: object) -> tuple[Manifest, list[str]]:
+    """Turn parsed JSON into a manifest.
+
+    Returns the manifest and every problem found; it is usable only where there is none. A field that is
+    missing or of the wrong type holds an empty value.
+    """
+    problems: list[str] = []
+    top = Fields(value, "", problems)
+    manifest = Manifest(
+        format_version=top.need("format_version", int),
+        task=top.need("task", str),
+        source=_read_source(top.child("source")),
+        graphs=tuple(_read_graph(graph) for graph in top.children("graphs")),
+        tokenizer=_read_tokenizer(top.child("tokenizer")),
+        embedding=_read_embedding(top.child("embedding")),
+        prompts=top.string_map("prompts"),
+        default_prompt_name=top.maybe("default_prompt_name", str),
+        quality=top.need("quality", dict),
+        producer=top.string_map("producer"),
+        files=_read_files(top),
+    )
+    well_formed = not problems
+    if manifest.format_version != FORMAT_VERSION and isinstance(value, dict) and "format_version" in value:
+        # Another version may shape its fields otherwise, so their shape says nothing.
+        problems = [_unknown_version(manifest.format_version)]
+    if well_formed:
+        problems.extend(_inconsistencies(manifest))
+    return manifest, problems
+
+
+def _unknown_version(version: int) -> str:
+    advice = "upgrade monograph" if version > FORMAT_VERSION else "export the model again"
+    return f"format_version {version} is not known to this release, which reads {FORMAT_VERSION}: {advice}"
+
+
+def _read_files(top: Fields) -> dict[str, FileEntry]:
+    files = {}
+    for name, fields in top.items("files"):
+        noted = len(fields.problems)
+        entry = FileEntry(fields.need("bytes", int), fields.need("sha256", str))
+        if len(fields.problems) == noted:
+            files[name] = entry
+    return files
+
+
+def _read_source(fields: Fields) -> Source:
+    return Source(
+        name=fields.need("name", str),
+        revision=fields.maybe("revision", str),
+        licence=fields.maybe("licence", str),
+        sha256=fields.string_map("sha256"),
+    )
+
+
+def _read_graph(fields: Fields) -> Graph:
+    return Graph(
+        file=fields.need("file", str),
+        engines=fields.strings("engines"),
+        devices=fields.strings("devices"),
+        precision=fields.need("precision", str),
+        opset=fields.need("opset", int),
+        inputs=_read_tensors(fields, "inputs"),
+        outputs=_read_tensors(fields, "outputs"),
+        op_domains=fields.strings("op_domains"),
+    )
+
+
+def _read_tensors(fields: Fields, key: str) -> dict[str, TensorSpec]:
+    return {
+        name: TensorSpec(tensor.need("dtype", str), tuple(tensor.need("shape", list)))
+        for name, tensor in fields.items(key)
+    }
+
+
+def _read_tokenizer(fields: Fields) -> TokenizerSpec:
+    return TokenizerSpec(
+        file=fields.need("file", str),
+        max_length=fields.maybe("max_length", int),
+        padding_side=fields.need("padding_side", str),
+        pad_id=fields.need("pad_id", int),
+        vocabulary_size=fields.need("vocabulary_size", int),
+    )
+
+
+def _read_embedding(fields: Fields) -> Embedding:
+    ranges = fields.maybe("ranges", list)
+    dimension = fields.need("dimension", int)
+    if ranges is not None and not _are_ranges(ranges, dimension):
+        fields.problems.append(f"embedding.ranges must be two lists of {dimension} numbers")
+        ranges = None
+    return Embedding(
+        dimension=dimension,
+        normalized=fields.need("normalized", bool),
+        similarity=fields.need("similarity", str),
+        matryoshka_dimensions=fields.integers("matryoshka_dimensions"),
+        truncate_dim=fields.maybe("truncate_dim", int),
+        ranges=None if ranges is None else (tuple(ranges[0]), tuple(ranges[1])),
+    )
+
+
+def _are_ranges(value: list[Any], dimension: int) -> bool:
+    return len(value) == 2 and all(
+        isinstance(row, list) and len(row) == dimension and all(isinstance(x, (int, float)) for x in row)
+        for row in value
+    )
+
+
+def _inconsistencies(manifest: Manifest) -> list[str]:
+    """Return what is wrong between fields that are each well formed."""
+    found: list[str] = []
+    if manifest.task not in TASKS:
+        found.append(f"task {manifest.task!r} is not one of {', '.join(TASKS)}")
+    if manifest.embedding.similarity not in SIMILARITIES:
+        found.append(f"embedding.similarity {manifest.embedding.similarity!r} is not one of {SIMILARITIES}")
+    if manifest.embedding.dimension < 1:
+        found.append("embedding.dimension must be at least 1")
+    cut = manifest.embedding.truncate_dim
+    if cut is not None and cut < 1:
+        found.append("embedding.truncate_dim must be at least 1")
+    if manifest.tokenizer.padding_side != "right":
+        found.append(f"tokenizer.padding_side {manifest.tokenizer.padding_side!r} is not 'right'")
+    length = manifest.tokenizer.max_length
+    if length is not None and length < 1:
+        found.append("tokenizer.max_length must be at least 1")
+    name = manifest.default_prompt_name
+    if name is not None and name not in manifest.prompts:
+        found.append(f"default_prompt_name {name!r} is not among prompts")
+    if not manifest.graphs:
+        found.append("graphs is empty")
+    for position, graph in enumerate(manifest.graphs):
+        unknown = sorted(set(graph.op_domains) - set(OP_DOMAINS))
+        if unknown:
+            found.append(f"graphs[{position}].op_domains has the unknown {', '.join(unknown)}")
+    found.extend(_unlisted(manifest.files, manifest))
+    return found
+
+
+def _unlisted(files: Mapping[str, FileEntry], manifest: Manifest) -> list[str]:
+    named = [graph.file for graph in manifest.graphs] + [manifest.tokenizer.file]
+    return [f"{name} is used but not listed in files" for name in named if name not in files]

@@ -1,0 +1,72 @@
+"""probes.json: the acceptance test that a bundle carries, texts and the vectors PyTorch gave for them.
+
+The vectors are one base64 string of little-endian float32 values in row order, so that a reader in any
+language gets them bit for bit.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monograph.bundle.fields import Fields
+from monograph.errors import BundleError
+
+PROBES_FILE = "probes.json"
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Texts, the number of tokens of each, and their reference vectors (float32 [n, d])."""
+
+    texts: tuple[str, ...]
+    token_counts: tuple[int, ...]
+    vectors: NDArray[np.float32]
+
+
+def write_probes(folder: Path, probes: Probes) -> Path:
+    """Write the probes into a bundle's folder and return the file."""
+    vectors = np.ascontiguousarray(probes.vectors, dtype="<f4")
+    value = {
+        "texts": list(probes.texts),
+        "token_counts": list(probes.token_counts),
+        "vectors": {
+            "dtype": "float32 little-endian",
+            "shape": list(vectors.shape),
+            "base64": base64.b64encode(vectors.tobytes()).decode("ascii"),
+        },
+    }
+    path = folder / PROBES_FILE
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")
+    return path
+
+
+def read_probes(folder: Path) -> Probes:
+    """Read the probes of a bundle.
+
+    Raises:
+        BundleError: the file is missing or malformed.
+
+    """
+    problems: list[str] = []
+    try:
+        value = json.loads((folder / PROBES_FILE).read_bytes())
+    except (OSError, ValueError) as error:
+        raise BundleError(folder, [f"{PROBES_FILE} cannot be read ({error}): export the model again"]) from error
+    top = Fields(value, "", problems)
+    texts = top.strings("texts")
+    counts = top.integers("token_counts")
+    stored = top.child("vectors")
+    shape = stored.integers("shape")
+    data = stored.need("base64", str)
+    if not problems:
+        raw = np.frombuffer(base64.b64decode(data), dtype="<f4")
+        if len(shape) == 2 and shape[0] == len(texts) == len(counts) and raw.size == shape[0] * shape[1]:
+            return Probes(texts, counts, raw.reshape(shape).astype(np.float32))
+        problems.append("texts, token_counts and vectors differ in number")
+    raise BundleError(folder, [f"{PROBES_FILE}: {problem}" for problem in problems])

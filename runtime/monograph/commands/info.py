@@ -1,0 +1,66 @@
+"""`monograph info`: what a bundle is and what its verification measured."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from monograph.bundle import Bundle, open_bundle
+from monograph.commands import options
+
+HELP = "print what a bundle is"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    options.add_bundle(parser)
+    options.add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the manifest, in words or as JSON."""
+    bundle = open_bundle(arguments.bundle)
+    if arguments.json:
+        print(json.dumps(bundle.manifest.to_json(), ensure_ascii=False, indent=2))
+        return 0
+    for label, value in _rows(bundle):
+        print(f"{label:<13}{value}")
+    return 0
+
+
+def _rows(bundle: Bundle) -> list[tuple[str, str]]:
+    manifest = bundle.manifest
+    embedding, tokenizer = manifest.embedding, manifest.tokenizer
+    unit = "unit length" if embedding.normalized else "not normalised"
+    length = "no limit" if tokenizer.max_length is None else f"{tokenizer.max_length} tokens"
+    rows = [
+        ("task", manifest.task),
+        ("source", " ".join(filter(None, (manifest.source.name, manifest.source.revision)))),
+        ("licence", manifest.source.licence or "not stated"),
+        ("embedding", f"{embedding.dimension} dimensions, {unit}, {embedding.similarity} similarity"),
+    ]
+    if embedding.truncate_dim:
+        rows.append(("truncated to", f"{embedding.truncate_dim} dimensions by default"))
+    rows += [
+        ("texts", f"{length}, vocabulary of {tokenizer.vocabulary_size:,}"),
+        ("prompts", ", ".join(f"{name}={text!r}" for name, text in manifest.prompts.items()) or "none"),
+    ]
+    if manifest.default_prompt_name:
+        rows.append(("by default", f"prompt {manifest.default_prompt_name!r}"))
+    for graph in manifest.graphs:
+        inputs = ", ".join(graph.inputs)
+        rows.append(("graph", f"{graph.file}: {graph.precision}, opset {graph.opset}, {inputs}"))
+    for verdict in manifest.quality.get("verdicts", []):
+        outcome = "equal to torch" if verdict.get("passed") else f"WRONG: {verdict.get('reason')}"
+        where = f"{verdict.get('device')} ({verdict.get('engine')} {verdict.get('version')})"
+        rows.append(
+            (
+                "verified",
+                f"{where} {verdict.get('compute_dtype')}: {outcome}; max abs difference "
+                f"{verdict.get('max_abs_difference'):.1e}, worst cosine {verdict.get('min_cosine'):.7f}",
+            )
+        )
+    rows.append(("size", f"{bundle.size_bytes / 1e6:,.1f} MB"))
+    rows += [("", f"{entry.bytes / 1e6:>9,.1f} MB  {name}") for name, entry in manifest.files.items()]
+    rows.append(("made by", ", ".join(f"{name} {version}" for name, version in manifest.producer.items())))
+    return rows

@@ -1,0 +1,78 @@
+"""Parse the command line, run one command, turn errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from monograph.errors import MonographError
+
+# A command is a module with HELP (str), configure(parser) and run(arguments) -> exit code. The runtime has
+# these; other packages add theirs through the entry point group below.
+BUILT_IN = ("embed", "similarity", "info", "verify")
+ENTRY_POINT_GROUP = "monograph.commands"
+
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0 success, 1 an error, 2 bad usage, 130 interrupted."""
+    arguments = _parser().parse_args(argv)
+    if arguments.verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except MonographError as error:
+        if arguments.debug:
+            raise
+        print(f"monograph: error: {_one_line(error)}", file=sys.stderr)
+        return EXIT_ERROR
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does. What is still buffered has nowhere to go, and
+        # Python would complain of that at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_ERROR
+    except OSError as error:
+        if arguments.debug:
+            raise
+        print(f"monograph: error: {_one_line(error)}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("monograph: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    common.add_argument("-v", "--verbose", action="store_true", help="log what is done")
+    parser = argparse.ArgumentParser(
+        prog="monograph", description="One Sentence Transformer, one ONNX graph: export it, embed without torch."
+    )
+    parser.add_argument("--version", action="version", version=importlib.metadata.version("monograph"))
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, module in _commands().items():
+        sub = commands.add_parser(name, help=module.HELP, description=module.HELP, parents=[common])
+        module.configure(sub)
+        sub.set_defaults(run=module.run)
+    return parser
+
+
+def _commands() -> dict[str, ModuleType]:
+    found = {name: importlib.import_module(f"monograph.commands.{name}") for name in BUILT_IN}
+    for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        found.setdefault(point.name, point.load())
+    return found
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,38 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+
+from monograph.engines.devices import COMPUTE_DTYPES
+
+
+def add_bundle(parser: argparse.ArgumentParser) -> None:
+    """Add the bundle's folder."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="folder that `monograph export` wrote")
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add what chooses and configures the engine."""
+    parser.add_argument("--device", default="auto", help="auto (default) or cpu")
+    parser.add_argument("--compute-dtype", default="auto", choices=COMPUTE_DTYPES, help="default: auto")
+    parser.add_argument("--threads", type=positive, help="CPU threads; default: all that this process may use")
+
+
+def add_prompt(parser: argparse.ArgumentParser) -> None:
+    """Add the prompt."""
+    parser.add_argument("--prompt-name", help="name of a prompt of the model; default: the model's default")
+    parser.add_argument("--prompt", help="text to put before each text")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add machine-readable output."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def positive(value: str) -> int:
+    """Parse an integer of at least 1."""
+    number = int(value)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number

@@ -1,0 +1,36 @@
+"""`monograph similarity`: how alike some texts are."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from monograph.commands import options
+from monograph.embedder import Embedder
+
+HELP = "print the similarity of texts with each other"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    options.add_bundle(parser)
+    parser.add_argument("texts", metavar="TEXT", nargs="+", help="two or more texts")
+    options.add_engine(parser)
+    options.add_prompt(parser)
+    options.add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the matrix, a row a text."""
+    with Embedder(
+        arguments.bundle, arguments.device, arguments.compute_dtype, arguments.threads
+    ) as model:
+        vectors = model.encode(arguments.texts, arguments.prompt_name, arguments.prompt)
+        matrix = model.similarity(vectors, vectors)
+        function = model.manifest.embedding.similarity
+    if arguments.json:
+        print(json.dumps({"similarity": function, "matrix": matrix.tolist()}))
+    else:
+        for row, text in zip(matrix, arguments.texts, strict=True):
+            print(" ".join(f"{value:7.4f}" for value in row), f" {text}")
+    return 0

@@ -1,0 +1,44 @@
+"""The contract of an engine: run one graph on one device."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monograph.batching import TokenBatch
+from monograph.bundle.manifest import Graph
+
+
+class Engine(ABC):
+    """A graph that is loaded on a device and ready to run, from any number of threads.
+
+    ``graph`` is the manifest's entry of the graph; ``device`` is the one that really runs, in the words a user asks for it with; ``compute_dtype`` is the type
+    the engine multiplies in; ``threads`` is its number of CPU threads; ``version`` is the engine package's.
+    """
+
+    name: ClassVar[str]
+    graph: Graph
+    device: str
+    compute_dtype: str
+    threads: int
+    version: str
+
+    @abstractmethod
+    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        """Run one batch, inputs int64 [b, s] by name, and return the graph's output, float32 [b, d]."""
+
+    def stream(self, batches: Iterable[TokenBatch]) -> Iterator[tuple[TokenBatch, NDArray[np.float32]]]:
+        """Run many batches and yield each with its output (float32 [b, d]), in any order.
+
+        Batches are taken from the iterable as the engine needs them, never all at once.
+        """
+        for batch in batches:
+            yield batch, self.run(batch.inputs)
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the graph; a later run is an error."""

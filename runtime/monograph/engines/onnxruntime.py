@@ -1,0 +1,118 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monograph.bundle import Bundle
+from monograph.bundle.manifest import Graph
+from monograph.engines.base import Engine
+from monograph.errors import BundleError, DeviceError, InputError, MonographError
+
+_MINIMUM_VERSION = (1, 23)
+
+
+def create_engine(
+    bundle: Bundle, graph: Graph, *, device: str, compute_dtype: str, threads: int
+) -> OnnxRuntimeEngine:
+    """Load a graph of the bundle on "cpu".
+
+    Raises:
+        DeviceError: the device has an index, or the compute type is not float32.
+        BundleError: ONNX Runtime cannot load the graph.
+
+    """
+    if device not in ("auto", "cpu"):
+        raise DeviceError(f"device {device!r} is not known: ONNX Runtime has one CPU, 'cpu'")
+    if compute_dtype not in ("auto", "float32"):
+        raise DeviceError(f"device 'cpu' computes in float32, not in {compute_dtype}: leave compute_dtype at 'auto'")
+    return OnnxRuntimeEngine(bundle, graph, threads)
+
+
+class OnnxRuntimeEngine(Engine):
+    """An ONNX Runtime session on the CPU; the weights stay in the file, mapped into memory."""
+
+    name: ClassVar[str] = "onnxruntime"
+
+    def __init__(self, bundle: Bundle, graph: Graph, threads: int) -> None:
+        runtime = import_onnxruntime()
+        self.graph = graph
+        self.device = "cpu"
+        self.compute_dtype = "float32"
+        self.threads = threads
+        self.version = str(runtime.__version__)
+        self._outputs = list(graph.outputs)[:1]
+        path = bundle.path / graph.file
+        try:
+            self._session: Any = runtime.InferenceSession(
+                str(path), _session_options(runtime, threads), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # noqa: BLE001 - the binding raises many unrelated types
+            raise BundleError(
+                bundle.path, [f"ONNX Runtime {self.version} cannot load {graph.file} ({_first_line(error)})"]
+            ) from error
+
+    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d]."""
+        session = self._session
+        if session is None:
+            raise InputError("the model was closed: open it again to go on")
+        try:
+            return np.asarray(session.run(self._outputs, dict(inputs))[0], dtype=np.float32)
+        except Exception as error:  # noqa: BLE001 - the binding raises many unrelated types
+            shape = next(iter(inputs.values())).shape
+            raise MonographError(
+                f"ONNX Runtime failed on a batch of {shape[0]} texts and {shape[1]} tokens ({_first_line(error)})"
+            ) from error
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
+
+
+def import_onnxruntime() -> ModuleType:
+    """Import onnxruntime with its telemetry off.
+
+    Its Linux wheels send usage data by default since 1.29; only the variable, set before the first import,
+    stops all of it.
+
+    Raises:
+        DeviceError: the installed version is too old.
+
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    # Where the application imported it before us, the variable came too late.
+    onnxruntime.disable_telemetry_events()
+    found = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+    if found < _MINIMUM_VERSION:
+        needed = ".".join(map(str, _MINIMUM_VERSION))
+        raise DeviceError(
+            f"device 'cpu' needs onnxruntime>={needed}, found {onnxruntime.__version__}: "
+            "pip install --upgrade onnxruntime"
+        )
+    return onnxruntime  # type: ignore[no-any-return]
+
+
+def _session_options(runtime: ModuleType, threads: int) -> Any:
+    options = runtime.SessionOptions()
+    # Left to itself ORT counts the host's cores, whatever affinity mask and container say.
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # The arena keeps the largest buffers of every shape it has seen, so memory only ever grows.
+    options.enable_cpu_mem_arena = False
+    # Threads spin while a run lasts, for latency, and sleep once it is over.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.log_severity_level = 3
+    return options
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

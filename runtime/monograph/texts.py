@@ -1,0 +1,66 @@
+"""Check texts once, at the boundary; everything behind it works on lists of str."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from monograph.errors import InputError
+
+
+def checked_texts(texts: object) -> list[str]:
+    """Return a list, tuple, NumPy array or pandas column of texts as a list of str.
+
+    Raises:
+        InputError: naming position and type, where something is not a text that can be encoded as UTF-8.
+
+    """
+    if isinstance(texts, (dict, set, frozenset, bytes, bytearray)) or not isinstance(texts, Iterable):
+        raise InputError(f"texts must be a str or a list of str, got {_described(texts)}")
+    if getattr(texts, "ndim", 1) != 1:
+        raise InputError(f"texts must be one-dimensional, got {getattr(texts, 'ndim', '?')} dimensions")
+    return [checked_text(text, position) for position, text in enumerate(_plain(texts))]
+
+
+def checked_stream(texts: Iterable[object]) -> Iterator[str]:
+    """Yield the texts of any iterable, each checked as ``checked_texts`` does.
+
+    Raises:
+        InputError: at the first text that is not usable.
+
+    """
+    if isinstance(texts, (str, bytes, bytearray, dict)) or not isinstance(texts, Iterable):
+        raise InputError(f"a stream of texts must be an iterable of str, got {_described(texts)}")
+    return (checked_text(text, position) for position, text in enumerate(texts))
+
+
+def checked_text(text: object, position: int) -> str:
+    """Return one text as a plain str.
+
+    Raises:
+        InputError: it is not a str, or holds a lone surrogate, which no UTF-8 text can.
+
+    """
+    if not isinstance(text, str):
+        raise InputError(f"text {position} must be a str, got {_described(text)}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"text {position} holds a lone surrogate (U+{ord(text[error.start]):04X} at character {error.start}): "
+            "decode its bytes with errors='replace'"
+        ) from error
+    return str(text)
+
+
+def _plain(texts: Iterable[Any]) -> Iterable[object]:
+    # tolist() turns NumPy and pandas values into Python ones many times faster than iteration does.
+    to_list = getattr(texts, "tolist", None)
+    return to_list() if callable(to_list) else texts
+
+
+def _described(value: object) -> str:
+    if value is None:
+        return "None"
+    kind = type(value).__name__
+    return f"{kind} ({value!r})" if isinstance(value, (bool, int, float)) else kind

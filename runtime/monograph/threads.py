@@ -1,0 +1,62 @@
+"""How many CPUs this process may really use."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+_CGROUP_ROOT = Path("/sys/fs/cgroup")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
+
+
+def available_cpus() -> int:
+    """Return the number of CPUs allowed by the affinity mask and the cgroup quota, at least 1.
+
+    The engines count the host's CPUs instead, and a container with a quota of two on a machine of 64 then
+    runs 64 threads that take turns (onnxruntime#29510).
+    """
+    # Only Linux and a few others have affinity masks; elsewhere the machine's count is all there is.
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cgroup_cpu_quota()
+    return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
+
+
+def cgroup_cpu_quota(root: Path = _CGROUP_ROOT, own: Path = _OWN_CGROUPS) -> float | None:
+    """Return the CPUs that the cgroup (version 1 or 2) and those above it allow, None where unlimited."""
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return None
+    quotas = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            quotas += [_quota_v2(folder) for folder in _ancestors(root, path)]
+        elif "cpu" in controllers.split(","):
+            quotas += [_quota_v1(folder) for folder in _ancestors(root / controllers, path)]
+            quotas += [_quota_v1(folder) for folder in _ancestors(root / "cpu", path)]
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _ancestors(root: Path, path: str) -> list[Path]:
+    # Inside a container the path may name a group that is mounted as the root itself, so the root is read too.
+    parts = [part for part in path.split("/") if part not in ("", "..")]
+    return [root.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
+
+
+def _quota_v2(folder: Path) -> float | None:
+    try:
+        limit, period = (folder / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if limit == "max" else int(limit) / int(period)
+
+
+def _quota_v1(folder: Path) -> float | None:
+    try:
+        limit = int((folder / "cpu.cfs_quota_us").read_text())
+        period = int((folder / "cpu.cfs_period_us").read_text())
+    except (OSError, ValueError):
+        return None
+    return None if limit <= 0 or period <= 0 else limit / period

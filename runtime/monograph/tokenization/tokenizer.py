@@ -1,0 +1,65 @@
+"""The bundle's tokenizer.json behind one small class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from monograph.errors import BundleError
+
+
+@dataclass(frozen=True)
+class TokenizedTexts:
+    """Token ids of n texts, end to end; text i is ``ids[starts[i]:starts[i + 1]]``.
+
+    ``ids`` and ``type_ids`` are int64 [total], ``starts`` is int64 [n + 1].
+    """
+
+    ids: NDArray[np.int64]
+    type_ids: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Number of tokens of each text, special ones included, int64 [n]."""
+        return np.diff(self.starts)
+
+
+class TextTokenizer:
+    """Turns texts into token ids as the checkpoint's own tokenizer does, truncation included."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._tokenizer: Tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # noqa: BLE001 - the Rust package raises bare Exception
+            raise BundleError(
+                path.parent, [f"{path.name} cannot be loaded ({error}): export the model again"]
+            ) from error
+        self._tokenizer.no_padding()
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens kept of a text, special ones included; None where texts are not truncated."""
+        truncation = self._tokenizer.truncation
+        return None if truncation is None else int(truncation["max_length"])
+
+    @property
+    def vocabulary_size(self) -> int:
+        """One more than the largest token id."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+    def __call__(self, texts: Sequence[str]) -> TokenizedTexts:
+        """Tokenize texts, each by itself and without padding."""
+        # The fast form leaves out character offsets, which nothing here reads.
+        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        starts = np.zeros(len(encodings) + 1, dtype=np.int64)
+        np.cumsum([len(encoding) for encoding in encodings], out=starts[1:])
+        total = int(starts[-1])
+        ids = np.fromiter((i for encoding in encodings for i in encoding.ids), np.int64, total)
+        type_ids = np.fromiter((i for encoding in encodings for i in encoding.type_ids), np.int64, total)
+        return TokenizedTexts(ids, type_ids, starts)

@@ -1,0 +1,145 @@
+"""Run a bundle's own acceptance test on this machine: its probes, alone, in ragged batches and as encode does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monograph.batching.plan import price
+from monograph.bundle import Probes
+from monograph.pipeline import Pipeline
+
+# At float32: max abs difference <= this x max(1, largest |reference|).
+FLOAT32_TOLERANCE = 1e-5
+# At the narrower types the direction of a vector is what has to hold.
+LEAST_COSINE = {"bfloat16": 0.999, "float16": 0.999}
+# Rows of the ragged batches: neighbours of very different length share one.
+RAGGED_BATCH_ROWS = (2, 5, 16)
+# What such a batch may cost, so that verifying long texts needs no more memory than a small machine has.
+RAGGED_PRICE = 16_384
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far one way of running the probes is from the reference, and where it is worst."""
+
+    case: str
+    max_abs_difference: float
+    min_cosine: float
+    worst_tokens: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a bundle is right on an engine, and by how much."""
+
+    engine: str
+    version: str
+    device: str
+    compute_dtype: str
+    passed: bool
+    tolerance: str
+    max_abs_difference: float
+    min_cosine: float
+    probes: int
+    reason: str
+    cases: tuple[Deviation, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the verdict as JSON values."""
+        return asdict(self)
+
+
+def verify(pipeline: Pipeline, probes: Probes) -> Verdict:
+    """Embed the probes in every way that a caller's texts may be batched and compare with the reference."""
+    engine = pipeline.engine
+    cases = tuple(_deviation(name, vectors, probes) for name, vectors in _ways(pipeline, probes))
+    allowed = FLOAT32_TOLERANCE * max(1.0, float(np.abs(probes.vectors).max(initial=0)))
+    least = LEAST_COSINE.get(engine.compute_dtype)
+    reason = _wrong_tokens(pipeline, probes) or next(
+        (reason for case in cases if (reason := _too_far(case, allowed, least))), ""
+    )
+    return Verdict(
+        engine=engine.name,
+        version=engine.version,
+        device=engine.device,
+        compute_dtype=engine.compute_dtype,
+        passed=not reason,
+        tolerance=f"max abs difference <= {allowed:.2e}" if least is None else f"cosine >= {least}",
+        max_abs_difference=max(case.max_abs_difference for case in cases),
+        min_cosine=min(case.min_cosine for case in cases),
+        probes=len(probes.texts),
+        reason=reason,
+        cases=cases,
+    )
+
+
+def _wrong_tokens(pipeline: Pipeline, probes: Probes) -> str:
+    found = pipeline.tokenizer(probes.texts).lengths
+    differing = np.flatnonzero(found != np.array(probes.token_counts))
+    if not len(differing):
+        return ""
+    first = int(differing[0])
+    return f"probe {first} has {found[first]} tokens instead of {probes.token_counts[first]}"
+
+
+def _too_far(case: Deviation, allowed: float, least_cosine: float | None) -> str:
+    where = f"{case.case}, {case.worst_tokens} tokens"
+    # Written so that NaN fails.
+    if least_cosine is None:
+        right = case.max_abs_difference <= allowed
+        return "" if right else f"max abs difference {case.max_abs_difference:.2e} exceeds {allowed:.2e}, {where}"
+    right = case.min_cosine >= least_cosine
+    return "" if right else f"cosine {case.min_cosine:.6f} is below {least_cosine}, {where}"
+
+
+def _ways(pipeline: Pipeline, probes: Probes) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Yield each way of batching the probes, by name, with its vectors (float32 [n, d])."""
+    count = len(probes.texts)
+    positions = np.arange(count, dtype=np.intp)
+    yield "alone, unpadded", _run(pipeline, probes, [positions[i : i + 1] for i in range(count)])
+    shuffled = np.random.default_rng(0).permutation(positions)
+    for rows in RAGGED_BATCH_ROWS:
+        plan = list(_ragged(shuffled, probes.token_counts, rows))
+        yield f"ragged batches of {rows}", _run(pipeline, probes, plan)
+    yield "batched by length", pipeline.outputs(probes.texts)
+
+
+def _ragged(
+    order: NDArray[np.intp], token_counts: Sequence[int], rows: int
+) -> Iterator[NDArray[np.intp]]:
+    """Cut an order into batches of ``rows`` texts, of fewer where a long text makes them too dear."""
+    start = 0
+    while start < len(order):
+        size = rows
+        while size > 2 and price(size, max(token_counts[i] for i in order[start : start + size])) > RAGGED_PRICE:
+            size -= 1
+        yield order[start : start + size]
+        start += size
+
+
+def _run(pipeline: Pipeline, probes: Probes, plan: list[NDArray[np.intp]]) -> NDArray[np.float32]:
+    tokens = pipeline.tokenizer(probes.texts)
+    vectors = np.empty_like(probes.vectors)
+    for batch, output in pipeline.engine.stream(pipeline.batches(tokens, iter(plan))):
+        vectors[batch.rows] = output
+    return vectors
+
+
+def _deviation(case: str, vectors: NDArray[np.float32], probes: Probes) -> Deviation:
+    differences = np.abs(vectors - probes.vectors).max(axis=1)
+    # NaN compares as neither larger nor smaller, and must fail.
+    differences = np.where(np.isfinite(differences), differences, np.inf)
+    cosines = np.nan_to_num(_cosines(vectors, probes.vectors), nan=-1.0)
+    worst = int(np.argmax(differences))
+    return Deviation(case, float(differences[worst]), float(cosines.min()), probes.token_counts[worst])
+
+
+def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+    first, second = a.astype(np.float64), b.astype(np.float64)
+    norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    return np.asarray(np.einsum("nd,nd->n", first, second) / np.maximum(norms, 1e-30), dtype=np.float64)
