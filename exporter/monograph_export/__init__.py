@@ -20,6 +20,7 @@ def export(
     *,
     task: str | None = None,
     precision: str = "fp32",
+    recipe: str | None = None,
 ) -> Bundle:
     """Export a checkpoint as a bundle and verify it against torch.
 
@@ -29,6 +30,8 @@ def export(
         output: Folder to write. It must not exist, or be empty; it appears only when it is whole and verified.
         task: "embedding", or None to tell it from the checkpoint.
         precision: "fp32".
+        recipe: Name of a recipe in models/ that the checkpoint is one of: the manifest takes its source, licence and
+            matryoshka dimensions, and a checkpoint of another shape is refused.
 
     Returns:
         The bundle that was written.
@@ -44,4 +47,4 @@ def export(
         from monograph_export.pipeline import run_export
     except ModuleNotFoundError as error:
         raise ExportError(f"export needs {error.name}: pip install 'monograph[export,onnx]'") from error
-    return run_export(source, output, task=task, precision=precision)
+    return run_export(source, output, task=task, precision=precision, recipe=recipe)

@@ -14,6 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("source", metavar="SOURCE", help="folder of the checkpoint")
     parser.add_argument("output", metavar="OUTPUT", help="folder to write; must not exist yet")
+    parser.add_argument("--recipe", help="name of the recipe in models/ that the checkpoint is one of")
     parser.add_argument("--task", choices=("embedding",), help="default: told from the checkpoint")
     parser.add_argument("--precision", choices=("fp32",), default="fp32", help="default: fp32")
 
@@ -21,7 +22,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Export and say what was written and how near it is to torch."""
     print(f"exporting {arguments.source}: loading, tracing, verifying", file=sys.stderr)
-    bundle = export(arguments.source, arguments.output, task=arguments.task, precision=arguments.precision)
+    bundle = export(
+        arguments.source,
+        arguments.output,
+        task=arguments.task,
+        precision=arguments.precision,
+        recipe=arguments.recipe,
+    )
     print(f"{bundle.path}: {bundle.size_bytes / 1e6:,.1f} MB, {bundle.manifest.embedding.dimension} dimensions")
     for verdict in bundle.manifest.quality["verdicts"]:
         print(

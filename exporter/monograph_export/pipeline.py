@@ -16,7 +16,7 @@ from monograph.bundle import Bundle, Probes, open_bundle, write_probes
 from monograph.bundle.manifest import FORMAT_VERSION, Embedding, Graph, Manifest, Source, TokenizerSpec
 from monograph.engines import installed_devices
 from monograph.errors import ExportError
-from monograph_export.checkpoint.facts import embedding_of, source_of, source_of_loaded
+from monograph_export.checkpoint.facts import check_shape, embedding_of, source_of, source_of_loaded, with_recipe
 from monograph_export.checkpoint.load import copy_loaded, load_folder
 from monograph_export.graph.compose import OUTPUT_NAME
 from monograph_export.graph.passes import apply_passes
@@ -24,6 +24,7 @@ from monograph_export.graph.store import store_graph
 from monograph_export.graph.trace import trace
 from monograph_export.parity import verify_everywhere
 from monograph_export.probes import make_probes
+from monograph_export.recipes import Recipe, read_recipe
 from monograph_export.tokenizer import check_tokenizer, store_tokenizer
 from monograph_export.writer import check_output, list_files, staged, write_manifest
 
@@ -37,6 +38,7 @@ def run_export(
     *,
     task: str | None,
     precision: str,
+    recipe: str | None,
 ) -> Bundle:
     """Do what ``monograph_export.export`` says."""
     if task not in (None, "embedding"):
@@ -46,8 +48,9 @@ def run_export(
     if not installed_devices():
         raise ExportError("no engine is installed to verify the bundle with: pip install 'monograph[onnx]'")
     check_output(Path(output))
+    known = None if recipe is None else read_recipe(recipe)
     with staged(Path(output)) as folder:
-        manifest = _write_unverified(source, folder)
+        manifest = _write_unverified(source, folder, known)
         # What was loaded is free again here; the verification needs its memory for the engines.
         gc.collect()
         logger.info("verifying")
@@ -56,7 +59,9 @@ def run_export(
     return open_bundle(output)
 
 
-def _write_unverified(source: str | os.PathLike[str] | SentenceTransformer, folder: Path) -> Manifest:
+def _write_unverified(
+    source: str | os.PathLike[str] | SentenceTransformer, folder: Path, recipe: Recipe | None
+) -> Manifest:
     """Write everything into the staging folder, the manifest still without verdicts."""
     logger.info("loading")
     if isinstance(source, SentenceTransformer):
@@ -72,8 +77,11 @@ def _write_unverified(source: str | os.PathLike[str] | SentenceTransformer, fold
         apply_passes(trace(model)), folder, engines=("onnxruntime", "openvino"), devices=("cpu", "openvino")
     )
     write_probes(folder, probes)
-    dimension = _dimension(graph, probes)
-    manifest = _manifest(model, origin, graph, tokenizer, embedding_of(model, dimension), folder)
+    embedding = embedding_of(model, _dimension(graph, probes))
+    if recipe is not None:
+        check_shape(recipe, embedding, tokenizer)
+        origin, embedding = with_recipe(recipe, origin, embedding)
+    manifest = _manifest(model, origin, graph, tokenizer, embedding, folder)
     write_manifest(folder, manifest)
     return manifest
 

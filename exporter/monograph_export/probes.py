@@ -43,7 +43,7 @@ def make_probes(model: SentenceTransformer) -> Probes:
 
     The reference is the model itself, each text alone: float32 [n, d], before any truncation of dimensions.
     """
-    texts = [*_sentences(), *_ODD_TEXTS, *_texts_of_every_length(model)]
+    texts = [*probe_sentences(), *_ODD_TEXTS, *_texts_of_every_length(model)]
     counts = tuple(int(model.preprocess([text])["input_ids"].shape[1]) for text in texts)
     return Probes(tuple(texts), counts, reference_vectors(model, texts))
 
@@ -56,7 +56,8 @@ def reference_vectors(model: SentenceTransformer, texts: list[str]) -> NDArray[n
     return np.asarray(vectors, dtype=np.float32)
 
 
-def _sentences() -> list[str]:
+def probe_sentences() -> list[str]:
+    """Return the sentences of many languages that every bundle is probed with."""
     lines = importlib.resources.files(__package__).joinpath("probe_sentences.txt").read_text("utf-8").splitlines()
     return [line.split("\t", 1)[1] for line in lines]
 
@@ -67,7 +68,7 @@ def _texts_of_every_length(model: SentenceTransformer) -> Iterator[str]:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     wanted = {*range(1, EVERY_LENGTH_TO + 1), *SAMPLED_LENGTHS, limit - 1, limit}
-    words = [word for sentence in _sentences() for word in sentence.split()]
+    words = [word for sentence in probe_sentences() for word in sentence.split()]
     for length in sorted(length for length in wanted if length <= limit):
         text = _text_of_length(tokenizer, words, length)
         if text is not None:

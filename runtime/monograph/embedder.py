@@ -57,9 +57,7 @@ class Embedder:
         self._bundle = open_bundle(path, check)
         if self._bundle.manifest.task != "embedding":
             raise BundleError(path, [f"its task is {self._bundle.manifest.task!r}, and Embedder runs 'embedding'"])
-        self._pipeline = open_pipeline(
-            self._bundle, device=device, compute_dtype=compute_dtype, threads=threads
-        )
+        self._pipeline = open_pipeline(self._bundle, device=device, compute_dtype=compute_dtype, threads=threads)
         logger.info("%s runs on %s", path, self)
 
     @property
@@ -255,9 +253,7 @@ class Embedder:
         )
 
     def _prompt(self, prompt_name: str | None, prompt: str | None) -> str:
-        return prompting.resolve_prompt(
-            self.manifest.prompts, self.manifest.default_prompt_name, prompt_name, prompt
-        )
+        return prompting.resolve_prompt(self.manifest.prompts, self.manifest.default_prompt_name, prompt_name, prompt)
 
     def _blocks(
         self,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monograph.batching import DEFAULT_TOKENS_PER_BATCH, TokenBatch, assemble, plan_batches
+from monograph.batching import TokenBatch, assemble, plan_batches
 from monograph.bundle import Bundle
 from monograph.engines import Engine, open_engine
 from monograph.errors import BundleError
@@ -40,7 +40,7 @@ class Pipeline:
         """
         result = np.empty((len(texts), self.output_width), dtype=np.float32)
         tokens = self.tokenizer(texts)
-        plan = plan_batches(tokens.lengths, DEFAULT_TOKENS_PER_BATCH, batch_size)
+        plan = plan_batches(tokens.lengths, self.engine.tokens_per_batch, batch_size)
         for batch, vectors in self.engine.stream(self.batches(tokens, plan)):
             result[batch.rows] = vectors
             on_batch(len(batch.rows))

@@ -100,7 +100,7 @@ def quantize(vectors: NDArray[np.float32], precision: Precision, ranges: Ranges 
     steps = (ranges[1] - ranges[0]) / 255
     steps = np.where(steps == 0, 1, steps)
     levels = np.clip(np.floor((vectors - ranges[0]) / steps), 0, 255)
-    return levels.astype(np.uint8) if precision == "uint8" else (levels - 128).astype(np.int8)
+    return np.asarray(levels, dtype=np.uint8) if precision == "uint8" else np.asarray(levels - 128, dtype=np.int8)
 
 
 def _checked_ranges(ranges: ArrayLike, dimension: int) -> Ranges:

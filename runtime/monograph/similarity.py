@@ -79,12 +79,12 @@ def _dot_pairwise(a: Floats, b: Floats) -> Floats:
 
 
 def _manhattan(difference: NDArray[Any]) -> NDArray[Any]:
-    return -np.abs(difference).sum(axis=-1)
+    return np.asarray(-np.abs(difference).sum(axis=-1))
 
 
 def _euclidean(difference: NDArray[Any]) -> NDArray[Any]:
     # Differences first, not |a|^2 + |b|^2 - 2ab: that form loses every digit for vectors close together.
-    return -np.sqrt(np.square(difference).sum(axis=-1))
+    return np.asarray(-np.sqrt(np.square(difference).sum(axis=-1)))
 
 
 def _by_difference(measure: Callable[[NDArray[Any]], NDArray[Any]], a: Floats, b: Floats) -> Floats:

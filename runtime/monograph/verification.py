@@ -109,9 +109,7 @@ def _ways(pipeline: Pipeline, probes: Probes) -> Iterator[tuple[str, NDArray[np.
     yield "batched by length", pipeline.outputs(probes.texts)
 
 
-def _ragged(
-    order: NDArray[np.intp], token_counts: Sequence[int], rows: int
-) -> Iterator[NDArray[np.intp]]:
+def _ragged(order: NDArray[np.intp], token_counts: Sequence[int], rows: int) -> Iterator[NDArray[np.intp]]:
     """Cut an order into batches of ``rows`` texts, of fewer where a long text makes them too dear."""
     start = 0
     while start < len(order):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from huggingface_hub import ModelCard
@@ -9,7 +10,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
 
 from monograph.bundle.files import sha256_of
-from monograph.bundle.manifest import Embedding, Source
+from monograph.bundle.manifest import Embedding, Source, TokenizerSpec
+from monograph.errors import ExportError
+from monograph_export.recipes import Recipe
 
 _WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "*.pt")
 
@@ -40,6 +43,37 @@ def embedding_of(model: SentenceTransformer, dimension: int) -> Embedding:
         similarity=str(model.similarity_fn_name),
         matryoshka_dimensions=(),
         truncate_dim=model.truncate_dim,
+    )
+
+
+def check_shape(recipe: Recipe, embedding: Embedding, tokenizer: TokenizerSpec) -> None:
+    """Compare a checkpoint with the recipe it is said to be of.
+
+    Raises:
+        ExportError: naming every difference.
+
+    """
+    pairs = {
+        "dimensions": (embedding.dimension, recipe.dimension),
+        "normalized": (embedding.normalized, recipe.normalized),
+        "similarity": (embedding.similarity, recipe.similarity),
+        "max_length": (tokenizer.max_length, recipe.max_length),
+    }
+    differing = [f"{name} {found} instead of {stated}" for name, (found, stated) in pairs.items() if found != stated]
+    if differing:
+        raise ExportError(f"the checkpoint is not of recipe {recipe.name}: {', '.join(differing)}")
+
+
+def with_recipe(recipe: Recipe, source: Source, embedding: Embedding) -> tuple[Source, Embedding]:
+    """Return both with what the recipe knows and the checkpoint does not say."""
+    return (
+        replace(
+            source,
+            name=recipe.repository or recipe.name,
+            revision=recipe.revision,
+            licence=source.licence or recipe.licence,
+        ),
+        replace(embedding, matryoshka_dimensions=recipe.matryoshka_dimensions),
     )
 
 

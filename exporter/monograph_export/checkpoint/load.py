@@ -56,7 +56,9 @@ def _ready(model: SentenceTransformer, name: object) -> SentenceTransformer:
         raise UnsupportedModuleError(f"{name}: {'; '.join(problems)}")
     first, *others = (type(module).__name__ for module in model)
     if first != "Transformer" or "Transformer" in others:
-        raise UnsupportedModuleError(f"{name}: the modules {first}, {', '.join(others)} do not begin with one Transformer")
+        raise UnsupportedModuleError(
+            f"{name}: the modules {first}, {', '.join(others)} do not begin with one Transformer"
+        )
     model = model.float().eval()
     model.requires_grad_(False)
     if model.tokenizer is None or not getattr(model.tokenizer, "is_fast", False):
@@ -73,6 +75,6 @@ def _clear_load_errors(folder: Path) -> Iterator[None]:
             f"{folder}: its weights hold more than tensors and are not loaded (weights_only): "
             "save the checkpoint as safetensors"
         ) from error
-    except Exception as error:  # noqa: BLE001 - three libraries raise here, each its own
+    except Exception as error:
         detail = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ExportError(f"{folder} cannot be loaded: {detail}") from error

@@ -56,7 +56,6 @@ def check_module(module: nn.Module) -> list[str]:
     return [f"module {name}: {problem}" for problem in check_config(name, settings)]
 
 
-
 def _transformer_problems(settings: Mapping[str, Any]) -> list[str]:
     problems = [f"setting {key}" for key in _REFUSED_WHEN_SET if settings.get(key)]
     task = settings.get("transformer_task", _TEXT_TASK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -42,7 +43,7 @@ def store_graph(model: ir.Model, folder: Path, *, engines: tuple[str, ...], devi
     )
 
 
-def _specs(values: list[ir.Value] | tuple[ir.Value, ...]) -> dict[str, TensorSpec]:
+def _specs(values: Sequence[ir.Value]) -> dict[str, TensorSpec]:
     specs = {}
     for value in values:
         if value.name is None or value.dtype is None or value.shape is None:

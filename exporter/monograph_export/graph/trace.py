@@ -47,7 +47,7 @@ def trace(model: SentenceTransformer) -> ir.Model:
                 optimize=True,
                 verify=False,
             )
-        except Exception as error:  # noqa: BLE001 - tracing runs model code, which may raise anything
+        except Exception as error:
             first = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise ExportError(f"torch cannot trace the model: {first}") from error
     if program is None:

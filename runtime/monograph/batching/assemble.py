@@ -22,9 +22,7 @@ class TokenBatch:
     inputs: dict[str, NDArray[np.int64]]
 
 
-def assemble(
-    tokens: TokenizedTexts, rows: NDArray[np.intp], names: Collection[str], pad_id: int
-) -> TokenBatch:
+def assemble(tokens: TokenizedTexts, rows: NDArray[np.intp], names: Collection[str], pad_id: int) -> TokenBatch:
     """Return the texts ``rows`` (intp [b]) as one batch with the inputs ``names``."""
     lengths = tokens.lengths[rows]
     # A batch of texts without any token is still one column wide: engines refuse an axis of length 0.

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 # The price of a batch is what it costs the engine: padded tokens, and for long texts attention, whose work
 # and memory grow with the square of the length. At this length attention doubles the price of a token.
 ATTENTION_EQUALS_LINEAR_AT_TOKENS = 512
-DEFAULT_TOKENS_PER_BATCH = 2048
 
 
 def price(rows: int, longest: int) -> float:

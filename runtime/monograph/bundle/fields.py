@@ -9,11 +9,12 @@ _T = TypeVar("_T")
 _NAMES: Mapping[type, str] = {
     str: "a string",
     int: "an integer",
+    float: "a number with a decimal point or exponent",
     bool: "true or false",
     list: "a list",
     dict: "an object",
 }
-_PLACEHOLDERS: Mapping[type, object] = {str: "", int: 0, bool: False, list: [], dict: {}}
+_PLACEHOLDERS: Mapping[type, object] = {str: "", int: 0, float: 0.0, bool: False, list: [], dict: {}}
 
 
 class Fields:
@@ -32,7 +33,7 @@ class Fields:
         if key not in self._values:
             self.problems.append(f"{self._path(key)} is missing")
             return cast(_T, _PLACEHOLDERS[kind])
-        return self._typed(key, kind, cast(_T, _PLACEHOLDERS[kind]))
+        return cast(_T, self._typed(key, kind, _PLACEHOLDERS[kind]))
 
     def maybe(self, key: str, kind: type[_T]) -> _T | None:
         """Return the field, or None where it is absent or null."""

@@ -217,18 +217,11 @@ def _inconsistencies(manifest: Manifest) -> list[str]:
     found: list[str] = []
     if manifest.task not in TASKS:
         found.append(f"task {manifest.task!r} is not one of {', '.join(TASKS)}")
+    found.extend(_number_problems(manifest))
     if manifest.embedding.similarity not in SIMILARITIES:
-        found.append(f"embedding.similarity {manifest.embedding.similarity!r} is not one of {SIMILARITIES}")
-    if manifest.embedding.dimension < 1:
-        found.append("embedding.dimension must be at least 1")
-    cut = manifest.embedding.truncate_dim
-    if cut is not None and cut < 1:
-        found.append("embedding.truncate_dim must be at least 1")
+        found.append(f"embedding.similarity {manifest.embedding.similarity!r} is not one of {', '.join(SIMILARITIES)}")
     if manifest.tokenizer.padding_side != "right":
         found.append(f"tokenizer.padding_side {manifest.tokenizer.padding_side!r} is not 'right'")
-    length = manifest.tokenizer.max_length
-    if length is not None and length < 1:
-        found.append("tokenizer.max_length must be at least 1")
     name = manifest.default_prompt_name
     if name is not None and name not in manifest.prompts:
         found.append(f"default_prompt_name {name!r} is not among prompts")
@@ -240,6 +233,16 @@ def _inconsistencies(manifest: Manifest) -> list[str]:
             found.append(f"graphs[{position}].op_domains has the unknown {', '.join(unknown)}")
     found.extend(_unlisted(manifest.files, manifest))
     return found
+
+
+def _number_problems(manifest: Manifest) -> list[str]:
+    least_one = {
+        "embedding.dimension": manifest.embedding.dimension,
+        "embedding.truncate_dim": manifest.embedding.truncate_dim,
+        "tokenizer.max_length": manifest.tokenizer.max_length,
+        "tokenizer.vocabulary_size": manifest.tokenizer.vocabulary_size,
+    }
+    return [f"{name} must be at least 1" for name, value in least_one.items() if value is not None and value < 1]
 
 
 def _unlisted(files: Mapping[str, FileEntry], manifest: Manifest) -> list[str]:

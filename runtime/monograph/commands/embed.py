@@ -45,9 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     if output is not None and output.suffix not in (".npy", ".jsonl"):
         raise InputError(f"cannot tell the format of {output}: name it .npy or .jsonl")
     texts = _read_lines(arguments.file)
-    with Embedder(
-        arguments.bundle, arguments.device, arguments.compute_dtype, arguments.threads
-    ) as model:
+    with Embedder(arguments.bundle, arguments.device, arguments.compute_dtype, arguments.threads) as model:
         vectors = model.encode(
             texts,
             prompt_name=arguments.prompt_name,

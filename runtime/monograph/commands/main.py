@@ -26,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 success, 1 an error, 2 bad usage, 130 interrupted."""
     arguments = _parser().parse_args(argv)
     if arguments.verbose:
-        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+        logging.basicConfig(format="%(name)s: %(message)s")
+        for package in ("monograph", "monograph_export"):
+            logging.getLogger(package).setLevel(logging.INFO)
     try:
         code: int = arguments.run(arguments)
         sys.stdout.flush()

@@ -22,9 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the matrix, a row a text."""
-    with Embedder(
-        arguments.bundle, arguments.device, arguments.compute_dtype, arguments.threads
-    ) as model:
+    with Embedder(arguments.bundle, arguments.device, arguments.compute_dtype, arguments.threads) as model:
         vectors = model.encode(arguments.texts, arguments.prompt_name, arguments.prompt)
         matrix = model.similarity(vectors, vectors)
         function = model.manifest.embedding.similarity

@@ -41,8 +41,5 @@ def run(arguments: argparse.Namespace) -> int:
 def _print(verdict: Verdict) -> None:
     print(f"{verdict.device} ({verdict.engine} {verdict.version}), {verdict.compute_dtype}: {verdict.tolerance}")
     for case in verdict.cases:
-        print(
-            f"  {case.case:<22} max abs difference {case.max_abs_difference:.2e}  "
-            f"worst cosine {case.min_cosine:.7f}"
-        )
+        print(f"  {case.case:<22} max abs difference {case.max_abs_difference:.2e}  worst cosine {case.min_cosine:.7f}")
     print(f"passed: {verdict.probes} probes" if verdict.passed else f"FAILED: {verdict.reason}")

@@ -16,8 +16,10 @@ from monograph.bundle.manifest import Graph
 class Engine(ABC):
     """A graph that is loaded on a device and ready to run, from any number of threads.
 
-    ``graph`` is the manifest's entry of the graph; ``device`` is the one that really runs, in the words a user asks for it with; ``compute_dtype`` is the type
-    the engine multiplies in; ``threads`` is its number of CPU threads; ``version`` is the engine package's.
+    ``graph`` is the manifest's entry of the graph; ``device`` is the one that really runs, in the words a user asks
+    for it with; ``compute_dtype`` is the type the engine multiplies in; ``threads`` is its number of CPU threads;
+    ``version`` is the engine package's. ``tokens_per_batch`` is the price of a batch, in padded tokens, at which the
+    engine is fastest.
     """
 
     name: ClassVar[str]
@@ -26,6 +28,7 @@ class Engine(ABC):
     compute_dtype: str
     threads: int
     version: str
+    tokens_per_batch: int
 
     @abstractmethod
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:

@@ -75,9 +75,7 @@ def _chosen(device: str) -> EngineEntry:
     for entry in ENGINES:
         if entry.kind == kind:
             if not entry.installed:
-                raise DeviceError(
-                    f"device {device!r} needs {entry.package}: pip install 'monograph[{entry.extra}]'"
-                )
+                raise DeviceError(f"device {device!r} needs {entry.package}: pip install 'monograph[{entry.extra}]'")
             return entry
     known = ", ".join(repr(entry.kind) for entry in ENGINES)
     raise DeviceError(f"device {device!r} is not known to this release; it has 'auto', {known}")

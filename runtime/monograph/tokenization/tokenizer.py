@@ -36,7 +36,7 @@ class TextTokenizer:
     def __init__(self, path: Path) -> None:
         try:
             self._tokenizer: Tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # noqa: BLE001 - the Rust package raises bare Exception
+        except Exception as error:
             raise BundleError(
                 path.parent, [f"{path.name} cannot be loaded ({error}): export the model again"]
             ) from error
