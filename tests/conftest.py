@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import checkpoints
-from support.tatoeba import Tatoeba
 
 from monograph import Embedder
 from monograph_export import export
+from support import checkpoints
+from support.tatoeba import Tatoeba
 
 PROJECT = Path(__file__).parents[1]
 

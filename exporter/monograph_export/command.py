@@ -21,7 +21,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export and say what was written and how near it is to torch."""
-    print(f"exporting {arguments.source}: loading, tracing, verifying", file=sys.stderr)
+    if sys.stderr.isatty():
+        print(f"exporting {arguments.source}: loading, tracing, verifying", file=sys.stderr)
     bundle = export(
         arguments.source,
         arguments.output,

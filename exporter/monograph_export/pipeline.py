@@ -69,6 +69,10 @@ def _write_unverified(
     else:
         model, origin = load_folder(Path(source)), source_of(Path(source))
     tokenizer = store_tokenizer(model, folder)
+    embedding = embedding_of(model)
+    if recipe is not None:
+        check_shape(recipe, embedding, tokenizer)
+        origin, embedding = with_recipe(recipe, origin, embedding)
     logger.info("computing the reference")
     probes = make_probes(model)
     check_tokenizer(model, folder / tokenizer.file, probes.texts)
@@ -77,20 +81,16 @@ def _write_unverified(
         apply_passes(trace(model)), folder, engines=("onnxruntime", "openvino"), devices=("cpu", "openvino")
     )
     write_probes(folder, probes)
-    embedding = embedding_of(model, _dimension(graph, probes))
-    if recipe is not None:
-        check_shape(recipe, embedding, tokenizer)
-        origin, embedding = with_recipe(recipe, origin, embedding)
+    _check_dimension(graph, probes, embedding)
     manifest = _manifest(model, origin, graph, tokenizer, embedding, folder)
     write_manifest(folder, manifest)
     return manifest
 
 
-def _dimension(graph: Graph, probes: Probes) -> int:
-    dimension = graph.outputs[OUTPUT_NAME].shape[-1]
-    if dimension != probes.vectors.shape[1]:
-        raise ExportError(f"the graph gives {dimension} dimensions, torch gives {probes.vectors.shape[1]}")
-    return int(dimension)
+def _check_dimension(graph: Graph, probes: Probes, embedding: Embedding) -> None:
+    traced, reference = graph.outputs[OUTPUT_NAME].shape[-1], probes.vectors.shape[1]
+    if not traced == reference == embedding.dimension:
+        raise ExportError(f"the graph gives {traced} dimensions, torch {reference}, the modules {embedding.dimension}")
 
 
 def _manifest(

@@ -35,10 +35,12 @@ def source_of_loaded(model: SentenceTransformer) -> Source:
     return Source(name=Path(name).name, revision=None, licence=None, sha256={})
 
 
-def embedding_of(model: SentenceTransformer, dimension: int) -> Embedding:
-    """Describe the vectors of a model; ``dimension`` is the graph's."""
+def embedding_of(model: SentenceTransformer) -> Embedding:
+    """Describe the vectors of a model, before its own truncation of dimensions."""
+    with model.truncate_embeddings(None):
+        dimension = model.get_embedding_dimension()
     return Embedding(
-        dimension=dimension,
+        dimension=int(dimension),
         normalized=isinstance(model[-1], Normalize),
         similarity=str(model.similarity_fn_name),
         matryoshka_dimensions=(),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from sentence_transformers import SentenceTransformer
+from transformers.utils import logging as transformers_logging
 
 from monograph.errors import ExportError, UnsupportedModuleError
 from monograph_export.checkpoint.layout import read_layout
@@ -28,7 +29,7 @@ def load_folder(folder: Path) -> SentenceTransformer:
 
     """
     read_layout(folder)
-    with _clear_load_errors(folder):
+    with _clear_load_errors(folder), _no_progress_bar():
         model = SentenceTransformer(
             str(folder),
             device="cpu",
@@ -64,6 +65,17 @@ def _ready(model: SentenceTransformer, name: object) -> SentenceTransformer:
     if model.tokenizer is None or not getattr(model.tokenizer, "is_fast", False):
         raise ExportError(f"{name}: its tokenizer has no tokenizer.json form, so the Rust tokenizers cannot run it")
     return model
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 @contextmanager

@@ -63,9 +63,9 @@ def _transformer_problems(settings: Mapping[str, Any]) -> list[str]:
         problems.append(f"transformer_task {task!r}")
     modalities = settings.get("modality_config")
     if modalities and "message" in modalities:
-        problems.append("modality 'message' (texts through a chat template)")
+        problems.append("modality_config with 'message' (texts through a chat template)")
     if modalities and "text" not in modalities:
-        problems.append(f"modalities {', '.join(map(str, modalities))} without 'text'")
+        problems.append("modality_config without 'text'")
     return problems
 
 

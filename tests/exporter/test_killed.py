@@ -1,0 +1,61 @@
+"""An export that is killed leaves a complete bundle or none."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+
+from monograph.bundle import open_bundle
+from monograph_export import export
+
+# The file whose appearance in the staging folder is the moment of the kill; "" is the folder, None the bundle itself.
+MOMENTS = ("", "tokenizer.json", "model.onnx", "model.onnx.data", "probes.json", "manifest.json", None)
+
+
+@pytest.fixture(scope="module")
+def forkserver() -> ForkServerContext:
+    """Processes that have imported torch already, but have run none of it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["monograph_export.pipeline"])
+    return context
+
+
+def kill_when(child: BaseProcess, reached: Callable[[], bool]) -> bool:
+    """Kill the child as soon as it has come so far; tell whether it was still running."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not reached():
+        if not child.is_alive():
+            return False
+        time.sleep(0.001)
+    child.kill()
+    child.join()
+    assert time.monotonic() < deadline, "the export hung"
+    return True
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_kill_leaves_a_complete_bundle_or_none(
+    moment: str | None, tiny_checkpoint: Path, tmp_path: Path, forkserver: ForkServerContext
+) -> None:
+    output = tmp_path / "bundle"
+
+    def reached() -> bool:
+        if moment is None:
+            return output.exists()
+        return any((folder / moment).exists() for folder in tmp_path.glob(".bundle.partial-*"))
+
+    child = forkserver.Process(target=export, args=(tiny_checkpoint, output))
+    child.start()
+    assert kill_when(child, reached)
+    assert output.exists() == (moment is None)
+    if moment is not None:
+        export(tiny_checkpoint, output)
+    bundle = open_bundle(output, check="full")
+    assert bundle.manifest.quality["verdicts"]
+    assert len(bundle.manifest.files) == 4

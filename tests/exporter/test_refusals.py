@@ -1,0 +1,202 @@
+"""What cannot be exported exactly is refused by name, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import CNN, Pooling, WeightedLayerPooling
+from torch import nn
+
+import monograph_export.pipeline
+from monograph import Bundle, ExportError, ParityError, UnsupportedModuleError
+from monograph_export import export
+from support import checkpoints
+
+
+@pytest.fixture
+def checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny checkpoint to damage."""
+    return Path(shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"))
+
+
+def edit(path: Path, change: Callable[[Any], Any]) -> None:
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+
+
+def assert_refused(source: Any, tmp_path: Path, error: type[ExportError], *words: str) -> None:
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(error) as caught:
+        export(source, tmp_path / "bundle")
+    for word in words:
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert sorted(tmp_path.iterdir()) == before, "something was left behind"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "sentence_transformers.models.CNN",
+        "sentence_transformers.models.LSTM",
+        "sentence_transformers.models.BoW",
+        "sentence_transformers.models.WeightedLayerPooling",
+        "sentence_transformers.models.NoSuchModule",
+        "modeling_custom.OwnModule",
+        "os.system",
+    ],
+)
+def test_an_unsupported_module_is_named_before_anything_is_loaded(kind: str, checkpoint: Path, tmp_path: Path) -> None:
+    (checkpoint / "model.safetensors").unlink()
+    edit(checkpoint / "modules.json", lambda modules: [*modules, {"idx": 9, "name": "9", "path": "", "type": kind}])
+    assert_refused(checkpoint, tmp_path, UnsupportedModuleError, kind, "Pooling")
+
+
+def test_every_unsupported_module_and_setting_is_in_one_error(checkpoint: Path, tmp_path: Path) -> None:
+    extra = {"idx": 9, "name": "9", "path": "", "type": "sentence_transformers.models.CNN"}
+    edit(checkpoint / "modules.json", lambda modules: [*modules, extra])
+    edit(checkpoint / "1_Pooling" / "config.json", lambda config: {**config, "include_prompt": False})
+    edit(checkpoint / "2_Dense" / "config.json", lambda config: {**config, "activation_function": "own.Swish"})
+    assert_refused(checkpoint, tmp_path, UnsupportedModuleError, "models.CNN", "include_prompt", "own.Swish")
+
+
+@pytest.mark.parametrize(
+    ("file", "settings"),
+    [
+        ("sentence_bert_config.json", {"transformer_task": "fill-mask"}),
+        ("sentence_bert_config.json", {"query_length": 32}),
+        ("sentence_bert_config.json", {"processing_kwargs": {"text": {"max_length": 8}}}),
+        ("sentence_bert_config.json", {"modality_config": {"message": {"method": "forward"}}}),
+    ],
+)
+def test_a_setting_that_changes_vectors_is_named(
+    file: str, settings: dict[str, Any], checkpoint: Path, tmp_path: Path
+) -> None:
+    edit(checkpoint / file, lambda config: {**config, **settings})
+    assert_refused(checkpoint, tmp_path, UnsupportedModuleError, *map(str.strip, settings), "Transformer")
+
+
+class Doubled(nn.Module):
+    def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return features | {"sentence_embedding": features["sentence_embedding"] * 2}
+
+
+class OwnPooling(Pooling):  # type: ignore[misc]
+    pass
+
+
+@pytest.mark.parametrize(
+    "module",
+    [Doubled(), OwnPooling(24), CNN(24), WeightedLayerPooling(24), Pooling(24, include_prompt=False)],
+    ids=lambda module: type(module).__name__,
+)
+def test_a_loaded_model_with_an_unsupported_module_is_refused(
+    module: nn.Module, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
+    model.append(module)
+    assert_refused(model, tmp_path, UnsupportedModuleError, type(module).__name__)
+
+
+class Payload:
+    """A pickle that writes a file where it is loaded."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.parametrize("file", ["pytorch_model.bin", "2_Dense/pytorch_model.bin"])
+def test_a_pickle_with_code_is_not_run(file: str, checkpoint: Path, tmp_path: Path) -> None:
+    path, target = checkpoint / file, tmp_path / "was-run"
+    (path.parent / "model.safetensors").unlink()
+    path.write_bytes(pickle.dumps({"weight": Payload(target)}))
+    assert_refused(checkpoint, tmp_path, ExportError, str(checkpoint))
+    assert not target.exists()
+
+
+def test_old_checkpoints_of_plain_tensors_are_loaded(checkpoint: Path, tmp_path: Path) -> None:
+    for folder in (checkpoint, checkpoint / "2_Dense"):
+        from safetensors.torch import load_file
+
+        torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+        (folder / "model.safetensors").unlink()
+    assert export(checkpoint, tmp_path / "bundle").manifest.embedding.dimension == 24
+
+
+@pytest.mark.parametrize("path", ["../elsewhere", "/etc"])
+def test_a_module_path_outside_the_checkpoint_is_refused(path: str, checkpoint: Path, tmp_path: Path) -> None:
+    edit(checkpoint / "modules.json", lambda modules: [modules[0], {**modules[1], "path": path}, *modules[2:]])
+    assert_refused(checkpoint, tmp_path, ExportError, path, "leaves the folder")
+
+
+def test_damaged_checkpoints_are_one_line_errors(checkpoint: Path, tmp_path: Path) -> None:
+    assert_refused(tmp_path / "absent", tmp_path, ExportError, "not a folder")
+    weights = (checkpoint / "model.safetensors").read_bytes()
+    (checkpoint / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    assert_refused(checkpoint, tmp_path, ExportError, "cannot be loaded")
+    (checkpoint / "modules.json").write_text("[")
+    assert_refused(checkpoint, tmp_path, ExportError, "modules.json")
+    (checkpoint / "modules.json").unlink()
+    (checkpoint / "config.json").unlink()
+    assert_refused(checkpoint, tmp_path, ExportError, "not a checkpoint")
+
+
+def test_a_tokenizer_larger_than_the_table_is_refused(tmp_path: Path) -> None:
+    config = {**checkpoints.TINY_BERT, "vocab_size": 900}
+    folder = checkpoints.tiny(tmp_path / "model", config=config)
+    assert_refused(folder, tmp_path, ExportError, "900 rows")
+
+
+def test_wrong_options_are_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    for options in ({"task": "rerank"}, {"precision": "int4"}, {"recipe": "absent"}, {"recipe": "LaBSE"}):
+        with pytest.raises(ExportError):
+            export(tiny_checkpoint, tmp_path / "bundle", **options)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_output_is_not_touched(tiny_checkpoint: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mine").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "absent")
+    for name in ("file", "folder", "link"):
+        with pytest.raises(ExportError, match="exists already"):
+            export(tiny_checkpoint, tmp_path / name)
+    assert (tmp_path / "folder" / "mine").read_text() == (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_graph_that_differs_from_torch_leaves_no_bundle(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One weight of the traced graph is moved by a thousandth; the verification must see it."""
+    real = monograph_export.pipeline.apply_passes
+
+    def damaged(model: Any) -> Any:
+        import onnx_ir as ir
+
+        model = real(model)
+        bias = next(value for name, value in model.graph.initializers.items() if name.endswith("linear.bias"))
+        bias.const_value = ir.tensor(bias.const_value.numpy() + 1e-3)
+        return model
+
+    monkeypatch.setattr(monograph_export.pipeline, "apply_passes", damaged)
+    assert_refused(tiny_checkpoint, tmp_path, ParityError, "max abs difference")
+
+
+def test_export_returns_the_bundle_it_wrote(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    bundle = export(tiny_checkpoint, tmp_path / "empty")
+    assert isinstance(bundle, Bundle)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty"]
+    names = {path.name for path in bundle.path.iterdir()}
+    assert names == {"manifest.json", "model.onnx", "model.onnx.data", "tokenizer.json", "probes.json"}

@@ -1,0 +1,38 @@
+"""A text's vector does not depend on its neighbours: every length 1..256, every position in a batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from monograph import Embedder
+from monograph.tokenization import TokenizedTexts
+
+LENGTHS = np.arange(1, 257)
+
+
+def random_tokens(vocabulary_size: int) -> TokenizedTexts:
+    """Token ids of a text of each length 1..256."""
+    starts = np.concatenate([[0], np.cumsum(LENGTHS)]).astype(np.int64)
+    ids = np.random.default_rng(0).integers(5, vocabulary_size, starts[-1])
+    return TokenizedTexts(ids, np.zeros_like(ids), starts)
+
+
+@pytest.mark.parametrize(("model", "rows"), [("tiny_embedder", 3), ("tiny_embedder", 8), ("minilm_embedder", 4)])
+def test_batched_equals_single_at_every_length_and_position(
+    model: str, rows: int, request: pytest.FixtureRequest
+) -> None:
+    embedder: Embedder = request.getfixturevalue(model)
+    pipeline = embedder._pipeline
+    tokens = random_tokens(embedder.manifest.tokenizer.vocabulary_size)
+    singles = np.empty((len(LENGTHS), pipeline.output_width), np.float32)
+    alone = iter(np.arange(len(LENGTHS), dtype=np.intp)[:, np.newaxis])
+    for batch, vectors in pipeline.engine.stream(pipeline.batches(tokens, alone)):
+        singles[batch.rows] = vectors
+    assert np.isfinite(singles).all()
+    order = np.random.default_rng(1).permutation(len(LENGTHS))
+    groups = [order[start : start + rows] for start in range(0, len(order), rows)]
+    for shift in range(rows):
+        shifted = iter([np.roll(group, shift) for group in groups])
+        for batch, vectors in pipeline.engine.stream(pipeline.batches(tokens, shifted)):
+            assert np.abs(vectors - singles[batch.rows]).max() <= 1e-5

@@ -1,0 +1,114 @@
+"""LaBSE at its full size, 471 million parameters: export, verification, equality and memory.
+
+The weights are random, for the architecture and the size are what counts; the vocabulary has LaBSE's number of entries.
+Run by hand with scripts/full-size, which also prints the figures.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.tatoeba import Tatoeba
+
+pytestmark = pytest.mark.slow
+
+GB = 1e9
+EXPORT_PEAK_LIMIT_BYTES = 4.3 * GB
+ANONYMOUS_LIMIT_BYTES = 0.60 * GB
+
+BUILD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from support.checkpoints import from_recipe
+from monograph_export.recipes import read_recipe
+print(from_recipe(read_recipe("LaBSE"), Path(sys.argv[2]), Path(sys.argv[3])))
+"""
+EMBED = """
+import json, sys, time
+begin = time.perf_counter()
+from pathlib import Path
+import numpy as np
+from monograph import Embedder
+model = Embedder(sys.argv[1], device="cpu")
+model.encode("a first text")
+start = time.perf_counter() - begin
+texts = json.loads(Path(sys.argv[2]).read_text())
+begin = time.perf_counter()
+vectors = model.encode(texts)
+seconds = time.perf_counter() - begin
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+np.save(sys.argv[3], vectors)
+print(json.dumps({"anonymous": int(status["RssAnon"].split()[0]) * 1024, "file": int(status["RssFile"].split()[0]) * 1024,
+                  "start": start, "seconds": seconds}))
+"""
+
+
+def python(code: str, *arguments: object) -> str:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def checkpoint(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("labse")
+    vocabulary = data / "labse-scale-vocab" / "vocab.txt"
+    return Path(python(BUILD, Path(__file__).parents[1], folder, vocabulary).strip())
+
+
+@pytest.fixture(scope="module")
+def bundle(checkpoint: Path) -> Path:
+    """Export in a process of its own, with no other child before it than the smaller building of the checkpoint."""
+    output = checkpoint.parent / "bundle"
+    code = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
+    )
+    command = [sys.executable, "-m", "monograph", "export", "--recipe", "LaBSE", str(checkpoint), str(output)]
+    peak = int(python(code, *command).split()[-1])
+    print(f"\nexport: peak memory {peak / GB:.2f} GB")
+    assert peak < EXPORT_PEAK_LIMIT_BYTES
+    return output
+
+
+def test_architecture_is_labse(checkpoint: Path) -> None:
+    config = json.loads((checkpoint / "config.json").read_text())
+    shape = (config["num_hidden_layers"], config["hidden_size"], config["vocab_size"])
+    assert shape == (12, 768, 501_153)
+    kinds = [module["type"].rsplit(".", 1)[1] for module in json.loads((checkpoint / "modules.json").read_text())]
+    assert kinds == ["Transformer", "Pooling", "Dense", "Normalize"]
+    assert json.loads((checkpoint / "1_Pooling" / "config.json").read_text())["pooling_mode"] == "cls"
+    assert json.loads((checkpoint / "2_Dense" / "config.json").read_text())["activation_function"].endswith("Tanh")
+
+
+def test_bundle_verifies(bundle: Path) -> None:
+    command = [sys.executable, "-m", "monograph", "verify", str(bundle)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    print(f"\n{done.stdout}")
+    assert done.returncode == 0, done.stdout
+
+
+def test_1000_sentences_equal_torch_and_the_weights_are_not_copied(
+    bundle: Path, checkpoint: Path, tatoeba: Tatoeba, tmp_path: Path
+) -> None:
+    texts = tatoeba.mixed(1000)
+    (tmp_path / "texts.json").write_text(json.dumps(texts))
+    measured: dict[str, Any] = json.loads(python(EMBED, bundle, tmp_path / "texts.json", tmp_path / "vectors.npy"))
+    print(
+        f"\nembed: first vector after {measured['start']:.2f} s, 1,000 sentences in {measured['seconds']:.1f} s, "
+        f"anonymous memory {measured['anonymous'] / GB:.3f} GB, mapped {measured['file'] / GB:.3f} GB"
+    )
+    assert measured["anonymous"] <= ANONYMOUS_LIMIT_BYTES
+    from sentence_transformers import SentenceTransformer
+
+    reference = SentenceTransformer(str(checkpoint), device="cpu", local_files_only=True)
+    expected = reference.encode(texts, batch_size=1, show_progress_bar=False)
+    difference = float(np.abs(np.load(tmp_path / "vectors.npy") - expected).max())
+    print(f"max abs difference to sentence-transformers at batch size 1: {difference:.2e}")
+    assert difference <= 1e-5

@@ -1,0 +1,80 @@
+"""The systems of the recipes equal sentence-transformers, and plain torch where a model card prints it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from transformers import AutoModel, AutoTokenizer
+
+from monograph import Embedder
+from monograph_export import export
+from monograph_export.probes import probe_sentences
+from monograph_export.recipes import Recipe, read_recipe, recipe_names
+from support import checkpoints
+
+
+def shrunk(recipe: Recipe) -> Recipe:
+    """Return the recipe with a table of 2,000 rows and two layers: the same form, a fraction of the size."""
+    config = dict(recipe.architecture["config"])
+    config["vocab_size"] = 2000
+    config["n_layers" if config["model_type"] == "distilbert" else "num_hidden_layers"] = 2
+    return Recipe(**{**vars(recipe), "architecture": {**recipe.architecture, "config": config}})
+
+
+def embed_both(checkpoint: Path, bundle: Path, texts: list[str]) -> tuple[NDArray[Any], NDArray[Any]]:
+    reference = SentenceTransformer(str(checkpoint), device="cpu", local_files_only=True)
+    with Embedder(bundle, device="cpu") as model:
+        return model.encode(texts), reference.encode(texts, batch_size=1, show_progress_bar=False)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipe_exports_and_equals_torch(name: str, tmp_path: Path) -> None:
+    recipe = read_recipe(name)
+    checkpoint = checkpoints.from_recipe(shrunk(recipe), tmp_path)
+    bundle = export(checkpoint, tmp_path / "bundle", recipe=name)
+    texts = [*probe_sentences(), "", "long " * 600]
+    found, expected = embed_both(checkpoint, bundle.path, texts)
+    assert found.shape == (len(texts), recipe.dimension)
+    assert np.abs(found - expected).max() <= recipe.tolerance * max(1.0, float(np.abs(expected).max()))
+    assert bundle.manifest.embedding.normalized == recipe.normalized
+    assert bundle.manifest.source.name == (recipe.repository or name)
+    assert bundle.manifest.source.revision == recipe.revision
+
+
+def test_128_dimension_model_equals_the_cards_mean_pooling(tmp_path: Path) -> None:
+    """The masked mean that model cards print, in plain torch and transformers, from the same weights."""
+    checkpoint = checkpoints.from_recipe(read_recipe("bert-mean-128"), tmp_path)
+    bundle = export(checkpoint, tmp_path / "bundle")
+    texts = probe_sentences()
+    tokenizer, encoder = AutoTokenizer.from_pretrained(checkpoint), AutoModel.from_pretrained(checkpoint)
+    encoder.eval()
+    encoded = tokenizer(texts, padding=True, truncation=True, max_length=512, return_tensors="pt")
+    with torch.inference_mode():
+        hidden = encoder(**encoded).last_hidden_state
+    mask = encoded["attention_mask"].unsqueeze(-1).float()
+    expected = ((hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)).numpy()
+    with Embedder(bundle.path, device="cpu") as model:
+        found = model.encode(texts)
+    assert found.shape == (len(texts), 128)
+    assert np.abs(found - expected).max() <= 1e-5 * max(1.0, float(np.abs(expected).max()))
+    assert np.abs(np.linalg.norm(found, axis=1) - 1).min() > 0.1, "without Normalize vectors are not of unit length"
+
+
+def test_kabardian_layout_gives_the_same_modules_and_vectors(tmp_path: Path) -> None:
+    """The spelling of sentence-transformers 3.4.1: models.* types, a flag a pooling mode, include_prompt."""
+    checkpoint = checkpoints.from_recipe(shrunk(read_recipe("LaBSE-kbd-v0.2")), tmp_path)
+    before = SentenceTransformer(str(checkpoint), device="cpu")
+    legacy = export(checkpoints.respell_as_legacy(checkpoint), tmp_path / "legacy", recipe="LaBSE-kbd-v0.2")
+    kinds = [type(module).__name__ for module in SentenceTransformer(str(checkpoint), device="cpu")]
+    assert kinds == ["Transformer", "Pooling", "Dense", "Normalize"]
+    texts = ["Нобэ дунейр дахэщ.", "псыхъуэ Ӏуфэ", "The valley is green."]
+    found, expected = embed_both(checkpoint, legacy.path, texts)
+    assert found.shape == (3, 768)
+    assert np.abs(found - expected).max() <= 1e-5
+    np.testing.assert_array_equal(before.encode(texts, batch_size=1, show_progress_bar=False), expected)

@@ -1,0 +1,135 @@
+"""Texts to batches: each exactly once, within the price, padded right."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from monograph.batching import assemble, plan_batches, windows
+from monograph.batching.plan import price
+from monograph.tokenization import TokenizedTexts
+
+NAMES = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def random_lengths(seed: int, longest: int = 600) -> NDArray[np.int64]:
+    """Return lengths of 0 to 200 texts, many of them short and some without a token."""
+    random = np.random.default_rng(seed)
+    count = int(random.integers(0, 200))
+    return (random.integers(0, longest, count) * random.random(count) ** 3).astype(np.int64)
+
+
+def tokens_of(*texts: list[int]) -> TokenizedTexts:
+    """Return texts of these token ids; the type id of a token is its last decimal digit."""
+    ids = np.array([token for text in texts for token in text], dtype=np.int64)
+    starts = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+    return TokenizedTexts(ids, ids % 10, starts)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("batch_size", [None, 1, 7, 1000])
+def test_a_plan_holds_each_text_once_and_the_longest_first(seed: int, batch_size: int | None) -> None:
+    lengths = random_lengths(seed)
+    plan = list(plan_batches(lengths, 512, batch_size))
+    order = np.concatenate([np.empty(0, dtype=np.intp), *plan])
+    assert sorted(order.tolist()) == list(range(len(lengths)))
+    assert (np.diff(lengths[order]) <= 0).all()
+    assert all(len(rows) > 0 for rows in plan)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("budget", [1, 100, 512, 4096])
+def test_a_batch_of_more_than_one_text_costs_no_more_than_the_budget(seed: int, budget: int) -> None:
+    lengths = random_lengths(seed)
+    plan = list(plan_batches(lengths, budget, None))
+    # A text without a token still takes a column.
+    widths = [max(1, int(lengths[rows].max())) for rows in plan]
+    for rows, width in zip(plan, widths, strict=True):
+        assert len(rows) == 1 or price(len(rows), width) <= budget
+    for rows, width in zip(plan[:-1], widths, strict=False):
+        assert price(len(rows) + 1, width) > budget, "one more text would have fitted"
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7])
+def test_a_batch_size_is_respected_whatever_the_price(batch_size: int) -> None:
+    lengths = random_lengths(1)
+    sizes = [len(rows) for rows in plan_batches(lengths, 1, batch_size)]
+    assert set(sizes[:-1]) <= {batch_size}
+    assert 1 <= sizes[-1] <= batch_size
+
+
+def test_texts_of_one_length_keep_their_order() -> None:
+    lengths = np.array([5, 9, 5, 9, 5], dtype=np.int64)
+    plan = plan_batches(lengths, 512, 2)
+    assert [rows.tolist() for rows in plan] == [[1, 3], [0, 2], [4]]
+
+
+def test_no_texts_need_no_batch() -> None:
+    assert list(plan_batches(np.empty(0, dtype=np.int64), 512, None)) == []
+
+
+def test_a_token_costs_more_the_longer_its_text_is() -> None:
+    prices = [price(1, longest) / longest for longest in (1, 64, 512, 4096)]
+    assert prices == sorted(prices)
+    assert price(6, 100) == pytest.approx(6 * price(1, 100))
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 5, 9])
+def test_windows_hold_the_texts_in_order_and_within_the_number(count: int) -> None:
+    texts = [f"text {number}" for number in range(count)]
+    found = list(windows(iter(texts), max_texts=4))
+    assert list(itertools.chain(*found)) == texts
+    assert all(len(window) == 4 for window in found[:-1])
+    assert all(1 <= len(window) <= 4 for window in found)
+
+
+def test_windows_stay_within_the_characters_but_for_one_text_alone() -> None:
+    texts = ["aaaa", "bb", "c" * 25, "", "ddd", "eeeeeeeee", "f", "g" * 10, "h"]
+    found = list(windows(texts, max_texts=100, max_characters=10))
+    assert found == [["aaaa", "bb"], ["c" * 25], ["", "ddd"], ["eeeeeeeee", "f"], ["g" * 10], ["h"]]
+
+
+def test_windows_pull_no_more_than_the_next_text() -> None:
+    source = iter(map(str, range(100)))
+    cut = windows(source, max_texts=4)
+    assert next(cut) == ["0", "1", "2", "3"]
+    assert next(source) == "5"
+
+
+def test_a_batch_is_padded_on_the_right() -> None:
+    tokens = tokens_of([11, 12, 13], [], [21], [31, 32])
+    batch = assemble(tokens, np.array([3, 0, 1], dtype=np.intp), NAMES, pad_id=99)
+    assert batch.rows.tolist() == [3, 0, 1]
+    assert batch.inputs["input_ids"].tolist() == [[31, 32, 99], [11, 12, 13], [99, 99, 99]]
+    assert batch.inputs["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1], [0, 0, 0]]
+    assert batch.inputs["token_type_ids"].tolist() == [[1, 2, 0], [1, 2, 3], [0, 0, 0]]
+    assert all(values.dtype == np.int64 for values in batch.inputs.values())
+
+
+@pytest.mark.parametrize("names", [NAMES, NAMES[:2], NAMES[:1], NAMES[::-1]])
+def test_a_batch_has_the_inputs_that_were_asked_for(names: tuple[str, ...]) -> None:
+    batch = assemble(tokens_of([1, 2]), np.array([0], dtype=np.intp), names, pad_id=0)
+    assert set(batch.inputs) == set(names)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_batch_of_texts_without_tokens_is_one_column_wide(rows: int) -> None:
+    batch = assemble(tokens_of([], [], []), np.arange(rows, dtype=np.intp), NAMES, pad_id=7)
+    assert batch.inputs["input_ids"].tolist() == [[7]] * rows
+    assert batch.inputs["attention_mask"].tolist() == [[0]] * rows
+    assert batch.inputs["token_type_ids"].tolist() == [[0]] * rows
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_unpadded_part_of_every_row_is_its_text(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    texts = [random.integers(100, 200, length).tolist() for length in random_lengths(seed, longest=40)]
+    tokens = tokens_of(*texts)
+    for rows in plan_batches(tokens.lengths, 200, None):
+        batch = assemble(tokens, rows, NAMES, pad_id=0)
+        for row, ids, mask in zip(rows, batch.inputs["input_ids"], batch.inputs["attention_mask"], strict=True):
+            assert ids[mask == 1].tolist() == texts[row]
+            assert not ids[mask == 0].any()

@@ -1,0 +1,248 @@
+"""Reading manifest.json: what is right comes back whole, what is wrong is named, all of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from monograph.bundle import Manifest
+from monograph.bundle.manifest import (
+    FORMAT_VERSION,
+    Embedding,
+    FileEntry,
+    Graph,
+    Source,
+    TensorSpec,
+    TokenizerSpec,
+    read_manifest,
+)
+
+Steps = Sequence[str | int]
+
+
+def sample() -> Manifest:
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        task="embedding",
+        source=Source("some/model", "abc123", "apache-2.0", {"model.safetensors": "00" * 32}),
+        graphs=(
+            Graph(
+                file="model.onnx",
+                engines=("onnxruntime",),
+                devices=("cpu",),
+                precision="fp32",
+                opset=23,
+                inputs={"input_ids": TensorSpec("int64", ("batch", "sequence"))},
+                outputs={"sentence_embedding": TensorSpec("float32", ("batch", 4))},
+                op_domains=("", "ai.onnx", "com.microsoft"),
+            ),
+        ),
+        tokenizer=TokenizerSpec("tokenizer.json", 128, "right", 0, 1000),
+        embedding=Embedding(4, True, "cosine", (4, 2), 2, ((-1.0, -0.5, 0.0, 0.25), (1.0, 0.5, 2.0, 0.75))),
+        prompts={"query": "search: ", "document": ""},
+        default_prompt_name="document",
+        quality={"verdicts": [{"passed": True}]},
+        producer={"monograph": "0.1.0"},
+        files={"model.onnx": FileEntry(10, "11" * 32), "tokenizer.json": FileEntry(20, "22" * 32)},
+    )
+
+
+def value() -> dict[str, Any]:
+    """Return the sample as a JSON file would give it, to be spoilt."""
+    return dict(json.loads(json.dumps(sample().to_json())))
+
+
+def spoil(whole: dict[str, Any], path: Steps, bad: object) -> None:
+    at: Any = whole
+    for step in path[:-1]:
+        at = at[step]
+    at[path[-1]] = bad
+
+
+def drop(whole: dict[str, Any], path: Steps) -> None:
+    at: Any = whole
+    for step in path[:-1]:
+        at = at[step]
+    del at[path[-1]]
+
+
+def dotted(path: Steps) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
+
+
+def problems_with(path: Steps, bad: object) -> list[str]:
+    whole = value()
+    spoil(whole, path, bad)
+    return read_manifest(whole)[1]
+
+
+def test_a_manifest_comes_back_equal_through_json() -> None:
+    assert read_manifest(value()) == (sample(), [])
+
+
+OPTIONAL: list[Steps] = [
+    ("source", "revision"), ("source", "licence"), ("tokenizer", "max_length"), ("embedding", "truncate_dim"),
+    ("embedding", "ranges"), ("default_prompt_name",),
+]  # fmt: skip
+REQUIRED: list[Steps] = [
+    ("format_version",), ("task",), ("source",), ("source", "name"), ("source", "sha256"), ("graphs",),
+    ("graphs", 0, "file"), ("graphs", 0, "engines"), ("graphs", 0, "devices"), ("graphs", 0, "precision"),
+    ("graphs", 0, "opset"), ("graphs", 0, "inputs"), ("graphs", 0, "inputs", "input_ids", "dtype"),
+    ("graphs", 0, "outputs"), ("graphs", 0, "outputs", "sentence_embedding", "shape"), ("graphs", 0, "op_domains"),
+    ("tokenizer",), ("tokenizer", "file"), ("tokenizer", "padding_side"), ("tokenizer", "pad_id"),
+    ("tokenizer", "vocabulary_size"), ("embedding",), ("embedding", "dimension"), ("embedding", "normalized"),
+    ("embedding", "similarity"), ("embedding", "matryoshka_dimensions"), ("prompts",), ("quality",), ("producer",),
+    ("files",), ("files", "model.onnx", "bytes"), ("files", "model.onnx", "sha256"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", OPTIONAL, ids=dotted)
+def test_an_optional_field_may_be_absent_or_null(path: Steps) -> None:
+    whole = value()
+    drop(whole, path)
+    assert read_manifest(whole)[1] == []
+    assert problems_with(path, None) == []
+
+
+@pytest.mark.parametrize("path", REQUIRED, ids=dotted)
+def test_a_required_field_that_is_absent_is_named(path: Steps) -> None:
+    whole = value()
+    drop(whole, path)
+    assert f"{dotted(path)} is missing" in read_manifest(whole)[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "bad", "kind"),
+    [
+        (("task",), 3, "be a string"),
+        (("task",), None, "be a string"),
+        (("source",), ["some/model"], "be an object"),
+        (("source", "name"), {}, "be a string"),
+        (("source", "revision"), 12, "be a string"),
+        (("source", "sha256"), {"model.safetensors": 1}, "hold strings only"),
+        (("graphs",), {"0": {}}, "be a list"),
+        (("graphs", 0), "model.onnx", "be an object"),
+        (("graphs", 0, "engines"), "onnxruntime", "be a list"),
+        (("graphs", 0, "devices"), ["cpu", None], "hold strings only"),
+        (("graphs", 0, "opset"), "23", "be an integer"),
+        (("graphs", 0, "opset"), True, "be an integer"),
+        (("graphs", 0, "inputs"), ["input_ids"], "be an object"),
+        (("graphs", 0, "inputs", "input_ids"), "int64", "be an object"),
+        (("graphs", 0, "inputs", "input_ids", "shape"), "batch", "be a list"),
+        (("tokenizer",), None, "be an object"),
+        (("tokenizer", "max_length"), "128", "be an integer"),
+        (("tokenizer", "max_length"), True, "be an integer"),
+        (("tokenizer", "pad_id"), 0.0, "be an integer"),
+        (("tokenizer", "pad_id"), False, "be an integer"),
+        (("embedding", "dimension"), 4.5, "be an integer"),
+        (("embedding", "dimension"), True, "be an integer"),
+        (("embedding", "normalized"), 1, "be true or false"),
+        (("embedding", "matryoshka_dimensions"), [4, True], "hold integers only"),
+        (("embedding", "matryoshka_dimensions"), [4, "2"], "hold integers only"),
+        (("embedding", "truncate_dim"), True, "be an integer"),
+        (("embedding", "ranges"), {"min": [], "max": []}, "be a list"),
+        (("prompts",), ["query"], "be an object"),
+        (("prompts",), {"query": None}, "hold strings only"),
+        (("default_prompt_name",), 0, "be a string"),
+        (("quality",), [], "be an object"),
+        (("producer",), {"monograph": 0.1}, "hold strings only"),
+        (("files",), ["model.onnx"], "be an object"),
+        (("files", "model.onnx"), "11" * 32, "be an object"),
+        (("files", "model.onnx", "bytes"), True, "be an integer"),
+        (("files", "model.onnx", "sha256"), 11, "be a string"),
+    ],
+    ids=lambda item: dotted(item) if isinstance(item, tuple) else repr(item),
+)
+def test_a_field_of_the_wrong_kind_is_named(path: Steps, bad: object, kind: str) -> None:
+    assert f"{dotted(path)} must {kind}" in problems_with(path, bad)
+
+
+@pytest.mark.parametrize("whole", [None, [], "manifest", 1, True])
+def test_a_file_that_is_no_object_is_said_to_be_none(whole: object) -> None:
+    assert read_manifest(whole)[1][0] == "the file must be an object"
+
+
+def test_every_malformed_field_is_noted_not_only_the_first() -> None:
+    whole = value()
+    spoil(whole, ("task",), 1)
+    drop(whole, ("source", "name"))
+    spoil(whole, ("graphs", 0, "opset"), True)
+    spoil(whole, ("tokenizer", "pad_id"), "0")
+    spoil(whole, ("embedding", "similarity"), None)
+    drop(whole, ("files", "tokenizer.json", "bytes"))
+    assert read_manifest(whole)[1] == [
+        "task must be a string",
+        "source.name is missing",
+        "graphs[0].opset must be an integer",
+        "tokenizer.pad_id must be an integer",
+        "embedding.similarity must be a string",
+        "files.tokenizer.json.bytes is missing",
+    ]
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        [],
+        [[0.0] * 4],
+        [[0.0] * 4] * 3,
+        [[0.0] * 4, [0.0] * 3],
+        [[0.0] * 5, [0.0] * 5],
+        [[0.0] * 4, ["1"] * 4],
+        [[0.0] * 4, [None] * 4],
+        [0.0, 1.0],
+    ],
+)
+def test_ranges_of_another_shape_are_refused(ranges: object) -> None:
+    assert problems_with(("embedding", "ranges"), ranges) == ["embedding.ranges must be two lists of 4 numbers"]
+
+
+@pytest.mark.parametrize(
+    ("path", "bad", "problem"),
+    [
+        (("task",), "poetry", "task 'poetry' is not one of embedding, rerank, sparse"),
+        (("graphs",), [], "graphs is empty"),
+        (("graphs", 0, "op_domains"), ["", "com.example"], "graphs[0].op_domains has the unknown com.example"),
+        (("graphs", 0, "file"), "other.onnx", "other.onnx is used but not listed in files"),
+        (("tokenizer", "file"), "other.json", "other.json is used but not listed in files"),
+        (("tokenizer", "padding_side"), "left", "tokenizer.padding_side 'left' is not 'right'"),
+        (("tokenizer", "max_length"), 0, "tokenizer.max_length must be at least 1"),
+        (("tokenizer", "vocabulary_size"), -1, "tokenizer.vocabulary_size must be at least 1"),
+        (("embedding", "truncate_dim"), 0, "embedding.truncate_dim must be at least 1"),
+        (
+            ("embedding", "similarity"),
+            "jaccard",
+            "embedding.similarity 'jaccard' is not one of cosine, dot, euclidean, manhattan",
+        ),
+        (("default_prompt_name",), "passage", "default_prompt_name 'passage' is not among prompts"),
+    ],
+)
+def test_fields_that_contradict_are_named(path: Steps, bad: object, problem: str) -> None:
+    assert problems_with(path, bad) == [problem]
+
+
+def test_every_contradiction_is_noted_not_only_the_first() -> None:
+    whole = value()
+    spoil(whole, ("task",), "poetry")
+    spoil(whole, ("graphs", 0, "op_domains"), ["b.example", "ai.onnx", "a.example"])
+    spoil(whole, ("default_prompt_name",), "passage")
+    spoil(whole, ("tokenizer", "file"), "other.json")
+    problems = read_manifest(whole)[1]
+    assert len(problems) == 4
+    assert "graphs[0].op_domains has the unknown a.example, b.example" in problems
+
+
+@pytest.mark.parametrize(
+    ("version", "advice"), [(FORMAT_VERSION + 1, "upgrade monograph"), (FORMAT_VERSION - 1, "export the model again")]
+)
+def test_another_format_version_says_what_to_do_whatever_shape_its_fields_have(version: int, advice: str) -> None:
+    whole = value() | {"format_version": version, "tokenizer": "elsewhere"}
+    problems = read_manifest(whole)[1]
+    assert len(problems) == 1
+    assert f"format_version {version} is not known" in problems[0]
+    assert problems[0].endswith(advice)
+    # Where the shape is the known one, what contradicts is told as well.
+    assert len(read_manifest(value() | {"format_version": version, "task": "poetry"})[1]) == 2

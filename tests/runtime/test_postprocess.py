@@ -1,0 +1,190 @@
+"""The steps behind the graph: cut, normalise, quantise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sentence_transformers.util import quantize_embeddings
+
+from monograph import InputError
+from monograph.bundle.manifest import Embedding
+from monograph.postprocess import PRECISIONS, Postprocess, Precision, plan_postprocess, quantize
+from monograph.similarity import normalized
+
+RANGES = ((-1.0, -2.0, -3.0, -4.0, -5.0, -6.0), (1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
+
+
+def sample(rows: int, dimension: int, seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal((rows, dimension), dtype=np.float32)
+
+
+def ranges_of(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.stack([vectors.min(axis=0), vectors.max(axis=0)])
+
+
+def plan(embedding: Embedding | None = None, **options: Any) -> Postprocess:
+    defaults: dict[str, Any] = {"truncate_dim": None, "normalize": False, "precision": "float32", "ranges": None}
+    return plan_postprocess(embedding or Embedding(6, True, "cosine", ()), **{**defaults, **options})
+
+
+def assert_bits_equal(ours: NDArray[Any], theirs: NDArray[Any]) -> None:
+    assert ours.dtype == theirs.dtype
+    np.testing.assert_array_equal(ours, theirs, strict=True)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("dimension", [1, 7, 8, 9, 24, 37, 384])
+def test_quantized_vectors_equal_sentence_transformers_bit_for_bit(precision: Precision, dimension: int) -> None:
+    vectors, ranges = sample(200, dimension), ranges_of(sample(300, dimension, seed=1))
+    ours = quantize(vectors, precision, ranges)
+    assert_bits_equal(ours, quantize_embeddings(vectors, precision, ranges=ranges))
+    assert_bits_equal(ours[:1], quantize(vectors[:1], precision, ranges))
+
+
+@pytest.mark.parametrize("precision", ["int8", "uint8"])
+def test_values_outside_the_ranges_end_at_their_ends(precision: Precision) -> None:
+    ranges = ranges_of(sample(50, 24))
+    vectors = np.concatenate([sample(20, 24, seed=1) * 40, ranges, ranges * 2, np.zeros((1, 24), dtype=np.float32)])
+    ours = quantize(vectors, precision, ranges)
+    assert_bits_equal(ours, quantize_embeddings(vectors, precision, ranges=ranges))
+    ends = np.iinfo(precision)
+    assert ours.min() == ends.min
+    assert ours.max() == ends.max
+    assert (ours[20] == ends.min).all()
+
+
+@pytest.mark.parametrize("precision", ["int8", "uint8"])
+def test_a_dimension_that_is_constant_divides_by_no_zero(precision: Precision) -> None:
+    calibration, vectors = sample(50, 12), sample(20, 12, seed=1)
+    calibration[:, 3] = vectors[:, 3] = 0.25
+    calibration[:, 7] = 0
+    vectors[:, 7] *= 300
+    with np.errstate(divide="raise", invalid="raise"):
+        ours = quantize(vectors, precision, ranges_of(calibration))
+    assert_bits_equal(ours, quantize_embeddings(vectors, precision, ranges=ranges_of(calibration)))
+    assert (ours[:, 3] == np.iinfo(precision).min).all()
+
+
+@pytest.mark.parametrize("precision", ["binary", "ubinary"])
+def test_a_bit_is_set_where_a_value_is_above_zero(precision: Precision) -> None:
+    vectors = np.array([[0.0, -0.0, 1e-45, -1e-45, np.inf, -np.inf, np.nan, 1.0, 2.0, -2.0, 3.0]], dtype=np.float32)
+    ours = quantize(vectors, precision, None)
+    assert_bits_equal(ours, quantize_embeddings(vectors, precision))
+    # As int8 the byte is less 128, which turns its highest bit over.
+    highest = 0x80 if precision == "binary" else 0
+    assert ours.view(np.uint8).tolist() == [[0b00101001 ^ highest, 0b10100000 ^ highest]]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_no_vectors_have_the_type_and_width_of_some(precision: Precision) -> None:
+    steps = plan(precision=precision, ranges=RANGES)
+    for rows in (0, 1, 5):
+        result = steps(sample(rows, 6))
+        assert result.shape == (rows, steps.width)
+        assert result.dtype == steps.dtype
+
+
+@pytest.mark.parametrize(
+    ("precision", "dimension", "width", "dtype"),
+    [
+        ("float32", 9, 9, "float32"),
+        ("int8", 9, 9, "int8"),
+        ("uint8", 9, 9, "uint8"),
+        ("binary", 8, 1, "int8"),
+        ("binary", 9, 2, "int8"),
+        ("ubinary", 16, 2, "uint8"),
+        ("ubinary", 17, 3, "uint8"),
+    ],
+)
+def test_the_plan_tells_width_and_type(precision: str, dimension: int, width: int, dtype: str) -> None:
+    steps = plan(Embedding(dimension, True, "cosine", ()), precision=precision, ranges=np.zeros((2, dimension)))
+    assert (steps.width, steps.dtype) == (width, np.dtype(dtype))
+
+
+def test_vectors_are_cut_then_normalised_then_quantised() -> None:
+    vectors = sample(30, 6)
+    unit = normalized(vectors[:, :4])
+    np.testing.assert_array_equal(plan(truncate_dim=4)(vectors), vectors[:, :4])
+    np.testing.assert_array_equal(plan(truncate_dim=4, normalize=True)(vectors), unit)
+    steps = plan(truncate_dim=4, normalize=True, precision="uint8", ranges=ranges_of(unit))
+    assert_bits_equal(steps(vectors), quantize_embeddings(unit, "uint8", ranges=ranges_of(unit)))
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "dimension"),
+    [(None, None, 6), (4, None, 4), (4, 5, 5), (4, 2, 2), (None, 6, 6), (None, 7, 6), (9, None, 6), (4, 10**20, 6)],
+)
+def test_the_cut_of_the_call_wins_over_the_model_s_and_never_adds(
+    own: int | None, asked: int | None, dimension: int
+) -> None:
+    assert plan(Embedding(6, True, "cosine", (), truncate_dim=own), truncate_dim=asked).dimension == dimension
+
+
+def test_a_cut_may_be_a_numpy_integer() -> None:
+    assert plan(truncate_dim=np.int32(3)).dimension == 3
+
+
+@pytest.mark.parametrize("cut", [0, -1, True, False, "x", "4", 4.0, np.float32(4), [4]])
+def test_a_cut_that_is_no_positive_integer_is_refused(cut: object) -> None:
+    with pytest.raises(InputError, match="truncate_dim must be a positive integer"):
+        plan(truncate_dim=cut)
+
+
+@pytest.mark.parametrize("precision", ["int4", "", "FLOAT32", None, 8])
+def test_an_unknown_precision_is_refused_with_the_known_ones(precision: object) -> None:
+    with pytest.raises(InputError, match="is not one of float32, int8, uint8, binary, ubinary"):
+        plan(precision=precision)
+
+
+@pytest.mark.parametrize("precision", ["int8", "uint8"])
+def test_a_precision_that_needs_ranges_says_how_to_make_them(precision: str) -> None:
+    with pytest.raises(InputError, match=r"needs ranges=.*\[2, 4\].*numpy\.stack"):
+        plan(precision=precision, truncate_dim=4)
+    with pytest.raises(InputError, match="needs ranges"):
+        quantize(sample(2, 4), precision, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("precision", ["float32", "binary", "ubinary"])
+def test_ranges_are_left_aside_where_nothing_needs_them(precision: str) -> None:
+    assert plan(precision=precision, ranges=np.zeros((9, 9))).ranges is None
+
+
+@pytest.mark.parametrize("shape", [(2, 6), (2, 3), (4, 2), (8,), (1, 2, 4), (1, 4), (0,)])
+def test_ranges_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"ranges must have the shape \(2, 4\), got"):
+        plan(precision="int8", truncate_dim=4, ranges=np.zeros(shape))
+
+
+@pytest.mark.parametrize("ranges", [RANGES, np.array(RANGES), np.array(RANGES, dtype=np.float16)])
+def test_ranges_of_any_number_type_become_float32(ranges: Any) -> None:
+    found = plan(precision="int8", ranges=ranges).ranges
+    assert found is not None
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.array(RANGES))
+
+
+def test_the_model_s_ranges_serve_whole_vectors_as_the_graph_gives_them() -> None:
+    unit, raw = Embedding(6, True, "cosine", (), None, RANGES), Embedding(6, False, "dot", (), None, RANGES)
+    for embedding, normalize in ((unit, False), (unit, True), (raw, False)):
+        found = plan(embedding, precision="int8", normalize=normalize).ranges
+        np.testing.assert_array_equal(found, np.array(RANGES, dtype=np.float32))
+    np.testing.assert_array_equal(plan(unit, precision="int8", ranges=np.ones((2, 6))).ranges, np.ones((2, 6)))
+
+
+@pytest.mark.parametrize(
+    ("embedding", "options"),
+    [
+        (Embedding(6, True, "cosine", (), None, RANGES), {"truncate_dim": 4}),
+        (Embedding(6, True, "cosine", (), 4, RANGES), {}),
+        (Embedding(6, False, "dot", (), None, RANGES), {"normalize": True}),
+    ],
+    ids=["cut by the call", "cut by the model", "normalised by the call"],
+)
+def test_the_model_s_ranges_are_not_used_for_vectors_of_another_kind(
+    embedding: Embedding, options: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match="needs ranges"):
+        plan(embedding, precision="int8", **options)

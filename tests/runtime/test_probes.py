@@ -1,0 +1,114 @@
+"""probes.json keeps texts and vectors to the last bit, and a malformed one is refused."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from monograph import BundleError
+from monograph.bundle import Probes, read_probes, write_probes
+
+TEXTS = ("", "plain", "Ünïcode, 日本語, \N{GRINNING FACE}", 'quotes " and \\ and\nlines\u2028too')
+
+
+def some_probes() -> Probes:
+    vectors = np.random.default_rng(0).standard_normal((4, 3), dtype=np.float32)
+    return Probes(TEXTS, (2, 3, 11, 9), vectors)
+
+
+def bits(values: NDArray[np.float32]) -> NDArray[np.uint32]:
+    return np.ascontiguousarray(values).view(np.uint32)
+
+
+def test_probes_come_back_as_they_were_written(tmp_path: Path) -> None:
+    written = some_probes()
+    assert write_probes(tmp_path, written) == tmp_path / "probes.json"
+    read = read_probes(tmp_path)
+    assert read.texts == written.texts
+    assert read.token_counts == written.token_counts
+    assert read.vectors.dtype == np.float32
+    np.testing.assert_array_equal(bits(read.vectors), bits(written.vectors))
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [
+        np.array([[0x7FC00123, 0xFF800000], [0x80000000, 0x00000001]], dtype=np.uint32).view(np.float32),
+        np.random.default_rng(1).standard_normal((2, 6), dtype=np.float32)[:, ::2],
+        np.asfortranarray(np.random.default_rng(2).standard_normal((2, 5), dtype=np.float32)),
+        np.random.default_rng(3).standard_normal((2, 5), dtype=np.float32).astype(">f4"),
+        np.empty((2, 0), dtype=np.float32),
+    ],
+    ids=["NaN, infinity, -0 and subnormal", "strided", "column order", "big-endian", "no dimension"],
+)
+def test_every_bit_of_the_vectors_is_kept(tmp_path: Path, vectors: NDArray[np.float32]) -> None:
+    write_probes(tmp_path, Probes(("a", "b"), (1, 1), vectors))
+    read = read_probes(tmp_path).vectors
+    assert read.shape == vectors.shape
+    np.testing.assert_array_equal(bits(read), bits(vectors.astype(np.float32)))
+
+
+def test_the_vectors_that_were_read_may_be_written_to(tmp_path: Path) -> None:
+    write_probes(tmp_path, some_probes())
+    read_probes(tmp_path).vectors[0, 0] = 1
+
+
+def test_the_probes_of_a_bundle_fit_its_dimension(tiny_bundle: Path) -> None:
+    probes = read_probes(tiny_bundle)
+    assert probes.vectors.shape == (len(probes.texts), 24)
+    assert len(probes.token_counts) == len(probes.texts) > 0
+    np.testing.assert_allclose(np.linalg.norm(probes.vectors, axis=1), 1, atol=1e-6)
+
+
+def base64_of(*values: float) -> str:
+    return base64.b64encode(np.array(values, dtype="<f4").tobytes()).decode("ascii")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda value: value.pop("texts"), "texts is missing"),
+        (lambda value: value.update(texts=[1, 2, 3, 4]), "texts must hold strings only"),
+        (lambda value: value.update(token_counts={}), "token_counts must be a list"),
+        (lambda value: value.update(token_counts=[1, 2, 3, 4.5]), "token_counts must hold integers only"),
+        (lambda value: value.pop("vectors"), "vectors is missing"),
+        (lambda value: value["vectors"].pop("base64"), "vectors.base64 is missing"),
+        (lambda value: value["vectors"].update(shape=[4, True]), "vectors.shape must hold integers only"),
+        (lambda value: value["texts"].pop(), "differ in number"),
+        (lambda value: value["token_counts"].append(3), "differ in number"),
+        (lambda value: value["vectors"].update(shape=[4, 4]), "differ in number"),
+        (lambda value: value["vectors"].update(shape=[12]), "differ in number"),
+        (lambda value: value["vectors"].update(shape=[4, 3, 1]), "differ in number"),
+        (lambda value: value["vectors"].update(base64=base64_of(1, 2, 3)), "differ in number"),
+    ],
+)
+def test_a_malformed_file_is_a_bundle_error(
+    tmp_path: Path, spoil: Callable[[dict[str, Any]], object], problem: str
+) -> None:
+    path = write_probes(tmp_path, some_probes())
+    value = json.loads(path.read_bytes())
+    spoil(value)
+    path.write_text(json.dumps(value), encoding="utf-8")
+    with pytest.raises(BundleError) as caught:
+        read_probes(tmp_path)
+    assert all(found.startswith("probes.json: ") for found in caught.value.problems)
+    assert any(problem in found for found in caught.value.problems)
+
+
+@pytest.mark.parametrize("content", [b"", b"[1, 2", b"\xff\xff"])
+def test_a_file_that_is_not_json_is_a_bundle_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "probes.json").write_bytes(content)
+    with pytest.raises(BundleError, match=r"probes\.json cannot be read"):
+        read_probes(tmp_path)
+
+
+def test_a_missing_file_is_a_bundle_error(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"probes\.json cannot be read"):
+        read_probes(tmp_path)

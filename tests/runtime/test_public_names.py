@@ -1,0 +1,87 @@
+"""The names that callers may rely on: a change here is a change of the public interface."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import monograph
+from monograph import Embedder
+
+ENCODE_OPTIONS = ["prompt_name", "prompt", "batch_size"]
+RESULT_OPTIONS = ["precision", "ranges", "normalize_embeddings", "truncate_dim"]
+ENCODE = ["self", "texts", *ENCODE_OPTIONS, "show_progress_bar", *RESULT_OPTIONS]
+
+
+def test_the_package_exports_exactly_these_names() -> None:
+    assert sorted(monograph.__all__) == [
+        "Bundle",
+        "BundleError",
+        "DeviceError",
+        "Embedder",
+        "ExportError",
+        "InputError",
+        "Manifest",
+        "MonographError",
+        "ParityError",
+        "UnsupportedModuleError",
+        "__version__",
+    ]
+
+
+def test_every_exported_name_exists() -> None:
+    assert all(hasattr(monograph, name) for name in monograph.__all__)
+
+
+def test_an_embedder_has_exactly_these_public_names() -> None:
+    assert {name for name in dir(Embedder) if not name.startswith("_")} == {
+        "close",
+        "compute_dtype",
+        "device",
+        "dimension",
+        "encode",
+        "encode_document",
+        "encode_iter",
+        "encode_query",
+        "engine",
+        "fingerprint",
+        "manifest",
+        "max_length",
+        "similarity",
+        "similarity_pairwise",
+        "threads",
+    }
+
+
+def test_an_opened_embedder_adds_no_public_attribute(tiny_embedder: Embedder) -> None:
+    assert all(name.startswith("_") for name in vars(tiny_embedder))
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        (Embedder.__init__, ["self", "path", "device", "compute_dtype", "threads", "check"]),
+        (Embedder.encode, ENCODE),
+        (Embedder.encode_query, ENCODE),
+        (Embedder.encode_document, ENCODE),
+        (Embedder.encode_iter, ["self", "texts", *ENCODE_OPTIONS, *RESULT_OPTIONS]),
+        (Embedder.similarity, ["self", "first", "second"]),
+        (Embedder.similarity_pairwise, ["self", "first", "second"]),
+        (Embedder.close, ["self"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_method_takes_these_parameters_in_this_order(method: Callable[..., Any], parameters: list[str]) -> None:
+    assert list(inspect.signature(method).parameters) == parameters
+
+
+@pytest.mark.parametrize(
+    "name", ["compute_dtype", "device", "dimension", "engine", "fingerprint", "manifest", "max_length", "threads"]
+)
+def test_what_an_embedder_says_of_itself_is_read_only(tiny_embedder: Embedder, name: str) -> None:
+    assert isinstance(inspect.getattr_static(Embedder, name), property)
+    with pytest.raises(AttributeError):
+        setattr(tiny_embedder, name, None)

@@ -1,0 +1,151 @@
+"""The similarity functions equal those of sentence-transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sentence_transformers import util
+
+from monograph import Embedder, InputError, similarity
+
+NAMES = ("cosine", "dot", "euclidean", "manhattan")
+ALL_PAIRS: Mapping[str, Callable[..., Any]] = {
+    "cosine": util.cos_sim,
+    "dot": util.dot_score,
+    "euclidean": util.euclidean_sim,
+    "manhattan": util.manhattan_sim,
+}
+PAIRWISE: Mapping[str, Callable[..., Any]] = {
+    "cosine": util.pairwise_cos_sim,
+    "dot": util.pairwise_dot_score,
+    "euclidean": util.pairwise_euclidean_sim,
+    "manhattan": util.pairwise_manhattan_sim,
+}
+
+
+def vectors(rows: int, dimension: int = 24, seed: int = 0) -> NDArray[np.float32]:
+    """Return random vectors; the second row is all zeros."""
+    result = np.random.default_rng(seed).standard_normal((rows, dimension), dtype=np.float32)
+    result[1:2] = 0
+    return result
+
+
+def assert_equal(ours: NDArray[np.float32], theirs: Any) -> None:
+    expected = theirs.numpy()
+    assert ours.dtype == np.float32
+    assert ours.shape == expected.shape
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (7, 11), (11, 7), (5, 5), (1, 20), (60, 40)])
+def test_all_pairs_equal_sentence_transformers(name: str, n: int, m: int) -> None:
+    first, second = vectors(n), vectors(m, seed=1)
+    assert_equal(similarity.similarity(name, first, second), ALL_PAIRS[name](first, second))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("n", [1, 2, 33])
+def test_pairs_equal_sentence_transformers(name: str, n: int) -> None:
+    first, second = vectors(n), vectors(n, seed=1)
+    assert_equal(similarity.similarity_pairwise(name, first, second), PAIRWISE[name](first, second))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_vector_is_taken_as_one_row(name: str) -> None:
+    one, many = vectors(1)[0], vectors(6, seed=1)
+    assert_equal(similarity.similarity(name, one, many), ALL_PAIRS[name](one, many))
+    assert_equal(similarity.similarity(name, many, one), ALL_PAIRS[name](many, one))
+    assert similarity.similarity(name, one, one).shape == (1, 1)
+    assert_equal(similarity.similarity_pairwise(name, one, many[0]), PAIRWISE[name](one[None], many[:1]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_of_zeros_is_no_division_by_zero(name: str) -> None:
+    zeros = np.zeros((2, 4), dtype=np.float32)
+    with np.errstate(all="raise"):
+        assert np.array_equal(similarity.similarity(name, zeros, zeros), np.zeros((2, 2)))
+        assert np.array_equal(similarity.similarity_pairwise(name, zeros, zeros), np.zeros(2))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lists_and_other_number_types_are_computed_in_float32(name: str) -> None:
+    first, second = vectors(4).astype(np.float64), vectors(3, seed=1).astype(np.float16)
+    expected = similarity.similarity(name, first.astype(np.float32), second.astype(np.float32))
+    np.testing.assert_array_equal(similarity.similarity(name, first.tolist(), second), expected)
+
+
+@pytest.mark.parametrize("name", ["euclidean", "manhattan"])
+@pytest.mark.parametrize("chunk_bytes", [1, 11 * 24 * 4 * 3, 11 * 24 * 4 * 5 + 1])
+def test_chunks_give_the_same_as_the_whole(name: str, chunk_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Other vectors each time and the chunks first: memory used before cannot hold what a chunk left out.
+    first, second = vectors(13, seed=chunk_bytes), vectors(11, seed=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(similarity, "_CHUNK_BYTES", chunk_bytes)
+        in_chunks = similarity.similarity(name, first, second)
+    np.testing.assert_array_equal(in_chunks, similarity.similarity(name, first, second))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_vectors_give_an_empty_result(name: str) -> None:
+    none, some = np.empty((0, 24), dtype=np.float32), vectors(3)
+    assert similarity.similarity(name, none, some).shape == (0, 3)
+    assert similarity.similarity(name, some, none).shape == (3, 0)
+    assert similarity.similarity_pairwise(name, none, none).shape == (0,)
+
+
+@pytest.mark.parametrize(("name", "power"), [("euclidean", 2), ("manhattan", 1)])
+def test_vectors_close_together_keep_their_distance(name: str, power: int) -> None:
+    first = similarity.normalized(vectors(30, 384)[2:])
+    second = first + np.random.default_rng(2).standard_normal(first.shape).astype(np.float32) * np.float32(1e-6)
+    differences = np.abs(first.astype(np.float64) - second.astype(np.float64))
+    expected = -((differences**power).sum(axis=1) ** (1 / power))
+    np.testing.assert_allclose(np.diagonal(similarity.similarity(name, first, second)), expected, rtol=1e-5)
+    np.testing.assert_allclose(similarity.similarity_pairwise(name, first, second), expected, rtol=1e-5)
+    assert np.array_equal(np.diagonal(similarity.similarity(name, first, first)), np.zeros(len(first)))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (np.zeros((2, 3)), np.zeros((2, 4)), "3 and 4 dimensions"),
+        (np.zeros(3), np.zeros((2, 4)), "3 and 4 dimensions"),
+        (np.zeros((1, 2, 3)), np.zeros((2, 3)), "one or two dimensions, got 3"),
+        (np.zeros((2, 3)), np.float32(1), "one or two dimensions, got 0"),
+        ([[1.0, 2.0], [3.0]], np.zeros((2, 2)), "array of numbers"),
+        (["one"], np.zeros((2, 2)), "array of numbers"),
+        ([[{}]], np.zeros((1, 1)), "array of numbers"),
+    ],
+)
+def test_vectors_of_a_wrong_shape_are_refused(first: Any, second: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        similarity.similarity("cosine", first, second)
+
+
+@pytest.mark.parametrize(("n", "m"), [((2, 3), (3, 3)), ((2, 3), (2, 4)), ((3,), (2, 3)), ((1, 3), (2, 3))])
+def test_pairs_need_equal_shapes(n: tuple[int, ...], m: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="needs equal shapes"):
+        similarity.similarity_pairwise("dot", np.zeros(n), np.zeros(m))
+
+
+@pytest.mark.parametrize("compare", [similarity.similarity, similarity.similarity_pairwise])
+def test_an_unknown_function_is_refused_with_the_known_ones(compare: Callable[..., Any]) -> None:
+    with pytest.raises(InputError, match="'jaccard' is not one of cosine, dot, euclidean, manhattan"):
+        compare("jaccard", np.zeros((1, 2)), np.zeros((1, 2)))
+
+
+def test_normalized_rows_have_length_1_and_zeros_stay() -> None:
+    rows = similarity.normalized(vectors(9) * 1000)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), [1, 0, *[1] * 7], atol=1e-6)
+    assert rows.dtype == np.float32
+
+
+def test_an_embedder_compares_as_its_manifest_says(tiny_embedder: Embedder) -> None:
+    first, second = vectors(4), vectors(4, seed=1)
+    assert tiny_embedder.manifest.embedding.similarity == "cosine"
+    assert_equal(tiny_embedder.similarity(first, second), util.cos_sim(first, second))
+    assert_equal(tiny_embedder.similarity_pairwise(first, second), util.pairwise_cos_sim(first, second))
