@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from support.tatoeba import Tatoeba
 
 pytestmark = pytest.mark.slow

@@ -184,6 +184,10 @@ def test_a_progress_bar_is_shown_where_asked_for_or_at_info(
     assert bool(captured.err) == shown
 
 
-def test_no_progress_bar_is_shown_by_default(tiny_embedder: Embedder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_progress_bar_is_shown_where_no_level_was_set(
+    tiny_embedder: Embedder, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    # Another test may have left a level behind, as `monograph --verbose` does.
+    caplog.set_level(logging.NOTSET, logger="monograph")
     tiny_embedder.encode(["A boat.", "A radio."])
     assert capsys.readouterr() == ("", "")
