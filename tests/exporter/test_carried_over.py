@@ -12,6 +12,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from monograph import Embedder
+from monograph.postprocess import PRECISIONS
 from monograph_export import export
 from support import checkpoints
 
@@ -79,7 +80,7 @@ def test_truncation_of_dimensions_equals_torch(pair: tuple[SentenceTransformer, 
     with Embedder(folder, device="cpu") as model:
         for cut in (1, 7, 32, 64):
             for normalize in (False, True):
-                options = {"truncate_dim": cut, "normalize_embeddings": normalize}
+                options: dict[str, Any] = {"truncate_dim": cut, "normalize_embeddings": normalize}
                 assert_close(model.encode(TEXTS, **options), reference.encode(TEXTS, batch_size=1, **options))
 
 
@@ -88,8 +89,8 @@ def test_output_precisions_equal_torch_bit_for_bit_of_the_same_vectors(tiny_embe
 
     vectors = tiny_embedder.encode(TEXTS)
     ranges = np.stack([vectors.min(0), vectors.max(0)])
-    for precision in ("int8", "uint8", "binary", "ubinary"):
-        found = tiny_embedder.encode(TEXTS, precision=precision, ranges=ranges)  # type: ignore[arg-type]
+    for precision in PRECISIONS[1:]:
+        found = tiny_embedder.encode(TEXTS, precision=precision, ranges=ranges)
         np.testing.assert_array_equal(found, quantize_embeddings(vectors, precision, ranges=ranges))
 
 

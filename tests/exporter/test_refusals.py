@@ -15,9 +15,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import CNN, Pooling, WeightedLayerPooling
 from torch import nn
 
-import monograph_export.pipeline
 from monograph import Bundle, ExportError, ParityError, UnsupportedModuleError
 from monograph_export import export
+from monograph_export.graph.passes import apply_passes
 from support import checkpoints
 
 
@@ -160,7 +160,7 @@ def test_a_tokenizer_larger_than_the_table_is_refused(tmp_path: Path) -> None:
 def test_wrong_options_are_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
     for options in ({"task": "rerank"}, {"precision": "int4"}, {"recipe": "absent"}, {"recipe": "LaBSE"}):
         with pytest.raises(ExportError):
-            export(tiny_checkpoint, tmp_path / "bundle", **options)  # type: ignore[arg-type]
+            export(tiny_checkpoint, tmp_path / "bundle", **options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -179,7 +179,7 @@ def test_a_graph_that_differs_from_torch_leaves_no_bundle(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One weight of the traced graph is moved by a thousandth; the verification must see it."""
-    real = monograph_export.pipeline.apply_passes
+    real = apply_passes
 
     def damaged(model: Any) -> Any:
         import onnx_ir as ir
@@ -189,7 +189,7 @@ def test_a_graph_that_differs_from_torch_leaves_no_bundle(
         bias.const_value = ir.tensor(bias.const_value.numpy() + 1e-3)
         return model
 
-    monkeypatch.setattr(monograph_export.pipeline, "apply_passes", damaged)
+    monkeypatch.setattr("monograph_export.pipeline.apply_passes", damaged)
     assert_refused(tiny_checkpoint, tmp_path, ParityError, "max abs difference")
 
 

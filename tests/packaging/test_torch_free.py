@@ -58,7 +58,7 @@ def test_clean_install_is_small_and_has_neither_torch_nor_transformers(tmp_path:
     """`pip install ".[onnx]"` of a built wheel in a new environment, and the real model in it."""
     before = folder_size(tmp_path / "env", create=True)
     python = tmp_path / "env" / "bin" / "python"
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, f"{PROJECT}[onnx]"], check=True)
     listing = subprocess.run([python, "-m", "pip", "list", "--format=json"], check=True, capture_output=True).stdout
     installed = {package["name"].lower() for package in json.loads(listing)}

@@ -46,8 +46,8 @@ vectors = model.encode(texts)
 seconds = time.perf_counter() - begin
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 np.save(sys.argv[3], vectors)
-print(json.dumps({"anonymous": int(status["RssAnon"].split()[0]) * 1024, "file": int(status["RssFile"].split()[0]) * 1024,
-                  "start": start, "seconds": seconds}))
+anonymous, mapped = (int(status[name].split()[0]) * 1024 for name in ("RssAnon", "RssFile"))
+print(json.dumps({"anonymous": anonymous, "file": mapped, "start": start, "seconds": seconds}))
 """
 
 

@@ -15,7 +15,9 @@ PUBLISHED = [[1.0000, 0.6660, 0.1046], [0.6660, 1.0000, 0.1411], [0.1046, 0.1411
 
 def test_similarities_are_the_model_cards(minilm_embedder: Embedder) -> None:
     vectors = minilm_embedder.encode(SENTENCES)
-    np.testing.assert_array_equal(minilm_embedder.similarity(vectors, vectors).round(4), np.float32(PUBLISHED))
+    np.testing.assert_array_equal(
+        minilm_embedder.similarity(vectors, vectors).round(4), np.array(PUBLISHED, np.float32)
+    )
 
 
 def test_500_sentences_of_22_scripts_equal_torch(
