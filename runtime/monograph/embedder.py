@@ -17,13 +17,16 @@ from monograph import prompts as prompting
 from monograph import similarity as similarities
 from monograph.batching import windows
 from monograph.bundle import Check, Manifest, open_bundle
-from monograph.errors import BundleError, InputError
+from monograph.counts import checked_count
+from monograph.errors import BundleError
 from monograph.pipeline import open_pipeline
 from monograph.postprocess import Postprocess, Precision, plan_postprocess
 from monograph.texts import checked_stream, checked_text, checked_texts
 
 logger = logging.getLogger(__name__)
 
+# More than any machine has; a larger number is a mistake, and engines fail on it in ways of their own.
+MOST_THREADS = 4096
 Texts = str | Sequence[str] | NDArray[Any]
 
 
@@ -52,8 +55,7 @@ class Embedder:
         threads: int | None = None,
         check: Check = "fast",
     ) -> None:
-        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-            raise InputError(f"threads must be a positive integer or None, got {threads!r}")
+        threads = None if threads is None else checked_count(threads, "threads", MOST_THREADS)
         self._bundle = open_bundle(path, check)
         if self._bundle.manifest.task != "embedding":
             raise BundleError(path, [f"its task is {self._bundle.manifest.task!r}, and Embedder runs 'embedding'"])
@@ -137,7 +139,7 @@ class Embedder:
         """
         finish = self._finish(precision, ranges, normalize_embeddings, truncate_dim)
         before = self._prompt(prompt_name, prompt)
-        size = _checked_batch_size(batch_size)
+        size = None if batch_size is None else checked_count(batch_size, "batch_size")
         single = isinstance(texts, str)
         checked = [checked_text(texts, 0)] if single else checked_texts(texts)
         result = np.empty((len(checked), finish.width), dtype=finish.dtype)
@@ -210,7 +212,8 @@ class Embedder:
         """
         finish = self._finish(precision, ranges, normalize_embeddings, truncate_dim)
         before = self._prompt(prompt_name, prompt)
-        return self._blocks(checked_stream(texts), before, _checked_batch_size(batch_size), finish)
+        size = None if batch_size is None else checked_count(batch_size, "batch_size")
+        return self._blocks(checked_stream(texts), before, size, finish)
 
     def similarity(self, first: ArrayLike, second: ArrayLike) -> NDArray[np.float32]:
         """Return the model's similarity of every vector of ``first`` [n, d] with every one of ``second`` [m, d].
@@ -273,11 +276,3 @@ def _progress(total: int, show: bool | None) -> tqdm[Any]:
     # The rule of SentenceTransformer.encode: unless told, show the bar to those who asked for INFO or more.
     shown = logger.getEffectiveLevel() in (logging.INFO, logging.DEBUG) if show is None else show
     return tqdm(total=total, desc="Texts", unit=" texts", disable=not shown)
-
-
-def _checked_batch_size(batch_size: int | None) -> int | None:
-    if batch_size is None:
-        return None
-    if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-        raise InputError(f"batch_size must be a positive integer or None, got {batch_size!r}")
-    return int(batch_size)

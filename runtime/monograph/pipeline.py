@@ -59,13 +59,12 @@ def open_pipeline(bundle: Bundle, *, device: str, compute_dtype: str, threads: i
         DeviceError: the device cannot run the bundle here.
 
     """
-    engine = open_engine(bundle, device, compute_dtype, available_cpus() if threads is None else threads)
     tokenizer = TextTokenizer(bundle.tokenizer_path)
     manifest = bundle.manifest
     if tokenizer.max_length != manifest.tokenizer.max_length:
-        engine.close()
         found, stated = tokenizer.max_length, manifest.tokenizer.max_length
         raise BundleError(bundle.path, [f"the tokenizer truncates to {found} tokens, the manifest says {stated}"])
+    engine = open_engine(bundle, device, compute_dtype, available_cpus() if threads is None else threads)
     return Pipeline(
         tokenizer, engine, tuple(engine.graph.inputs), manifest.tokenizer.pad_id, manifest.embedding.dimension
     )

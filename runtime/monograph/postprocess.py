@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from monograph.bundle.manifest import Embedding
+from monograph.counts import checked_count
 from monograph.errors import InputError
 from monograph.similarity import normalized
 
@@ -66,9 +67,9 @@ def plan_postprocess(
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
     cut = embedding.truncate_dim if truncate_dim is None else truncate_dim
-    if cut is not None and (isinstance(cut, bool) or not isinstance(cut, (int, np.integer)) or cut < 1):
-        raise InputError(f"truncate_dim must be a positive integer, got {cut!r}")
-    dimension = embedding.dimension if cut is None else min(int(cut), embedding.dimension)
+    dimension = embedding.dimension
+    if cut is not None:
+        dimension = min(checked_count(cut, "truncate_dim"), dimension)
     if precision not in _SCALAR:
         return Postprocess(dimension, normalize, precision, None)
     chosen = ranges
@@ -104,7 +105,12 @@ def quantize(vectors: NDArray[np.float32], precision: Precision, ranges: Ranges 
 
 
 def _checked_ranges(ranges: ArrayLike, dimension: int) -> Ranges:
-    array = np.asarray(ranges, dtype=np.float32)
+    try:
+        array = np.asarray(ranges, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"ranges must be an array of numbers [2, {dimension}]: {error}") from error
     if array.shape != (2, dimension):
         raise InputError(f"ranges must have the shape (2, {dimension}), got {array.shape}")
+    if not np.isfinite(array).all():
+        raise InputError("ranges must be finite numbers")
     return array

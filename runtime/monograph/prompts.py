@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 
 from monograph.errors import InputError
+from monograph.texts import checked_utf8
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +31,13 @@ def resolve_prompt(
             logger.warning("prompt and prompt_name were both given: prompt is used, prompt_name is not")
         if not isinstance(prompt, str):
             raise InputError(f"prompt must be a str, got {type(prompt).__name__}")
-        return prompt
+        return checked_utf8(prompt, "prompt")
     if prompt_name is None:
-        return prompts.get(default_name, "") if default_name is not None else ""
-    if prompt_name not in prompts:
+        return checked_utf8(prompts.get(default_name, ""), "prompt") if default_name is not None else ""
+    if not isinstance(prompt_name, str) or prompt_name not in prompts:
         known = ", ".join(map(repr, prompts)) or "none"
         raise InputError(f"prompt_name {prompt_name!r} is not a prompt of this model; it has: {known}")
-    return prompts[prompt_name]
+    return checked_utf8(prompts[prompt_name], "prompt")
 
 
 def first_known(prompts: Mapping[str, str], names: tuple[str, ...]) -> str | None:

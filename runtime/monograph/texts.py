@@ -43,11 +43,21 @@ def checked_text(text: object, position: int) -> str:
     """
     if not isinstance(text, str):
         raise InputError(f"text {position} must be a str, got {_described(text)}")
+    return checked_utf8(text, f"text {position}")
+
+
+def checked_utf8(text: str, name: str) -> str:
+    """Return ``text`` as a plain str; ``name`` is what an error calls it.
+
+    Raises:
+        InputError: it holds a lone surrogate.
+
+    """
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError(
-            f"text {position} holds a lone surrogate (U+{ord(text[error.start]):04X} at character {error.start}): "
+            f"{name} holds a lone surrogate (U+{ord(text[error.start]):04X} at character {error.start}): "
             "decode its bytes with errors='replace'"
         ) from error
     return str(text)

@@ -29,7 +29,7 @@ def cgroup_cpu_quota(root: Path = _CGROUP_ROOT, own: Path = _OWN_CGROUPS) -> flo
     except OSError:
         return None
     quotas = []
-    for line in lines:
+    for line in filter(None, lines):
         _, controllers, path = line.split(":", 2)
         if controllers == "":
             quotas += [_quota_v2(folder) for folder in _ancestors(root, path)]
@@ -48,9 +48,9 @@ def _ancestors(root: Path, path: str) -> list[Path]:
 def _quota_v2(folder: Path) -> float | None:
     try:
         limit, period = (folder / "cpu.max").read_text().split()
-    except (OSError, ValueError):
+        return None if limit == "max" else int(limit) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
         return None
-    return None if limit == "max" else int(limit) / int(period)
 
 
 def _quota_v1(folder: Path) -> float | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from monograph.batching.plan import price
 from monograph.bundle import Probes
+from monograph.errors import BundleError
 from monograph.pipeline import Pipeline
 
 # At float32: max abs difference <= this x max(1, largest |reference|).
@@ -55,8 +56,17 @@ class Verdict:
 
 
 def verify(pipeline: Pipeline, probes: Probes) -> Verdict:
-    """Embed the probes in every way that a caller's texts may be batched and compare with the reference."""
+    """Embed the probes in every way that a caller's texts may be batched and compare with the reference.
+
+    Raises:
+        BundleError: the probes are of another number of dimensions than the graph.
+
+    """
     engine = pipeline.engine
+    if probes.vectors.shape[1] != pipeline.output_width:
+        raise BundleError(
+            "probes.json", [f"{probes.vectors.shape[1]} dimensions, the graph gives {pipeline.output_width}"]
+        )
     cases = tuple(_deviation(name, vectors, probes) for name, vectors in _ways(pipeline, probes))
     allowed = FLOAT32_TOLERANCE * max(1.0, float(np.abs(probes.vectors).max(initial=0)))
     least = LEAST_COSINE.get(engine.compute_dtype)

@@ -21,6 +21,16 @@ from monograph.bundle.manifest import (
 )
 
 Steps = Sequence[str | int]
+VERDICT = {
+    "engine": "onnxruntime",
+    "version": "1.31.1",
+    "device": "cpu",
+    "compute_dtype": "float32",
+    "passed": True,
+    "reason": "",
+    "max_abs_difference": 1e-7,
+    "min_cosine": 1,
+}
 
 
 def sample() -> Manifest:
@@ -44,9 +54,14 @@ def sample() -> Manifest:
         embedding=Embedding(4, True, "cosine", (4, 2), 2, ((-1.0, -0.5, 0.0, 0.25), (1.0, 0.5, 2.0, 0.75))),
         prompts={"query": "search: ", "document": ""},
         default_prompt_name="document",
-        quality={"verdicts": [{"passed": True}]},
+        quality={"verdicts": [VERDICT]},
         producer={"monograph": "0.1.0"},
-        files={"model.onnx": FileEntry(10, "11" * 32), "tokenizer.json": FileEntry(20, "22" * 32)},
+        files={
+            "model.onnx": FileEntry(10, "11" * 32),
+            "model.onnx.data": FileEntry(30, "33" * 32),
+            "tokenizer.json": FileEntry(20, "22" * 32),
+            "probes.json": FileEntry(40, "44" * 32),
+        },
     )
 
 

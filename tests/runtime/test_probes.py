@@ -83,10 +83,10 @@ def base64_of(*values: float) -> str:
         (lambda value: value["vectors"].update(shape=[4, True]), "vectors.shape must hold integers only"),
         (lambda value: value["texts"].pop(), "differ in number"),
         (lambda value: value["token_counts"].append(3), "differ in number"),
-        (lambda value: value["vectors"].update(shape=[4, 4]), "differ in number"),
-        (lambda value: value["vectors"].update(shape=[12]), "differ in number"),
-        (lambda value: value["vectors"].update(shape=[4, 3, 1]), "differ in number"),
-        (lambda value: value["vectors"].update(base64=base64_of(1, 2, 3)), "differ in number"),
+        (lambda value: value["vectors"].update(shape=[4, 4]), "cannot be decoded"),
+        (lambda value: value["vectors"].update(shape=[12]), "must be two sizes"),
+        (lambda value: value["vectors"].update(shape=[4, 3, 1]), "must be two sizes"),
+        (lambda value: value["vectors"].update(base64=base64_of(1, 2, 3)), "cannot be decoded"),
     ],
 )
 def test_a_malformed_file_is_a_bundle_error(

@@ -45,7 +45,15 @@ def cgroups(tmp_path: Path) -> Cgroups:
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [("max 100000\n", None), ("150000 100000\n", 1.5), ("50000 100000\n", 0.5), ("6400000 100000\n", 64), ("", None)],
+    [
+        ("max 100000\n", None),
+        ("150000 100000\n", 1.5),
+        ("50000 100000\n", 0.5),
+        ("6400000 100000\n", 64),
+        ("", None),
+        ("abc 100000", None),
+        ("100000 0", None),
+    ],
 )
 def test_version_2_is_read(cgroups: Cgroups, content: str, expected: float | None) -> None:
     cgroups.v2("job", content)

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from monograph.bundle.files import WEIGHTS_SUFFIX
-from monograph.bundle.manifest import Graph, TensorSpec
+from monograph.bundle.manifest import WEIGHTS_SUFFIX, Graph, TensorSpec
 from monograph.errors import ExportError
 
 GRAPH_FILE = "model.onnx"
-WEIGHTS_FILE = GRAPH_FILE.removesuffix(".onnx") + WEIGHTS_SUFFIX
+WEIGHTS_FILE = GRAPH_FILE + WEIGHTS_SUFFIX
 # Smaller tensors are constants that graph optimisers want to see inline.
 EXTERNAL_SIZE_THRESHOLD_BYTES = 1024
 

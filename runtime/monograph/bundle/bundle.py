@@ -51,7 +51,7 @@ def open_bundle(path: str | os.PathLike[str], check: Check = "fast") -> Bundle:
     content = _read_manifest_bytes(folder)
     try:
         value = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(folder, [f"{MANIFEST_FILE} is not JSON ({error}): export the model again"]) from error
     manifest, problems = read_manifest(value)
     problems.extend(file_problems(folder, manifest.files, full=check == "full"))

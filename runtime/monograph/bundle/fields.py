@@ -39,6 +39,16 @@ class Fields:
         """Return the field, or None where it is absent or null."""
         return None if self._values.get(key) is None else self._typed(key, kind, None)
 
+    def number(self, key: str) -> float:
+        """Return a required number, with a decimal point or without."""
+        value = self._values.get(key)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            self.problems.append(
+                f"{self._path(key)} must be a number" if key in self._values else f"{self._path(key)} is missing"
+            )
+            return 0.0
+        return float(value)
+
     def strings(self, key: str) -> tuple[str, ...]:
         """Return a required list of strings."""
         values = self.need(key, list)
@@ -52,6 +62,14 @@ class Fields:
         values = self.need(key, list)
         if not all(type(value) is int for value in values):
             self.problems.append(f"{self._path(key)} must hold integers only")
+            return ()
+        return tuple(values)
+
+    def axes(self, key: str) -> tuple[str | int, ...]:
+        """Return a required list of sizes and names of sizes."""
+        values = self.need(key, list)
+        if not all(type(value) in (int, str) for value in values):
+            self.problems.append(f"{self._path(key)} must hold integers and strings only")
             return ()
         return tuple(values)
 

@@ -7,10 +7,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from monograph.bundle.manifest import FileEntry
-
-# Weights are hashed only when a full check is asked for: 1.9 GB takes seconds, too long for a start.
-WEIGHTS_SUFFIX = ".onnx.data"
+from monograph.bundle.manifest import WEIGHTS_SUFFIX, FileEntry
 
 
 def sha256_of(path: Path) -> str:
@@ -21,13 +18,15 @@ def sha256_of(path: Path) -> str:
 
 def is_plain_name(name: str) -> bool:
     """Tell whether a name denotes a file directly in the folder, on every platform."""
-    return bool(name) and name not in (".", "..") and not any(character in name for character in "/\\:\0")
+    # Printable, because an error quotes the name, and because a lone surrogate is no name of a file.
+    return name.isprintable() and name not in ("", ".", "..") and not any(character in name for character in "/\\:")
 
 
 def file_problems(folder: Path, files: Mapping[str, FileEntry], *, full: bool) -> list[str]:
     """Compare the files with the manifest's list and return every difference.
 
-    ``full`` hashes all files; otherwise the weights are compared by size only.
+    ``full`` hashes all files; otherwise the weights are compared by size only, for hashing 1.9 GB takes seconds, too
+    long for a start.
     """
     problems = []
     for name, entry in files.items():

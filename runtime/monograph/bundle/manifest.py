@@ -16,9 +16,15 @@ FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 TASKS = ("embedding", "rerank", "sparse")
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+# What a runtime knows how to fill in.
+GRAPH_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+PROBES_FILE = "probes.json"
+# Weights are external data beside their graph.
+WEIGHTS_SUFFIX = ".data"
 # Domains of operators that the engines bring themselves. Anything else would need a library of custom
 # operators, and such a library is code: it is never loaded from a bundle.
 OP_DOMAINS = ("", "ai.onnx", "com.microsoft")
+_LARGEST_FLOAT32 = 3.4e38
 
 
 @dataclass(frozen=True)
@@ -113,8 +119,10 @@ def read_manifest(value: object) -> tuple[Manifest, list[str]]:
     """
     problems: list[str] = []
     top = Fields(value, "", problems)
+    version = top.need("format_version", int)
+    known_version = bool(problems) or version == FORMAT_VERSION
     manifest = Manifest(
-        format_version=top.need("format_version", int),
+        format_version=version,
         task=top.need("task", str),
         source=_read_source(top.child("source")),
         graphs=tuple(_read_graph(graph) for graph in top.children("graphs")),
@@ -122,14 +130,14 @@ def read_manifest(value: object) -> tuple[Manifest, list[str]]:
         embedding=_read_embedding(top.child("embedding")),
         prompts=top.string_map("prompts"),
         default_prompt_name=top.maybe("default_prompt_name", str),
-        quality=top.need("quality", dict),
+        quality=_read_quality(top),
         producer=top.string_map("producer"),
         files=_read_files(top),
     )
     well_formed = not problems
-    if manifest.format_version != FORMAT_VERSION and isinstance(value, dict) and "format_version" in value:
+    if not known_version:
         # Another version may shape its fields otherwise, so their shape says nothing.
-        problems = [_unknown_version(manifest.format_version)]
+        problems = [_unknown_version(version)]
     if well_formed:
         problems.extend(_inconsistencies(manifest))
     return manifest, problems
@@ -148,6 +156,17 @@ def _read_files(top: Fields) -> dict[str, FileEntry]:
         if len(fields.problems) == noted:
             files[name] = entry
     return files
+
+
+def _read_quality(top: Fields) -> dict[str, Any]:
+    quality = top.child("quality")
+    for verdict in quality.children("verdicts"):
+        for key in ("engine", "version", "device", "compute_dtype", "reason"):
+            verdict.need(key, str)
+        verdict.need("passed", bool)
+        verdict.number("max_abs_difference")
+        verdict.number("min_cosine")
+    return top.need("quality", dict)
 
 
 def _read_source(fields: Fields) -> Source:
@@ -173,10 +192,7 @@ def _read_graph(fields: Fields) -> Graph:
 
 
 def _read_tensors(fields: Fields, key: str) -> dict[str, TensorSpec]:
-    return {
-        name: TensorSpec(tensor.need("dtype", str), tuple(tensor.need("shape", list)))
-        for name, tensor in fields.items(key)
-    }
+    return {name: TensorSpec(tensor.need("dtype", str), tensor.axes("shape")) for name, tensor in fields.items(key)}
 
 
 def _read_tokenizer(fields: Fields) -> TokenizerSpec:
@@ -207,9 +223,13 @@ def _read_embedding(fields: Fields) -> Embedding:
 
 def _are_ranges(value: list[Any], dimension: int) -> bool:
     return len(value) == 2 and all(
-        isinstance(row, list) and len(row) == dimension and all(isinstance(x, (int, float)) for x in row)
-        for row in value
+        isinstance(row, list) and len(row) == dimension and all(_is_finite(x) for x in row) for row in value
     )
+
+
+def _is_finite(value: object) -> bool:
+    # Compared, not converted: JSON integers have no limit, and NaN compares as false.
+    return type(value) in (int, float) and abs(value) <= _LARGEST_FLOAT32  # type: ignore[arg-type]
 
 
 def _inconsistencies(manifest: Manifest) -> list[str]:
@@ -228,10 +248,28 @@ def _inconsistencies(manifest: Manifest) -> list[str]:
     if not manifest.graphs:
         found.append("graphs is empty")
     for position, graph in enumerate(manifest.graphs):
-        unknown = sorted(set(graph.op_domains) - set(OP_DOMAINS))
-        if unknown:
-            found.append(f"graphs[{position}].op_domains has the unknown {', '.join(unknown)}")
+        found.extend(
+            f"graphs[{position}].{problem}" for problem in _graph_problems(graph, manifest.embedding.dimension)
+        )
     found.extend(_unlisted(manifest.files, manifest))
+    return found
+
+
+def _graph_problems(graph: Graph, dimension: int) -> list[str]:
+    found = []
+    unknown = sorted(set(graph.op_domains) - set(OP_DOMAINS))
+    if unknown:
+        found.append(f"op_domains has the unknown {', '.join(unknown)}")
+    foreign = sorted(set(graph.inputs) - set(GRAPH_INPUTS))
+    if foreign or "input_ids" not in graph.inputs:
+        found.append(f"inputs must have input_ids and may have {', '.join(GRAPH_INPUTS[1:])}, not {', '.join(foreign)}")
+    if len(graph.outputs) != 1:
+        found.append("outputs must name one output")
+    found.extend(
+        f"outputs.{name} has the shape {list(output.shape)}, and embedding.dimension is {dimension}"
+        for name, output in graph.outputs.items()
+        if output.shape[-1:] != (dimension,)
+    )
     return found
 
 
@@ -242,9 +280,16 @@ def _number_problems(manifest: Manifest) -> list[str]:
         "tokenizer.max_length": manifest.tokenizer.max_length,
         "tokenizer.vocabulary_size": manifest.tokenizer.vocabulary_size,
     }
-    return [f"{name} must be at least 1" for name, value in least_one.items() if value is not None and value < 1]
+    found = [f"{name} must be at least 1" for name, value in least_one.items() if value is not None and value < 1]
+    if not 0 <= manifest.tokenizer.pad_id < max(1, manifest.tokenizer.vocabulary_size):
+        found.append("tokenizer.pad_id must be at least 0 and below vocabulary_size")
+    return found
 
 
 def _unlisted(files: Mapping[str, FileEntry], manifest: Manifest) -> list[str]:
-    named = [graph.file for graph in manifest.graphs] + [manifest.tokenizer.file]
-    return [f"{name} is used but not listed in files" for name in named if name not in files]
+    named = [graph.file for graph in manifest.graphs] + [manifest.tokenizer.file, PROBES_FILE]
+    found = [f"{name} is used but not listed in files" for name in named if name not in files]
+    # By ending, for variants of a graph may share one file of weights.
+    if not any(name.endswith(WEIGHTS_SUFFIX) for name in files):
+        found.append(f"files lists no weights (*{WEIGHTS_SUFFIX})")
+    return found

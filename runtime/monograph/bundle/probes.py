@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monograph.bundle.fields import Fields
+from monograph.bundle.manifest import PROBES_FILE
 from monograph.errors import BundleError
 
-PROBES_FILE = "probes.json"
+_DTYPE = "float32 little-endian"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def write_probes(folder: Path, probes: Probes) -> Path:
         "texts": list(probes.texts),
         "token_counts": list(probes.token_counts),
         "vectors": {
-            "dtype": "float32 little-endian",
+            "dtype": _DTYPE,
             "shape": list(vectors.shape),
             "base64": base64.b64encode(vectors.tobytes()).decode("ascii"),
         },
@@ -56,17 +57,29 @@ def read_probes(folder: Path) -> Probes:
     problems: list[str] = []
     try:
         value = json.loads((folder / PROBES_FILE).read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(folder, [f"{PROBES_FILE} cannot be read ({error}): export the model again"]) from error
     top = Fields(value, "", problems)
     texts = top.strings("texts")
     counts = top.integers("token_counts")
-    stored = top.child("vectors")
-    shape = stored.integers("shape")
-    data = stored.need("base64", str)
-    if not problems:
-        raw = np.frombuffer(base64.b64decode(data), dtype="<f4")
-        if len(shape) == 2 and shape[0] == len(texts) == len(counts) and raw.size == shape[0] * shape[1]:
-            return Probes(texts, counts, raw.reshape(shape).astype(np.float32))
-        problems.append("texts, token_counts and vectors differ in number")
-    raise BundleError(folder, [f"{PROBES_FILE}: {problem}" for problem in problems])
+    vectors = _read_vectors(top.child("vectors"))
+    if not problems and not len(texts) == len(counts) == len(vectors) > 0:
+        problems.append("texts, token_counts and vectors differ in number, or are none")
+    if problems:
+        raise BundleError(folder, [f"{PROBES_FILE}: {problem}" for problem in problems])
+    return Probes(texts, counts, vectors)
+
+
+def _read_vectors(stored: Fields) -> NDArray[np.float32]:
+    shape, data, dtype = stored.integers("shape"), stored.need("base64", str), stored.need("dtype", str)
+    if dtype != _DTYPE:
+        stored.problems.append(f"vectors.dtype must be {_DTYPE!r}")
+    try:
+        raw = np.frombuffer(base64.b64decode(data, validate=True), dtype="<f4")
+        if len(shape) == 2 and min(shape) >= 0:
+            return raw.reshape(shape).astype(np.float32)
+    except ValueError as error:
+        stored.problems.append(f"vectors cannot be decoded ({error})")
+    else:
+        stored.problems.append("vectors.shape must be two sizes")
+    return np.empty((0, 0), dtype=np.float32)

@@ -49,16 +49,24 @@ class OnnxRuntimeEngine(Engine):
         self.threads = threads
         self.version = str(runtime.__version__)
         self.tokens_per_batch = TOKENS_PER_BATCH_AND_THREAD * threads
-        self._outputs = list(graph.outputs)[:1]
+        self._outputs = list(graph.outputs)
         path = bundle.path / graph.file
+        options = _session_options(runtime, threads)
         try:
-            self._session: Any = runtime.InferenceSession(
-                str(path), _session_options(runtime, threads), providers=["CPUExecutionProvider"]
-            )
+            self._session: Any = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise BundleError(
                 bundle.path, [f"ONNX Runtime {self.version} cannot load {graph.file} ({_first_line(error)})"]
             ) from error
+        self._check_signature(bundle, graph)
+
+    def _check_signature(self, bundle: Bundle, graph: Graph) -> None:
+        inputs, outputs = (
+            {value.name for value in values} for values in (self._session.get_inputs(), self._session.get_outputs())
+        )
+        if inputs != set(graph.inputs) or outputs != set(graph.outputs):
+            found = f"inputs {', '.join(sorted(inputs))} and outputs {', '.join(sorted(outputs))}"
+            raise BundleError(bundle.path, [f"{graph.file} has the {found}, and the manifest names others"])
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d]."""

@@ -1,0 +1,111 @@
+"""Values that no export writes: each is a MonographError at opening, never another exception or a wrong vector."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from monograph import BundleError, Embedder, InputError
+from monograph.bundle import open_bundle, read_probes
+from monograph.commands import main
+
+Edit = Callable[[Callable[[dict[str, Any]], object]], None]
+Replace = Callable[[str, bytes], None]
+
+MANIFESTS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "verdicts of strings": lambda value: value["quality"].update(verdicts=["x"]),
+    "verdicts of null": lambda value: value["quality"].update(verdicts=None),
+    "verdict without numbers": lambda value: value["quality"].update(verdicts=[{"passed": True}]),
+    "another dimension than the graph": lambda value: value["embedding"].update(dimension=23),
+    "ranges of booleans": lambda value: value["embedding"].update(ranges=[[True] * 24, [False] * 24]),
+    "ranges of a huge integer": lambda value: value["embedding"].update(ranges=[[10**400] * 24, [1.0] * 24]),
+    "ranges of NaN": lambda value: value["embedding"].update(ranges=[[float("nan")] * 24, [1.0] * 24]),
+    "a shape of lists": lambda value: value["graphs"][0]["inputs"]["input_ids"].update(shape=[[1], {}, None]),
+    "no inputs": lambda value: value["graphs"][0].update(inputs={}),
+    "a foreign input": lambda value: value["graphs"][0]["inputs"].update(
+        pixel_values={"dtype": "float32", "shape": []}
+    ),
+    "an input less than the graph": lambda value: value["graphs"][0]["inputs"].pop("token_type_ids"),
+    "another output": lambda value: value["graphs"][0].update(
+        outputs={"logits": {"dtype": "float32", "shape": ["batch", 24]}}
+    ),
+    "a padding id outside the vocabulary": lambda value: value["tokenizer"].update(pad_id=99_999),
+    "a file name of a lone surrogate": lambda value: value["files"].update({"\ud800": {"bytes": 1, "sha256": "a"}}),
+    "a file name of two lines": lambda value: value["files"].update({"a\nb": {"bytes": 1, "sha256": "a"}}),
+    "weights not listed": lambda value: value["files"].pop("model.onnx.data"),
+    "probes not listed": lambda value: value["files"].pop("probes.json"),
+}
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_a_manifest_that_no_export_writes_is_a_bundle_error(name: str, bundle_copy: Path, edit_manifest: Edit) -> None:
+    edit_manifest(MANIFESTS[name])
+    with pytest.raises(BundleError) as caught:
+        Embedder(bundle_copy, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("version", ["1", True, None])
+def test_a_format_version_of_the_wrong_kind_is_said_to_be_no_integer(
+    version: Any, bundle_copy: Path, edit_manifest: Edit
+) -> None:
+    edit_manifest(lambda value: value.update(format_version=version))
+    with pytest.raises(BundleError) as caught:
+        open_bundle(bundle_copy)
+    assert caught.value.problems == ("format_version must be an integer",)
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "probes.json"])
+def test_json_nested_without_end_is_a_bundle_error(file: str, bundle_copy: Path) -> None:
+    (bundle_copy / file).write_text("[" * 100_000)
+    with pytest.raises(BundleError):
+        open_bundle(bundle_copy) if file == "manifest.json" else read_probes(bundle_copy)
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [
+        {"base64": "abc"},
+        {"base64": "é"},
+        {"base64": base64.b64encode(b"12345").decode()},
+        {"shape": [0, -5], "base64": ""},
+        {"shape": [0, 24], "base64": ""},
+        {"dtype": "float64"},
+    ],
+    ids=str,
+)
+def test_probes_that_cannot_be_decoded_are_a_bundle_error(
+    vectors: dict[str, Any], bundle_copy: Path, replace_file: Replace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    value = json.loads((bundle_copy / "probes.json").read_bytes())
+    value["vectors"].update(vectors)
+    replace_file("probes.json", json.dumps(value).encode())
+    with pytest.raises(BundleError, match=r"probes\.json"):
+        read_probes(bundle_copy)
+    assert main(["verify", str(bundle_copy)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_prompt_that_is_no_utf8_is_an_input_error(bundle_copy: Path, edit_manifest: Edit) -> None:
+    edit_manifest(lambda value: value["prompts"].update(query="\ud800"))
+    with Embedder(bundle_copy, device="cpu") as model:
+        for options in ({"prompt": "a\udfff"}, {"prompt_name": "query"}, {"prompt_name": ["query"]}):
+            with pytest.raises(InputError, match="prompt"):
+                model.encode(["a"], **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ranges", [[["a"] * 24, ["b"] * 24], [[1, 2], [3]], np.full((2, 24), np.nan)], ids=str)
+def test_ranges_that_are_no_finite_numbers_are_an_input_error(ranges: Any, tiny_embedder: Embedder) -> None:
+    with pytest.raises(InputError, match="ranges"):
+        tiny_embedder.encode(["a"], precision="int8", ranges=ranges)
+
+
+def test_a_number_of_threads_that_no_machine_has_is_an_input_error(tiny_bundle: Path) -> None:
+    with pytest.raises(InputError, match="threads"):
+        Embedder(tiny_bundle, device="cpu", threads=10**12)
