@@ -97,7 +97,7 @@ def test_a_prompt_that_is_no_utf8_is_an_input_error(bundle_copy: Path, edit_mani
     with Embedder(bundle_copy, device="cpu") as model:
         for options in ({"prompt": "a\udfff"}, {"prompt_name": "query"}, {"prompt_name": ["query"]}):
             with pytest.raises(InputError, match="prompt"):
-                model.encode(["a"], **options)  # type: ignore[arg-type]
+                model.encode(["a"], **options)
 
 
 @pytest.mark.parametrize("ranges", [[["a"] * 24, ["b"] * 24], [[1, 2], [3]], np.full((2, 24), np.nan)], ids=str)
