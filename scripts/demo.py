@@ -87,9 +87,11 @@ def search(model: Embedder) -> None:
 def speed(model: Embedder, checkpoint: Path) -> None:
     import torch
     from sentence_transformers import SentenceTransformer
+    from transformers.utils.logging import disable_progress_bar
 
     heading(f"Speed beside torch: float32, {model.threads} threads each, taking turns, median of {ROUNDS}")
     torch.set_num_threads(model.threads)
+    disable_progress_bar()
     reference = SentenceTransformer(str(checkpoint), device="cpu", local_files_only=True)
     texts = mixed_texts()
     ways: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {

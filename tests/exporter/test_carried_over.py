@@ -137,3 +137,16 @@ def test_a_bare_transformer_gets_mean_pooling_as_in_sentence_transformers(cased:
     bundle = export(cased, tmp_path / "bundle")
     with Embedder(bundle.path, device="cpu") as model:
         assert_close(model.encode(TEXTS), reference.encode(TEXTS, batch_size=1))
+
+
+def test_a_hubs_cache_tells_name_and_revision(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from monograph_export.checkpoint.facts import source_of
+
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    cached = tmp_path / "models--some-lab--small-model" / "snapshots" / revision
+    shutil.copytree(tiny_checkpoint, cached)
+    source = source_of(cached)
+    assert (source.name, source.revision) == ("some-lab/small-model", revision)
+    assert (source_of(tiny_checkpoint).name, source_of(tiny_checkpoint).revision) == ("checkpoint", None)

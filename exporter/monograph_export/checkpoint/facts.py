@@ -21,9 +21,10 @@ def source_of(folder: Path) -> Source:
     """Describe a checkpoint folder: its name, the licence of its model card, the hashes of its weights."""
     folder = folder.resolve()
     weights = sorted(path for pattern in _WEIGHT_PATTERNS for path in folder.rglob(pattern) if path.is_file())
+    name, revision = _name_and_revision(folder)
     return Source(
-        name=folder.name,
-        revision=None,
+        name=name,
+        revision=revision,
         licence=_licence(folder / "README.md"),
         sha256={path.relative_to(folder).as_posix(): sha256_of(path) for path in weights},
     )
@@ -67,16 +68,25 @@ def check_shape(recipe: Recipe, embedding: Embedding, tokenizer: TokenizerSpec) 
 
 
 def with_recipe(recipe: Recipe, source: Source, embedding: Embedding) -> tuple[Source, Embedding]:
-    """Return both with what the recipe knows and the checkpoint does not say."""
+    """Return both with what the recipe knows and the checkpoint does not say.
+
+    The recipe's revision is not taken: of which revision a folder is, nobody here has seen.
+    """
     return (
         replace(
             source,
             name=recipe.repository or recipe.name,
-            revision=recipe.revision,
             licence=source.licence or recipe.licence,
         ),
         replace(embedding, matryoshka_dimensions=recipe.matryoshka_dimensions),
     )
+
+
+def _name_and_revision(folder: Path) -> tuple[str, str | None]:
+    """Return what the folder's path tells: a hub's cache keeps models--ORG--NAME/snapshots/REVISION."""
+    if folder.parent.name == "snapshots" and folder.parents[1].name.startswith("models--"):
+        return folder.parents[1].name.removeprefix("models--").replace("--", "/"), folder.name
+    return folder.name, None
 
 
 def _licence(card: Path) -> str | None:
