@@ -15,7 +15,9 @@ from monograph import __version__
 from monograph.bundle import Bundle, Probes, open_bundle, write_probes
 from monograph.bundle.manifest import FORMAT_VERSION, Embedding, Graph, Manifest, Source, TokenizerSpec
 from monograph.engines import installed_devices
+from monograph.engines.devices import ENGINES
 from monograph.errors import ExportError
+from monograph.verification import FLOAT32_TOLERANCE
 from monograph_export.checkpoint.facts import check_shape, embedding_of, source_of, source_of_loaded, with_recipe
 from monograph_export.checkpoint.load import copy_loaded, load_folder
 from monograph_export.graph.compose import OUTPUT_NAME
@@ -47,16 +49,18 @@ def run_export(
         raise ExportError(f"precision {precision!r} cannot be exported by this release; it has 'fp32'")
     if not installed_devices():
         raise ExportError("no engine is installed to verify the bundle with: pip install 'monograph[onnx]'")
-    check_output(Path(output))
+    # Not resolve(), which would follow a link that output may be.
+    target = Path(os.path.abspath(output))  # noqa: PTH100
+    check_output(target)
     known = None if recipe is None else read_recipe(recipe)
-    with staged(Path(output)) as folder:
+    with staged(target) as folder:
         manifest = _write_unverified(source, folder, known)
         # What was loaded is free again here; the verification needs its memory for the engines.
         gc.collect()
         logger.info("verifying")
-        manifest.quality.update(verify_everywhere(folder))
+        manifest.quality.update(verify_everywhere(folder, FLOAT32_TOLERANCE if known is None else known.tolerance))
         write_manifest(folder, manifest)
-    return open_bundle(output)
+    return open_bundle(target)
 
 
 def _write_unverified(
@@ -78,11 +82,16 @@ def _write_unverified(
     check_tokenizer(model, folder / tokenizer.file, probes.texts)
     logger.info("tracing")
     graph = store_graph(
-        apply_passes(trace(model)), folder, engines=("onnxruntime", "openvino"), devices=("cpu", "openvino")
+        apply_passes(trace(model)),
+        folder,
+        engines=tuple(entry.engine for entry in ENGINES),
+        devices=tuple(entry.kind for entry in ENGINES),
     )
     write_probes(folder, probes)
     _check_dimension(graph, probes, embedding)
     manifest = _manifest(model, origin, graph, tokenizer, embedding, folder)
+    if recipe is not None:
+        manifest.prompts.update({name: text for name, text in recipe.prompts.items() if not model.prompts.get(name)})
     write_manifest(folder, manifest)
     return manifest
 

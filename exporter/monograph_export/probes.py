@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
 from monograph.bundle import Probes
+from monograph.errors import ExportError
 
 # Every length up to here has a probe of its own: engines have been seen to be wrong at one length only.
 EVERY_LENGTH_TO = 130
@@ -42,17 +43,28 @@ def make_probes(model: SentenceTransformer) -> Probes:
     """Return texts of many languages, oddities and lengths with the reference for each.
 
     The reference is the model itself, each text alone: float32 [n, d], before any truncation of dimensions.
+
+    Raises:
+        ExportError: torch cannot run the model, or gives vectors that are not finite.
+
     """
     texts = [*probe_sentences(), *_ODD_TEXTS, *_texts_of_every_length(model)]
+    vectors = reference_vectors(model, texts)
+    if not np.isfinite(vectors).all():
+        raise ExportError("torch itself gives vectors that are not finite: the checkpoint is damaged")
     counts = tuple(int(model.preprocess([text])["input_ids"].shape[1]) for text in texts)
-    return Probes(tuple(texts), counts, reference_vectors(model, texts))
+    return Probes(tuple(texts), counts, vectors)
 
 
 def reference_vectors(model: SentenceTransformer, texts: list[str]) -> NDArray[np.float32]:
     """Return what sentence-transformers gives for each text at batch size 1, float32 [n, d]."""
     with torch.inference_mode(), model.truncate_embeddings(None):
-        # An empty prompt, so that the model's default prompt is not added.
-        vectors = model.encode(texts, prompt="", batch_size=1, show_progress_bar=False)
+        try:
+            # An empty prompt, so that the model's default prompt is not added.
+            vectors = model.encode(texts, prompt="", batch_size=1, show_progress_bar=False)
+        except Exception as error:
+            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise ExportError(f"torch cannot run the model on texts of up to its maximum length: {first}") from error
     return np.asarray(vectors, dtype=np.float32)
 
 

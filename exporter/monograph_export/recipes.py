@@ -54,7 +54,11 @@ def read_recipe(name: str) -> Recipe:
     if name not in recipe_names():
         raise ExportError(f"there is no recipe {name!r}; there are {', '.join(recipe_names())}")
     problems: list[str] = []
-    top = Fields(tomllib.loads((_folder() / f"{name}.toml").read_text(encoding="utf-8")), "", problems)
+    try:
+        content = tomllib.loads((_folder() / f"{name}.toml").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ExportError(f"recipe {name} is not TOML: {error}") from error
+    top = Fields(content, "", problems)
     source, embedding = top.child("source"), top.child("embedding")
     recipe = Recipe(
         name=name,

@@ -17,25 +17,26 @@ from monograph.errors import ExportError
 
 @contextmanager
 def staged(output: Path) -> Iterator[Path]:
-    """Give a folder beside ``output`` to write into, and rename it to ``output`` at the end.
+    """Give a folder beside ``output``, an absolute path, to write into, and rename it to ``output`` at the end.
 
     An error, an interrupt or a kill before the end leaves no ``output``. After a kill the staging folder, named
     ``.NAME.partial-...``, stays behind and may be deleted.
 
     Raises:
-        ExportError: ``output`` exists and is not an empty folder, or cannot be written.
+        ExportError: ``output`` cannot be written.
 
     """
-    output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow a link that output may be
-    check_output(output)
     try:
         folder = output.with_name(f".{output.name}.partial-{secrets.token_hex(4)}")
-        folder.mkdir(parents=True)
+        folder.mkdir()
     except OSError as error:
         raise ExportError(f"cannot write beside {output}: {error.strerror}") from error
     try:
-        yield folder
-        _sync(folder)
+        try:
+            yield folder
+            _sync(folder)
+        except OSError as error:
+            raise ExportError(f"cannot write {output}: {error}") from error
         try:
             # Replaces an empty folder too, and fails where another export was faster.
             folder.rename(output)
@@ -50,9 +51,11 @@ def check_output(output: Path) -> None:
     """Refuse an output that exists, before any work is done.
 
     Raises:
-        ExportError: ``output`` exists and is not an empty folder.
+        ExportError: ``output`` exists and is not an empty folder, or its parent does not exist.
 
     """
+    if not output.parent.is_dir():
+        raise ExportError(f"there is no folder {output.parent}: make it first")
     if output.is_symlink() or (output.exists() and (not output.is_dir() or any(output.iterdir()))):
         raise ExportError(f"{output} exists already: remove it, or choose another name")
 

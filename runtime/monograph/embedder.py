@@ -135,6 +135,7 @@ class Embedder:
 
         Raises:
             InputError: a text or an option is not usable.
+            MonographError: the engine failed, or the model was closed.
 
         """
         finish = self._finish(precision, ranges, normalize_embeddings, truncate_dim)
@@ -162,7 +163,10 @@ class Embedder:
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
     ) -> NDArray[Any]:
-        """Embed queries: ``encode`` with the model's "query" prompt where it has one and none is given."""
+        """Embed queries: ``encode`` with the model's "query" prompt where it has one and none is given.
+
+        Arguments, results (float32 [d] or [n, d]) and errors are those of ``encode``.
+        """
         if prompt_name is None and prompt is None:
             prompt_name = prompting.first_known(self.manifest.prompts, prompting.QUERY_PROMPTS)
         return self.encode(
@@ -182,7 +186,10 @@ class Embedder:
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
     ) -> NDArray[Any]:
-        """Embed documents: ``encode`` with the model's "document", "passage" or "corpus" prompt, if it has one."""
+        """Embed documents: ``encode`` with the model's "document", "passage" or "corpus" prompt, if it has one.
+
+        Arguments, results (float32 [d] or [n, d]) and errors are those of ``encode``.
+        """
         if prompt_name is None and prompt is None:
             prompt_name = prompting.first_known(self.manifest.prompts, prompting.DOCUMENT_PROMPTS)
         return self.encode(
@@ -219,11 +226,20 @@ class Embedder:
         """Return the model's similarity of every vector of ``first`` [n, d] with every one of ``second`` [m, d].
 
         The result is float32 [n, m].
+
+        Raises:
+            InputError: the shapes do not fit.
+
         """
         return similarities.similarity(self.manifest.embedding.similarity, first, second)
 
     def similarity_pairwise(self, first: ArrayLike, second: ArrayLike) -> NDArray[np.float32]:
-        """Return the model's similarity of vector i of ``first`` and of ``second`` (both [n, d]), float32 [n]."""
+        """Return the model's similarity of vector i of ``first`` and of ``second`` (both [n, d]), float32 [n].
+
+        Raises:
+            InputError: the shapes differ.
+
+        """
         return similarities.similarity_pairwise(self.manifest.embedding.similarity, first, second)
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from monograph.similarity import normalized
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8", "uint8", "binary", "ubinary")
-_SCALAR = ("int8", "uint8")
+SCALAR = ("int8", "uint8")
 Ranges = NDArray[np.float32]
 
 
@@ -70,7 +70,7 @@ def plan_postprocess(
     dimension = embedding.dimension
     if cut is not None:
         dimension = min(checked_count(cut, "truncate_dim"), dimension)
-    if precision not in _SCALAR:
+    if precision not in SCALAR:
         return Postprocess(dimension, normalize, precision, None)
     chosen = ranges
     # The bundle's ranges were taken from whole vectors as the graph gives them.

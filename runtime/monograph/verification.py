@@ -55,7 +55,7 @@ class Verdict:
         return asdict(self)
 
 
-def verify(pipeline: Pipeline, probes: Probes) -> Verdict:
+def verify(pipeline: Pipeline, probes: Probes, tolerance: float = FLOAT32_TOLERANCE) -> Verdict:
     """Embed the probes in every way that a caller's texts may be batched and compare with the reference.
 
     Raises:
@@ -68,7 +68,7 @@ def verify(pipeline: Pipeline, probes: Probes) -> Verdict:
             "probes.json", [f"{probes.vectors.shape[1]} dimensions, the graph gives {pipeline.output_width}"]
         )
     cases = tuple(_deviation(name, vectors, probes) for name, vectors in _ways(pipeline, probes))
-    allowed = FLOAT32_TOLERANCE * max(1.0, float(np.abs(probes.vectors).max(initial=0)))
+    allowed = tolerance * max(1.0, float(np.abs(probes.vectors).max(initial=0)))
     least = LEAST_COSINE.get(engine.compute_dtype)
     reason = _wrong_tokens(pipeline, probes) or next(
         (reason for case in cases if (reason := _too_far(case, allowed, least))), ""

@@ -66,6 +66,24 @@ def test_embed_reads_standard_input_and_prints_json_lines(tiny_bundle: Path, tin
     np.testing.assert_array_equal(vectors, tiny_embedder.encode(["one", "two"], prompt_name="query", truncate_dim=5))
 
 
+def test_embed_reads_json_lines(tiny_bundle: Path, tiny_embedder: Embedder, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "a boat", "id": 1}\n"a plain string"\n')
+    done = monograph("embed", tiny_bundle, tmp_path / "in.jsonl")
+    vectors = np.array([json.loads(line) for line in done.stdout.splitlines()], dtype=np.float32)
+    np.testing.assert_array_equal(vectors, tiny_embedder.encode(["a boat", "a plain string"]))
+    named = monograph("embed", tiny_bundle, "--field", "id", stdin=b'{"id": "a boat"}\n')
+    np.testing.assert_allclose(json.loads(named.stdout), vectors[0], atol=1e-6)
+    assert_error(monograph("embed", tiny_bundle, "--field", "id", stdin=b'{"id": 1}\n'), 1, "line 1", "'id'")
+    assert_error(monograph("embed", tiny_bundle, "--field", "id", stdin=b"a boat\n"), 1, "line 1", "not JSON")
+
+
+def test_a_terminal_without_unicode_gets_escapes(tiny_bundle: Path) -> None:
+    command = [sys.executable, "-m", "monograph", "similarity", str(tiny_bundle), "é", "b"]
+    done = subprocess.run(command, capture_output=True, check=False, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0, done.stderr
+    assert b"\\xe9" in done.stdout
+
+
 def test_info_and_verify(tiny_bundle: Path) -> None:
     info = monograph("info", tiny_bundle)
     assert info.returncode == 0

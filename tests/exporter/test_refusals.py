@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import CNN, Pooling, WeightedLayerPooling
 from torch import nn
@@ -72,6 +73,7 @@ def test_every_unsupported_module_and_setting_is_in_one_error(checkpoint: Path, 
     [
         ("sentence_bert_config.json", {"transformer_task": "fill-mask"}),
         ("sentence_bert_config.json", {"query_length": 32}),
+        ("sentence_bert_config.json", {"tokenizer_name_or_path": "../another"}),
         ("sentence_bert_config.json", {"processing_kwargs": {"text": {"max_length": 8}}}),
         ("sentence_bert_config.json", {"modality_config": {"message": {"method": "forward"}}}),
     ],
@@ -126,8 +128,6 @@ def test_a_pickle_with_code_is_not_run(file: str, checkpoint: Path, tmp_path: Pa
 
 def test_old_checkpoints_of_plain_tensors_are_loaded(checkpoint: Path, tmp_path: Path) -> None:
     for folder in (checkpoint, checkpoint / "2_Dense"):
-        from safetensors.torch import load_file
-
         torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
         (folder / "model.safetensors").unlink()
     assert export(checkpoint, tmp_path / "bundle").manifest.embedding.dimension == 24
@@ -151,6 +151,60 @@ def test_damaged_checkpoints_are_one_line_errors(checkpoint: Path, tmp_path: Pat
     assert_refused(checkpoint, tmp_path, ExportError, "not a checkpoint")
 
 
+@pytest.mark.parametrize("kind", ["SparseEncoder", "CrossEncoder", "MultiVectorEncoder"])
+def test_a_model_of_another_type_is_refused(kind: str, checkpoint: Path, tmp_path: Path) -> None:
+    """Sentence Transformers loads it with mean pooling in place of its modules, and says so in a log only."""
+    edit(checkpoint / "config_sentence_transformers.json", lambda config: {**config, "model_type": kind})
+    assert_refused(checkpoint, tmp_path, UnsupportedModuleError, kind)
+
+
+def test_a_classifier_without_modules_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    (checkpoint / "modules.json").unlink()
+    edit(checkpoint / "config.json", lambda config: {**config, "architectures": ["BertForSequenceClassification"]})
+    assert_refused(checkpoint, tmp_path, UnsupportedModuleError, "BertForSequenceClassification")
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    """transformers fills what is missing with random numbers, and says so in a log only."""
+    file = checkpoint / "model.safetensors"
+    weights = load_file(file)
+    kept = {name: value for name, value in weights.items() if "layer.1.attention" not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, file, metadata={"format": "pt"})
+    assert_refused(checkpoint, tmp_path, ExportError, "incomplete", "layer.1.attention")
+
+
+def test_a_missing_pooler_is_no_loss(checkpoint: Path, tmp_path: Path) -> None:
+    file = checkpoint / "model.safetensors"
+    kept = {name: value for name, value in load_file(file).items() if not name.startswith("pooler.")}
+    save_file(kept, file, metadata={"format": "pt"})
+    assert export(checkpoint, tmp_path / "bundle").manifest.quality["verdicts"][0]["passed"]
+
+
+def test_weights_that_are_not_finite_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    file = checkpoint / "2_Dense" / "model.safetensors"
+    weights = load_file(file)
+    weights["linear.bias"][3] = float("nan")
+    save_file(weights, file, metadata={"format": "pt"})
+    assert_refused(checkpoint, tmp_path, ExportError, "not finite")
+
+
+def test_a_checkpoint_without_pooling_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    edit(checkpoint / "modules.json", lambda modules: [modules[0], modules[3]])
+    assert_refused(checkpoint, tmp_path, UnsupportedModuleError, "no Pooling")
+
+
+def test_a_maximum_length_beyond_the_positions_is_refused(tmp_path: Path) -> None:
+    """In the old spelling; in the new one Sentence Transformers lowers the limit by itself."""
+    folder = checkpoints.respell_as_legacy(checkpoints.tiny(tmp_path / "model", max_length=400))
+    assert_refused(folder, tmp_path, ExportError, "maximum length")
+
+
+def test_a_model_card_that_is_not_yaml_is_no_obstacle(checkpoint: Path, tmp_path: Path) -> None:
+    (checkpoint / "README.md").write_text("---\nlicense: [mit\n---\nA model.\n")
+    assert export(checkpoint, tmp_path / "bundle").manifest.source.licence is None
+
+
 def test_a_tokenizer_larger_than_the_table_is_refused(tmp_path: Path) -> None:
     config = {**checkpoints.TINY_BERT, "vocab_size": 900}
     folder = checkpoints.tiny(tmp_path / "model", config=config)
@@ -169,6 +223,8 @@ def test_an_existing_output_is_not_touched(tiny_checkpoint: Path, tiny_bundle: P
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "mine").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "absent")
+    with pytest.raises(ExportError, match="no folder"):
+        export(tiny_checkpoint, tmp_path / "absent" / "bundle")
     for name in ("file", "folder", "link"):
         with pytest.raises(ExportError, match="exists already"):
             export(tiny_checkpoint, tmp_path / name)
@@ -193,10 +249,16 @@ def test_a_graph_that_differs_from_torch_leaves_no_bundle(
     assert_refused(tiny_checkpoint, tmp_path, ParityError, "max abs difference")
 
 
-def test_export_returns_the_bundle_it_wrote(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_export_returns_the_bundle_it_wrote(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "empty").mkdir()
     bundle = export(tiny_checkpoint, tmp_path / "empty")
     assert isinstance(bundle, Bundle)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert export(tiny_checkpoint, ".").path == tmp_path / "here"
+    shutil.rmtree(tmp_path / "here")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty"]
     names = {path.name for path in bundle.path.iterdir()}
     assert names == {"manifest.json", "model.onnx", "model.onnx.data", "tokenizer.json", "probes.json"}

@@ -139,7 +139,7 @@ def test_a_folder_in_place_of_the_manifest_is_refused(bundle_copy: Path) -> None
     (bundle_copy / "manifest.json").unlink()
     (bundle_copy / "manifest.json").mkdir()
     (problem,) = problems_of(bundle_copy)
-    assert problem.startswith("manifest.json cannot be read")
+    assert problem == "manifest.json is not a regular file"
 
 
 def test_a_file_in_place_of_the_folder_is_not_a_bundle(bundle_copy: Path) -> None:

@@ -35,6 +35,12 @@ MANIFESTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "another output": lambda value: value["graphs"][0].update(
         outputs={"logits": {"dtype": "float32", "shape": ["batch", 24]}}
     ),
+    "another width than the graph's": lambda value: (
+        value["embedding"].update(dimension=12),
+        value["graphs"][0]["outputs"]["sentence_embedding"].update(shape=["batch", 12]),
+    ),
+    "a measurement beyond a float": lambda value: value["quality"]["verdicts"][0].update(min_cosine=10**400),
+    "a vocabulary beyond any": lambda value: value["tokenizer"].update(vocabulary_size=2**70, pad_id=2**69),
     "a padding id outside the vocabulary": lambda value: value["tokenizer"].update(pad_id=99_999),
     "a file name of a lone surrogate": lambda value: value["files"].update({"\ud800": {"bytes": 1, "sha256": "a"}}),
     "a file name of two lines": lambda value: value["files"].update({"a\nb": {"bytes": 1, "sha256": "a"}}),
@@ -77,6 +83,7 @@ def test_json_nested_without_end_is_a_bundle_error(file: str, bundle_copy: Path)
         {"shape": [0, -5], "base64": ""},
         {"shape": [0, 24], "base64": ""},
         {"dtype": "float64"},
+        {"shape": [195, 1], "base64": base64.b64encode(np.full(195, np.inf, "<f4").tobytes()).decode()},
     ],
     ids=str,
 )

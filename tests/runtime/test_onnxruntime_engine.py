@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monograph import BundleError, Embedder, InputError, MonographError
+from monograph import BundleError, Embedder, MonographError
 from monograph.bundle import open_bundle
 from monograph.engines import installed_devices, open_engine
 
@@ -82,7 +82,7 @@ def test_an_engine_runs_batches_of_any_shape_until_it_is_closed(tiny_bundle: Pat
         assert result.dtype == np.float32
     engine.close()
     engine.close()
-    with pytest.raises(InputError, match="closed"):
+    with pytest.raises(MonographError, match="closed"):
         engine.run(inputs)
 
 

@@ -8,13 +8,16 @@ from pathlib import Path
 from huggingface_hub import ModelCard
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
+from sentence_transformers.sentence_transformer.modules import Dropout
+from yaml import YAMLError
 
 from monograph.bundle.files import sha256_of
 from monograph.bundle.manifest import Embedding, Source, TokenizerSpec
 from monograph.errors import ExportError
 from monograph_export.recipes import Recipe
 
-_WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "*.pt")
+# What the libraries load; a folder may hold optimiser states and other exports beside it.
+_WEIGHT_PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
 
 
 def source_of(folder: Path) -> Source:
@@ -42,7 +45,7 @@ def embedding_of(model: SentenceTransformer) -> Embedding:
         dimension = model.get_embedding_dimension()
     return Embedding(
         dimension=int(dimension),
-        normalized=isinstance(model[-1], Normalize),
+        normalized=isinstance([module for module in model if not isinstance(module, Dropout)][-1], Normalize),
         similarity=str(model.similarity_fn_name),
         matryoshka_dimensions=(),
         truncate_dim=model.truncate_dim,
@@ -57,6 +60,7 @@ def check_shape(recipe: Recipe, embedding: Embedding, tokenizer: TokenizerSpec) 
 
     """
     pairs = {
+        "task": ("embedding", recipe.task),
         "dimensions": (embedding.dimension, recipe.dimension),
         "normalized": (embedding.normalized, recipe.normalized),
         "similarity": (embedding.similarity, recipe.similarity),
@@ -94,7 +98,7 @@ def _licence(card: Path) -> str | None:
         return None
     try:
         licence = ModelCard.load(card).data.license
-    except ValueError:
+    except (ValueError, YAMLError):
         # A card whose YAML head is malformed: the checkpoint is as good without it.
         return None
     return str(licence) if licence else None

@@ -16,6 +16,7 @@ from monograph.errors import ExportError, UnsupportedModuleError
 from monograph_export.checkpoint.modules import SUPPORTED_NAMES, check_config, supported_class
 
 _LIBRARY = "sentence_transformers."
+_MODEL_TYPE = "SentenceTransformer"
 # The names under which Sentence Transformers has saved the settings of its Transformer module.
 _TRANSFORMER_CONFIGS = (
     "sentence_bert_config.json",
@@ -55,9 +56,13 @@ def read_layout(folder: Path) -> list[ModuleEntry]:
         )
     listing = folder / "modules.json"
     if not listing.exists():
-        if not (folder / "config.json").exists():
-            raise ExportError(f"{folder} has neither modules.json nor config.json: it is not a checkpoint")
+        _check_bare(folder)
         return []
+    settings = folder / "config_sentence_transformers.json"
+    model_type = _read_object(settings).get("model_type", _MODEL_TYPE) if settings.exists() else _MODEL_TYPE
+    if model_type != _MODEL_TYPE:
+        # Loaded as a SentenceTransformer, such a model would lose its modules and get mean pooling instead.
+        raise UnsupportedModuleError(f"{folder}: a {model_type} is not exported by this release, only {_MODEL_TYPE}")
     value = _read_json(listing)
     if not isinstance(value, list) or not value:
         raise ExportError(f"{listing} must be a list of modules")
@@ -101,15 +106,28 @@ def _config_of(name: str, place: Path) -> dict[str, Any]:
     names = _TRANSFORMER_CONFIGS if name == "Transformer" else ("config.json",)
     for candidate in names:
         if (place / candidate).exists():
-            value = _read_json(place / candidate)
-            if not isinstance(value, dict):
-                raise ExportError(f"{place / candidate} must be an object")
-            return value
+            return _read_object(place / candidate)
     return {}
+
+
+def _check_bare(folder: Path) -> None:
+    """Accept a folder without modules.json that holds an encoder, as Sentence Transformers does."""
+    if not (folder / "config.json").exists():
+        raise ExportError(f"{folder} has neither modules.json nor config.json: it is not a checkpoint")
+    for architecture in _read_object(folder / "config.json").get("architectures") or ():
+        if str(architecture).endswith("ForSequenceClassification"):
+            raise UnsupportedModuleError(f"{folder}: a classifier ({architecture}) is not exported by this release")
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    value = _read_json(path)
+    if not isinstance(value, dict):
+        raise ExportError(f"{path} must be an object")
+    return value
 
 
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ExportError(f"{path} cannot be read: {error}") from error

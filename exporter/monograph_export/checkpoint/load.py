@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import logging
 import pickle
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,9 @@ from transformers.utils import logging as transformers_logging
 from monograph.errors import ExportError, UnsupportedModuleError
 from monograph_export.checkpoint.layout import read_layout
 from monograph_export.checkpoint.modules import check_module
+
+# A row of the table in transformers' report: name | status |, the status perhaps in colour.
+_MISSING_ROW = re.compile(r"^(\S+)\s*\|\s*(?:\x1b\[[\d;]*m)?MISSING\b", re.MULTILINE)
 
 
 def load_folder(folder: Path) -> SentenceTransformer:
@@ -28,16 +33,28 @@ def load_folder(folder: Path) -> SentenceTransformer:
         UnsupportedModuleError: naming each module that has no exact graph.
 
     """
-    read_layout(folder)
-    with _clear_load_errors(folder), _no_progress_bar():
+    layout = read_layout(folder)
+    with _clear_load_errors(folder), _no_progress_bar(), _missing_weights() as missing:
         model = SentenceTransformer(
             str(folder),
             device="cpu",
             trust_remote_code=False,
             local_files_only=True,
             # Whatever type the file has: the reference is the model in float32.
-            model_kwargs={"dtype": torch.float32, "attn_implementation": "sdpa"},
+            model_kwargs={
+                "dtype": torch.float32,
+                "attn_implementation": "sdpa",
+                "weights_only": True,
+                "use_kernels": False,
+            },
         )
+    if missing:
+        raise ExportError(
+            f"{folder}: its files lack {len(missing)} weights, {missing[0]} for one: the checkpoint is incomplete"
+        )
+    loaded = [type(module).__name__ for module in model]
+    if layout and loaded != [entry.kind for entry in layout]:
+        raise ExportError(f"{folder}: modules.json lists {[entry.kind for entry in layout]}, loaded were {loaded}")
     return _ready(model, folder)
 
 
@@ -60,11 +77,38 @@ def _ready(model: SentenceTransformer, name: object) -> SentenceTransformer:
         raise UnsupportedModuleError(
             f"{name}: the modules {first}, {', '.join(others)} do not begin with one Transformer"
         )
+    if "Pooling" not in others:
+        raise UnsupportedModuleError(f"{name}: there is no Pooling among {first}, {', '.join(others)}")
     model = model.float().eval()
     model.requires_grad_(False)
     if model.tokenizer is None or not getattr(model.tokenizer, "is_fast", False):
         raise ExportError(f"{name}: its tokenizer has no tokenizer.json form, so the Rust tokenizers cannot run it")
     return model
+
+
+@contextmanager
+def _missing_weights() -> Iterator[list[str]]:
+    """Collect the names of weights that transformers did not find and filled with random numbers.
+
+    It says so in the report it logs and nowhere else. The pooler of BERT-like models is left out: sentence vectors do
+    not use it, and many checkpoints do not have it.
+    """
+    missing: list[str] = []
+
+    def read(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        missing.extend(name for name in _MISSING_ROW.findall(message) if "pooler" not in name.split("."))
+        return "LOAD REPORT" not in message
+
+    reporter = logging.getLogger("transformers.modeling_utils")
+    level = reporter.level
+    reporter.addFilter(read)
+    reporter.setLevel(logging.WARNING)
+    try:
+        yield missing
+    finally:
+        reporter.removeFilter(read)
+        reporter.setLevel(level)
 
 
 @contextmanager

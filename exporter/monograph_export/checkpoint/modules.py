@@ -23,7 +23,14 @@ _SUPPORTED: Mapping[type, str] = {
 SUPPORTED_NAMES = tuple(_SUPPORTED.values())
 _TEXT_TASK = "feature-extraction"
 # Settings of Transformer that treat queries or inputs in ways of their own.
-_REFUSED_WHEN_SET = ("query_length", "document_length", "query_expansion", "processing_kwargs")
+# tokenizer_name_or_path would read a folder outside the checkpoint.
+_REFUSED_WHEN_SET = (
+    "query_length",
+    "document_length",
+    "query_expansion",
+    "processing_kwargs",
+    "tokenizer_name_or_path",
+)
 # Every setting that is looked at, of any module.
 _SETTINGS = (*_REFUSED_WHEN_SET, "transformer_task", "modality_config", "include_prompt", "activation_function")
 

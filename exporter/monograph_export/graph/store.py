@@ -11,7 +11,7 @@ from monograph.bundle.manifest import WEIGHTS_SUFFIX, Graph, TensorSpec
 from monograph.errors import ExportError
 
 GRAPH_FILE = "model.onnx"
-WEIGHTS_FILE = GRAPH_FILE + WEIGHTS_SUFFIX
+WEIGHTS_FILE = GRAPH_FILE.removesuffix(".onnx") + WEIGHTS_SUFFIX
 # Smaller tensors are constants that graph optimisers want to see inline.
 EXTERNAL_SIZE_THRESHOLD_BYTES = 1024
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -46,6 +45,7 @@ def trace(model: SentenceTransformer) -> ir.Model:
                 dynamic_shapes=(tuple(axes for _ in names),),
                 optimize=True,
                 verify=False,
+                verbose=False,
             )
         except Exception as error:
             first = next(iter(str(error).strip().splitlines()), type(error).__name__)
@@ -68,13 +68,13 @@ def _name_axes(model: ir.Model) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress prints and advice to developers of torch away from the user."""
+    """Keep the exporter's advice to developers of torch away from the user."""
     loggers: list[Any] = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:

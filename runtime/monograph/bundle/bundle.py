@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -62,15 +63,15 @@ def open_bundle(path: str | os.PathLike[str], check: Check = "fast") -> Bundle:
 
 def _read_manifest_bytes(folder: Path) -> bytes:
     path = folder / MANIFEST_FILE
-    if not folder.exists():
-        raise BundleError(folder, ["there is no such folder: make one with `monograph export SOURCE OUTPUT`"])
-    if path.is_symlink():
-        raise BundleError(folder, [f"{MANIFEST_FILE} is a link; a bundle holds real files"])
     try:
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            raise BundleError(folder, [f"{MANIFEST_FILE} is a link; a bundle holds real files"])
+        if not stat.S_ISREG(mode):
+            raise BundleError(folder, [f"{MANIFEST_FILE} is not a regular file"])
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise BundleError(
-            folder, [f"there is no {MANIFEST_FILE}: this is not a bundle, make one with `monograph export`"]
-        ) from error
-    except OSError as error:
-        raise BundleError(folder, [f"{MANIFEST_FILE} cannot be read ({error.strerror})"]) from error
+        missing = f"there is no {MANIFEST_FILE}: this is not a bundle" if folder.exists() else "there is no such folder"
+        raise BundleError(folder, [f"{missing}, make one with `monograph export SOURCE OUTPUT`"]) from error
+    except (OSError, ValueError) as error:
+        raise BundleError(folder, [f"{MANIFEST_FILE} cannot be read ({error})"]) from error

@@ -42,12 +42,15 @@ class Fields:
     def number(self, key: str) -> float:
         """Return a required number, with a decimal point or without."""
         value = self._values.get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            self.problems.append(
-                f"{self._path(key)} must be a number" if key in self._values else f"{self._path(key)} is missing"
-            )
-            return 0.0
-        return float(value)
+        try:
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                return float(value)
+        except OverflowError:
+            pass  # JSON integers have no limit; one beyond a float is no measurement.
+        self.problems.append(
+            f"{self._path(key)} must be a number" if key in self._values else f"{self._path(key)} is missing"
+        )
+        return 0.0
 
     def strings(self, key: str) -> tuple[str, ...]:
         """Return a required list of strings."""

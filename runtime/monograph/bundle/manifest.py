@@ -20,11 +20,12 @@ SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 GRAPH_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 PROBES_FILE = "probes.json"
 # Weights are external data beside their graph.
-WEIGHTS_SUFFIX = ".data"
+WEIGHTS_SUFFIX = ".onnx.data"
 # Domains of operators that the engines bring themselves. Anything else would need a library of custom
 # operators, and such a library is code: it is never loaded from a bundle.
 OP_DOMAINS = ("", "ai.onnx", "com.microsoft")
 _LARGEST_FLOAT32 = 3.4e38
+_LARGEST_INT32 = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -280,6 +281,8 @@ def _number_problems(manifest: Manifest) -> list[str]:
         "tokenizer.max_length": manifest.tokenizer.max_length,
         "tokenizer.vocabulary_size": manifest.tokenizer.vocabulary_size,
     }
+    if manifest.tokenizer.vocabulary_size > _LARGEST_INT32:
+        return ["tokenizer.vocabulary_size is not a size of a vocabulary"]
     found = [f"{name} must be at least 1" for name, value in least_one.items() if value is not None and value < 1]
     if not 0 <= manifest.tokenizer.pad_id < max(1, manifest.tokenizer.vocabulary_size):
         found.append("tokenizer.pad_id must be at least 0 and below vocabulary_size")

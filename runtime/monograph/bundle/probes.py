@@ -65,6 +65,8 @@ def read_probes(folder: Path) -> Probes:
     vectors = _read_vectors(top.child("vectors"))
     if not problems and not len(texts) == len(counts) == len(vectors) > 0:
         problems.append("texts, token_counts and vectors differ in number, or are none")
+    if not np.isfinite(vectors).all():
+        problems.append("vectors must be finite")
     if problems:
         raise BundleError(folder, [f"{PROBES_FILE}: {problem}" for problem in problems])
     return Probes(texts, counts, vectors)

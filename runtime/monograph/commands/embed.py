@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from monograph.atomic import whole_file
 from monograph.commands import options
 from monograph.embedder import Embedder
 from monograph.errors import InputError
+from monograph.postprocess import PRECISIONS, SCALAR
 
 HELP = "embed the lines of a file, or of standard input"
 
@@ -25,8 +25,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     options.add_bundle(parser)
     parser.add_argument(
-        "file", metavar="FILE", nargs="?", default="-", help="a text a line, UTF-8; - for standard input (default)"
+        "file",
+        metavar="FILE",
+        nargs="?",
+        default="-",
+        help="a text a line, UTF-8, or .jsonl; - for standard input (default)",
     )
+    parser.add_argument("--field", help="read JSON lines, and the text from this field; default for .jsonl: text")
     parser.add_argument(
         "-o", "--output", type=Path, help="file to write, .npy or .jsonl; default: JSON lines on standard output"
     )
@@ -35,7 +40,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=options.positive, help="texts in a batch; default: by their tokens")
     parser.add_argument("--truncate-dim", type=options.positive, help="keep only the first dimensions")
     parser.add_argument("--normalize", action="store_true", help="bring each vector to length 1")
-    parser.add_argument("--precision", default="float32", choices=("float32", "binary", "ubinary"))
+    # The scalar precisions need ranges, which are arrays.
+    parser.add_argument("--precision", default="float32", choices=[name for name in PRECISIONS if name not in SCALAR])
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
@@ -44,10 +50,26 @@ def run(arguments: argparse.Namespace) -> int:
     output: Path | None = arguments.output
     if output is not None and output.suffix not in (".npy", ".jsonl"):
         raise InputError(f"cannot tell the format of {output}: name it .npy or .jsonl")
-    texts = _read_lines(arguments.file)
+    if output is None:
+        sys.stdout.writelines(_json_lines(_embed(arguments)))
+        return 0
+    # Opened first, so that a place that cannot be written is known before the work is done.
+    with whole_file(output) as file:
+        vectors = _embed(arguments)
+        if output.suffix == ".npy":
+            np.save(file, vectors)
+        else:
+            file.writelines(line.encode("ascii") for line in _json_lines(vectors))
+    return 0
+
+
+def _embed(arguments: argparse.Namespace) -> NDArray[Any]:
+    lines = _read_lines(arguments.file)
+    if arguments.field is not None or arguments.file.endswith(".jsonl"):
+        lines = _fields(lines, arguments.field or "text", arguments.file)
     with Embedder(arguments.bundle, arguments.device, arguments.compute_dtype, arguments.threads) as model:
-        vectors = model.encode(
-            texts,
+        return model.encode(
+            lines,
             prompt_name=arguments.prompt_name,
             prompt=arguments.prompt,
             batch_size=arguments.batch_size,
@@ -56,8 +78,21 @@ def run(arguments: argparse.Namespace) -> int:
             normalize_embeddings=arguments.normalize,
             truncate_dim=arguments.truncate_dim,
         )
-    _write(vectors, output)
-    return 0
+
+
+def _fields(lines: list[str], field: str, name: str) -> list[str]:
+    """Return the text of each line of JSON: a string, or an object's field."""
+    texts = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{name} line {number} is not JSON: {error}") from error
+        text = value.get(field) if isinstance(value, dict) else value
+        if not isinstance(text, str):
+            raise InputError(f"{name} line {number} has no text in the field {field!r}: name it with --field")
+        texts.append(text)
+    return texts
 
 
 def _read_lines(name: str) -> list[str]:
@@ -74,33 +109,8 @@ def _read_lines(name: str) -> list[str]:
     return [line.removesuffix("\r") for line in lines]
 
 
-def _write(vectors: NDArray[Any], output: Path | None) -> None:
-    if output is None:
-        for line in _json_lines(vectors):
-            sys.stdout.write(line)
-        return
-    with _whole_file(output) as file:
-        if output.suffix == ".npy":
-            np.save(file, vectors)
-        else:
-            file.writelines(line.encode("ascii") for line in _json_lines(vectors))
-
-
 def _json_lines(vectors: NDArray[Any]) -> Iterator[str]:
     # float32 values in the shortest decimals that give them back exactly.
     for vector in vectors:
         yield json.dumps([float(str(value)) for value in vector] if vector.dtype.kind == "f" else vector.tolist())
         yield "\n"
-
-
-@contextmanager
-def _whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file beside ``path`` that takes its place once it is written without an error."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("xb") as file:
-            yield file
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise

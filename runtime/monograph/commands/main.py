@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.metadata
+import io
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from monograph import __version__
 from monograph.errors import MonographError
 
 # A command is a module with HELP (str), configure(parser) and run(arguments) -> exit code. The runtime has
@@ -25,7 +27,17 @@ EXIT_INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 success, 1 an error, 2 bad usage, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else argv
-    arguments = _parser(argv).parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Texts of any script are printed; a terminal that cannot show one gets its escape instead of an error.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        return _run(_parser(argv).parse_args(argv))
+    except KeyboardInterrupt:
+        print("monograph: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _run(arguments: argparse.Namespace) -> int:
     if arguments.verbose:
         logging.basicConfig(format="%(name)s: %(message)s")
         for package in ("monograph", "monograph_export"):
@@ -49,9 +61,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"monograph: error: {_one_line(error)}", file=sys.stderr)
         return EXIT_ERROR
-    except KeyboardInterrupt:
-        print("monograph: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
@@ -61,7 +70,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="monograph", description="One Sentence Transformer, one ONNX graph: export it, embed without torch."
     )
-    parser.add_argument("--version", action="version", version=importlib.metadata.version("monograph"))
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in _commands(next(iter(argv), "")).items():
         sub = commands.add_parser(name, help=module.HELP, description=module.HELP, parents=[common])

@@ -14,7 +14,7 @@ HELP = "print the similarity of texts with each other"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     options.add_bundle(parser)
-    parser.add_argument("texts", metavar="TEXT", nargs="+", help="two or more texts")
+    parser.add_argument("texts", metavar="TEXT", nargs="+", help="texts to compare with each other")
     options.add_engine(parser)
     options.add_prompt(parser)
     options.add_json(parser)

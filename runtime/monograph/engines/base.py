@@ -32,7 +32,12 @@ class Engine(ABC):
 
     @abstractmethod
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Run one batch, inputs int64 [b, s] by name, and return the graph's output, float32 [b, d]."""
+        """Run one batch, inputs int64 [b, s] by name, and return the graph's output, float32 [b, d].
+
+        Raises:
+            MonographError: the engine failed, or was closed.
+
+        """
 
     def stream(self, batches: Iterable[TokenBatch]) -> Iterator[tuple[TokenBatch, NDArray[np.float32]]]:
         """Run many batches and yield each with its output (float32 [b, d]), in any order.

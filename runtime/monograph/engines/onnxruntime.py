@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from monograph.bundle import Bundle
 from monograph.bundle.manifest import Graph
 from monograph.engines.base import Engine
-from monograph.errors import BundleError, DeviceError, InputError, MonographError
+from monograph.errors import BundleError, DeviceError, MonographError
 
 _MINIMUM_VERSION = (1, 23)
 # Larger batches fall out of the cache and hold more memory. With two threads 512 tokens were as fast as 1,024 (MiniLM)
 # or faster (LaBSE, 5 %), 2,048 were 5 to 10 % slower; more threads were not measured.
 TOKENS_PER_BATCH_AND_THREAD = 256
+_DTYPES = {"tensor(int64)": "int64", "tensor(float)": "float32"}
 
 
 def create_engine(bundle: Bundle, graph: Graph, *, device: str, compute_dtype: str, threads: int) -> OnnxRuntimeEngine:
@@ -61,18 +62,28 @@ class OnnxRuntimeEngine(Engine):
         self._check_signature(bundle, graph)
 
     def _check_signature(self, bundle: Bundle, graph: Graph) -> None:
-        inputs, outputs = (
-            {value.name for value in values} for values in (self._session.get_inputs(), self._session.get_outputs())
-        )
-        if inputs != set(graph.inputs) or outputs != set(graph.outputs):
-            found = f"inputs {', '.join(sorted(inputs))} and outputs {', '.join(sorted(outputs))}"
-            raise BundleError(bundle.path, [f"{graph.file} has the {found}, and the manifest names others"])
+        """Compare names, types and the last axis of what the graph takes and gives with the manifest."""
+        found = {value.name: value for value in (*self._session.get_inputs(), *self._session.get_outputs())}
+        stated = {**graph.inputs, **graph.outputs}
+        if set(found) != set(stated):
+            raise BundleError(
+                bundle.path, [f"{graph.file} has {', '.join(sorted(found))}, the manifest {', '.join(sorted(stated))}"]
+            )
+        for name, spec in stated.items():
+            value = found[name]
+            if _DTYPES.get(value.type) != spec.dtype or len(value.shape) != len(spec.shape):
+                raise BundleError(bundle.path, [f"{graph.file}: {name} is {value.type} {value.shape}, not {spec}"])
+        for name, spec in graph.outputs.items():
+            if found[name].shape[-1] != spec.shape[-1]:
+                raise BundleError(
+                    bundle.path, [f"{graph.file}: {name} has {found[name].shape[-1]} columns, not {spec.shape[-1]}"]
+                )
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d]."""
         session = self._session
         if session is None:
-            raise InputError("the model was closed: open it again to go on")
+            raise MonographError("the model was closed: open it again to go on")
         try:
             return np.asarray(session.run(self._outputs, dict(inputs))[0], dtype=np.float32)
         except Exception as error:

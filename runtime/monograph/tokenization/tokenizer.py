@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from monograph.errors import BundleError
+from monograph.errors import BundleError, MonographError
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,17 @@ class TextTokenizer:
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
     def __call__(self, texts: Sequence[str]) -> TokenizedTexts:
-        """Tokenize texts, each by itself and without padding."""
+        """Tokenize texts, each by itself and without padding.
+
+        Raises:
+            MonographError: the tokenizer's file asks for something it does not have, an unknown token for example.
+
+        """
         # The fast form leaves out character offsets, which nothing here reads.
-        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        try:
+            encodings = self._tokenizer.encode_batch_fast(list(texts))
+        except Exception as error:
+            raise MonographError(f"the tokenizer cannot run ({error}): export the model again") from error
         starts = np.zeros(len(encodings) + 1, dtype=np.int64)
         np.cumsum([len(encoding) for encoding in encodings], out=starts[1:])
         total = int(starts[-1])

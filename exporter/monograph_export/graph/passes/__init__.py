@@ -13,6 +13,7 @@ __all__ = ["apply_passes"]
 def apply_passes(model: ir.Model) -> ir.Model:
     """Apply every exact pass, in order, and return the model."""
     passes = ir.passes.Sequential(
+        common.ClearMetadataAndDocStringPass(),
         Anonymize(),
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedOpsetsPass(),
