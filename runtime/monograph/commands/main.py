@@ -46,17 +46,12 @@ def _run(arguments: argparse.Namespace) -> int:
         code: int = arguments.run(arguments)
         sys.stdout.flush()
         return code
-    except MonographError as error:
-        if arguments.debug:
-            raise
-        print(f"monograph: error: {_one_line(error)}", file=sys.stderr)
-        return EXIT_ERROR
     except BrokenPipeError:
         # The reader of our output went away, as `head` does. What is still buffered has nowhere to go, and
         # Python would complain of that at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
-    except OSError as error:
+    except (MonographError, OSError) as error:
         if arguments.debug:
             raise
         print(f"monograph: error: {_one_line(error)}", file=sys.stderr)
@@ -90,4 +85,6 @@ def _commands(asked: str) -> dict[str, ModuleType]:
 
 
 def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())
