@@ -26,22 +26,16 @@ def staged(output: Path) -> Iterator[Path]:
         ExportError: ``output`` cannot be written.
 
     """
+    folder = output.with_name(f".{output.name}.partial-{secrets.token_hex(4)}")
     try:
-        folder = output.with_name(f".{output.name}.partial-{secrets.token_hex(4)}")
         folder.mkdir()
+        yield folder
+        _sync(folder)
+        # Replaces an empty folder too, and fails where another export was faster.
+        folder.rename(output)
     except OSError as error:
-        raise ExportError(f"cannot write beside {output}: {error.strerror}") from error
-    try:
-        try:
-            yield folder
-            _sync(folder)
-        except OSError as error:
-            raise ExportError(f"cannot write {output}: {error}") from error
-        try:
-            # Replaces an empty folder too, and fails where another export was faster.
-            folder.rename(output)
-        except OSError as error:
-            raise ExportError(f"cannot rename the finished bundle to {output}: {error.strerror}") from error
+        shutil.rmtree(folder, ignore_errors=True)
+        raise ExportError(f"cannot write {output}: {error}") from error
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -21,6 +21,8 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     with partial.open("xb") as file:
         try:
             yield file
+            # Here and not at close: a full disk may show only when the last bytes leave the buffer.
+            file.flush()
         except BaseException:
             partial.unlink(missing_ok=True)
             raise

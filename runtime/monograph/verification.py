@@ -13,6 +13,7 @@ from monograph.batching.plan import price
 from monograph.bundle import Probes
 from monograph.errors import BundleError
 from monograph.pipeline import Pipeline
+from monograph.tokenization import TokenizedTexts
 
 # At float32: max abs difference <= this x max(1, largest |reference|).
 FLOAT32_TOLERANCE = 1e-5
@@ -67,10 +68,11 @@ def verify(pipeline: Pipeline, probes: Probes, tolerance: float = FLOAT32_TOLERA
         raise BundleError(
             "probes.json", [f"{probes.vectors.shape[1]} dimensions, the graph gives {pipeline.output_width}"]
         )
-    cases = tuple(_deviation(name, vectors, probes) for name, vectors in _ways(pipeline, probes))
+    tokens = pipeline.tokenizer(probes.texts)
+    cases = tuple(_deviation(name, vectors, probes) for name, vectors in _ways(pipeline, probes, tokens))
     allowed = tolerance * max(1.0, float(np.abs(probes.vectors).max(initial=0)))
     least = LEAST_COSINE.get(engine.compute_dtype)
-    reason = _wrong_tokens(pipeline, probes) or next(
+    reason = _wrong_tokens(tokens, probes) or next(
         (reason for case in cases if (reason := _too_far(case, allowed, least))), ""
     )
     return Verdict(
@@ -88,8 +90,8 @@ def verify(pipeline: Pipeline, probes: Probes, tolerance: float = FLOAT32_TOLERA
     )
 
 
-def _wrong_tokens(pipeline: Pipeline, probes: Probes) -> str:
-    found = pipeline.tokenizer(probes.texts).lengths
+def _wrong_tokens(tokens: TokenizedTexts, probes: Probes) -> str:
+    found = tokens.lengths
     differing = np.flatnonzero(found != np.array(probes.token_counts))
     if not len(differing):
         return ""
@@ -107,15 +109,15 @@ def _too_far(case: Deviation, allowed: float, least_cosine: float | None) -> str
     return "" if right else f"cosine {case.min_cosine:.6f} is below {least_cosine}, {where}"
 
 
-def _ways(pipeline: Pipeline, probes: Probes) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def _ways(pipeline: Pipeline, probes: Probes, tokens: TokenizedTexts) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Yield each way of batching the probes, by name, with its vectors (float32 [n, d])."""
     count = len(probes.texts)
     positions = np.arange(count, dtype=np.intp)
-    yield "alone, unpadded", _run(pipeline, probes, [positions[i : i + 1] for i in range(count)])
+    yield "alone, unpadded", _run(pipeline, tokens, [positions[i : i + 1] for i in range(count)])
     shuffled = np.random.default_rng(0).permutation(positions)
     for rows in RAGGED_BATCH_ROWS:
         plan = list(_ragged(shuffled, probes.token_counts, rows))
-        yield f"ragged batches of {rows}", _run(pipeline, probes, plan)
+        yield f"ragged batches of {rows}", _run(pipeline, tokens, plan)
     yield "batched by length", pipeline.outputs(probes.texts)
 
 
@@ -130,9 +132,8 @@ def _ragged(order: NDArray[np.intp], token_counts: Sequence[int], rows: int) -> 
         start += size
 
 
-def _run(pipeline: Pipeline, probes: Probes, plan: list[NDArray[np.intp]]) -> NDArray[np.float32]:
-    tokens = pipeline.tokenizer(probes.texts)
-    vectors = np.empty_like(probes.vectors)
+def _run(pipeline: Pipeline, tokens: TokenizedTexts, plan: list[NDArray[np.intp]]) -> NDArray[np.float32]:
+    vectors = np.empty((len(tokens.lengths), pipeline.output_width), dtype=np.float32)
     for batch, output in pipeline.engine.stream(pipeline.batches(tokens, iter(plan))):
         vectors[batch.rows] = output
     return vectors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -153,14 +154,22 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert b"BundleError" in done.stderr
 
 
-def test_a_failed_write_leaves_no_output(tiny_bundle: Path, tmp_path: Path) -> None:
-    """/dev/full takes no byte: the output's place is a folder on a file system of no size."""
-    (tmp_path / "out.npy").write_bytes(b"the old result")
-    (tmp_path / "out.npy").chmod(0o444)
-    done = monograph("embed", tiny_bundle, "-", "-o", tmp_path / "out.npy" / "x.npy", stdin=b"a\n")
-    assert_error(done, 1)
-    assert (tmp_path / "out.npy").read_bytes() == b"the old result"
-    assert [path.name for path in tmp_path.iterdir()] == ["out.npy"]
+def no_room() -> None:
+    """Let the process write no file beyond 1,000 bytes, as a full disk would."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+
+# The first ends within the write buffer and fails when that is flushed, the second fails while it is written.
+@pytest.mark.parametrize("lines", [20, 2000])
+@pytest.mark.parametrize("suffix", [".npy", ".jsonl"])
+def test_a_failed_write_leaves_the_old_output(lines: int, suffix: str, tiny_bundle: Path, tmp_path: Path) -> None:
+    output = tmp_path / f"out{suffix}"
+    output.write_bytes(b"the old result")
+    command = [sys.executable, "-m", "monograph", "embed", str(tiny_bundle), "-", "-o", str(output)]
+    done = subprocess.run(command, input=b"a\n" * lines, capture_output=True, check=False, preexec_fn=no_room)
+    assert_error(done, 1, "File too large")
+    assert output.read_bytes() == b"the old result"
+    assert [path.name for path in tmp_path.iterdir()] == [output.name]
 
 
 def test_output_into_a_closed_pipe_is_no_traceback(tiny_bundle: Path) -> None:

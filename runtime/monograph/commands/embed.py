@@ -7,9 +7,10 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+import numpy.lib.format as npy
 from numpy.typing import NDArray
 
 from monograph.atomic import whole_file
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     with whole_file(output) as file:
         vectors = _embed(arguments)
         if output.suffix == ".npy":
-            np.save(file, vectors)
+            _write_npy(file, vectors)
         else:
             file.writelines(line.encode("ascii") for line in _json_lines(vectors))
     return 0
@@ -107,6 +108,15 @@ def _read_lines(name: str) -> list[str]:
     if lines[-1] == "":
         lines.pop()
     return [line.removesuffix("\r") for line in lines]
+
+
+def _write_npy(file: IO[bytes], vectors: NDArray[Any]) -> None:
+    """Write what numpy.save writes, through Python's file.
+
+    numpy.save hands the values to the C library, and a disk that is full when that empties its buffer goes unnoticed.
+    """
+    npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(vectors))
+    file.write(np.ascontiguousarray(vectors).data)
 
 
 def _json_lines(vectors: NDArray[Any]) -> Iterator[str]:
