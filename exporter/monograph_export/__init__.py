@@ -25,8 +25,9 @@ def export(
     """Export a checkpoint as a bundle and verify it against torch.
 
     Args:
-        source: Folder of a checkpoint that sentence-transformers can load, or a loaded SentenceTransformer,
-            which is left as it is.
+        source: Folder of a checkpoint that sentence-transformers can load; a repository of a Hub, "org/name" or
+            "org/name@revision"; the name of a recipe in models/, whose pinned revision is then downloaded and which
+            counts as ``recipe``; or a loaded SentenceTransformer, which is left as it is. A folder wins over a name.
         output: Folder to write. It must not exist, or be empty; it appears only when it is whole and verified.
         task: "embedding", or None to tell it from the checkpoint.
         precision: "fp32".
@@ -39,7 +40,8 @@ def export(
     Raises:
         UnsupportedModuleError: a module of the checkpoint has no exact graph.
         ParityError: the graph does not equal the torch model; nothing is written.
-        ExportError: the checkpoint cannot be read or loaded, the output cannot be written, or a package is missing.
+        ExportError: the checkpoint cannot be downloaded, read or loaded, the output cannot be written, or a package
+            is missing.
 
     """
     try:

@@ -12,7 +12,11 @@ HELP = "turn a Sentence Transformers checkpoint into a bundle and prove it equal
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("source", metavar="SOURCE", help="folder of the checkpoint")
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="folder of the checkpoint, ORG/NAME[@REVISION] on a Hub, or a recipe in models/",
+    )
     parser.add_argument("output", metavar="OUTPUT", help="folder to write; must not exist yet")
     parser.add_argument("--recipe", help="name of the recipe in models/ that the checkpoint is one of")
     parser.add_argument("--task", choices=("embedding",), help="default: told from the checkpoint")
@@ -32,9 +36,11 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(f"{bundle.path}: {bundle.size_bytes / 1e6:,.1f} MB, {bundle.manifest.embedding.dimension} dimensions")
     for verdict in bundle.manifest.quality["verdicts"]:
+        near = "equal" if verdict["compute_dtype"] == "float32" else "close"
         print(
             f"{verdict['device']} ({verdict['engine']} {verdict['version']}) {verdict['compute_dtype']}: "
-            f"{'equal to torch' if verdict['passed'] else 'WRONG: ' + verdict['reason']}, max abs difference "
-            f"{verdict['max_abs_difference']:.1e} over {verdict['probes']} probes"
+            f"{f'{near} to torch' if verdict['passed'] else 'WRONG: ' + verdict['reason']}, max abs difference "
+            f"{verdict['max_abs_difference']:.1e}, worst cosine {verdict['min_cosine']:.6f} over "
+            f"{verdict['probes']} probes"
         )
     return 0

@@ -20,13 +20,14 @@ from monograph.errors import ExportError
 from monograph.verification import FLOAT32_TOLERANCE
 from monograph_export.checkpoint.facts import check_shape, embedding_of, source_of, source_of_loaded, with_recipe
 from monograph_export.checkpoint.load import copy_loaded, load_folder
+from monograph_export.checkpoint.source import locate_checkpoint, recipe_of
 from monograph_export.graph.compose import OUTPUT_NAME
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.store import store_graph
 from monograph_export.graph.trace import trace
 from monograph_export.parity import verify_everywhere
 from monograph_export.probes import make_probes
-from monograph_export.recipes import Recipe, read_recipe
+from monograph_export.recipes import Recipe
 from monograph_export.tokenizer import check_tokenizer, store_tokenizer
 from monograph_export.writer import check_output, list_files, staged, write_manifest
 
@@ -52,7 +53,7 @@ def run_export(
     # Not resolve(), which would follow a link that output may be.
     target = Path(os.path.abspath(output))  # noqa: PTH100
     check_output(target)
-    known = None if recipe is None else read_recipe(recipe)
+    known = recipe_of(source, recipe)
     with staged(target) as folder:
         manifest = _write_unverified(source, folder, known)
         # What was loaded is free again here; the verification needs its memory for the engines.
@@ -71,7 +72,8 @@ def _write_unverified(
     if isinstance(source, SentenceTransformer):
         model, origin = copy_loaded(source), source_of_loaded(source)
     else:
-        model, origin = load_folder(Path(source)), source_of(Path(source))
+        checkpoint = locate_checkpoint(source)
+        model, origin = load_folder(checkpoint), source_of(checkpoint)
     tokenizer = store_tokenizer(model, folder)
     embedding = embedding_of(model)
     if recipe is not None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from monograph.atomic import whole_folder
 from monograph.bundle.files import sha256_of
 from monograph.bundle.manifest import MANIFEST_FILE, FileEntry, Manifest
 from monograph.errors import ExportError
@@ -19,26 +17,15 @@ from monograph.errors import ExportError
 def staged(output: Path) -> Iterator[Path]:
     """Give a folder beside ``output``, an absolute path, to write into, and rename it to ``output`` at the end.
 
-    An error, an interrupt or a kill before the end leaves no ``output``. After a kill the staging folder, named
-    ``.NAME.partial-...``, stays behind and may be deleted.
-
     Raises:
         ExportError: ``output`` cannot be written.
 
     """
-    folder = output.with_name(f".{output.name}.partial-{secrets.token_hex(4)}")
     try:
-        folder.mkdir()
-        yield folder
-        _sync(folder)
-        # Replaces an empty folder too, and fails where another export was faster.
-        folder.rename(output)
+        with whole_folder(output) as folder:
+            yield folder
     except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
         raise ExportError(f"cannot write {output}: {error}") from error
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def check_output(output: Path) -> None:
@@ -67,16 +54,3 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write manifest.json."""
     content = json.dumps(manifest.to_json(), ensure_ascii=False, indent=2)
     (folder / MANIFEST_FILE).write_text(content + "\n", encoding="utf-8")
-
-
-def _sync(folder: Path) -> None:
-    """Have the disk hold every byte before the rename, so that a power cut cannot leave a hollow bundle."""
-    # Windows syncs only what is open for writing; there the rename alone has to do.
-    if os.name == "nt":
-        return
-    for path in (*folder.iterdir(), folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -50,10 +50,7 @@ def read_layout(folder: Path) -> list[ModuleEntry]:
 
     """
     if not folder.is_dir():
-        raise ExportError(
-            f"{folder} is not a folder: give the folder of a checkpoint (downloading from a hub is not part of "
-            "this release)"
-        )
+        raise ExportError(f"{folder} is not a folder: give the folder of a checkpoint")
     listing = folder / "modules.json"
     if not listing.exists():
         _check_bare(folder)

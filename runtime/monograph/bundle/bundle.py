@@ -50,15 +50,25 @@ def open_bundle(path: str | os.PathLike[str], check: Check = "fast") -> Bundle:
         raise InputError(f"check must be 'fast' or 'full', got {check!r}")
     folder = Path(path)
     content = _read_manifest_bytes(folder)
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(folder, [f"{MANIFEST_FILE} is not JSON ({error}): export the model again"]) from error
-    manifest, problems = read_manifest(value)
+    manifest, problems = parse_manifest(folder, content)
     problems.extend(file_problems(folder, manifest.files, full=check == "full"))
     if problems:
         raise BundleError(folder, problems)
     return Bundle(folder, manifest, hashlib.sha256(content).hexdigest())
+
+
+def parse_manifest(bundle: object, content: bytes) -> tuple[Manifest, list[str]]:
+    """Turn the bytes of manifest.json into a manifest and the problems of it; ``bundle`` is what errors name.
+
+    Raises:
+        BundleError: they are not JSON.
+
+    """
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(bundle, [f"{MANIFEST_FILE} is not JSON ({error}): export the model again"]) from error
+    return read_manifest(value)
 
 
 def _read_manifest_bytes(folder: Path) -> bytes:

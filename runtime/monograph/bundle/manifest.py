@@ -167,6 +167,8 @@ def _read_quality(top: Fields) -> dict[str, Any]:
         verdict.need("passed", bool)
         verdict.number("max_abs_difference")
         verdict.number("min_cosine")
+    if quality.maybe("not_run", dict) is not None:
+        quality.string_map("not_run")
     return top.need("quality", dict)
 
 

@@ -1,0 +1,154 @@
+"""A bundle as one file, to be carried to a device: a plain tar that holds the same bytes for the same bundle.
+
+The members are regular files with plain names, manifest.json first and then the files in its order; nothing of the
+machine or the time goes into a header. The form is POSIX ustar, which every tar reads; a file of 8 GiB or more, whose
+size ustar cannot state, gets GNU's binary size, which GNU tar, bsdtar, BusyBox and Python read.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+from typing import IO
+
+from monograph.atomic import whole_file, whole_folder
+from monograph.bundle.bundle import open_bundle, parse_manifest
+from monograph.bundle.files import is_plain_name
+from monograph.bundle.manifest import MANIFEST_FILE
+from monograph.errors import BundleError
+
+# More than any manifest has, for its size is the one that no manifest states.
+_LARGEST_MANIFEST = 64 * 2**20
+_LARGEST_USTAR = 8 * 2**30
+_BLOCK = 2**20
+_LONGEST_NAME = 100
+_ADVICE = "unpack a file that `monograph pack` wrote, and copy it again if it is one"
+
+
+def pack_bundle(bundle_path: str | os.PathLike[str], file: str | os.PathLike[str]) -> Path:
+    """Write a bundle, every file of which is hashed first, into one archive and return that.
+
+    Raises:
+        BundleError: the bundle is damaged, or ``file`` exists or cannot be written.
+
+    """
+    bundle = open_bundle(bundle_path, check="full")
+    target = Path(file)
+    if os.path.lexists(target):
+        raise BundleError(bundle.path, [f"{target} exists already: remove it, or choose another name"])
+    names = [MANIFEST_FILE, *(name for name in bundle.manifest.files if name != MANIFEST_FILE)]
+    too_long = [f"the name {name} is too long for a tar" for name in names if len(name.encode()) > _LONGEST_NAME]
+    if too_long:
+        raise BundleError(bundle.path, too_long)
+    try:
+        with whole_file(target) as archive:
+            for name in names:
+                _append(archive, bundle.path / name)
+            archive.write(bytes(2 * tarfile.BLOCKSIZE))
+    except OSError as error:
+        raise BundleError(bundle.path, [f"it cannot be packed into {target} ({error})"]) from error
+    return target
+
+
+def unpack_bundle(file: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
+    """Write the bundle that an archive holds into ``folder``, every file of it hashed, and return that.
+
+    Nothing but what the manifest lists is written, and no more bytes than it states.
+
+    Raises:
+        BundleError: the archive is not one of ``pack_bundle``, is damaged, or ``folder`` is not empty or cannot be
+            written.
+
+    """
+    # Not resolve(), which would follow a link that folder may be.
+    source, target = Path(file), Path(os.path.abspath(folder))  # noqa: PTH100
+    if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
+        raise BundleError(source, [f"{target} exists already: remove it, or choose another name"])
+    try:
+        with source.open("rb") as archive, whole_folder(target) as staging:
+            _extract(source, archive, staging)
+            _check(source, staging)
+    except OSError as error:
+        raise BundleError(source, [f"it cannot be unpacked into {target} ({error})"]) from error
+    return target
+
+
+def _append(archive: IO[bytes], path: Path) -> None:
+    """Append a file to a tar, with as many bytes as its header states."""
+    entry = tarfile.TarInfo(path.name)
+    with path.open("rb") as content:
+        entry.size = os.fstat(content.fileno()).st_size
+        small = entry.size < _LARGEST_USTAR
+        archive.write(entry.tobuf(tarfile.USTAR_FORMAT if small else tarfile.GNU_FORMAT, "utf-8"))
+        if _copy(content, archive, entry.size):
+            raise OSError(f"{path} was cut short while it was packed")
+    archive.write(bytes(_padding(entry)))
+
+
+def _extract(source: Path, archive: IO[bytes], staging: Path) -> None:
+    """Write manifest.json, and the files that it lists, as the members come."""
+    first = _next_member(source, archive)
+    if first is None or first.name != MANIFEST_FILE or first.size > _LARGEST_MANIFEST:
+        raise BundleError(source, [f"its first file is not {MANIFEST_FILE}: {_ADVICE}"])
+    _write(source, archive, first, staging)
+    manifest, problems = parse_manifest(source, (staging / MANIFEST_FILE).read_bytes())
+    if problems:
+        raise BundleError(source, problems)
+    missing = {name: entry.bytes for name, entry in manifest.files.items() if name != MANIFEST_FILE}
+    while (member := _next_member(source, archive)) is not None:
+        stated = missing.pop(member.name, None)
+        if stated is None:
+            raise BundleError(source, [f"{member.name!r} is in it twice, or is not a file that its manifest lists"])
+        if stated != member.size:
+            raise BundleError(source, [f"{member.name} has {member.size:,} bytes instead of {stated:,}"])
+        _write(source, archive, member, staging)
+    if missing:
+        raise BundleError(source, [f"{name} is missing" for name in missing])
+
+
+def _next_member(source: Path, archive: IO[bytes]) -> tarfile.TarInfo | None:
+    """Read a header, None where the archive ends; only those that ``pack_bundle`` writes are read.
+
+    tarfile's own reader would follow extensions that name, resize and link files, and would keep all it read in memory.
+    """
+    header = archive.read(tarfile.BLOCKSIZE)
+    if len(header) < tarfile.BLOCKSIZE:
+        raise BundleError(source, [f"it is cut short, or is not a tar: {_ADVICE}"])
+    if not any(header):
+        return None
+    try:
+        member = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
+    except (tarfile.TarError, ValueError) as error:
+        raise BundleError(source, [f"it is damaged, or is not a tar ({error}): {_ADVICE}"]) from error
+    if not is_plain_name(member.name):
+        raise BundleError(source, [f"{member.name!r} is not a plain file name and could leave the folder"])
+    if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.size < 0:
+        raise BundleError(source, [f"{member.name!r} is not a regular file: {_ADVICE}"])
+    return member
+
+
+def _write(source: Path, archive: IO[bytes], member: tarfile.TarInfo, staging: Path) -> None:
+    with (staging / member.name).open("xb") as file:
+        lacking = _copy(archive, file, member.size)
+    if lacking or len(archive.read(_padding(member))) != _padding(member):
+        raise BundleError(source, [f"it is cut short within {member.name}"])
+
+
+def _copy(source: IO[bytes], target: IO[bytes], size: int) -> int:
+    """Copy ``size`` bytes and return how many of them there were not."""
+    while size and (block := source.read(min(_BLOCK, size))):
+        target.write(block)
+        size -= len(block)
+    return size
+
+
+def _padding(member: tarfile.TarInfo) -> int:
+    return -member.size % tarfile.BLOCKSIZE
+
+
+def _check(source: Path, staging: Path) -> None:
+    try:
+        open_bundle(staging, check="full")
+    except BundleError as error:
+        raise BundleError(source, error.problems) from error

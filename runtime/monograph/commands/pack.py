@@ -1,0 +1,24 @@
+"""`monograph pack`: a bundle as one file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from monograph.bundle.archive import pack_bundle
+from monograph.commands import options
+
+HELP = "hash every file of a bundle and write it as one file, to carry it to a device"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    options.add_bundle(parser)
+    parser.add_argument("file", metavar="FILE", type=Path, help="tar to write; must not exist yet")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Pack and say how large the file is."""
+    file = pack_bundle(arguments.bundle, arguments.file)
+    print(f"{file}: {file.stat().st_size / 1e6:,.1f} MB")
+    return 0

@@ -1,0 +1,231 @@
+"""Checkpoints on a Hub: what SOURCE of an export may be, what is downloaded, and how it fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monograph import ExportError
+from monograph.bundle import open_bundle
+from monograph_export import export
+from monograph_export.checkpoint.source import locate_checkpoint, needed_files, recipe_of
+from monograph_export.recipes import read_recipe
+from support import checkpoints
+from support.hub import Hub, Repository, environment, python, serve
+
+NAME = "some-org/tiny"
+# What the command line says of each source, in one process: importing torch takes seconds.
+EXPORT_EACH = """
+import contextlib, io, json, sys
+from pathlib import Path
+from monograph.commands import main
+said = {}
+for number, source in enumerate(sys.argv[2:]):
+    output = Path(sys.argv[1]) / f"bundle-{number}"
+    with contextlib.redirect_stderr(io.StringIO()) as stderr, contextlib.redirect_stdout(io.StringIO()):
+        code = main(["export", source, str(output)])
+    said[source] = [code, stderr.getvalue(), output.exists()]
+print(json.dumps(said))
+"""
+# Without torch: what of an export comes before the loading.
+LOCATE = """
+import sys
+from monograph import ExportError
+from monograph_export.checkpoint.source import locate_checkpoint
+try:
+    print(locate_checkpoint(sys.argv[1]))
+except ExportError as error:
+    sys.exit(str(error))
+"""
+# What a published repository holds beside what loading reads.
+IGNORED = (
+    ".gitattributes",
+    "model.py",
+    "onnx/model.onnx",
+    "onnx/config.json",
+    "openvino/openvino_model.bin",
+    "openvino/openvino_model.xml",
+    "tf_model.h5",
+    "flax_model.msgpack",
+    "rust_model.ot",
+    "training_args.bin",
+    "checkpoint-500/optimizer.pt",
+    "checkpoint-500/model.safetensors",
+    "checkpoint-500/trainer_state.json",
+    "pytorch_model.bin",
+)
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    with serve() as hub:
+        yield hub
+
+
+def export_each(hub: Hub, home: Path, *sources: str) -> dict[str, tuple[int, str, bool]]:
+    done = python(EXPORT_EACH, home, *sources, env=environment(hub, home))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return {source: tuple(said) for source, said in json.loads(done.stdout).items()}
+
+
+@pytest.fixture(scope="module")
+def exported(
+    hub: Hub, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Repository, list[str]]:
+    """The tiny checkpoint exported from the Hub, the repository, and what was asked for."""
+    home = tmp_path_factory.mktemp("exported")
+    repository = hub.add(NAME, tiny_checkpoint)
+    repository.files |= dict.fromkeys(IGNORED, b"not to be downloaded")
+    repository.files["README.md"] = b"---\nlicense: apache-2.0\n---\n"
+    (said,) = export_each(hub, home, NAME).values()
+    assert (said[0], said[2]) == (0, True), said[1]
+    return home, repository, hub.asked(NAME)
+
+
+def test_an_export_from_a_hub_names_repository_and_revision(
+    exported: tuple[Path, Repository, list[str]], tiny_bundle: Path
+) -> None:
+    home, repository, _ = exported
+    bundle = open_bundle(home / "bundle-0", "full")
+    source = bundle.manifest.source
+    assert (source.name, source.revision, source.licence) == (NAME, repository.commit, "apache-2.0")
+    assert source.sha256 == open_bundle(tiny_bundle).manifest.source.sha256
+    assert (home / "bundle-0" / "model.onnx.data").read_bytes() == (tiny_bundle / "model.onnx.data").read_bytes()
+
+
+def test_only_what_loading_reads_is_downloaded_and_each_once(exported: tuple[Path, Repository, list[str]]) -> None:
+    _, repository, asked = exported
+    assert len(asked) == len(set(asked))
+    files = {path.split(f"/{repository.commit}/")[1] for path in asked if "/resolve/" in path}
+    assert files == set(repository.files) - set(IGNORED)
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_second_use_works_offline(
+    pinned: bool, exported: tuple[Path, Repository, list[str]], hub: Hub, tiny_checkpoint: Path
+) -> None:
+    home, repository, _ = exported
+    hub.requests.clear()
+    source = f"{NAME}@{repository.commit}" if pinned else NAME
+    done = python(LOCATE, source, env=environment(hub, home, HF_HUB_OFFLINE="1"))
+    assert done.returncode == 0, done.stderr
+    for path in tiny_checkpoint.rglob("*"):
+        if path.is_file():
+            assert (Path(done.stdout.strip()) / path.relative_to(tiny_checkpoint)).read_bytes() == path.read_bytes()
+    assert hub.requests == []
+
+
+def test_the_name_of_a_recipe_downloads_its_pinned_revision_and_is_applied(hub: Hub, tmp_path: Path) -> None:
+    """A checkpoint of the recipe's shape, one layer of it, at the revision that the recipe pins."""
+    recipe = read_recipe("all-MiniLM-L6-v2")
+    assert recipe.repository is not None
+    shape = dict(recipe.architecture["config"], vocab_size=1200, num_hidden_layers=1, intermediate_size=64)
+    checkpoint = checkpoints.tiny(tmp_path, config=shape, max_length=recipe.max_length)
+    hub.add(recipe.repository, checkpoint).pinned = recipe.revision
+    hub.repositories[recipe.repository].revisions = ()
+    (said,) = export_each(hub, tmp_path, recipe.name).values()
+    assert (said[0], said[2]) == (0, True), said[1]
+    source = open_bundle(tmp_path / "bundle-0").manifest.source
+    assert (source.name, source.revision, source.licence) == (recipe.repository, recipe.revision, recipe.licence)
+
+
+def refused(hub: Hub, checkpoint: Path) -> dict[str, tuple[str, ...]]:
+    """Have the server fail in one way a repository; return for each source the words that its error has."""
+    faults: dict[str, dict[str, Any]] = {
+        "cut-short": {"faults": {"model.safetensors": "cut short"}},
+        "stalled": {"faults": {"model.safetensors": "stalled"}},
+        "changed-small": {"faults": {"config.json": "changed"}},
+        "changed": {"faults": {"model.safetensors": "changed"}},
+        "silent": {"silent": True},
+        "unauthorized": {"refused": (401, None)},
+        "gated": {"refused": (403, "GatedRepo")},
+    }
+    for name, options in faults.items():
+        repository = hub.add(f"bad/{name}", checkpoint)
+        for option, value in options.items():
+            setattr(repository, option, value)
+    hub.repositories["bad/empty"] = Repository({"README.md": b"nothing else"})
+    return {
+        "bad/absent": ("no repository bad/absent", "HF_TOKEN", "hf auth login"),
+        "bad/changed@v9": ("no such revision", "v9"),
+        "bad/unauthorized": ("HF_TOKEN", "hf auth login"),
+        "bad/gated": ("gated", "HF_TOKEN"),
+        "bad/cut-short": ("model.safetensors", "try again"),
+        "bad/stalled": ("model.safetensors", "try again"),
+        "bad/changed-small": ("config.json", "damaged", "try again"),
+        "bad/changed": ("model.safetensors", "damaged", "try again"),
+        "bad/silent": ("timed out", "check the connection"),
+        "bad/empty": ("bad/empty", "it is not a checkpoint"),
+        "bert-mean-128": ("recipe bert-mean-128 names no repository", "folder"),
+        "nothing-known": ("nothing-known is not a folder", "ORG/NAME", "all-MiniLM-L6-v2"),
+    }
+
+
+def test_each_failure_is_one_line_and_no_output(hub: Hub, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    words = refused(hub, tiny_checkpoint)
+    said = export_each(hub, tmp_path, *words)
+    for source, (code, message, exists) in said.items():
+        assert (code, exists) == (1, False), source
+        assert message.startswith("monograph: error: "), source
+        assert message.count("\n") == 1, source
+        for word in words[source]:
+            assert word in message, (source, message)
+        asked = hub.asked(source.split("@")[0])
+        assert all(asked.count(request) <= 2 for request in asked), source
+        assert len(asked) <= 30, source
+    assert not list(tmp_path.glob("bundle*"))
+    assert not list(tmp_path.glob(".bundle*"))
+
+
+@pytest.mark.parametrize("source", ["all-MiniLM-L6-v2", "some-org/x"])
+def test_no_hub_at_all_is_one_line(source: str, hub: Hub, tmp_path: Path) -> None:
+    done = python(LOCATE, source, env=environment(hub, tmp_path, HF_ENDPOINT="http://127.0.0.1:9"))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "refused" in done.stderr
+    assert "HF_ENDPOINT" in done.stderr
+
+
+def test_the_output_is_looked_at_before_anything_is_downloaded(tmp_path: Path) -> None:
+    """This process may not download, and would say so."""
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ExportError, match="exists already"):
+        export(NAME, tmp_path)
+    with pytest.raises(ExportError, match="HF_HUB_OFFLINE"):
+        export("some-org/that-nobody-has", tmp_path / "bundle")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_wins_over_a_recipe_and_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for source in ("LaBSE", "some-org/tiny"):
+        Path(source).mkdir(parents=True)
+        assert locate_checkpoint(source) == Path(source)
+        assert recipe_of(source, None) is None
+    assert recipe_of("all-MiniLM-L6-v2", None) == read_recipe("all-MiniLM-L6-v2")
+    assert recipe_of(Path("all-MiniLM-L6-v2"), None) is None
+
+
+def test_two_recipes_are_one_too_many(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="leave out one"):
+        export("all-MiniLM-L6-v2", tmp_path / "x", recipe="LaBSE")
+    assert recipe_of("LaBSE", "LaBSE") == read_recipe("LaBSE")
+
+
+def test_weights_are_safetensors_where_a_folder_has_them() -> None:
+    names = [
+        "modules.json", "model.safetensors", "pytorch_model.bin", "1_Pooling/config.json", "2_Dense/config.json",
+        "2_Dense/pytorch_model.bin", "sentencepiece.bpe.model", "vocab.txt", "onnx/model.onnx",
+    ]  # fmt: skip
+    chosen = needed_files(names, {"", "1_Pooling", "2_Dense"})
+    assert sorted(chosen) == sorted(set(names) - {"pytorch_model.bin", "onnx/model.onnx"})
+
+
+def test_a_transformer_in_a_folder_needs_no_weights_at_the_root() -> None:
+    names = ["modules.json", "pytorch_model.bin", "0_Transformer/config.json", "0_Transformer/pytorch_model.bin"]
+    chosen = needed_files(names, {"0_Transformer"})
+    assert sorted(chosen) == sorted(set(names) - {"pytorch_model.bin"})
