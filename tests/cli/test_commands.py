@@ -4,78 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from monograph import Embedder
-
-
-def monograph(*arguments: object, stdin: bytes = b"", cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "monograph", *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, cwd=cwd, timeout=300, check=False)
-
-
-def assert_error(done: subprocess.CompletedProcess[bytes], code: int, *words: str) -> None:
-    message = done.stderr.decode()
-    assert done.returncode == code, message
-    assert "Traceback" not in message
-    for word in words:
-        assert word in message
-    if code == 1:
-        assert message.startswith("monograph: error: ")
-        assert message.count("\n") == 1
+from monograph.engines import dtypes_of
+from support.command import assert_error, monograph
 
 
 def test_similarity_prints_the_matrix(tiny_bundle: Path, tiny_embedder: Embedder) -> None:
     texts = ["a boat", "the harbour", "a boat"]
     vectors = tiny_embedder.encode(texts)
     expected = tiny_embedder.similarity(vectors, vectors)
-    done = monograph("similarity", tiny_bundle, *texts, "--json")
+    done = monograph("similarity", tiny_bundle, "--device", "cpu", *texts, "--json")
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
     assert printed["similarity"] == "cosine"
     np.testing.assert_allclose(printed["matrix"], expected, atol=1e-6)
-    lines = monograph("similarity", tiny_bundle, *texts).stdout.decode().splitlines()
+    lines = monograph("similarity", tiny_bundle, *texts, "--device", "cpu").stdout.decode().splitlines()
     assert [float(value) for value in lines[0].split()[:3]] == [round(float(value), 4) for value in expected[0]]
     assert lines[1].endswith("the harbour")
-
-
-@pytest.mark.parametrize("suffix", [".npy", ".jsonl"])
-def test_embed_writes_a_vector_a_line(suffix: str, tiny_bundle: Path, tiny_embedder: Embedder, tmp_path: Path) -> None:
-    texts = ["first line", "", "третья строка", "a form feed \x0c and \u2028 within a line", "last, without its end"]
-    (tmp_path / "in.txt").write_bytes("\n".join(texts).encode())
-    output = tmp_path / f"out{suffix}"
-    done = monograph("embed", tiny_bundle, tmp_path / "in.txt", "-o", output)
-    assert done.returncode == 0, done.stderr
-    vectors = (
-        np.load(output)
-        if suffix == ".npy"
-        else np.array([json.loads(line) for line in output.read_text().splitlines()])
-    )
-    np.testing.assert_array_equal(vectors.astype(np.float32), tiny_embedder.encode(texts))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", output.name]
-
-
-def test_embed_reads_standard_input_and_prints_json_lines(tiny_bundle: Path, tiny_embedder: Embedder) -> None:
-    done = monograph("embed", tiny_bundle, "--prompt-name", "query", "--truncate-dim", "5", stdin=b"one\r\ntwo\n")
-    vectors = np.array([json.loads(line) for line in done.stdout.splitlines()], dtype=np.float32)
-    np.testing.assert_array_equal(vectors, tiny_embedder.encode(["one", "two"], prompt_name="query", truncate_dim=5))
-
-
-def test_embed_reads_json_lines(tiny_bundle: Path, tiny_embedder: Embedder, tmp_path: Path) -> None:
-    (tmp_path / "in.jsonl").write_text('{"text": "a boat", "id": 1}\n"a plain string"\n')
-    done = monograph("embed", tiny_bundle, tmp_path / "in.jsonl")
-    vectors = np.array([json.loads(line) for line in done.stdout.splitlines()], dtype=np.float32)
-    np.testing.assert_array_equal(vectors, tiny_embedder.encode(["a boat", "a plain string"]))
-    named = monograph("embed", tiny_bundle, "--field", "id", stdin=b'{"id": "a boat"}\n')
-    np.testing.assert_allclose(json.loads(named.stdout), vectors[0], atol=1e-6)
-    assert_error(monograph("embed", tiny_bundle, "--field", "id", stdin=b'{"id": 1}\n'), 1, "line 1", "'id'")
-    assert_error(monograph("embed", tiny_bundle, "--field", "id", stdin=b"a boat\n"), 1, "line 1", "not JSON")
 
 
 def test_a_terminal_without_unicode_gets_escapes(tiny_bundle: Path) -> None:
@@ -93,10 +44,36 @@ def test_info_and_verify(tiny_bundle: Path) -> None:
     assert json.loads(monograph("info", tiny_bundle, "--json").stdout)["format_version"] == 1
     verified = monograph("verify", tiny_bundle, "--device", "cpu", "--json")
     assert verified.returncode == 0
-    verdict = json.loads(verified.stdout)
+    told = json.loads(verified.stdout)
+    assert told["passed"]
+    [verdict] = told["verdicts"]
     assert verdict["passed"]
     assert verdict["max_abs_difference"] <= 1e-5
-    assert "passed" in monograph("verify", tiny_bundle).stdout.decode()
+
+
+def test_verify_runs_every_engine_and_type_unless_told_which(tiny_bundle: Path) -> None:
+    def verified(*options: str) -> list[tuple[str, str]]:
+        done = monograph("verify", tiny_bundle, "--json", *options)
+        assert done.returncode == 0, done.stderr
+        return [(verdict["device"], verdict["compute_dtype"]) for verdict in json.loads(done.stdout)["verdicts"]]
+
+    preferred, *others = (("openvino:CPU", dtype) for dtype in dtypes_of("openvino"))
+    assert verified() == [preferred, *others, ("cpu", "float32")]
+    assert verified("--device", "openvino") == [preferred, *others]
+    assert verified("--device", "auto") == [preferred]
+    assert verified("--compute-dtype", "auto") == [preferred, ("cpu", "float32")]
+    assert verified("--compute-dtype", "float32") == [("openvino:CPU", "float32"), ("cpu", "float32")]
+    lines = monograph("verify", tiny_bundle).stdout.decode().splitlines()
+    assert sum(line.startswith("passed: ") for line in lines) == len(verified())
+    none = monograph("verify", tiny_bundle, "--compute-dtype", "float16")
+    assert_error(none, 1, "no device asked for computes in float16")
+
+
+def test_a_file_may_stand_behind_an_option(tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("a boat\n")
+    done = monograph("embed", tiny_bundle, "--device", "cpu", tmp_path / "in.txt")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
 
 
 def test_verify_finds_a_wrong_reference(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -117,6 +94,7 @@ def test_verify_finds_a_wrong_reference(tiny_bundle: Path, tmp_path: Path) -> No
     done = monograph("verify", bundle)
     assert done.returncode == 1
     assert "FAILED: max abs difference 1.00e-03" in done.stdout.decode()
+    assert not json.loads(monograph("verify", bundle, "--device", "cpu", "--json").stdout)["passed"]
 
 
 def test_export_from_the_command_line(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -129,15 +107,10 @@ def test_export_from_the_command_line(tiny_checkpoint: Path, tmp_path: Path) -> 
 
 
 def test_errors_are_one_line_that_says_what_to_do(tiny_bundle: Path, tmp_path: Path) -> None:
-    (tmp_path / "latin.txt").write_bytes("café\n".encode("latin-1"))
     cases: dict[tuple[object, ...], tuple[str, ...]] = {
         ("info", tmp_path / "absent"): ("no such folder", "monograph export"),
         ("similarity", tiny_bundle, "a", "--device", "cuda"): ("cuda",),
         ("similarity", tiny_bundle, "a", "--prompt-name", "answer"): ("answer", "query"),
-        ("embed", tiny_bundle, tmp_path / "absent.txt"): ("absent.txt",),
-        ("embed", tiny_bundle, tmp_path / "latin.txt"): ("not UTF-8", "iconv"),
-        ("embed", tiny_bundle, "-", "-o", tmp_path / "out.csv"): (".npy or .jsonl",),
-        ("embed", tiny_bundle, "-", "-o", tmp_path / "absent" / "out.npy"): ("absent",),
     }
     for arguments, words in cases.items():
         assert_error(monograph(*arguments, stdin=b"a\n"), 1, *words)
@@ -152,30 +125,3 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     done = monograph("info", tmp_path / "absent", "--debug")
     assert b"Traceback" in done.stderr
     assert b"BundleError" in done.stderr
-
-
-def no_room() -> None:
-    """Let the process write no file beyond 1,000 bytes, as a full disk would."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-
-
-# The first ends within the write buffer and fails when that is flushed, the second fails while it is written.
-@pytest.mark.parametrize("lines", [20, 2000])
-@pytest.mark.parametrize("suffix", [".npy", ".jsonl"])
-def test_a_failed_write_leaves_the_old_output(lines: int, suffix: str, tiny_bundle: Path, tmp_path: Path) -> None:
-    output = tmp_path / f"out{suffix}"
-    output.write_bytes(b"the old result")
-    command = [sys.executable, "-m", "monograph", "embed", str(tiny_bundle), "-", "-o", str(output)]
-    done = subprocess.run(command, input=b"a\n" * lines, capture_output=True, check=False, preexec_fn=no_room)
-    assert_error(done, 1, "File too large")
-    assert output.read_bytes() == b"the old result"
-    assert [path.name for path in tmp_path.iterdir()] == [output.name]
-
-
-def test_output_into_a_closed_pipe_is_no_traceback(tiny_bundle: Path) -> None:
-    command = f"{sys.executable} -m monograph embed {tiny_bundle} - | head -n 1 > /dev/null"
-    done = subprocess.run(
-        ["/bin/bash", "-c", command], input=b"a text\n" * 4000, capture_output=True, timeout=300, check=False,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
-    assert done.stderr == b""

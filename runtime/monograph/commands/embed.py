@@ -1,23 +1,23 @@
-"""`monograph embed`: a file of texts to a file of vectors."""
+"""`monograph embed`: a stream of texts to a file of vectors."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
-import numpy.lib.format as npy
 from numpy.typing import NDArray
+from tqdm import tqdm
 
-from monograph.atomic import whole_file
 from monograph.commands import options
+from monograph.commands.text_lines import TextLines, open_texts
 from monograph.embedder import Embedder
 from monograph.errors import InputError
-from monograph.postprocess import PRECISIONS, SCALAR
+from monograph.postprocess import PRECISIONS, SCALAR, Postprocess, plan_postprocess
+from monograph.prompts import resolve_prompt
+from monograph.vector_file import JsonLinesFormat, NpyFormat, VectorFormat, json_lines, open_vector_file
 
 HELP = "embed the lines of a file, or of standard input"
 
@@ -36,6 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, help="file to write, .npy or .jsonl; default: JSON lines on standard output"
     )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on where a run with the same input, options and -o was cut off"
+    )
     options.add_engine(parser)
     options.add_prompt(parser)
     parser.add_argument("--batch-size", type=options.positive, help="texts in a batch; default: by their tokens")
@@ -44,83 +47,87 @@ def configure(parser: argparse.ArgumentParser) -> None:
     # The scalar precisions need ranges, which are arrays.
     parser.add_argument("--precision", default="float32", choices=[name for name in PRECISIONS if name not in SCALAR])
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(bad_usage=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Embed and write; the output file appears only when it is whole."""
+    """Embed the texts as they are read and write the vectors as they are made."""
     output: Path | None = arguments.output
+    if output is None and arguments.resume:
+        arguments.bad_usage("--resume needs -o: standard output cannot be taken up again")
     if output is not None and output.suffix not in (".npy", ".jsonl"):
         raise InputError(f"cannot tell the format of {output}: name it .npy or .jsonl")
-    if output is None:
-        sys.stdout.writelines(_json_lines(_embed(arguments)))
-        return 0
-    # Opened first, so that a place that cannot be written is known before the work is done.
-    with whole_file(output) as file:
-        vectors = _embed(arguments)
-        if output.suffix == ".npy":
-            _write_npy(file, vectors)
+    with (
+        open_texts(arguments.file, arguments.field) as texts,
+        Embedder(arguments.bundle, arguments.device, arguments.compute_dtype, arguments.threads) as model,
+    ):
+        manifest = model.manifest
+        prompt = resolve_prompt(manifest.prompts, manifest.default_prompt_name, arguments.prompt_name, arguments.prompt)
+        if output is None:
+            _to_standard_output(texts, model, prompt, arguments)
         else:
-            file.writelines(line.encode("ascii") for line in _json_lines(vectors))
+            _to_file(texts, model, prompt, output, arguments)
     return 0
 
 
-def _embed(arguments: argparse.Namespace) -> NDArray[Any]:
-    lines = _read_lines(arguments.file)
-    if arguments.field is not None or arguments.file.endswith(".jsonl"):
-        lines = _fields(lines, arguments.field or "text", arguments.file)
-    with Embedder(arguments.bundle, arguments.device, arguments.compute_dtype, arguments.threads) as model:
-        return model.encode(
-            lines,
-            prompt_name=arguments.prompt_name,
-            prompt=arguments.prompt,
-            batch_size=arguments.batch_size,
-            show_progress_bar=not arguments.quiet and sys.stderr.isatty(),
-            precision=arguments.precision,
-            normalize_embeddings=arguments.normalize,
-            truncate_dim=arguments.truncate_dim,
-        )
+def _to_standard_output(texts: TextLines, model: Embedder, prompt: str, arguments: argparse.Namespace) -> None:
+    with _progress(texts, 0, arguments) as bar:
+        for block in _blocks(texts, model, prompt, arguments):
+            sys.stdout.writelines(json_lines(block))
+            # A reader at the other end of a pipe gets each block once it is there.
+            sys.stdout.flush()
+            bar.update(len(block))
 
 
-def _fields(lines: list[str], field: str, name: str) -> list[str]:
-    """Return the text of each line of JSON: a string, or an object's field."""
-    texts = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{name} line {number} is not JSON: {error}") from error
-        text = value.get(field) if isinstance(value, dict) else value
-        if not isinstance(text, str):
-            raise InputError(f"{name} line {number} has no text in the field {field!r}: name it with --field")
-        texts.append(text)
-    return texts
+def _to_file(texts: TextLines, model: Embedder, prompt: str, output: Path, arguments: argparse.Namespace) -> None:
+    plan = plan_postprocess(
+        model.manifest.embedding,
+        truncate_dim=arguments.truncate_dim,
+        normalize=arguments.normalize,
+        precision=arguments.precision,
+        ranges=None,
+    )
+    form: VectorFormat = NpyFormat(plan.dtype, plan.width) if output.suffix == ".npy" else JsonLinesFormat()
+    settings = _settings(model, prompt, plan, form)
+    with (
+        open_vector_file(output, form, settings, resume=arguments.resume) as file,
+        _progress(texts, file.texts, arguments) as bar,
+    ):
+        for block in _blocks(file.remaining(texts), model, prompt, arguments):
+            file.append(block)
+            bar.update(len(block))
 
 
-def _read_lines(name: str) -> list[str]:
-    content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-    try:
-        # Only line feeds end a line: str.splitlines would also cut at a form feed or U+2028 within a text.
-        lines = content.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{name} is not UTF-8 (byte {error.start}): convert it, with `iconv -t UTF-8` for example"
-        ) from error
-    if lines[-1] == "":
-        lines.pop()
-    return [line.removesuffix("\r") for line in lines]
+def _blocks(
+    texts: Iterable[str], model: Embedder, prompt: str, arguments: argparse.Namespace
+) -> Iterator[NDArray[Any]]:
+    return model.encode_iter(
+        texts,
+        prompt=prompt,
+        batch_size=arguments.batch_size,
+        precision=arguments.precision,
+        normalize_embeddings=arguments.normalize,
+        truncate_dim=arguments.truncate_dim,
+    )
 
 
-def _write_npy(file: IO[bytes], vectors: NDArray[Any]) -> None:
-    """Write what numpy.save writes, through Python's file.
+def _settings(model: Embedder, prompt: str, plan: Postprocess, form: VectorFormat) -> dict[str, str]:
+    """Return what the vectors depend on beside the texts, each by the name that an error calls it.
 
-    numpy.save hands the values to the C library, and a disk that is full when that empties its buffer goes unnoticed.
+    Threads and batch size are not among them: with others the vectors are equal but for rounding, and who ran out
+    of memory goes on with smaller batches.
     """
-    npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(vectors))
-    file.write(np.ascontiguousarray(vectors).data)
+    return {
+        "fingerprint of bundle, engine and device": model.fingerprint,
+        "prompt": prompt,
+        "dimensions": str(plan.dimension),
+        "normalize": str(plan.normalize),
+        "precision": plan.precision,
+        "format": form.name,
+    }
 
 
-def _json_lines(vectors: NDArray[Any]) -> Iterator[str]:
-    # float32 values in the shortest decimals that give them back exactly.
-    for vector in vectors:
-        yield json.dumps([float(str(value)) for value in vector] if vector.dtype.kind == "f" else vector.tolist())
-        yield "\n"
+def _progress(texts: TextLines, done: int, arguments: argparse.Namespace) -> tqdm[Any]:
+    shown = not arguments.quiet and sys.stderr.isatty()
+    total = texts.count() if shown else None
+    return tqdm(total=total, initial=done, desc="Texts", unit=" texts", disable=not shown)

@@ -51,7 +51,8 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
         inputs = ", ".join(graph.inputs)
         rows.append(("graph", f"{graph.file}: {graph.precision}, opset {graph.opset}, {inputs}"))
     for verdict in manifest.quality.get("verdicts", []):
-        outcome = "equal to torch" if verdict.get("passed") else f"WRONG: {verdict.get('reason')}"
+        near = "equal" if verdict.get("compute_dtype") == "float32" else "close"
+        outcome = f"{near} to torch" if verdict.get("passed") else f"WRONG: {verdict.get('reason')}"
         where = f"{verdict.get('device')} ({verdict.get('engine')} {verdict.get('version')})"
         rows.append(
             (
@@ -60,6 +61,7 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
                 f"{verdict.get('max_abs_difference'):.1e}, worst cosine {verdict.get('min_cosine'):.7f}",
             )
         )
+    rows += [("cannot run", f"{device}: {why}") for device, why in manifest.quality.get("not_run", {}).items()]
     rows.append(("size", f"{bundle.size_bytes / 1e6:,.1f} MB"))
     rows += [("", f"{entry.bytes / 1e6:>9,.1f} MB  {name}") for name, entry in manifest.files.items()]
     rows.append(("made by", ", ".join(f"{name} {version}" for name, version in manifest.producer.items())))

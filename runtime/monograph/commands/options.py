@@ -14,8 +14,13 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """Add what chooses and configures the engine."""
-    parser.add_argument("--device", default="auto", help="auto (default) or cpu")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, openvino, openvino:NAME")
     parser.add_argument("--compute-dtype", default="auto", choices=COMPUTE_DTYPES, help="default: auto")
+    add_threads(parser)
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add the number of CPU threads."""
     parser.add_argument("--threads", type=positive, help="CPU threads; default: all that this process may use")
 
 

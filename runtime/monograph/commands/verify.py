@@ -5,41 +5,75 @@ from __future__ import annotations
 import argparse
 import json
 
-from monograph.bundle import open_bundle, read_probes
+from monograph.bundle import Bundle, Probes, open_bundle, read_probes
+from monograph.bundle.sources import locate_bundle
 from monograph.commands import options
-from monograph.pipeline import open_pipeline
+from monograph.engines import automatic_devices, dtypes_of, installed_devices
+from monograph.engines.devices import COMPUTE_DTYPES
+from monograph.errors import DeviceError
+from monograph.opening import open_pipeline
 from monograph.verification import Verdict, verify
 
-HELP = "hash every file, embed the bundle's probes and compare with what torch gave"
+HELP = "hash every file, embed the bundle's probes on each engine and compare with what torch gave"
+ALL = "all"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     options.add_bundle(parser)
-    options.add_engine(parser)
+    parser.add_argument(
+        "--device", default=ALL, help="all that is installed (default), auto, cpu, openvino, openvino:NAME"
+    )
+    parser.add_argument(
+        "--compute-dtype",
+        default=ALL,
+        choices=(ALL, *COMPUTE_DTYPES),
+        help="all that the device computes in (default), auto for the one it would take, or one",
+    )
+    options.add_threads(parser)
     options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the verdict; exit 1 where the bundle is wrong on this device."""
-    bundle = open_bundle(arguments.bundle, check="full")
+    """Print a verdict for each engine and type; exit 1 where the bundle is wrong on one of them."""
+    bundle = open_bundle(locate_bundle(arguments.bundle), check="full")
     probes = read_probes(bundle.path)
-    pipeline = open_pipeline(
-        bundle, device=arguments.device, compute_dtype=arguments.compute_dtype, threads=arguments.threads
-    )
+    verdicts = []
+    for device, compute_dtype in _asked(arguments.device, arguments.compute_dtype):
+        verdicts.append(_verdict(bundle, probes, device, compute_dtype, arguments.threads))
+        if not arguments.json:
+            _print(verdicts[-1])
+    passed = all(verdict.passed for verdict in verdicts)
+    if arguments.json:
+        print(json.dumps({"passed": passed, "verdicts": [verdict.to_json() for verdict in verdicts]}, indent=2))
+    return 0 if passed else 1
+
+
+def _asked(device: str, compute_dtype: str) -> list[tuple[str, str]]:
+    """Return the pairs of device and type to verify; a type that only some devices have leaves out the others."""
+    if device == "auto":
+        return [(device, "auto" if compute_dtype == ALL else compute_dtype)]
+    if device == ALL:
+        automatic_devices()  # Says what to install where no engine is.
+    devices = installed_devices() if device == ALL else (device,)
+    if compute_dtype == "auto":
+        return [(name, compute_dtype) for name in devices]
+    pairs = [(name, dtype) for name in devices for dtype in dtypes_of(name) if compute_dtype in (ALL, dtype)]
+    if not pairs:
+        raise DeviceError(f"no device asked for computes in {compute_dtype} on this machine: leave --compute-dtype out")
+    return pairs
+
+
+def _verdict(bundle: Bundle, probes: Probes, device: str, compute_dtype: str, threads: int | None) -> Verdict:
+    pipeline = open_pipeline(bundle, device=device, compute_dtype=compute_dtype, threads=threads)
     try:
-        verdict = verify(pipeline, probes)
+        return verify(pipeline, probes)
     finally:
         pipeline.engine.close()
-    if arguments.json:
-        print(json.dumps(verdict.to_json(), indent=2))
-    else:
-        _print(verdict)
-    return 0 if verdict.passed else 1
 
 
 def _print(verdict: Verdict) -> None:
     print(f"{verdict.device} ({verdict.engine} {verdict.version}), {verdict.compute_dtype}: {verdict.tolerance}")
     for case in verdict.cases:
         print(f"  {case.case:<22} max abs difference {case.max_abs_difference:.2e}  worst cosine {case.min_cosine:.7f}")
-    print(f"passed: {verdict.probes} probes" if verdict.passed else f"FAILED: {verdict.reason}")
+    print(f"passed: {verdict.probes} probes" if verdict.passed else f"FAILED: {verdict.reason}", flush=True)

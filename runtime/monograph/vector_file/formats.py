@@ -1,0 +1,80 @@
+"""The bytes of vectors in a file: numpy's own format, or JSON lines."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.lib.format as npy
+from numpy.typing import NDArray
+
+
+class VectorFormat(Protocol):
+    """A head that tells how many vectors there are, and the vectors one after the other behind it."""
+
+    @property
+    def name(self) -> str:
+        """What a run's settings call the format; formats of other types or widths have other names."""
+        ...
+
+    def head(self, rows: int) -> bytes:
+        """Return what stands before ``rows`` vectors; it is of one length, whatever their number."""
+        ...
+
+    def body(self, vectors: NDArray[Any]) -> bytes:
+        """Return the vectors [k, d]."""
+        ...
+
+
+@dataclass(frozen=True)
+class NpyFormat:
+    """What numpy.save writes for vectors [n, ``columns``] of ``dtype``."""
+
+    dtype: np.dtype[Any]
+    columns: int
+
+    @property
+    def name(self) -> str:
+        """The format with its type and width."""
+        return f"npy {self.dtype.str} {self.columns}"
+
+    def head(self, rows: int) -> bytes:
+        """Return the header; numpy pads it so that its first axis may grow to any number of rows."""
+        file = io.BytesIO()
+        shape = {"descr": npy.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (rows, self.columns)}
+        npy.write_array_header_1_0(file, shape)
+        return file.getvalue()
+
+    def body(self, vectors: NDArray[Any]) -> bytes:
+        """Return the values of the vectors [k, ``columns``], row by row."""
+        return np.asarray(vectors, dtype=self.dtype).tobytes()
+
+
+@dataclass(frozen=True)
+class JsonLinesFormat:
+    """A JSON array a line."""
+
+    @property
+    def name(self) -> str:
+        """The format; its lines tell the rest."""
+        return "jsonl"
+
+    def head(self, rows: int) -> bytes:  # noqa: ARG002
+        """Return nothing: the first line is the first vector."""
+        return b""
+
+    def body(self, vectors: NDArray[Any]) -> bytes:
+        """Return a line for each of the vectors [k, d]."""
+        return "".join(json_lines(vectors)).encode("ascii")
+
+
+def json_lines(vectors: NDArray[Any]) -> Iterator[str]:
+    """Yield each of the vectors [k, d] as a line of JSON, with its line feed."""
+    # float32 values in the shortest decimals that give them back exactly.
+    for vector in vectors:
+        values = [float(str(value)) for value in vector] if vector.dtype.kind == "f" else vector.tolist()
+        yield json.dumps(values) + "\n"
