@@ -18,6 +18,15 @@ from support.tatoeba import Tatoeba
 PROJECT = Path(__file__).parents[1]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of the tests' own instead of the user's, also for the processes that they start."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MONOGRAPH_CACHE", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of real data, which is not part of the project."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -15,11 +18,10 @@ from tqdm import tqdm
 
 from monograph import prompts as prompting
 from monograph import similarity as similarities
-from monograph.batching import windows
-from monograph.bundle import Check, Manifest, open_bundle
+from monograph.batching import distinct, windows
+from monograph.bundle import Check, Manifest
 from monograph.counts import checked_count
-from monograph.errors import BundleError
-from monograph.pipeline import open_pipeline
+from monograph.opening import ModelSource, OpenModel
 from monograph.postprocess import Postprocess, Precision, plan_postprocess
 from monograph.texts import checked_stream, checked_text, checked_texts
 
@@ -27,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 # More than any machine has; a larger number is a mistake, and engines fail on it in ways of their own.
 MOST_THREADS = 4096
+TASK = "embedding"
 Texts = str | Sequence[str] | NDArray[Any]
 
 
@@ -34,15 +37,22 @@ class Embedder:
     """A Sentence Transformer without torch: one graph, one device, ``encode``.
 
     Args:
-        path: The bundle's folder.
-        device: "auto", or "cpu" for ONNX Runtime. A device that is named and cannot run is an error.
-        compute_dtype: "auto", or the type to multiply in; "float32" on "cpu".
+        path: The bundle's folder, or ORG/NAME or ORG/NAME@REVISION of a bundle on the Hugging Face Hub.
+        device: "auto", "cpu" (ONNX Runtime), "openvino", or "openvino:" and a name of OpenVINO's. "auto" takes the
+            first engine installed, OpenVINO before ONNX Runtime, that gives the reference on three of the bundle's
+            probes. A device that is named and cannot run is an error.
+        compute_dtype: The type to multiply in: "float32", "bfloat16", "float16", or "auto" for the narrowest that the
+            hardware multiplies in by itself.
         threads: CPU threads of the engine; None for every CPU that affinity mask and cgroup quota allow.
         check: "fast" compares the hashes of the small files and the size of the weights, "full" hashes all.
+        cache_dir: Folder for what can be computed or downloaded again; None for MONOGRAPH_CACHE or the user's cache.
+
+    An embedder may be used from many threads. Pickled, it opens the bundle again where it is first used. After
+    a fork it raises, for an engine's threads are not in the child.
 
     Raises:
         BundleError: the bundle is missing or damaged, with every problem.
-        DeviceError: the device or type cannot be had here.
+        DeviceError: the device or type cannot be had here, or the bundle is known to be wrong on it.
         InputError: an option is not usable.
 
     """
@@ -54,18 +64,18 @@ class Embedder:
         compute_dtype: str = "auto",
         threads: int | None = None,
         check: Check = "fast",
+        cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         threads = None if threads is None else checked_count(threads, "threads", MOST_THREADS)
-        self._bundle = open_bundle(path, check)
-        if self._bundle.manifest.task != "embedding":
-            raise BundleError(path, [f"its task is {self._bundle.manifest.task!r}, and Embedder runs 'embedding'"])
-        self._pipeline = open_pipeline(self._bundle, device=device, compute_dtype=compute_dtype, threads=threads)
+        self._source = ModelSource(path, TASK, device, compute_dtype, threads, check, cache_dir)
+        self._opening = threading.Lock()
+        self._model: OpenModel | None = self._source.open()
         logger.info("%s runs on %s", path, self)
 
     @property
     def manifest(self) -> Manifest:
         """What the bundle says of itself."""
-        return self._bundle.manifest
+        return self._open.bundle.manifest
 
     @property
     def dimension(self) -> int:
@@ -76,32 +86,32 @@ class Embedder:
     @property
     def max_length(self) -> int | None:
         """Tokens that are kept of a text, special ones included."""
-        return self._pipeline.tokenizer.max_length
+        return self._open.pipeline.tokenizer.max_length
 
     @property
     def device(self) -> str:
         """The device that runs the graph."""
-        return self._pipeline.engine.device
+        return self._open.pipeline.engine.device
 
     @property
     def engine(self) -> str:
         """The engine that runs the graph, with its version."""
-        return f"{self._pipeline.engine.name} {self._pipeline.engine.version}"
+        return f"{self._open.pipeline.engine.name} {self._open.pipeline.engine.version}"
 
     @property
     def compute_dtype(self) -> str:
         """The type the engine multiplies in."""
-        return self._pipeline.engine.compute_dtype
+        return self._open.pipeline.engine.compute_dtype
 
     @property
     def threads(self) -> int:
         """CPU threads of the engine."""
-        return self._pipeline.engine.threads
+        return self._open.pipeline.engine.threads
 
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits of bundle, engine and type: hosts that share them index and query alike."""
-        parts = (self._bundle.manifest_sha256, self.engine, self.device, self.compute_dtype)
+        parts = (self._open.bundle.manifest_sha256, self.engine, self.device, self.compute_dtype)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def encode(
@@ -143,12 +153,16 @@ class Embedder:
         size = None if batch_size is None else checked_count(batch_size, "batch_size")
         single = isinstance(texts, str)
         checked = [checked_text(texts, 0)] if single else checked_texts(texts)
-        result = np.empty((len(checked), finish.width), dtype=finish.dtype)
+        unique, positions = distinct(checked)
+        result = np.empty((len(unique), finish.width), dtype=finish.dtype)
         done = 0
-        with _progress(len(checked), show_progress_bar) as bar:
-            for block in self._blocks(checked, before, size, finish, bar):
+        with _progress(len(checked), show_progress_bar) as on_batch:
+            for block in self._blocks(unique, before, size, finish, on_batch):
                 result[done : done + len(block)] = block
                 done += len(block)
+            on_batch(len(checked) - len(unique))
+        if positions is not None:
+            result = result[positions]
         return np.asarray(result[0]) if single else result
 
     def encode_query(
@@ -244,7 +258,8 @@ class Embedder:
 
     def close(self) -> None:
         """Free the engine; a second call does nothing."""
-        self._pipeline.engine.close()
+        if self._model is not None:
+            self._model.pipeline.engine.close()
 
     def __enter__(self) -> Embedder:
         return self
@@ -254,9 +269,26 @@ class Embedder:
     ) -> None:
         self.close()
 
+    def __getstate__(self) -> ModelSource:
+        opened = self._open
+        return replace(self._source, path=opened.folder, manifest_sha256=opened.bundle.manifest_sha256)
+
+    def __setstate__(self, source: ModelSource) -> None:
+        # Opened when it is first used: what fails while a worker of multiprocessing unpickles its task is told to
+        # nobody, and the caller waits for ever.
+        self._source, self._opening, self._model = source, threading.Lock(), None
+
+    @property
+    def _open(self) -> OpenModel:
+        if self._model is None:
+            with self._opening:
+                if self._model is None:
+                    self._model = self._source.open()
+        return self._model
+
     def __repr__(self) -> str:
         return (
-            f"Embedder({str(self._bundle.path)!r}, device={self.device!r}, engine={self.engine!r}, "
+            f"Embedder({str(self._open.bundle.path)!r}, device={self.device!r}, engine={self.engine!r}, "
             f"compute_dtype={self.compute_dtype!r}, threads={self.threads})"
         )
 
@@ -280,15 +312,21 @@ class Embedder:
         prompt: str,
         batch_size: int | None,
         finish: Postprocess,
-        bar: tqdm[Any] | None = None,
+        on_batch: Callable[[int], object] = lambda _: None,
     ) -> Iterator[NDArray[Any]]:
         prompted = (prompt + text for text in texts) if prompt else texts
-        on_batch = (lambda _: None) if bar is None else bar.update
         for window in windows(prompted):
-            yield finish(self._pipeline.outputs(window, batch_size, on_batch))
+            yield finish(self._open.pipeline.outputs(window, batch_size, on_batch))
 
 
-def _progress(total: int, show: bool | None) -> tqdm[Any]:
+@contextmanager
+def _progress(total: int, show: bool | None) -> Iterator[Callable[[int], object]]:
+    """Show a bar if wanted, and give what tells it that texts are done."""
     # The rule of SentenceTransformer.encode: unless told, show the bar to those who asked for INFO or more.
     shown = logger.getEffectiveLevel() in (logging.INFO, logging.DEBUG) if show is None else show
-    return tqdm(total=total, desc="Texts", unit=" texts", disable=not shown)
+    if not shown:
+        # Not a disabled bar: tqdm makes a semaphore, which a worker of multiprocessing leaves behind with a warning.
+        yield lambda _: None
+        return
+    with tqdm(total=total, desc="Texts", unit=" texts") as bar:
+        yield bar.update

@@ -50,3 +50,8 @@ class UnsupportedModuleError(ExportError):
 
 class ParityError(ExportError):
     """The exported graph gives other vectors than the PyTorch model."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of a foreign error's message, or its type where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monograph.batching import TokenBatch, assemble, plan_batches
+from monograph.batching import TokenBatch, assemble, distinct, plan_batches, rounded_up
 from monograph.bundle import Bundle
-from monograph.engines import Engine, open_engine
-from monograph.errors import BundleError
-from monograph.threads import available_cpus
+from monograph.engines import Engine, EngineOptions, open_engine
+from monograph.errors import BundleError, MonographError
 from monograph.tokenization import TextTokenizer, TokenizedTexts
 
 Outputs = NDArray[np.float32]
@@ -26,6 +25,7 @@ class Pipeline:
     engine: Engine
     input_names: tuple[str, ...]
     pad_id: int
+    vocabulary_size: int
     output_width: int
 
     def outputs(
@@ -36,35 +36,71 @@ class Pipeline:
     ) -> Outputs:
         """Return the graph's output for each text, float32 [n, ``output_width``], in the texts' order.
 
-        ``on_batch`` is told the number of texts of each batch as it is done.
+        Identical texts are computed once. ``on_batch`` is told the number of texts of each batch as it is done.
         """
-        result = np.empty((len(texts), self.output_width), dtype=np.float32)
-        tokens = self.tokenizer(texts)
-        plan = plan_batches(tokens.lengths, self.engine.tokens_per_batch, batch_size)
+        unique, positions = distinct(texts)
+        result = np.empty((len(unique), self.output_width), dtype=np.float32)
+        tokens = self.tokenize(unique)
+        padded = rounded_up(tokens.lengths, self.engine.widths)
+        plan = plan_batches(padded, self.engine.tokens_per_batch, batch_size)
         for batch, vectors in self.engine.stream(self.batches(tokens, plan)):
             result[batch.rows] = vectors
             on_batch(len(batch.rows))
-        return result
+        on_batch(len(texts) - len(unique))
+        return result if positions is None else result[positions]
+
+    def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
+        """Tokenize texts, each by itself and without padding.
+
+        Raises:
+            MonographError: the tokenizer gives an id that the embedding table has no row for.
+
+        """
+        tokens = self.tokenizer(texts)
+        largest = int(tokens.ids.max(initial=0))
+        # Checked here because engines differ: ONNX Runtime fails, OpenVINO goes on with a row of zeros.
+        if largest >= self.vocabulary_size:
+            raise MonographError(
+                f"the tokenizer gives the id {largest}, the vocabulary has {self.vocabulary_size}: export it again"
+            )
+        return tokens
 
     def batches(self, tokens: TokenizedTexts, plan: Iterator[NDArray[np.intp]]) -> Iterator[TokenBatch]:
         """Yield the batches of a plan, each padded only when it is asked for."""
-        return (assemble(tokens, rows, self.input_names, self.pad_id) for rows in plan)
+        widths = self.engine.widths
+        return (assemble(tokens, rows, self.input_names, self.pad_id, widths) for rows in plan)
 
 
-def open_pipeline(bundle: Bundle, *, device: str, compute_dtype: str, threads: int | None) -> Pipeline:
-    """Load the tokenizer and the graph of a bundle; ``threads`` of None means every CPU this process may use.
+def load_pipeline(bundle: Bundle, tokenizer: TextTokenizer, options: EngineOptions) -> Pipeline:
+    """Load the graph of a bundle on one device beside its tokenizer.
 
     Raises:
-        BundleError: a file cannot be loaded or does not fit the manifest.
+        BundleError: the engine cannot load the graph.
         DeviceError: the device cannot run the bundle here.
 
     """
-    tokenizer = TextTokenizer(bundle.tokenizer_path)
+    engine = open_engine(bundle, options)
     manifest = bundle.manifest
-    if tokenizer.max_length != manifest.tokenizer.max_length:
-        found, stated = tokenizer.max_length, manifest.tokenizer.max_length
-        raise BundleError(bundle.path, [f"the tokenizer truncates to {found} tokens, the manifest says {stated}"])
-    engine = open_engine(bundle, device, compute_dtype, available_cpus() if threads is None else threads)
     return Pipeline(
-        tokenizer, engine, tuple(engine.graph.inputs), manifest.tokenizer.pad_id, manifest.embedding.dimension
+        tokenizer,
+        engine,
+        tuple(engine.graph.inputs),
+        manifest.tokenizer.pad_id,
+        manifest.tokenizer.vocabulary_size,
+        manifest.embedding.dimension,
     )
+
+
+def load_tokenizer(bundle: Bundle) -> TextTokenizer:
+    """Load the tokenizer of a bundle.
+
+    Raises:
+        BundleError: it cannot be loaded, or cuts texts elsewhere than the manifest says.
+
+    """
+    specification = bundle.manifest.tokenizer
+    tokenizer = TextTokenizer(bundle.tokenizer_path)
+    if tokenizer.max_length != specification.max_length:
+        found, stated = tokenizer.max_length, specification.max_length
+        raise BundleError(bundle.path, [f"the tokenizer truncates to {found} tokens, the manifest says {stated}"])
+    return tokenizer

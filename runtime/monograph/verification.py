@@ -20,7 +20,7 @@ FLOAT32_TOLERANCE = 1e-5
 # At the narrower types the direction of a vector is what has to hold.
 LEAST_COSINE = {"bfloat16": 0.999, "float16": 0.999}
 # Rows of the ragged batches: neighbours of very different length share one.
-RAGGED_BATCH_ROWS = (2, 5, 16)
+RAGGED_BATCH_ROWS = (5, 16)
 # What such a batch may cost, so that verifying long texts needs no more memory than a small machine has.
 RAGGED_PRICE = 16_384
 
@@ -64,29 +64,57 @@ def verify(pipeline: Pipeline, probes: Probes, tolerance: float = FLOAT32_TOLERA
 
     """
     engine = pipeline.engine
-    if probes.vectors.shape[1] != pipeline.output_width:
-        raise BundleError(
-            "probes.json", [f"{probes.vectors.shape[1]} dimensions, the graph gives {pipeline.output_width}"]
-        )
-    tokens = pipeline.tokenizer(probes.texts)
+    _check_width(pipeline, probes)
+    tokens = pipeline.tokenize(probes.texts)
     cases = tuple(_deviation(name, vectors, probes) for name, vectors in _ways(pipeline, probes, tokens))
-    allowed = tolerance * max(1.0, float(np.abs(probes.vectors).max(initial=0)))
+    allowed = _allowed(probes, tolerance)
     least = LEAST_COSINE.get(engine.compute_dtype)
-    reason = _wrong_tokens(tokens, probes) or next(
-        (reason for case in cases if (reason := _too_far(case, allowed, least))), ""
-    )
     return Verdict(
         engine=engine.name,
         version=engine.version,
         device=engine.device,
         compute_dtype=engine.compute_dtype,
-        passed=not reason,
+        passed=not (reason := _reason(tokens, probes, cases, allowed, least)),
         tolerance=f"max abs difference <= {allowed:.2e}" if least is None else f"cosine >= {least}",
         max_abs_difference=max(case.max_abs_difference for case in cases),
         min_cosine=min(case.min_cosine for case in cases),
         probes=len(probes.texts),
         reason=reason,
         cases=cases,
+    )
+
+
+def quick_failure(pipeline: Pipeline, probes: Probes, tolerance: float = FLOAT32_TOLERANCE) -> str:
+    """Embed each probe alone and return what is wrong, "" for nothing.
+
+    Raises:
+        BundleError: the probes are of another number of dimensions than the graph.
+
+    """
+    _check_width(pipeline, probes)
+    tokens = pipeline.tokenize(probes.texts)
+    case = _deviation("alone", _alone(pipeline, tokens), probes)
+    least = LEAST_COSINE.get(pipeline.engine.compute_dtype)
+    return _reason(tokens, probes, (case,), _allowed(probes, tolerance), least)
+
+
+def _check_width(pipeline: Pipeline, probes: Probes) -> None:
+    if probes.vectors.shape[1] != pipeline.output_width:
+        raise BundleError(
+            "probes.json", [f"{probes.vectors.shape[1]} dimensions, the graph gives {pipeline.output_width}"]
+        )
+
+
+def _allowed(probes: Probes, tolerance: float) -> float:
+    return tolerance * max(1.0, float(np.abs(probes.vectors).max(initial=0)))
+
+
+def _reason(
+    tokens: TokenizedTexts, probes: Probes, cases: Sequence[Deviation], allowed: float, least_cosine: float | None
+) -> str:
+    """Return the first thing that is wrong, "" where all is right."""
+    return _wrong_tokens(tokens, probes) or next(
+        (reason for case in cases if (reason := _too_far(case, allowed, least_cosine))), ""
     )
 
 
@@ -111,14 +139,28 @@ def _too_far(case: Deviation, allowed: float, least_cosine: float | None) -> str
 
 def _ways(pipeline: Pipeline, probes: Probes, tokens: TokenizedTexts) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Yield each way of batching the probes, by name, with its vectors (float32 [n, d])."""
-    count = len(probes.texts)
-    positions = np.arange(count, dtype=np.intp)
-    yield "alone, unpadded", _run(pipeline, tokens, [positions[i : i + 1] for i in range(count)])
-    shuffled = np.random.default_rng(0).permutation(positions)
+    yield "alone, unpadded", _alone(pipeline, tokens)
+    shuffled = np.random.default_rng(0).permutation(np.arange(len(probes.texts), dtype=np.intp))
+    # A fault at one width only shows in a batch of that width, so each length is the longest of one once.
+    yield "beside a shorter text", _run(pipeline, tokens, _beside_shorter(shuffled, tokens.lengths))
     for rows in RAGGED_BATCH_ROWS:
         plan = list(_ragged(shuffled, probes.token_counts, rows))
         yield f"ragged batches of {rows}", _run(pipeline, tokens, plan)
     yield "batched by length", pipeline.outputs(probes.texts)
+
+
+def _alone(pipeline: Pipeline, tokens: TokenizedTexts) -> NDArray[np.float32]:
+    return _run(pipeline, tokens, [np.array([position]) for position in range(len(tokens.lengths))])
+
+
+def _beside_shorter(order: NDArray[np.intp], lengths: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+    """Return batches of two: each probe in turn, and the next in the order that is no longer than it."""
+    plan = []
+    for place, probe in enumerate(order):
+        others = np.concatenate([order[place + 1 :], order[:place]])
+        shorter = others[lengths[others] <= lengths[probe]]
+        plan.append(np.array([*shorter[:1], probe], dtype=np.intp))
+    return plan
 
 
 def _ragged(order: NDArray[np.intp], token_counts: Sequence[int], rows: int) -> Iterator[NDArray[np.intp]]:

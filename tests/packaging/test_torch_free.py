@@ -44,9 +44,9 @@ def test_runtime_embeds_without_torch(stubs: Path, minilm_bundle: Path) -> None:
     assert json.loads(done.stdout) == [[384], [1, 2], []]
 
 
-@pytest.mark.parametrize("command", ["embed", "similarity", "info", "verify"])
-def test_commands_run_without_torch(command: str, stubs: Path, tiny_bundle: Path) -> None:
-    extra = ["a", "b"] if command == "similarity" else []
+@pytest.mark.parametrize("command", ["embed", "similarity", "info", "verify", "pack"])
+def test_commands_run_without_torch(command: str, stubs: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    extra = {"similarity": ["a", "b"], "pack": [str(tmp_path / "bundle.tar")]}.get(command, [])
     done = subprocess.run(
         [sys.executable, "-m", "monograph", command, tiny_bundle, *extra], input=b"",
         env=os.environ | {"PYTHONPATH": str(stubs)}, capture_output=True, check=False,

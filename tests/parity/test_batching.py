@@ -23,7 +23,7 @@ def test_batched_equals_single_at_every_length_and_position(
     model: str, rows: int, request: pytest.FixtureRequest
 ) -> None:
     embedder: Embedder = request.getfixturevalue(model)
-    pipeline = embedder._pipeline
+    pipeline = embedder._open.pipeline
     tokens = random_tokens(embedder.manifest.tokenizer.vocabulary_size)
     singles = np.empty((len(LENGTHS), pipeline.output_width), np.float32)
     alone = iter(np.arange(len(LENGTHS), dtype=np.intp)[:, np.newaxis])

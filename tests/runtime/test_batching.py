@@ -92,11 +92,11 @@ def test_windows_stay_within_the_characters_but_for_one_text_alone() -> None:
     assert found == [["aaaa", "bb"], ["c" * 25], ["", "ddd"], ["eeeeeeeee", "f"], ["g" * 10], ["h"]]
 
 
-def test_windows_pull_no_more_than_the_next_text() -> None:
+def test_a_full_window_comes_before_the_next_text_is_pulled() -> None:
     source = iter(map(str, range(100)))
     cut = windows(source, max_texts=4)
     assert next(cut) == ["0", "1", "2", "3"]
-    assert next(source) == "5"
+    assert next(source) == "4"
 
 
 def test_a_batch_is_padded_on_the_right() -> None:

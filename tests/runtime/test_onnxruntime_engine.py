@@ -13,7 +13,7 @@ import pytest
 
 from monograph import BundleError, Embedder, MonographError
 from monograph.bundle import open_bundle
-from monograph.engines import installed_devices, open_engine
+from monograph.engines import EngineOptions, installed_devices, open_engine
 
 # An audit hook sees the import itself, and so the variable as ONNX Runtime finds it.
 OPEN_AND_TELL = """
@@ -25,7 +25,7 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 from monograph import Embedder
 assert "onnxruntime" not in sys.modules, "loaded before a bundle needs it"
-Embedder(sys.argv[1]).close()
+Embedder(sys.argv[1], device="cpu").close()
 print(seen[0], os.environ["ORT_DISABLE_TELEMETRY"])
 """
 
@@ -51,7 +51,7 @@ def test_a_graph_that_cannot_be_loaded_is_a_bundle_error(
     replace_file("model.onnx", content)
     assert open_bundle(bundle_copy, check="full").path == bundle_copy
     with pytest.raises(BundleError, match=r"ONNX Runtime \S+ cannot load model\.onnx") as caught:
-        Embedder(bundle_copy)
+        Embedder(bundle_copy, device="cpu")
     assert len(str(caught.value).splitlines()) == 1
     assert caught.value.__cause__ is not None
 
@@ -61,7 +61,7 @@ def test_weights_that_are_too_short_for_the_graph_are_a_bundle_error(
 ) -> None:
     replace_file("model.onnx.data", (bundle_copy / "model.onnx.data").read_bytes()[:1000])
     with pytest.raises(BundleError, match=r"cannot load model\.onnx"):
-        Embedder(bundle_copy)
+        Embedder(bundle_copy, device="cpu")
 
 
 def test_a_tokenizer_that_cannot_be_loaded_is_a_bundle_error(
@@ -69,11 +69,11 @@ def test_a_tokenizer_that_cannot_be_loaded_is_a_bundle_error(
 ) -> None:
     replace_file("tokenizer.json", b'{"version": "1.0"}')
     with pytest.raises(BundleError, match=r"tokenizer\.json cannot be loaded"):
-        Embedder(bundle_copy)
+        Embedder(bundle_copy, device="cpu")
 
 
-def test_an_engine_runs_batches_of_any_shape_until_it_is_closed(tiny_bundle: Path) -> None:
-    engine = open_engine(open_bundle(tiny_bundle), "cpu", "auto", 1)
+def test_an_engine_runs_batches_of_any_shape_until_it_is_closed(tiny_bundle: Path, tmp_path: Path) -> None:
+    engine = open_engine(open_bundle(tiny_bundle), EngineOptions("cpu", "auto", 1, tmp_path))
     assert (engine.name, engine.device, engine.compute_dtype, engine.threads) == ("onnxruntime", "cpu", "float32", 1)
     for rows, tokens in ((1, 1), (3, 17), (2, 256)):
         inputs = {name: np.ones((rows, tokens), dtype=np.int64) for name in engine.graph.inputs}
@@ -86,8 +86,10 @@ def test_an_engine_runs_batches_of_any_shape_until_it_is_closed(tiny_bundle: Pat
         engine.run(inputs)
 
 
-def test_a_run_that_fails_is_a_monograph_error_of_one_line_with_the_batch_s_shape(tiny_bundle: Path) -> None:
-    engine = open_engine(open_bundle(tiny_bundle), "cpu", "auto", 1)
+def test_a_run_that_fails_is_a_monograph_error_of_one_line_with_the_batch_s_shape(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    engine = open_engine(open_bundle(tiny_bundle), EngineOptions("cpu", "auto", 1, tmp_path))
     with pytest.raises(MonographError, match="batch of 3 texts and 17 tokens") as caught:
         engine.run({"input_ids": np.ones((3, 17), dtype=np.int64)})
     assert len(str(caught.value).splitlines()) == 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from monograph.batching.widths import rounded_up
 from monograph.tokenization import TokenizedTexts
 
 
@@ -22,11 +23,20 @@ class TokenBatch:
     inputs: dict[str, NDArray[np.int64]]
 
 
-def assemble(tokens: TokenizedTexts, rows: NDArray[np.intp], names: Collection[str], pad_id: int) -> TokenBatch:
-    """Return the texts ``rows`` (intp [b]) as one batch with the inputs ``names``."""
+def assemble(
+    tokens: TokenizedTexts,
+    rows: NDArray[np.intp],
+    names: Collection[str],
+    pad_id: int,
+    widths: NDArray[np.int64] | None = None,
+) -> TokenBatch:
+    """Return the texts ``rows`` (intp [b]) as one batch with the inputs ``names``.
+
+    It is as wide as its longest text, or the next of ``widths`` (int64 [k], ascending).
+    """
     lengths = tokens.lengths[rows]
     # A batch of texts without any token is still one column wide: engines refuse an axis of length 0.
-    width = max(1, int(lengths.max(initial=0)))
+    width = max(1, int(rounded_up(lengths.max(initial=0, keepdims=True), widths)[0]))
     filled = np.arange(width) < lengths[:, np.newaxis]
     # Positions of the batch's tokens within the whole, row by row.
     taken = (tokens.starts[rows][:, np.newaxis] + np.arange(width))[filled]

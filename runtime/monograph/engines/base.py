@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -13,13 +15,28 @@ from monograph.batching import TokenBatch
 from monograph.bundle.manifest import Graph
 
 
+@dataclass(frozen=True)
+class EngineOptions:
+    """What an engine is opened with.
+
+    ``device`` is the one that was asked for, an engine's kind with an optional ":" and a name; ``compute_dtype`` is one
+    of the engine's own types; ``threads`` is a number of CPU threads; ``cache`` is a folder, which need not exist, for
+    what the engine would otherwise compute again.
+    """
+
+    device: str
+    compute_dtype: str
+    threads: int
+    cache: Path
+
+
 class Engine(ABC):
     """A graph that is loaded on a device and ready to run, from any number of threads.
 
     ``graph`` is the manifest's entry of the graph; ``device`` is the one that really runs, in the words a user asks
     for it with; ``compute_dtype`` is the type the engine multiplies in; ``threads`` is its number of CPU threads;
     ``version`` is the engine package's. ``tokens_per_batch`` is the price of a batch, in padded tokens, at which the
-    engine is fastest.
+    engine is fastest. ``widths`` (int64 [k], ascending) are the widths that its batches are padded to, None for any.
     """
 
     name: ClassVar[str]
@@ -29,13 +46,14 @@ class Engine(ABC):
     threads: int
     version: str
     tokens_per_batch: int
+    widths: NDArray[np.int64] | None = None
 
     @abstractmethod
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Run one batch, inputs int64 [b, s] by name, and return the graph's output, float32 [b, d].
 
         Raises:
-            MonographError: the engine failed, or was closed.
+            MonographError: the engine failed, was closed, or was opened before this process was forked.
 
         """
 

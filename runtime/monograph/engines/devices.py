@@ -4,35 +4,55 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable
-from dataclasses import dataclass
+import platform
+from dataclasses import dataclass, replace
+from types import ModuleType
 
 from monograph.bundle import Bundle
 from monograph.bundle.manifest import Graph
-from monograph.engines.base import Engine
+from monograph.engines.base import Engine, EngineOptions
+from monograph.engines.cuda import missing_for_cuda
 from monograph.errors import DeviceError
 
 COMPUTE_DTYPES = ("auto", "float32", "bfloat16", "float16")
+_X86 = ("x86_64", "AMD64", "i386", "i686")
 
 
 @dataclass(frozen=True)
 class EngineEntry:
-    """A kind of device, the engine that serves it, and the package and extra that bring it."""
+    """A kind of device, the engine that serves it, and the package and extra that bring it.
+
+    ``module`` has ``compute_dtypes(device)`` and ``create_engine(bundle, graph, options)``. ``machines`` are those for
+    which device="auto" thinks of it, in the words of ``platform.machine()``; none for all.
+    """
 
     kind: str
     engine: str
     module: str
     package: str
     extra: str
+    machines: tuple[str, ...] = ()
 
     @property
     def installed(self) -> bool:
         """Whether the engine's package can be imported, without importing it."""
         return importlib.util.find_spec(self.package) is not None
 
+    @property
+    def preferred_here(self) -> bool:
+        """Whether device="auto" thinks of it on this machine."""
+        return self.installed and (not self.machines or platform.machine() in self.machines)
+
+    def load(self) -> ModuleType:
+        """Import the engine's module, and no engine yet."""
+        return importlib.import_module(self.module)
+
 
 # In the order of preference of device="auto". An engine is added here and in a module of its own.
-ENGINES = (EngineEntry("cpu", "onnxruntime", "monograph.engines.onnxruntime", "onnxruntime", "onnx"),)
+ENGINES = (
+    EngineEntry("openvino", "openvino", "monograph.engines.openvino", "openvino", "openvino", _X86),
+    EngineEntry("cpu", "onnxruntime", "monograph.engines.onnxruntime", "onnxruntime", "onnx"),
+)
 
 
 def installed_devices() -> tuple[str, ...]:
@@ -40,43 +60,79 @@ def installed_devices() -> tuple[str, ...]:
     return tuple(entry.kind for entry in ENGINES if entry.installed)
 
 
-def open_engine(bundle: Bundle, device: str, compute_dtype: str, threads: int) -> Engine:
-    """Load the bundle's graph on a device.
+def automatic_devices() -> tuple[str, ...]:
+    """Return the kinds of device that device="auto" chooses from on this machine, the preferred first.
 
-    ``device`` is "auto" or a kind with an optional ":" and an index or name; ``compute_dtype`` is "auto" or a
-    type of ``COMPUTE_DTYPES``; ``threads`` is a number of CPU threads.
+    Raises:
+        DeviceError: no engine is installed.
+
+    """
+    if not installed_devices():
+        extras = " or ".join(f"pip install 'monograph[{entry.extra}]'" for entry in reversed(ENGINES))
+        raise DeviceError(f"no engine is installed: {extras}")
+    return tuple(entry.kind for entry in ENGINES if entry.preferred_here) or installed_devices()
+
+
+def dtypes_of(device: str) -> tuple[str, ...]:
+    """Return the types that a device multiplies in on this machine, the preferred first.
+
+    Raises:
+        DeviceError: the device is not known, its engine is not installed, or it is not on this machine.
+
+    """
+    dtypes: tuple[str, ...] = _entry(device).load().compute_dtypes(device)
+    return dtypes
+
+
+def open_engine(bundle: Bundle, options: EngineOptions) -> Engine:
+    """Load the bundle's graph on a device, in a type that ``dtypes_of`` has or in "auto".
+
+    "auto" is the preferred type that the bundle was not found wrong in.
 
     Raises:
         DeviceError: the device, its engine or the type cannot be had here, or the bundle is known to be wrong on it.
         BundleError: the engine cannot load the graph.
 
     """
+    entry = _entry(options.device)
+    graph = _graph_for(bundle, entry)
+    module = entry.load()
+    asked, possible = options.compute_dtype, module.compute_dtypes(options.device)
+    if asked != "auto" and asked not in possible:
+        raise DeviceError(
+            f"device {options.device!r} computes in {' or '.join(possible)} on this machine, not in {asked}: leave "
+            "compute_dtype at 'auto'"
+        )
+    failure = ""
+    for dtype in possible if asked == "auto" else (asked,):
+        engine: Engine = module.create_engine(bundle, graph, replace(options, compute_dtype=dtype))
+        failure = _failed_verdict(bundle, engine)
+        if not failure:
+            return engine
+        engine.close()
+    raise DeviceError(failure)
+
+
+def check_compute_dtype(compute_dtype: object) -> None:
+    """Refuse what is the name of no type.
+
+    Raises:
+        DeviceError: it is not one of ``COMPUTE_DTYPES``.
+
+    """
     if compute_dtype not in COMPUTE_DTYPES:
         raise DeviceError(f"compute_dtype {compute_dtype!r} is not one of {', '.join(COMPUTE_DTYPES)}")
-    entry = _chosen(device)
-    graph = _graph_for(bundle, entry)
-    create: Callable[..., Engine] = importlib.import_module(entry.module).create_engine
-    engine = create(bundle, graph, device=device, compute_dtype=compute_dtype, threads=threads)
-    failed = _failed_verdict(bundle, engine)
-    if failed:
-        engine.close()
-        raise DeviceError(failed)
-    return engine
 
 
-def _chosen(device: str) -> EngineEntry:
-    if device == "auto":
-        installed = [entry for entry in ENGINES if entry.installed]
-        if not installed:
-            extras = " or ".join(f"pip install 'monograph[{entry.extra}]'" for entry in ENGINES)
-            raise DeviceError(f"no engine is installed: {extras}")
-        return installed[0]
+def _entry(device: object) -> EngineEntry:
     kind = device.partition(":")[0] if isinstance(device, str) else device
     for entry in ENGINES:
         if entry.kind == kind:
             if not entry.installed:
                 raise DeviceError(f"device {device!r} needs {entry.package}: pip install 'monograph[{entry.extra}]'")
             return entry
+    if kind == "cuda":
+        raise DeviceError(f"device {device!r} cannot run here: {'; '.join(missing_for_cuda())}")
     known = ", ".join(repr(entry.kind) for entry in ENGINES)
     raise DeviceError(f"device {device!r} is not known to this release; it has 'auto', {known}")
 
@@ -88,7 +144,8 @@ def _graph_for(bundle: Bundle, entry: EngineEntry) -> Graph:
     raise DeviceError(f"bundle {bundle.path} has no graph for {entry.kind!r}: export it again for that device")
 
 
-def _failed_verdict(bundle: Bundle, engine: Engine) -> str | None:
+def _failed_verdict(bundle: Bundle, engine: Engine) -> str:
+    """Return why the bundle is known to be wrong on an engine, "" where it is not."""
     for verdict in bundle.manifest.quality.get("verdicts", []):
         same = (verdict.get("engine"), verdict.get("device"), verdict.get("compute_dtype")) == (
             engine.name,
@@ -100,4 +157,4 @@ def _failed_verdict(bundle: Bundle, engine: Engine) -> str | None:
                 f"bundle {bundle.path} was found wrong on {engine.device!r} at {engine.compute_dtype} when it was "
                 f"exported ({verdict.get('reason', 'no reason given')}): choose another device or compute_dtype"
             )
-    return None
+    return ""

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from monograph.bundle import Bundle
 from monograph.bundle.manifest import Graph
-from monograph.engines.base import Engine
-from monograph.errors import BundleError, DeviceError, MonographError
+from monograph.engines.base import Engine, EngineOptions
+from monograph.engines.native import NativeObject
+from monograph.errors import BundleError, DeviceError, MonographError, first_line
 
 _MINIMUM_VERSION = (1, 23)
 # Larger batches fall out of the cache and hold more memory. With two threads 512 tokens were as fast as 1,024 (MiniLM)
@@ -22,19 +23,27 @@ TOKENS_PER_BATCH_AND_THREAD = 256
 _DTYPES = {"tensor(int64)": "int64", "tensor(float)": "float32"}
 
 
-def create_engine(bundle: Bundle, graph: Graph, *, device: str, compute_dtype: str, threads: int) -> OnnxRuntimeEngine:
+def compute_dtypes(device: str) -> tuple[str, ...]:
+    """Return the types that a device multiplies in, the preferred first.
+
+    Raises:
+        DeviceError: the device has an index or a name.
+
+    """
+    if device != "cpu":
+        raise DeviceError(f"device {device!r} is not known: ONNX Runtime has one CPU, 'cpu'")
+    return ("float32",)
+
+
+def create_engine(bundle: Bundle, graph: Graph, options: EngineOptions) -> Engine:
     """Load a graph of the bundle on "cpu".
 
     Raises:
-        DeviceError: the device has an index, or the compute type is not float32.
+        DeviceError: the installed version is too old.
         BundleError: ONNX Runtime cannot load the graph.
 
     """
-    if device not in ("auto", "cpu"):
-        raise DeviceError(f"device {device!r} is not known: ONNX Runtime has one CPU, 'cpu'")
-    if compute_dtype not in ("auto", "float32"):
-        raise DeviceError(f"device 'cpu' computes in float32, not in {compute_dtype}: leave compute_dtype at 'auto'")
-    return OnnxRuntimeEngine(bundle, graph, threads)
+    return OnnxRuntimeEngine(bundle, graph, options.threads)
 
 
 class OnnxRuntimeEngine(Engine):
@@ -54,47 +63,47 @@ class OnnxRuntimeEngine(Engine):
         path = bundle.path / graph.file
         options = _session_options(runtime, threads)
         try:
-            self._session: Any = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            session: Any = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise BundleError(
-                bundle.path, [f"ONNX Runtime {self.version} cannot load {graph.file} ({_first_line(error)})"]
+                bundle.path, [f"ONNX Runtime {self.version} cannot load {graph.file} ({first_line(error)})"]
             ) from error
-        self._check_signature(bundle, graph)
-
-    def _check_signature(self, bundle: Bundle, graph: Graph) -> None:
-        """Compare names, types and the last axis of what the graph takes and gives with the manifest."""
-        found = {value.name: value for value in (*self._session.get_inputs(), *self._session.get_outputs())}
-        stated = {**graph.inputs, **graph.outputs}
-        if set(found) != set(stated):
-            raise BundleError(
-                bundle.path, [f"{graph.file} has {', '.join(sorted(found))}, the manifest {', '.join(sorted(stated))}"]
-            )
-        for name, spec in stated.items():
-            value = found[name]
-            if _DTYPES.get(value.type) != spec.dtype or len(value.shape) != len(spec.shape):
-                raise BundleError(bundle.path, [f"{graph.file}: {name} is {value.type} {value.shape}, not {spec}"])
-        for name, spec in graph.outputs.items():
-            if found[name].shape[-1] != spec.shape[-1]:
-                raise BundleError(
-                    bundle.path, [f"{graph.file}: {name} has {found[name].shape[-1]} columns, not {spec.shape[-1]}"]
-                )
+        _check_signature(session, bundle, graph)
+        self._session = NativeObject(session)
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d]."""
-        session = self._session
-        if session is None:
-            raise MonographError("the model was closed: open it again to go on")
+        session = self._session.get()
         try:
             return np.asarray(session.run(self._outputs, dict(inputs))[0], dtype=np.float32)
         except Exception as error:
             shape = next(iter(inputs.values())).shape
             raise MonographError(
-                f"ONNX Runtime failed on a batch of {shape[0]} texts and {shape[1]} tokens ({_first_line(error)})"
+                f"ONNX Runtime failed on a batch of {shape[0]} texts and {shape[1]} tokens ({first_line(error)})"
             ) from error
 
     def close(self) -> None:
         """Free the session."""
-        self._session = None
+        self._session.release()
+
+
+def _check_signature(session: Any, bundle: Bundle, graph: Graph) -> None:
+    """Compare names, types and the last axis of what the graph takes and gives with the manifest."""
+    found = {value.name: value for value in (*session.get_inputs(), *session.get_outputs())}
+    stated = {**graph.inputs, **graph.outputs}
+    if set(found) != set(stated):
+        raise BundleError(
+            bundle.path, [f"{graph.file} has {', '.join(sorted(found))}, the manifest {', '.join(sorted(stated))}"]
+        )
+    for name, spec in stated.items():
+        value = found[name]
+        if _DTYPES.get(value.type) != spec.dtype or len(value.shape) != len(spec.shape):
+            raise BundleError(bundle.path, [f"{graph.file}: {name} is {value.type} {value.shape}, not {spec}"])
+    for name, spec in graph.outputs.items():
+        if found[name].shape[-1] != spec.shape[-1]:
+            raise BundleError(
+                bundle.path, [f"{graph.file}: {name} has {found[name].shape[-1]} columns, not {spec.shape[-1]}"]
+            )
 
 
 def import_onnxruntime() -> ModuleType:
@@ -136,7 +145,3 @@ def _session_options(runtime: ModuleType, threads: int) -> Any:
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
     return options
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,21 @@
+"""Compute a text that is there many times once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def distinct(texts: Sequence[str]) -> tuple[Sequence[str], NDArray[np.intp] | None]:
+    """Return the distinct texts in the order they first occur, and where each of ``texts`` is among them (intp [n]).
+
+    The positions are None where no text occurs twice, and what is returned is ``texts`` itself.
+    """
+    positions: dict[str, int] = {}
+    for text in texts:
+        positions.setdefault(text, len(positions))
+    if len(positions) == len(texts):
+        return texts, None
+    return list(positions), np.fromiter((positions[text] for text in texts), np.intp, len(texts))

@@ -1,0 +1,206 @@
+"""OpenVINO: the CPU, and untested by us its GPUs, NPUs and its own choice among them (AUTO)."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monograph.batching import widths_to
+from monograph.bundle import Bundle
+from monograph.bundle.manifest import Graph
+from monograph.engines.base import Engine, EngineOptions
+from monograph.engines.native import NativeObject
+from monograph.engines.openvino_models import DTYPES, CompiledModel, Model, StaticModels, compile_graph, reason
+from monograph.errors import BundleError, DeviceError, MonographError
+
+# The first to have ONNX's Attention.
+_MINIMUM_VERSION = (2026, 1)
+_TELEMETRY = "openvino_telemetry"
+TOKENS_PER_BATCH_AND_THREAD = 256
+# A model without a limit of length is prepared for texts of this many tokens; longer ones run too.
+_LONGEST_WITHOUT_LIMIT = 8192
+# An NPU runs one shape a compiled model: these few lengths, one text at a time.
+_STATIC_WIDTHS = (16, 32, 64, 128, 256, 512)
+# OpenVINO's names of a device's abilities and the types they mean, the preferred first.
+_ABILITIES = {
+    "CPU": {"BF16": "bfloat16", "FP32": "float32"},
+    "GPU": {"FP16": "float16", "FP32": "float32"},
+    "NPU": {"FP16": "float16"},
+}
+
+
+def compute_dtypes(device: str) -> tuple[str, ...]:
+    """Return the types that a device multiplies in, the preferred first.
+
+    Raises:
+        DeviceError: OpenVINO does not see the device.
+
+    """
+    core = _core()
+    target = _target(core, device)
+    found: dict[str, None] = {}
+    for name in core.available_devices if target == "AUTO" else [target]:
+        abilities = core.get_property(name, "OPTIMIZATION_CAPABILITIES")
+        known = _ABILITIES.get(name.partition(".")[0], {"FP32": "float32"})
+        found.update(dict.fromkeys(dtype for ability, dtype in known.items() if ability in abilities))
+    return tuple(found)
+
+
+def create_engine(bundle: Bundle, graph: Graph, options: EngineOptions) -> Engine:
+    """Load a graph of the bundle on "openvino" (the CPU) or "openvino:NAME".
+
+    Raises:
+        DeviceError: OpenVINO does not see the device, or would compute in another type than asked for.
+        BundleError: OpenVINO cannot load the graph.
+
+    """
+    return OpenVinoEngine(bundle, graph, options)
+
+
+class OpenVinoEngine(Engine):
+    """A graph that OpenVINO compiled for a device."""
+
+    name: ClassVar[str] = "openvino"
+
+    def __init__(self, bundle: Bundle, graph: Graph, options: EngineOptions) -> None:
+        core = _core()
+        target = _target(core, options.device)
+        self.graph = graph
+        self.version = _version()
+        limit = bundle.manifest.tokenizer.max_length or _LONGEST_WITHOUT_LIMIT
+        config = _config(target, options)
+        try:
+            if target.partition(".")[0] == "NPU":
+                self.widths = _static_widths(limit)
+                model: Model = StaticModels(core, bundle.path / graph.file, target, config, self.widths)
+            else:
+                # Every new shape stays in OpenVINO's memory, so there are few.
+                self.widths = widths_to(limit)
+                model = CompiledModel(compile_graph(core, bundle, graph, target, config, options.cache))
+        except RuntimeError as error:
+            raise BundleError(
+                bundle.path, [f"OpenVINO {self.version} cannot load {graph.file} ({reason(error)})"]
+            ) from error
+        self._model = NativeObject(model)
+        self.device = f"openvino:{model.device}"
+        self.compute_dtype = model.compute_dtype or options.compute_dtype
+        self.threads = model.threads or options.threads
+        self.tokens_per_batch = TOKENS_PER_BATCH_AND_THREAD * self.threads
+        if self.compute_dtype != options.compute_dtype:
+            raise DeviceError(
+                f"device {options.device!r} would compute in {self.compute_dtype}, asked for was "
+                f"{options.compute_dtype}: choose compute_dtype {self.compute_dtype!r} or 'auto'"
+            )
+        if model.signature != {**graph.inputs, **graph.outputs}:
+            raise BundleError(
+                bundle.path, [f"{graph.file} has {model.signature}, the manifest {graph.inputs} and {graph.outputs}"]
+            )
+
+    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d]."""
+        model = self._model.get()
+        try:
+            return model.infer(inputs)
+        except RuntimeError as error:
+            shape = next(iter(inputs.values())).shape
+            raise MonographError(
+                f"OpenVINO failed on a batch of {shape[0]} texts and {shape[1]} tokens ({reason(error)})"
+            ) from error
+
+    def close(self) -> None:
+        """Free the compiled model."""
+        self._model.release()
+
+
+def import_openvino() -> ModuleType:
+    """Import openvino without its telemetry.
+
+    Importing it sends an event over the network and leaves a file in the home directory unless the package
+    openvino_telemetry cannot be imported, for which OpenVINO has a stand-in of its own.
+
+    Raises:
+        DeviceError: the installed version is too old.
+
+    """
+    if "openvino" not in sys.modules and _TELEMETRY not in sys.modules:
+        # The entry None is how Python is told that a module is not to be found.
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+        try:
+            openvino = importlib.import_module("openvino")
+        finally:
+            del sys.modules[_TELEMETRY]
+    else:
+        openvino = importlib.import_module("openvino")
+    found = openvino.__version__.split("-")[0]
+    if tuple(int(part) for part in found.split(".")[:2]) < _MINIMUM_VERSION:
+        needed = ".".join(map(str, _MINIMUM_VERSION))
+        raise DeviceError(f"device 'openvino' needs openvino>={needed}, found {found}: pip install --upgrade openvino")
+    return openvino
+
+
+@functools.cache
+def _started() -> tuple[Any, int]:
+    return import_openvino().Core(), os.getpid()
+
+
+def _core() -> Any:
+    """Return the process's one Core.
+
+    Raises:
+        DeviceError: the process was forked from one in which OpenVINO had started.
+
+    """
+    core, process = _started()
+    if process != os.getpid():
+        # Its threads are gone, and it does not notice: it hangs, or runs on one thread.
+        raise DeviceError(
+            "OpenVINO was started before this process was forked and cannot run in it: open the first model in the "
+            "worker, or start the workers with 'spawn'"
+        )
+    return core
+
+
+def _version() -> str:
+    return str(import_openvino().__version__.split("-")[0])
+
+
+def _target(core: Any, device: str) -> str:
+    """Return OpenVINO's name of a device: "CPU" for "openvino"."""
+    _, colon, name = device.partition(":")
+    name = name if colon else "CPU"
+    available = core.available_devices
+    # Of several GPUs, "GPU" is the first and is listed as GPU.0.
+    if name != "AUTO" and name not in {*available, *(listed.partition(".")[0] for listed in available)}:
+        known = ", ".join(f"'openvino:{listed}'" for listed in [*available, "AUTO"])
+        raise DeviceError(
+            f"device {device!r} is not seen by OpenVINO on this machine, which has {known}: install the device's "
+            "driver, or choose one of these"
+        )
+    return name
+
+
+def _config(target: str, options: EngineOptions) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": DTYPES[options.compute_dtype],
+    }
+    if target == "CPU":
+        config |= {
+            "INFERENCE_NUM_THREADS": options.threads,
+            "NUM_STREAMS": 1,
+            # Pinned threads of two processes would share the same cores and leave others idle.
+            "ENABLE_CPU_PINNING": False,
+        }
+    return config
+
+
+def _static_widths(limit: int) -> NDArray[np.int64]:
+    return np.array([*(width for width in _STATIC_WIDTHS if width < limit), limit], dtype=np.int64)

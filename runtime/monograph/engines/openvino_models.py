@@ -1,0 +1,195 @@
+"""Models that OpenVINO compiled: one for every shape, or one a shape; from the graph, or from the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from queue import LifoQueue
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monograph.bundle import Bundle
+from monograph.bundle.manifest import Graph, TensorSpec
+from monograph.cache import read_cached, write_cached
+from monograph.hardware import cpu_identity
+
+logger = logging.getLogger(__name__)
+# Our names of the types and OpenVINO's.
+DTYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+_NAMES = {short: name for name, short in DTYPES.items()} | {"i64": "int64"}
+_AXES = ("batch", "sequence")
+
+
+class Model(ABC):
+    """What runs batches of any shape; ``device``, ``compute_dtype`` and ``threads`` are what OpenVINO really took.
+
+    The latter two are None where it does not say. ``signature`` is the inputs' and outputs' types and shapes.
+    """
+
+    device: str
+    compute_dtype: str | None
+    threads: int | None
+    signature: dict[str, TensorSpec]
+
+    @abstractmethod
+    def infer(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d]."""
+
+
+class CompiledModel(Model):
+    """One compiled model and its requests, each of which one thread at a time may use."""
+
+    def __init__(self, compiled: Any) -> None:
+        self.compiled = compiled
+        # AUTO names a device in brackets that stands in while another is prepared.
+        self.device = ",".join(name.strip("()") for name in compiled.get_property("EXECUTION_DEVICES"))
+        precision = _told(compiled, "INFERENCE_PRECISION_HINT")
+        self.compute_dtype = None if precision is None else _NAMES.get(precision.to_string(), precision.to_string())
+        threads = _told(compiled, "INFERENCE_NUM_THREADS")
+        self.threads = None if threads is None else int(threads)
+        self.signature = {value.any_name: _spec(value) for value in (*compiled.inputs, *compiled.outputs)}
+        # Callers beyond the requests that run side by side wait here, and not in OpenVINO, each with buffers.
+        self._requests: LifoQueue[Any] = LifoQueue()
+        for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")):
+            self._requests.put(compiled.create_infer_request())
+
+    def infer(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d], the caller's own."""
+        request = self._requests.get()
+        try:
+            return np.array(request.infer(dict(inputs), share_inputs=True, share_outputs=True)[0], dtype=np.float32)
+        finally:
+            self._requests.put(request)
+
+
+class StaticModels(Model):
+    """A compiled model a width, one text at a time, for devices that run only the shape they were compiled for.
+
+    Experimental: it was tested on the CPU, and on no NPU.
+    """
+
+    def __init__(
+        self, core: Any, graph: Path, target: str, config: Mapping[str, Any], widths: NDArray[np.int64]
+    ) -> None:
+        self._core, self._graph, self._target, self._config = core, graph, target, dict(config)
+        self._widths = widths
+        self._lock = threading.Lock()
+        self._models: dict[int, CompiledModel] = {}
+        shortest = self._of_width(int(widths[0]))
+        self.device, self.compute_dtype, self.threads = shortest.device, shortest.compute_dtype, shortest.threads
+        self.signature = {name: _any_size(spec) for name, spec in shortest.signature.items()}
+
+    def infer(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        """Run the texts of a batch one by one; its width (inputs int64 [b, s]) must be one of the model's."""
+        names = list(inputs)
+        rows, width = inputs[names[0]].shape
+        if width not in self._widths:
+            raise RuntimeError(f"no model was made for {width} tokens, only for {self._widths.tolist()}")
+        model = self._of_width(width)
+        return np.concatenate(
+            [model.infer({name: inputs[name][row : row + 1] for name in names}) for row in range(rows)]
+        )
+
+    def _of_width(self, width: int) -> CompiledModel:
+        with self._lock:
+            if width not in self._models:
+                graph = self._core.read_model(self._graph)
+                graph.reshape({value.any_name: [1, width] for value in graph.inputs})
+                self._models[width] = CompiledModel(self._core.compile_model(graph, self._target, self._config))
+            return self._models[width]
+
+
+def compile_graph(core: Any, bundle: Bundle, graph: Graph, target: str, config: Mapping[str, Any], cache: Path) -> Any:
+    """Compile a graph, or take what was compiled before from the cache.
+
+    What is kept has no weights in it (half a megabyte for MiniLM): they stay in the bundle's file, mapped into memory.
+    It is found by the bundle, the graph, OpenVINO's version, the device, the CPU and the configuration.
+
+    Raises:
+        RuntimeError: OpenVINO cannot load or compile the graph.
+
+    """
+    path = bundle.path / graph.file
+    weights = path.with_name(f"{path.name}.data")
+    keepable = target != "AUTO" and "EXPORT_IMPORT" in core.get_property(target, "OPTIMIZATION_CAPABILITIES")
+    if not keepable or not weights.exists():
+        return core.compile_model(path, target, dict(config))
+    config = {**config, "CACHE_MODE": "OPTIMIZE_SIZE"}
+    kept = cache / "openvino" / f"{_key(core, bundle, graph, target, config)}.blob"
+    blob = read_cached(kept)
+    if blob is not None:
+        try:
+            return core.import_model(blob, target, {**config, "WEIGHTS_PATH": str(weights)})
+        except RuntimeError as error:
+            logger.warning("%s cannot be used (%s): compiling anew", kept, reason(error))
+    compiled = core.compile_model(path, target, dict(config))
+    _keep(core, compiled, kept, target, {**config, "WEIGHTS_PATH": str(weights)})
+    return compiled
+
+
+def _keep(core: Any, compiled: Any, kept: Path, target: str, config: Mapping[str, Any]) -> None:
+    """Write a compiled model to the cache if what comes back from there computes the same.
+
+    Some versions of OpenVINO find other values in the weights' file than the graph has there (2026.1 does).
+    """
+    blob = compiled.export_model().getvalue()
+    try:
+        same = np.array_equal(_sample(core.import_model(blob, target, dict(config))), _sample(compiled))
+    except RuntimeError as error:
+        logger.info("OpenVINO cannot read back what it compiled (%s): it is not kept", reason(error))
+        return
+    if same:
+        write_cached(kept, blob)
+
+
+def _sample(compiled: Any) -> NDArray[np.float32]:
+    """Return the output for two short texts of the first ids: float32 [2, d]."""
+    ones = np.ones((2, 8), dtype=np.int64)
+    values = {"input_ids": np.arange(16, dtype=np.int64).reshape(2, 8) % 5, "attention_mask": ones}
+    inputs = {value.any_name: values.get(value.any_name, 0 * ones) for value in compiled.inputs}
+    return np.array(compiled.create_infer_request().infer(inputs)[0], dtype=np.float32)
+
+
+def reason(error: RuntimeError) -> str:
+    """Return the one line of an OpenVINO error that says what happened; before it stand places in its sources."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith("Exception from ")]
+    return telling[-1] if telling else type(error).__name__
+
+
+def _key(core: Any, bundle: Bundle, graph: Graph, target: str, config: Mapping[str, Any]) -> str:
+    version = core.get_versions(target)[target]
+    parts = [
+        bundle.manifest_sha256,
+        graph.file,
+        f"{version.description} {version.build_number}",
+        core.get_property(target, "FULL_DEVICE_NAME"),
+        cpu_identity(),
+        dict(config),
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _told(compiled: Any, name: str) -> Any:
+    return compiled.get_property(name) if name in compiled.get_property("SUPPORTED_PROPERTIES") else None
+
+
+def _spec(value: Any) -> TensorSpec:
+    axes: list[str | int] = [
+        name if size.is_dynamic else size.get_length() for name, size in zip(_AXES, value.partial_shape, strict=True)
+    ]
+    short = value.element_type.to_string()
+    return TensorSpec(_NAMES.get(short, short), tuple(axes))
+
+
+def _any_size(spec: TensorSpec) -> TensorSpec:
+    """Return the shape of a static input or output as the graph has it: only the last axis of outputs is fixed."""
+    inputs = spec.dtype == "int64"
+    return TensorSpec(spec.dtype, _AXES if inputs else (_AXES[0], *spec.shape[1:]))

@@ -1,0 +1,157 @@
+"""Open a bundle on the device a user names, or on the best one that proves right (device="auto")."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from monograph.bundle import Bundle, Check, Probes, open_bundle, read_probes
+from monograph.bundle.sources import locate_bundle
+from monograph.cache import cache_folder, read_cached, write_cached
+from monograph.engines import EngineOptions, automatic_devices, dtypes_of
+from monograph.engines.devices import check_compute_dtype
+from monograph.errors import BundleError, DeviceError, MonographError
+from monograph.hardware import cpu_identity
+from monograph.pipeline import Pipeline, load_pipeline, load_tokenizer
+from monograph.threads import available_cpus
+from monograph.tokenization import TextTokenizer
+from monograph.verification import quick_failure
+
+logger = logging.getLogger(__name__)
+# Longer texts would be felt at a first start.
+QUICK_PROBE_TOKENS = 128
+_PASSED = b"passed"
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """A bundle, what runs it, and its folder wherever the process goes on to work."""
+
+    bundle: Bundle
+    pipeline: Pipeline
+    folder: Path
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """What a model is opened from and with; a pickled model is this, and the hash of the manifest that it had."""
+
+    path: str | os.PathLike[str]
+    task: str
+    device: str
+    compute_dtype: str
+    threads: int | None
+    check: Check
+    cache_dir: str | os.PathLike[str] | None
+    manifest_sha256: str | None = None
+
+    def open(self) -> OpenModel:
+        """Open the bundle on its device.
+
+        Raises:
+            BundleError: it is missing or damaged, is of another task, or is not the one that was pickled.
+            DeviceError: the device cannot run it here.
+
+        """
+        bundle = open_bundle(locate_bundle(self.path, self.cache_dir), self.check)
+        if bundle.manifest.task != self.task:
+            raise BundleError(self.path, [f"its task is {bundle.manifest.task!r}, and this class runs {self.task!r}"])
+        if self.manifest_sha256 not in (None, bundle.manifest_sha256):
+            raise BundleError(self.path, ["it is another bundle than the one that was pickled: pickle the model again"])
+        pipeline = open_pipeline(
+            bundle,
+            device=self.device,
+            compute_dtype=self.compute_dtype,
+            threads=self.threads,
+            cache_dir=self.cache_dir,
+        )
+        return OpenModel(bundle, pipeline, bundle.path.absolute())
+
+
+def open_pipeline(
+    bundle: Bundle,
+    *,
+    device: str,
+    compute_dtype: str,
+    threads: int | None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Pipeline:
+    """Load the tokenizer and the graph of a bundle; ``threads`` of None means every CPU this process may use.
+
+    ``device`` is "auto" or a kind with an optional ":" and a name; ``compute_dtype`` is "auto" or a type; ``cache_dir``
+    is for what can be computed again, None for the user's cache.
+
+    Raises:
+        BundleError: a file cannot be loaded or does not fit the manifest.
+        DeviceError: the device cannot run the bundle here; for "auto", no engine can.
+
+    """
+    check_compute_dtype(compute_dtype)
+    tokenizer = load_tokenizer(bundle)
+    options = EngineOptions(
+        device, compute_dtype, available_cpus() if threads is None else threads, cache_folder(cache_dir)
+    )
+    if device != "auto":
+        return load_pipeline(bundle, tokenizer, options)
+    return _open_preferred(bundle, tokenizer, options)
+
+
+def _open_preferred(bundle: Bundle, tokenizer: TextTokenizer, options: EngineOptions) -> Pipeline:
+    """Open the first engine, in order of preference, that gives the reference on a few probes."""
+    refusals: list[MonographError] = []
+    for device, compute_dtype in _candidates(options.compute_dtype, refusals):
+        try:
+            pipeline = load_pipeline(bundle, tokenizer, replace(options, device=device, compute_dtype=compute_dtype))
+            failure = _failure_on_probes(bundle, pipeline, options.cache)
+            if not failure:
+                return pipeline
+            pipeline.engine.close()
+            raise DeviceError(f"{device} at {compute_dtype} fails on the bundle's probes: {failure}")
+        except (DeviceError, BundleError) as error:
+            logger.warning("device 'auto' goes on to the next engine: %s", error)
+            refusals.append(error)
+    if all(isinstance(error, BundleError) for error in refusals):
+        raise refusals[-1]
+    raise DeviceError(f"no installed engine can run bundle {bundle.path}: {'; '.join(map(str, refusals))}")
+
+
+def _candidates(compute_dtype: str, refusals: list[MonographError]) -> Iterator[tuple[str, str]]:
+    """Yield devices and types in order of preference; what a device refuses by itself goes to ``refusals``."""
+    for device in automatic_devices():
+        try:
+            dtypes = dtypes_of(device)
+        except DeviceError as error:
+            logger.warning("device 'auto' goes on to the next engine: %s", error)
+            refusals.append(error)
+            continue
+        possible = [dtype for dtype in dtypes if compute_dtype in ("auto", dtype)]
+        if not possible:
+            refusals.append(DeviceError(f"{device} computes in {' or '.join(dtypes)}, not in {compute_dtype}"))
+        yield from ((device, dtype) for dtype in possible)
+
+
+def _failure_on_probes(bundle: Bundle, pipeline: Pipeline, cache: Path) -> str:
+    """Return what is wrong with the engine's vectors, "" for nothing; what passed once on this CPU is believed."""
+    engine = pipeline.engine
+    told = (bundle.manifest_sha256, engine.name, engine.version, engine.device, engine.compute_dtype, cpu_identity())
+    kept = cache / "verdicts" / hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
+    if read_cached(kept) == _PASSED:
+        return ""
+    failure = quick_failure(pipeline, _few(read_probes(bundle.path)))
+    if not failure:
+        write_cached(kept, _PASSED)
+    return failure
+
+
+def _few(probes: Probes) -> Probes:
+    """Return the shortest probe, one between, and the longest that is quick."""
+    order = sorted(range(len(probes.texts)), key=lambda i: probes.token_counts[i])
+    quick = [i for i in order if probes.token_counts[i] <= QUICK_PROBE_TOKENS] or order[:1]
+    chosen = sorted({quick[0], quick[len(quick) // 2], quick[-1]})
+    return Probes(
+        tuple(probes.texts[i] for i in chosen), tuple(probes.token_counts[i] for i in chosen), probes.vectors[chosen]
+    )

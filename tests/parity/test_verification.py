@@ -1,0 +1,103 @@
+"""Verification finds a fault that shows at one width only, alone or beside other texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from monograph.bundle import Probes, open_bundle, read_probes
+from monograph.engines import Engine, dtypes_of
+from monograph.opening import open_pipeline
+from monograph.pipeline import Pipeline
+from monograph.verification import verify
+
+
+class FaultyAtOneWidth(Engine):
+    """A real engine whose rows are turned around where a batch is ``width`` tokens wide and has so many rows."""
+
+    name = "faulty"
+
+    def __init__(self, engine: Engine, width: int, rows: range) -> None:
+        self.engine, self.width, self.rows = engine, width, rows
+        self.graph, self.device, self.compute_dtype = engine.graph, engine.device, engine.compute_dtype
+        self.threads, self.version, self.widths = engine.threads, engine.version, engine.widths
+        self.tokens_per_batch = engine.tokens_per_batch
+
+    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        rows, width = inputs["input_ids"].shape
+        vectors = self.engine.run(inputs)
+        return np.roll(vectors, 1, axis=1) if width == self.width and rows in self.rows else vectors
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+@pytest.fixture(scope="module")
+def probes(tiny_bundle: Path) -> Probes:
+    return read_probes(tiny_bundle)
+
+
+@pytest.fixture(scope="module", params=["cpu", "openvino"])
+def pipeline(tiny_bundle: Path, request: pytest.FixtureRequest) -> Iterator[Pipeline]:
+    opened = open_pipeline(open_bundle(tiny_bundle), device=request.param, compute_dtype="float32", threads=None)
+    yield opened
+    opened.engine.close()
+
+
+def test_probes_have_every_length_to_130_and_some_to_the_longest(probes: Probes) -> None:
+    # Two tokens are the special ones: no text has fewer.
+    assert set(range(2, 131)) <= set(probes.token_counts)
+    assert {191, 192, 255, 256} <= set(probes.token_counts)
+
+
+def test_a_right_engine_passes(pipeline: Pipeline, probes: Probes) -> None:
+    verdict = verify(pipeline, probes)
+    assert verdict.passed, verdict.reason
+    assert verdict.max_abs_difference <= 1e-5
+
+
+@pytest.mark.parametrize("rows", [range(1, 2), range(2, 100)], ids=["alone", "beside others"])
+@pytest.mark.parametrize("width", [2, 6, 16, 30, 32, 64, 128, 256])
+def test_a_fault_at_one_width_does_not_pass(pipeline: Pipeline, probes: Probes, width: int, rows: range) -> None:
+    faulty = replace(pipeline, engine=FaultyAtOneWidth(pipeline.engine, width, rows))
+    verdict = verify(faulty, probes)
+    assert not verdict.passed
+    assert "max abs difference" in verdict.reason
+    # The reason names the text that is worst; an engine with few widths pads it to the faulty one.
+    worst = int(verdict.reason.split(" tokens")[0].rsplit(" ", 1)[1])
+    assert worst <= width
+
+
+@pytest.mark.parametrize("width", [3, 31, 33, 129])
+def test_a_fault_at_a_width_between_does_not_pass_where_the_engine_runs_it(
+    pipeline: Pipeline, probes: Probes, width: int
+) -> None:
+    faulty = replace(pipeline, engine=FaultyAtOneWidth(pipeline.engine, width, range(1, 100)))
+    runs_it = pipeline.engine.widths is None or width in pipeline.engine.widths
+    assert verify(faulty, probes).passed != runs_it
+
+
+def test_nan_does_not_pass(pipeline: Pipeline, probes: Probes) -> None:
+    class NotANumber(FaultyAtOneWidth):
+        def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+            return super().run(inputs) * (np.nan if inputs["input_ids"].shape[1] == self.width else 1)
+
+    faulty = replace(pipeline, engine=NotANumber(pipeline.engine, 32, range(0)))
+    assert not verify(faulty, probes).passed
+
+
+@pytest.mark.parametrize("compute_dtype", dtypes_of("openvino"))
+def test_every_type_is_verified_with_the_tolerance_of_its_own(
+    tiny_bundle: Path, probes: Probes, compute_dtype: str
+) -> None:
+    opened = open_pipeline(open_bundle(tiny_bundle), device="openvino", compute_dtype=compute_dtype, threads=None)
+    verdict = verify(opened, probes)
+    opened.engine.close()
+    assert verdict.passed, verdict.reason
+    assert verdict.compute_dtype == compute_dtype
+    assert verdict.tolerance.startswith("max abs" if compute_dtype == "float32" else "cosine")

@@ -1,0 +1,166 @@
+"""device="auto", the verdicts that it trusts, and errors for what is not here."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from monograph import DeviceError, Embedder
+from monograph.bundle import read_probes, write_probes
+from monograph.engines import automatic_devices, dtypes_of, installed_devices
+from monograph.engines.cuda import missing_for_cuda
+
+EditManifest = Callable[[Callable[[dict[str, Any]], object]], None]
+DTYPES_HERE = dtypes_of("openvino")
+
+
+def edit_verdicts(value: dict[str, Any], device: str, **change: Any) -> None:
+    for verdict in value["quality"]["verdicts"]:
+        if verdict["device"] == device:
+            verdict.update(change)
+
+
+def test_openvino_is_preferred_on_x86(tiny_bundle: Path) -> None:
+    assert installed_devices() == ("openvino", "cpu")
+    assert automatic_devices() == ("openvino", "cpu")
+    with Embedder(tiny_bundle) as model:
+        assert (model.device, model.compute_dtype) == ("openvino:CPU", DTYPES_HERE[0])
+        assert "openvino:CPU" in repr(model)
+
+
+def test_openvino_is_not_preferred_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert automatic_devices() == ("cpu",)
+
+
+def test_auto_says_at_info_what_it_took(tiny_bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="monograph")
+    with Embedder(tiny_bundle) as model:
+        assert f"device={model.device!r}" in caplog.text
+        assert f"compute_dtype={model.compute_dtype!r}" in caplog.text
+
+
+def test_auto_with_a_type_takes_the_first_engine_that_has_it(tiny_bundle: Path) -> None:
+    with Embedder(tiny_bundle, compute_dtype="float32") as model:
+        assert (model.device, model.compute_dtype) == ("openvino:CPU", "float32")
+    with pytest.raises(DeviceError, match=r"no installed engine.*openvino.*not in float16.*cpu.*not in float16"):
+        Embedder(tiny_bundle, compute_dtype="float16")
+
+
+def test_auto_leaves_out_what_the_export_found_wrong(bundle_copy: Path, edit_manifest: EditManifest) -> None:
+    edit_manifest(lambda value: edit_verdicts(value, "openvino:CPU", passed=False, reason="off by 0.5"))
+    with Embedder(bundle_copy) as model:
+        assert model.device == "cpu"
+    with pytest.raises(DeviceError, match=r"found wrong on 'openvino:CPU'.*\(off by 0\.5\)"):
+        Embedder(bundle_copy, "openvino")
+
+
+@pytest.mark.skipif("bfloat16" not in DTYPES_HERE, reason="this CPU has no bfloat16")
+def test_a_type_that_the_export_found_wrong_is_not_what_auto_means(
+    bundle_copy: Path, edit_manifest: EditManifest
+) -> None:
+    def fail_bfloat16(value: dict[str, Any]) -> None:
+        for verdict in value["quality"]["verdicts"]:
+            if verdict["compute_dtype"] == "bfloat16":
+                verdict.update(passed=False, reason="wrong at 32 tokens")
+
+    edit_manifest(fail_bfloat16)
+    for device in ("auto", "openvino"):
+        with Embedder(bundle_copy, device) as model:
+            assert (model.device, model.compute_dtype) == ("openvino:CPU", "float32")
+    with pytest.raises(DeviceError, match="wrong at 32 tokens"):
+        Embedder(bundle_copy, "openvino", "bfloat16")
+
+
+def test_the_export_gave_a_verdict_on_every_engine_and_type(tiny_bundle: Path) -> None:
+    quality = json.loads((tiny_bundle / "manifest.json").read_bytes())["quality"]
+    told = {(verdict["device"], verdict["compute_dtype"]) for verdict in quality["verdicts"]}
+    assert told == {("cpu", "float32"), *(("openvino:CPU", dtype) for dtype in DTYPES_HERE)}
+    assert all(verdict["passed"] for verdict in quality["verdicts"])
+
+
+def test_auto_refuses_engines_that_fail_on_the_probes_and_says_by_how_much(
+    bundle_copy: Path,
+    replace_file: Callable[[str, bytes], None],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """With other reference vectors, every engine is wrong."""
+    probes = read_probes(bundle_copy)
+    turned = type(probes)(probes.texts, probes.token_counts, np.roll(probes.vectors, 1, axis=1))
+    replace_file("probes.json", write_probes(bundle_copy, turned).read_bytes())
+    with pytest.raises(DeviceError, match=r"no installed engine can run.*openvino at float32.*max abs.*cpu at float32"):
+        Embedder(bundle_copy, cache_dir=tmp_path / "cache")
+    assert "goes on to the next engine" in caplog.text
+    # An engine that is asked for by name is not held up by a check that was not asked for.
+    Embedder(bundle_copy, "cpu").close()
+
+
+def test_a_verdict_is_kept_and_believed_for_the_same_bundle_only(
+    bundle_copy: Path, replace_file: Callable[[str, bytes], None], tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    Embedder(bundle_copy, cache_dir=cache).close()
+    [verdict] = (cache / "verdicts").iterdir()
+    written = verdict.stat().st_mtime_ns
+    (bundle_copy / "probes.json").chmod(0o600)
+    Embedder(bundle_copy, cache_dir=cache).close()
+    assert [verdict] == list((cache / "verdicts").iterdir())
+    assert verdict.stat().st_mtime_ns == written
+    replace_file("probes.json", (bundle_copy / "probes.json").read_bytes() + b" ")
+    Embedder(bundle_copy, cache_dir=cache).close()
+    assert len(list((cache / "verdicts").iterdir())) == 2
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_cuda_says_what_to_install_and_check(tiny_bundle: Path, device: str) -> None:
+    with pytest.raises(DeviceError, match=f"'{device}' cannot run here") as caught:
+        Embedder(tiny_bundle, device)
+    for problem in missing_for_cuda():
+        assert problem in str(caught.value)
+    if not Path("/proc/driver/nvidia").exists():
+        assert "nvidia-smi" in str(caught.value)
+    assert "onnxruntime-gpu" in str(caught.value)
+
+
+WITHOUT = """
+import importlib.machinery, sys
+from monograph import Embedder, DeviceError
+hidden = sys.argv[2].split(",")
+class Without(importlib.machinery.PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name in hidden else super().find_spec(name, path, target)
+sys.meta_path = [Without if finder is importlib.machinery.PathFinder else finder for finder in sys.meta_path]
+try:
+    print(Embedder(sys.argv[1], sys.argv[3]).device)
+except DeviceError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("hidden", "device", "told"),
+    [
+        ("openvino", "auto", "cpu"),
+        ("openvino", "openvino", "device 'openvino' needs openvino: pip install 'monograph[openvino]'"),
+        ("onnxruntime", "auto", "openvino:CPU"),
+        ("onnxruntime", "cpu", "device 'cpu' needs onnxruntime: pip install 'monograph[onnx]'"),
+        (
+            "onnxruntime,openvino",
+            "auto",
+            "no engine is installed: pip install 'monograph[onnx]' or pip install 'monograph[openvino]'",
+        ),
+    ],
+)
+def test_an_engine_that_is_not_installed(tiny_bundle: Path, hidden: str, device: str, told: str) -> None:
+    command = [sys.executable, "-c", WITHOUT, str(tiny_bundle), hidden, device]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() == told

@@ -1,0 +1,221 @@
+"""OpenVINO behind the engine interface."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from monograph import BundleError, DeviceError, Embedder, MonographError
+from monograph.batching import widths_to
+from monograph.bundle import open_bundle
+from monograph.engines import EngineOptions, dtypes_of, open_engine
+from monograph.engines.openvino import _config, _core
+from monograph.engines.openvino_models import StaticModels
+
+TEXTS = ["A boat.", "", "Two boats lie in the harbour, and one of them is for sale." * 3, "палуба", "港"]
+DTYPES_HERE = dtypes_of("openvino")
+TOLERANCE = {"float32": 1e-5, "bfloat16": 3e-2}
+
+
+def kept(cache: Path) -> list[Path]:
+    return sorted((cache / "openvino").glob("*"))
+
+
+def embed(bundle: Path, cache: Path, compute_dtype: str = "float32") -> NDArray[np.float32]:
+    with Embedder(bundle, "openvino", compute_dtype, cache_dir=cache) as model:
+        vectors: NDArray[np.float32] = model.encode(TEXTS)
+        return vectors
+
+
+@pytest.mark.parametrize("compute_dtype", DTYPES_HERE)
+def test_its_vectors_are_those_of_onnx_runtime(tiny_bundle: Path, tiny_embedder: Embedder, compute_dtype: str) -> None:
+    with Embedder(tiny_bundle, "openvino", compute_dtype) as model:
+        assert (model.device, model.compute_dtype) == ("openvino:CPU", compute_dtype)
+        assert model.engine.startswith("openvino 20")
+        difference = np.abs(model.encode(TEXTS) - tiny_embedder.encode(TEXTS)).max()
+    assert difference <= TOLERANCE[compute_dtype]
+
+
+def test_the_preferred_type_is_bfloat16_where_the_hardware_has_it(tiny_bundle: Path) -> None:
+    flags = Path("/proc/cpuinfo").read_text()
+    has_it = "avx512_bf16" in flags or "amx_bf16" in flags
+    assert DTYPES_HERE[0] == ("bfloat16" if has_it else "float32")
+    with Embedder(tiny_bundle, "openvino") as model:
+        assert model.compute_dtype == DTYPES_HERE[0]
+
+
+@pytest.mark.parametrize("device", ["openvino:GPU", "openvino:NPU", "openvino:GPU.1"])
+def test_a_device_that_openvino_does_not_see_is_refused_with_those_it_sees(tiny_bundle: Path, device: str) -> None:
+    if device.partition(":")[2].partition(".")[0] in {name.partition(".")[0] for name in _core().available_devices}:
+        pytest.skip(f"this machine has {device}")
+    with pytest.raises(DeviceError, match=f"{device}.*'openvino:CPU'.*driver"):
+        Embedder(tiny_bundle, device)
+
+
+def test_auto_of_openvino_tells_the_device_it_took(tiny_bundle: Path, tiny_embedder: Embedder) -> None:
+    with Embedder(tiny_bundle, "openvino:AUTO", "float32") as model:
+        assert model.device in {f"openvino:{name}" for name in _core().available_devices}
+        assert np.abs(model.encode(TEXTS) - tiny_embedder.encode(TEXTS)).max() <= 1e-5
+
+
+def test_it_runs_batches_of_any_shape_until_it_is_closed(tiny_bundle: Path, tmp_path: Path) -> None:
+    engine = open_engine(open_bundle(tiny_bundle), EngineOptions("openvino", "float32", 1, tmp_path))
+    assert (engine.name, engine.device, engine.compute_dtype, engine.threads) == (
+        "openvino", "openvino:CPU", "float32", 1,
+    )  # fmt: skip
+    inputs: dict[str, NDArray[np.int64]] = {}
+    for rows, tokens in ((1, 1), (3, 17), (2, 256)):
+        inputs = {name: np.ones((rows, tokens), dtype=np.int64) for name in engine.graph.inputs}
+        result = engine.run(inputs)
+        assert result.shape == (rows, 24)
+        assert result.dtype == np.float32
+    with pytest.raises(MonographError, match="batch of 1 texts and 4 tokens") as caught:
+        engine.run({"another": np.ones((1, 4), dtype=np.int64)})
+    assert len(str(caught.value).splitlines()) == 1
+    assert np.isfinite(engine.run(inputs)).all()
+    engine.close()
+    engine.close()
+    with pytest.raises(MonographError, match="closed"):
+        engine.run(inputs)
+
+
+def test_a_result_stays_as_it_is_while_the_engine_goes_on(tiny_bundle: Path, tmp_path: Path) -> None:
+    engine = open_engine(open_bundle(tiny_bundle), EngineOptions("openvino", "float32", 1, tmp_path))
+    first = engine.run({name: np.full((2, 9), 1, dtype=np.int64) for name in engine.graph.inputs})
+    before = first.copy()
+    engine.run({name: np.full((2, 9), 3 if name == "input_ids" else 1, dtype=np.int64) for name in engine.graph.inputs})
+    assert (first == before).all()
+    engine.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no graph", bytes(range(256)) * 8], ids=["empty", "text", "bytes"])
+def test_a_graph_that_cannot_be_loaded_is_a_bundle_error(
+    bundle_copy: Path, replace_file: Callable[[str, bytes], None], content: bytes
+) -> None:
+    replace_file("model.onnx", content)
+    with pytest.raises(BundleError, match=r"OpenVINO \S+ cannot load model\.onnx") as caught:
+        Embedder(bundle_copy, "openvino")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_what_was_compiled_is_kept_small_and_comes_back_the_same(tiny_bundle: Path, tmp_path: Path) -> None:
+    first = embed(tiny_bundle, tmp_path)
+    [file] = kept(tmp_path)
+    written = file.stat().st_mtime_ns
+    assert file.stat().st_size < 2_000_000
+    assert (embed(tiny_bundle, tmp_path) == first).all()
+    assert [file] == kept(tmp_path)
+    assert file.stat().st_mtime_ns == written
+
+
+def test_another_type_or_another_bundle_is_compiled_for_itself(
+    tiny_bundle: Path, bundle_copy: Path, tmp_path: Path, edit_manifest: Callable[[Callable[..., object]], None]
+) -> None:
+    for number, dtype in enumerate(DTYPES_HERE, start=1):
+        embed(tiny_bundle, tmp_path, dtype)
+        assert len(kept(tmp_path)) == number
+    edit_manifest(lambda value: value["prompts"].update(query="find: "))
+    embed(bundle_copy, tmp_path)
+    assert len(kept(tmp_path)) == len(DTYPES_HERE) + 1
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "folder"])
+def test_a_damaged_cache_is_compiled_anew(tiny_bundle: Path, tmp_path: Path, damage: str) -> None:
+    first = embed(tiny_bundle, tmp_path)
+    [file] = kept(tmp_path)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 255
+    file.unlink()
+    if damage == "folder":
+        file.mkdir()
+    else:
+        file.write_bytes({"cut": bytes(content[: len(content) // 2]), "flipped": bytes(content), "empty": b""}[damage])
+    assert (embed(tiny_bundle, tmp_path) == first).all()
+    assert [file] == kept(tmp_path)
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tiny_bundle: Path, tmp_path: Path) -> None:
+    first = embed(tiny_bundle, tmp_path / "good")
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder can be made under a file")
+    assert (embed(tiny_bundle, blocked / "cache") == first).all()
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=stat.S_IRUSR | stat.S_IXUSR)
+    assert (embed(tiny_bundle, closed) == first).all()
+
+
+def test_processes_that_start_at_once_share_a_cache(tiny_bundle: Path, tmp_path: Path) -> None:
+    code = "import sys; from monograph import Embedder; print(Embedder(sys.argv[1], 'openvino').encode('a').sum())"
+    command = [sys.executable, "-c", code, str(tiny_bundle)]
+    environment = os.environ | {"MONOGRAPH_CACHE": str(tmp_path)}
+
+    def run(_: int) -> bytes:
+        return subprocess.run(command, check=True, capture_output=True, env=environment).stdout
+
+    with ThreadPoolExecutor(6) as pool:
+        told = list(pool.map(run, range(6)))
+    assert len(set(told)) == 1
+    assert len(kept(tmp_path)) == 1
+
+
+def test_shapes_are_few_however_texts_vary_in_length() -> None:
+    widths = widths_to(256)
+    assert widths[-1] == 256
+    assert (np.diff(widths) > 0).all()
+    assert len(widths) < 60
+    lengths = np.arange(1, 257)
+    padded = widths[np.searchsorted(widths, lengths)]
+    assert (padded >= lengths).all()
+    assert (padded - lengths).sum() < 0.05 * lengths.sum()
+
+
+def test_models_of_one_shape_give_the_same_for_every_row(tiny_bundle: Path, tmp_path: Path) -> None:
+    """What an NPU would be given, here on the CPU."""
+    bundle = open_bundle(tiny_bundle)
+    [graph] = bundle.manifest.graphs
+    options = EngineOptions("openvino", "float32", 1, tmp_path)
+    widths = np.array([16, 64], dtype=np.int64)
+    model = StaticModels(_core(), tiny_bundle / graph.file, "CPU", _config("CPU", options), widths)
+    assert model.signature == {**graph.inputs, **graph.outputs}
+    engine = open_engine(bundle, options)
+    random = np.random.default_rng(0)
+    for width in (16, 64):
+        mask = (np.arange(width) < np.array([[3], [width], [9]])).astype(np.int64)
+        inputs = {
+            "input_ids": random.integers(5, 900, (3, width)) * mask,
+            "attention_mask": mask,
+            "token_type_ids": 0 * mask,
+        }
+        assert np.abs(model.infer(inputs) - engine.run(inputs)).max() <= 1e-5
+    with pytest.raises(RuntimeError, match="17 tokens"):
+        model.infer({name: np.ones((1, 17), dtype=np.int64) for name in graph.inputs})
+    engine.close()
+
+
+IMPORT_AND_TELL = """
+import sys
+from monograph import Embedder
+assert "openvino" not in sys.modules, "loaded before a bundle needs it"
+Embedder(sys.argv[1], "openvino", cache_dir=sys.argv[2]).close()
+import openvino
+print("openvino_telemetry" in sys.modules, hasattr(openvino, "convert_model"))
+import openvino_telemetry
+"""
+
+
+def test_openvino_s_telemetry_is_not_loaded_and_leaves_nothing_in_the_home(tiny_bundle: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    command = [sys.executable, "-c", IMPORT_AND_TELL, str(tiny_bundle), str(tmp_path / "cache")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | {"HOME": str(home)})
+    assert done.stdout.split() == ["False", "True"], done.stderr
+    assert not list(home.iterdir())
