@@ -25,7 +25,7 @@ from monograph_export.graph.compose import OUTPUT_NAME
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.store import store_graph
 from monograph_export.graph.trace import trace
-from monograph_export.parity import verify_everywhere
+from monograph_export.parity import REQUIRED_DEVICE, verify_everywhere
 from monograph_export.probes import make_probes
 from monograph_export.recipes import Recipe
 from monograph_export.tokenizer import check_tokenizer, store_tokenizer
@@ -48,8 +48,10 @@ def run_export(
         raise ExportError(f"task {task!r} cannot be exported by this release; it has 'embedding'")
     if precision != "fp32":
         raise ExportError(f"precision {precision!r} cannot be exported by this release; it has 'fp32'")
-    if not installed_devices():
-        raise ExportError("no engine is installed to verify the bundle with: pip install 'monograph[onnx]'")
+    if REQUIRED_DEVICE not in installed_devices():
+        raise ExportError(
+            "an export is verified with ONNX Runtime, which is not installed: pip install 'monograph[onnx]'"
+        )
     # Not resolve(), which would follow a link that output may be.
     target = Path(os.path.abspath(output))  # noqa: PTH100
     check_output(target)

@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
 from monograph.bundle import Probes
-from monograph.errors import ExportError
+from monograph.errors import ExportError, first_line
 
 # Every length up to here has a probe of its own: engines have been seen to be wrong at one length only.
 EVERY_LENGTH_TO = 130
@@ -63,8 +63,9 @@ def reference_vectors(model: SentenceTransformer, texts: list[str]) -> NDArray[n
             # An empty prompt, so that the model's default prompt is not added.
             vectors = model.encode(texts, prompt="", batch_size=1, show_progress_bar=False)
         except Exception as error:
-            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise ExportError(f"torch cannot run the model on texts of up to its maximum length: {first}") from error
+            raise ExportError(
+                f"torch cannot run the model on texts of up to its maximum length: {first_line(error)}"
+            ) from error
     return np.asarray(vectors, dtype=np.float32)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from monograph.atomic import whole_folder
+from monograph.atomic import folder_obstacle, whole_folder
 from monograph.bundle.files import sha256_of
 from monograph.bundle.manifest import MANIFEST_FILE, FileEntry, Manifest
 from monograph.errors import ExportError
@@ -18,14 +19,22 @@ def staged(output: Path) -> Iterator[Path]:
     """Give a folder beside ``output``, an absolute path, to write into, and rename it to ``output`` at the end.
 
     Raises:
-        ExportError: ``output`` cannot be written.
+        ExportError: ``output`` cannot be written, or another file that the block needs cannot be used.
 
     """
+    folder: Path | None = None
     try:
         with whole_folder(output) as folder:
             yield folder
     except OSError as error:
+        if folder is not None and _is_elsewhere(error.filename, folder):
+            raise ExportError(f"cannot use {error.filename}: {error.strerror}") from error
         raise ExportError(f"cannot write {output}: {error}") from error
+
+
+def _is_elsewhere(name: object, folder: Path) -> bool:
+    """Tell whether an error's file, by name, is one that does not lie in the folder."""
+    return isinstance(name, (str, os.PathLike)) and not Path(os.path.abspath(name)).is_relative_to(folder)  # noqa: PTH100
 
 
 def check_output(output: Path) -> None:
@@ -35,10 +44,8 @@ def check_output(output: Path) -> None:
         ExportError: ``output`` exists and is not an empty folder, or its parent does not exist.
 
     """
-    if not output.parent.is_dir():
-        raise ExportError(f"there is no folder {output.parent}: make it first")
-    if output.is_symlink() or (output.exists() and (not output.is_dir() or any(output.iterdir()))):
-        raise ExportError(f"{output} exists already: remove it, or choose another name")
+    if obstacle := folder_obstacle(output):
+        raise ExportError(obstacle)
 
 
 def list_files(folder: Path) -> dict[str, FileEntry]:

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from monograph.atomic import whole_file
+from monograph.errors import InputError
 
 logger = logging.getLogger(__name__)
 VARIABLE = "MONOGRAPH_CACHE"
@@ -19,8 +20,14 @@ def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
 
     ``cache_dir`` wins, then the variable MONOGRAPH_CACHE, then ``monograph`` in XDG_CACHE_HOME or ``~/.cache``.
     Nothing is created.
+
+    Raises:
+        InputError: ``cache_dir`` is not a path.
+
     """
     if cache_dir is not None:
+        if not isinstance(cache_dir, (str, os.PathLike)):
+            raise InputError(f"cache_dir must be a str or a path, got {type(cache_dir).__name__}")
         return Path(cache_dir)
     named = os.environ.get(VARIABLE)
     if named:
@@ -57,7 +64,8 @@ def write_cached(path: Path, value: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as file:
+        # What a power cut leaves does not match its hash.
+        with whole_file(path, durable=False) as file:
             file.write(hashlib.sha256(value).digest())
             file.write(value)
     except OSError as error:

@@ -21,6 +21,7 @@ from monograph import similarity as similarities
 from monograph.batching import distinct, windows
 from monograph.bundle import Check, Manifest
 from monograph.counts import checked_count
+from monograph.errors import MonographError
 from monograph.opening import ModelSource, OpenModel
 from monograph.postprocess import Postprocess, Precision, plan_postprocess
 from monograph.texts import checked_stream, checked_text, checked_texts
@@ -67,9 +68,8 @@ class Embedder:
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         threads = None if threads is None else checked_count(threads, "threads", MOST_THREADS)
-        self._source = ModelSource(path, TASK, device, compute_dtype, threads, check, cache_dir)
-        self._opening = threading.Lock()
-        self._model: OpenModel | None = self._source.open()
+        source = ModelSource(path, TASK, device, compute_dtype, threads, check, cache_dir)
+        self._prepare(source, source.open())
         logger.info("%s runs on %s", path, self)
 
     @property
@@ -221,11 +221,12 @@ class Embedder:
         ranges: ArrayLike | None = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
+        on_texts: Callable[[int], object] = lambda _: None,
     ) -> Iterator[NDArray[Any]]:
         """Embed any iterable of texts and yield blocks of vectors [k, d] in order, in constant memory.
 
         The arguments and the types of the blocks are those of ``encode``; options are checked at the call, texts
-        as they come.
+        as they come. ``on_texts`` is told how many more texts are done, batch by batch, for a progress bar.
 
         Raises:
             InputError: a text or an option is not usable.
@@ -234,7 +235,7 @@ class Embedder:
         finish = self._finish(precision, ranges, normalize_embeddings, truncate_dim)
         before = self._prompt(prompt_name, prompt)
         size = None if batch_size is None else checked_count(batch_size, "batch_size")
-        return self._blocks(checked_stream(texts), before, size, finish)
+        return self._blocks(checked_stream(texts), before, size, finish, on_texts)
 
     def similarity(self, first: ArrayLike, second: ArrayLike) -> NDArray[np.float32]:
         """Return the model's similarity of every vector of ``first`` [n, d] with every one of ``second`` [m, d].
@@ -258,8 +259,10 @@ class Embedder:
 
     def close(self) -> None:
         """Free the engine; a second call does nothing."""
-        if self._model is not None:
-            self._model.pipeline.engine.close()
+        with self._lock():
+            self._closed = True
+            if self._model is not None:
+                self._model.pipeline.engine.close()
 
     def __enter__(self) -> Embedder:
         return self
@@ -270,23 +273,41 @@ class Embedder:
         self.close()
 
     def __getstate__(self) -> ModelSource:
-        opened = self._open
+        opened = self._model
+        if opened is None:
+            return self._source
         return replace(self._source, path=opened.folder, manifest_sha256=opened.bundle.manifest_sha256)
 
     def __setstate__(self, source: ModelSource) -> None:
         # Opened when it is first used: what fails while a worker of multiprocessing unpickles its task is told to
         # nobody, and the caller waits for ever.
-        self._source, self._opening, self._model = source, threading.Lock(), None
+        self._prepare(source, None)
+
+    def _prepare(self, source: ModelSource, model: OpenModel | None) -> None:
+        self._source = source
+        self._model = model
+        self._closed = False
+        self._opening, self._process = threading.Lock(), os.getpid()
+
+    def _lock(self) -> threading.Lock:
+        if self._process != os.getpid():
+            # It may have been held by a thread that is not in this forked process.
+            self._opening, self._process = threading.Lock(), os.getpid()
+        return self._opening
 
     @property
     def _open(self) -> OpenModel:
         if self._model is None:
-            with self._opening:
+            with self._lock():
+                if self._closed:
+                    raise MonographError("the model was closed: open it again to go on")
                 if self._model is None:
                     self._model = self._source.open()
         return self._model
 
     def __repr__(self) -> str:
+        if self._model is None:
+            return f"Embedder({os.fspath(self._source.path)!r}, device={self._source.device!r}, not opened yet)"
         return (
             f"Embedder({str(self._open.bundle.path)!r}, device={self.device!r}, engine={self.engine!r}, "
             f"compute_dtype={self.compute_dtype!r}, threads={self.threads})"

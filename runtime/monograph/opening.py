@@ -79,11 +79,13 @@ def open_pipeline(
     compute_dtype: str,
     threads: int | None,
     cache_dir: str | os.PathLike[str] | None = None,
+    heed_verdicts: bool = True,
 ) -> Pipeline:
     """Load the tokenizer and the graph of a bundle; ``threads`` of None means every CPU this process may use.
 
     ``device`` is "auto" or a kind with an optional ":" and a name; ``compute_dtype`` is "auto" or a type; ``cache_dir``
-    is for what can be computed again, None for the user's cache.
+    is for what can be computed again, None for the user's cache. A device named without ``heed_verdicts`` is opened
+    though the export found the bundle wrong on it, to be verified anew.
 
     Raises:
         BundleError: a file cannot be loaded or does not fit the manifest.
@@ -92,21 +94,20 @@ def open_pipeline(
     """
     check_compute_dtype(compute_dtype)
     tokenizer = load_tokenizer(bundle)
-    options = EngineOptions(
-        device, compute_dtype, available_cpus() if threads is None else threads, cache_folder(cache_dir)
-    )
+    cache = cache_folder(cache_dir)
+    options = EngineOptions(device, compute_dtype, available_cpus() if threads is None else threads, cache)
     if device != "auto":
-        return load_pipeline(bundle, tokenizer, options)
-    return _open_preferred(bundle, tokenizer, options)
+        return load_pipeline(bundle, tokenizer, options, heed_verdicts=heed_verdicts)
+    return _open_preferred(bundle, tokenizer, options, cache)
 
 
-def _open_preferred(bundle: Bundle, tokenizer: TextTokenizer, options: EngineOptions) -> Pipeline:
+def _open_preferred(bundle: Bundle, tokenizer: TextTokenizer, options: EngineOptions, cache: Path) -> Pipeline:
     """Open the first engine, in order of preference, that gives the reference on a few probes."""
     refusals: list[MonographError] = []
     for device, compute_dtype in _candidates(options.compute_dtype, refusals):
         try:
             pipeline = load_pipeline(bundle, tokenizer, replace(options, device=device, compute_dtype=compute_dtype))
-            failure = _failure_on_probes(bundle, pipeline, options.cache)
+            failure = _failure_on_probes(bundle, pipeline, cache)
             if not failure:
                 return pipeline
             pipeline.engine.close()
@@ -141,7 +142,11 @@ def _failure_on_probes(bundle: Bundle, pipeline: Pipeline, cache: Path) -> str:
     kept = cache / "verdicts" / hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
     if read_cached(kept) == _PASSED:
         return ""
-    failure = quick_failure(pipeline, _few(read_probes(bundle.path)))
+    try:
+        failure = quick_failure(pipeline, _few(read_probes(bundle.path)))
+    except MonographError as error:
+        # An engine that loads a graph and cannot run it is no better than one that cannot load it.
+        failure = str(error)
     if not failure:
         write_cached(kept, _PASSED)
     return failure

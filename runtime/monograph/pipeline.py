@@ -41,11 +41,16 @@ class Pipeline:
         unique, positions = distinct(texts)
         result = np.empty((len(unique), self.output_width), dtype=np.float32)
         tokens = self.tokenize(unique)
-        padded = rounded_up(tokens.lengths, self.engine.widths)
-        plan = plan_batches(padded, self.engine.tokens_per_batch, batch_size)
+        widths = self.engine.widths
+        padded = rounded_up(tokens.lengths, widths)
+        plan = plan_batches(padded, self.engine.tokens_per_batch, batch_size, fill_last=widths is not None)
+        waiting = len(unique)
         for batch, vectors in self.engine.stream(self.batches(tokens, plan)):
             result[batch.rows] = vectors
-            on_batch(len(batch.rows))
+            # The last batch may have texts that were done before.
+            done = min(waiting, len(batch.rows))
+            waiting -= done
+            on_batch(done)
         on_batch(len(texts) - len(unique))
         return result if positions is None else result[positions]
 
@@ -71,15 +76,17 @@ class Pipeline:
         return (assemble(tokens, rows, self.input_names, self.pad_id, widths) for rows in plan)
 
 
-def load_pipeline(bundle: Bundle, tokenizer: TextTokenizer, options: EngineOptions) -> Pipeline:
-    """Load the graph of a bundle on one device beside its tokenizer.
+def load_pipeline(
+    bundle: Bundle, tokenizer: TextTokenizer, options: EngineOptions, *, heed_verdicts: bool = True
+) -> Pipeline:
+    """Load the graph of a bundle on one device beside its tokenizer; ``heed_verdicts`` as in ``open_engine``.
 
     Raises:
         BundleError: the engine cannot load the graph.
         DeviceError: the device cannot run the bundle here.
 
     """
-    engine = open_engine(bundle, options)
+    engine = open_engine(bundle, options, heed_verdicts=heed_verdicts)
     manifest = bundle.manifest
     return Pipeline(
         tokenizer,

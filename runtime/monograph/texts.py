@@ -58,7 +58,7 @@ def checked_utf8(text: str, name: str) -> str:
     except UnicodeEncodeError as error:
         raise InputError(
             f"{name} holds a lone surrogate (U+{ord(text[error.start]):04X} at character {error.start}): "
-            "decode its bytes with errors='replace'"
+            "put U+FFFD in its place where the text is made"
         ) from error
     return str(text)
 

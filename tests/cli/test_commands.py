@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from monograph import Embedder
 from monograph.engines import dtypes_of
@@ -119,6 +121,100 @@ def test_errors_are_one_line_that_says_what_to_do(tiny_bundle: Path, tmp_path: P
 def test_bad_usage_exits_with_2(tiny_bundle: Path) -> None:
     for arguments in ((), ("nonsense",), ("similarity", tiny_bundle), ("embed", tiny_bundle, "--threads", "0")):
         assert_error(monograph(*arguments), 2)
+
+
+@pytest.mark.parametrize("value", ["x", "0", "2.5", "-1", ""])
+def test_a_number_that_is_none_says_what_it_must_be(value: str) -> None:
+    done = monograph("embed", "bundle", f"--threads={value}")
+    assert_error(done, 2, f"argument --threads: must be a whole number of at least 1, not {value!r}")
+
+
+def test_common_options_may_stand_before_the_command(tiny_bundle: Path, tmp_path: Path) -> None:
+    for arguments in (("--debug", "info", tmp_path / "absent"), ("-v", "--debug", "info", tmp_path / "absent")):
+        assert b"BundleError" in monograph(*arguments).stderr
+    texts = ("similarity", tiny_bundle, "a", "b", "--device", "cpu")
+    for verbose in (("-v", *texts), ("--verbose", *texts), (*texts, "-v")):
+        done = monograph(*verbose)
+        assert done.returncode == 0
+        assert b"runs on" in done.stderr
+    assert monograph(*texts).stderr == b""
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_error(closed: str, tiny_bundle: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("a boat\n")
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[bytes]:
+        command = shlex.join([sys.executable, "-m", "monograph", *map(str, arguments)])
+        return subprocess.run(["/bin/bash", "-c", f"{command} {closed}"], capture_output=True, timeout=300, check=False)
+
+    for arguments in (
+        ("info", tiny_bundle),
+        ("embed", tiny_bundle, tmp_path / "in.txt"),
+        ("embed", tiny_bundle, tmp_path / "in.txt", "-v", "-o", tmp_path / "out.npy"),
+        ("export", tiny_checkpoint, tmp_path / "bundle"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 0, done.stderr
+    assert np.load(tmp_path / "out.npy").shape == (1, 24)
+    assert run("info", tmp_path / "absent").returncode == 1
+    if "2>" in closed:
+        assert run("info", tmp_path / "absent").stdout == b""
+
+
+PLUGIN = """
+import logging
+HELP = "a command of another package"
+def configure(parser):
+    pass
+def run(arguments):
+    logging.getLogger("plugin.within").info("at work")
+    return 0
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> dict[str, str]:
+    """The variables with which two more commands are installed; `broken` cannot be imported."""
+    (tmp_path / "plugin-1.0.dist-info").mkdir()
+    (tmp_path / "plugin-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1.0\n")
+    points = "[monograph.commands]\nworks = plugin.works\nbroken = plugin.broken\n"
+    (tmp_path / "plugin-1.0.dist-info" / "entry_points.txt").write_text(points)
+    (tmp_path / "plugin").mkdir()
+    (tmp_path / "plugin" / "works.py").write_text(PLUGIN)
+    (tmp_path / "plugin" / "broken.py").write_text("raise RuntimeError('a cause\\nin two lines')")
+    return {"PYTHONPATH": os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))}
+
+
+def test_a_command_of_another_package_logs_too(plugin: dict[str, str]) -> None:
+    for arguments in (("works", "-v"), ("-v", "works")):
+        done = monograph(*arguments, env=plugin)
+        assert (done.returncode, done.stderr) == (0, b"plugin.within: at work\n")
+    assert monograph("works", env=plugin).stderr == b""
+
+
+def test_a_command_that_cannot_be_imported_stands_in_nobodys_way(plugin: dict[str, str]) -> None:
+    done = monograph("--help", env=plugin)
+    assert done.returncode == 0
+    assert b"works" in done.stdout
+    assert b"broken" not in done.stdout
+    assert done.stderr.startswith(b"monograph: warning: the command broken cannot be imported (a cause): ")
+    assert done.stderr.count(b"\n") == 1
+    asked = monograph("broken", env=plugin)
+    assert_error(asked, 1, "the command broken cannot be imported (a cause): install plugin anew, or remove it")
+    assert b"RuntimeError" in monograph("--debug", "broken", env=plugin).stderr
+
+
+def test_the_runtime_does_not_name_the_exporter() -> None:
+    """Its commands come by their entry point alone."""
+    import monograph as package
+
+    named = [
+        path.name
+        for path in Path(package.__path__[0]).rglob("*.py")
+        if "monograph_export" in path.read_text(encoding="utf-8")
+    ]
+    assert named == []
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_json_lines(tiny_bundle: Path, tiny_embedder: Embedder, tmp_path: Path) 
     [
         (b'{"id": "a"}\n{"id": 1}\n', ("line 2", "'id'", "--field")),
         (b"a boat\n", ("line 1", "not JSON")),
-        (b'"a"\n\n', ("line 2", "not JSON")),
+        (b'"a"\n\n', ("line 2 is empty, not JSON",)),
         (b"[" * 100_000, ("line 1", "not JSON")),
         (b'"a"\n"\\ud800"\n', ("line 2", "lone surrogate")),
         (b'"a"\n"caf\xe9"\n', ("line 2 is not UTF-8", "iconv")),
@@ -137,6 +137,28 @@ def test_a_pipe_that_stays_open_gives_a_window_once_it_is_full(tiny_bundle: Path
         process.stdin.close()
         assert process.stdout.read() == b""
     np.testing.assert_array_equal(vectors_of(lines), tiny_embedder.encode(texts))
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".npy"])
+def test_the_input_is_never_replaced(suffix: str, tiny_bundle: Path, tmp_path: Path) -> None:
+    texts = tmp_path / f"in{suffix}"
+    texts.write_bytes(b'"a boat"\n')
+    link = tmp_path / f"link{suffix}"
+    link.symlink_to(texts)
+    for output in (texts, link):
+        done = monograph("embed", tiny_bundle, *ON_CPU, texts, "-o", output)
+        assert_error(done, 1, f"{output} is the input", "choose another output")
+    command = f"{sys.executable} -m monograph embed {tiny_bundle} - -o {texts} < {texts}"
+    redirected = subprocess.run(["/bin/bash", "-c", command], capture_output=True, timeout=300, check=False)
+    assert_error(redirected, 1, f"{texts} is the input")
+    assert texts.read_bytes() == b'"a boat"\n'
+    assert names(tmp_path) == sorted([texts.name, link.name])
+
+
+def test_the_output_is_looked_at_before_a_model_is_loaded(tmp_path: Path) -> None:
+    """There is no bundle, and that is not what the errors say."""
+    for output, words in {"absent/out.npy": "there is no folder absent: make it first", "out.csv": "format"}.items():
+        assert_error(monograph("embed", "no-bundle", "-", "-o", output, stdin=b"a\n", cwd=tmp_path), 1, words)
 
 
 def test_errors_say_what_to_do(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ def heed_ctrl_c() -> None:
 
 def test_ctrl_c_leaves_no_output(minilm_bundle: Path, tmp_path: Path) -> None:
     texts = tmp_path / "in.txt"
-    texts.write_text("a rather long text about boats and harbours " * 40 + "\n")
-    texts.write_text(texts.read_text() * 3000)
+    # Each another text, for one that comes again is computed once.
+    texts.write_text(
+        "".join(f"{n}: " + "a rather long text about boats and harbours " * 40 + "\n" for n in range(3000))
+    )
     output = tmp_path / "out.npy"
     command = [sys.executable, "-m", "monograph", "embed", str(minilm_bundle), str(texts), "-o", str(output), "-v"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=heed_ctrl_c) as process:

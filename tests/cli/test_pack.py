@@ -49,7 +49,8 @@ def test_errors_are_one_line(tiny_bundle: Path, tmp_path: Path) -> None:
     assert_error(monograph("pack", tmp_path, tmp_path / "x.tar"), "not a bundle")
     assert_error(monograph("pack", tiny_bundle, tmp_path / "file"), "exists already")
     assert_error(monograph("unpack", tmp_path / "file", tmp_path / "there"), "not a tar", "monograph pack")
-    assert_error(monograph("unpack", tmp_path / "absent", tmp_path / "there"), "absent")
+    assert_error(monograph("unpack", tmp_path / "x.tar", tmp_path / "there"), f"there is no file {tmp_path / 'x.tar'}")
+    assert_error(monograph("pack", tiny_bundle, tmp_path / "no" / "x.tar"), f"there is no folder {tmp_path / 'no'}")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

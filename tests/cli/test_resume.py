@@ -137,9 +137,15 @@ def test_killed_before_the_first_block_starts_from_the_beginning(
     assert_resumes_to(whole, tiny_bundle, output)
 
 
-def test_without_resume_a_run_starts_over(whole: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+def test_without_resume_what_is_done_is_not_lost(whole: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     output = tmp_path / whole.name
+    partial = output.with_name(f"{output.name}.partial")
     cut_off(tiny_bundle, output, BLOCKS[0], signal.SIGKILL, "--normalize")
+    before = partial.read_bytes()
+    done = monograph("embed", tiny_bundle, "-", "-o", output, stdin=INPUT)
+    assert_error(done, 1, f"{BLOCKS[0]:,} texts of an interrupted run are in {partial}: --resume", "remove that file")
+    assert partial.read_bytes() == before
+    partial.unlink()
     assert monograph("embed", tiny_bundle, "-", "-o", output, stdin=INPUT).returncode == 0
     assert output.read_bytes() == whole.read_bytes()
     assert names(tmp_path) == [output.name]
@@ -191,13 +197,13 @@ def begun(tiny_bundle: Path, tmp_path: Path) -> Path:
 def test_other_settings_are_refused(options: list[str], word: str, begun: Path, tiny_bundle: Path) -> None:
     before = begun.with_name("out.npy.partial").read_bytes()
     done = resume(tiny_bundle, begun, *options)
-    assert_error(done, 1, word, "without --resume")
+    assert_error(done, 1, word, "remove that file to start over")
     assert "goes on" not in done.stderr.decode()
     assert begun.with_name("out.npy.partial").read_bytes() == before
 
 
 def test_another_model_is_refused(begun: Path, minilm_bundle: Path) -> None:
-    assert_error(resume(minilm_bundle, begun), 1, "fingerprint of bundle, engine and device was", "without --resume")
+    assert_error(resume(minilm_bundle, begun), 1, "fingerprint of bundle, engine and device was", "to start over")
 
 
 def test_other_batches_are_not(begun: Path, tiny_bundle: Path) -> None:
@@ -216,7 +222,7 @@ def test_other_batches_are_not(begun: Path, tiny_bundle: Path) -> None:
 )
 def test_another_input_is_refused(stdin: bytes, words: str, begun: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     done = resume(tiny_bundle, begun, stdin=stdin)
-    assert_error(done, 1, words, "without --resume")
+    assert_error(done, 1, words, "remove that file to start over")
     assert "goes on" not in done.stderr.decode()
     assert names(tmp_path) == ["out.npy.partial", "out.npy.progress"]
     assert resume(tiny_bundle, begun).returncode == 0

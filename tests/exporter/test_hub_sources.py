@@ -200,6 +200,18 @@ def test_the_output_is_looked_at_before_anything_is_downloaded(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize("source", [None, 5, b"folder"])
+def test_what_is_no_source_is_an_export_error(source: Any, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=f"must be .* a path or a SentenceTransformer, got {type(source).__name__}"):
+        export(source, tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_was_mistyped_is_said_to_be_none() -> None:
+    with pytest.raises(ExportError, match=r"^there is no folder out/minilm; as a repository on the Hub: "):
+        locate_checkpoint("out/minilm")
+
+
 def test_a_folder_wins_over_a_recipe_and_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for source in ("LaBSE", "some-org/tiny"):

@@ -18,10 +18,10 @@ LIMIT_BYTES = 250_000_000
 EMBED = """
 import json, sys
 from monograph import Embedder
-with Embedder(sys.argv[1], device="cpu") as model:
+with Embedder(sys.argv[1], device=sys.argv[2]) as model:
     vector = model.encode("a boat in the harbour")
     matrix = model.similarity(vector, model.encode(["a ship", "bread"]))
-    print(json.dumps([vector.shape, matrix.shape, sorted(set(sys.modules) & set(sys.argv[2:]))]))
+    print(json.dumps([vector.shape, matrix.shape, sorted(set(sys.modules) & set(sys.argv[3:]))]))
 """
 
 
@@ -35,9 +35,10 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_runtime_embeds_without_torch(stubs: Path, minilm_bundle: Path) -> None:
+@pytest.mark.parametrize("device", ["cpu", "openvino", "auto"])
+def test_runtime_embeds_without_torch(stubs: Path, minilm_bundle: Path, device: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", EMBED, minilm_bundle, *FORBIDDEN],
+        [sys.executable, "-c", EMBED, minilm_bundle, device, *FORBIDDEN],
         env=os.environ | {"PYTHONPATH": str(stubs)}, capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
@@ -66,7 +67,7 @@ def test_clean_install_is_small_and_has_neither_torch_nor_transformers(tmp_path:
     assert not installed & {"torch", "transformers", "sentence-transformers", "onnx", "scipy"}
     assert folder_size(tmp_path / "env") - before < LIMIT_BYTES
     done = subprocess.run(
-        [python, "-c", EMBED, minilm_bundle, *FORBIDDEN], cwd=tmp_path, capture_output=True, check=False
+        [python, "-c", EMBED, minilm_bundle, "auto", *FORBIDDEN], cwd=tmp_path, capture_output=True, check=False
     )
     assert json.loads(done.stdout) == [[384], [1, 2], []], done.stderr.decode()
     refused = subprocess.run([python, "-m", "monograph", "export", "x", "y"], capture_output=True, check=False)

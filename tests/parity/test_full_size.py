@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from monograph.engines import dtypes_of
 from support.tatoeba import Tatoeba
 
 pytestmark = pytest.mark.slow
@@ -37,7 +39,7 @@ begin = time.perf_counter()
 from pathlib import Path
 import numpy as np
 from monograph import Embedder
-model = Embedder(sys.argv[1], device="cpu")
+model = Embedder(sys.argv[1], *sys.argv[4:])
 model.encode("a first text")
 start = time.perf_counter() - begin
 texts = json.loads(Path(sys.argv[2]).read_text())
@@ -47,7 +49,7 @@ seconds = time.perf_counter() - begin
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 np.save(sys.argv[3], vectors)
 anonymous, mapped = (int(status[name].split()[0]) * 1024 for name in ("RssAnon", "RssFile"))
-print(json.dumps({"anonymous": anonymous, "file": mapped, "start": start, "seconds": seconds}))
+print(json.dumps({"model": repr(model), "anonymous": anonymous, "file": mapped, "start": start, "seconds": seconds}))
 """
 
 
@@ -95,21 +97,53 @@ def test_bundle_verifies(bundle: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_1000_sentences_equal_torch_and_the_weights_are_not_copied(
-    bundle: Path, checkpoint: Path, tatoeba: Tatoeba, tmp_path: Path
-) -> None:
-    texts = tatoeba.mixed(1000)
-    (tmp_path / "texts.json").write_text(json.dumps(texts))
-    measured: dict[str, Any] = json.loads(python(EMBED, bundle, tmp_path / "texts.json", tmp_path / "vectors.npy"))
-    print(
-        f"\nembed: first vector after {measured['start']:.2f} s, 1,000 sentences in {measured['seconds']:.1f} s, "
-        f"anonymous memory {measured['anonymous'] / GB:.3f} GB, mapped {measured['file'] / GB:.3f} GB"
-    )
-    assert measured["anonymous"] <= ANONYMOUS_LIMIT_BYTES
+@pytest.fixture(scope="module")
+def texts(tatoeba: Tatoeba) -> list[str]:
+    return tatoeba.mixed(1000)
+
+
+@pytest.fixture(scope="module")
+def expected(checkpoint: Path, texts: list[str]) -> NDArray[np.float32]:
+    """What sentence-transformers gives at batch size 1."""
     from sentence_transformers import SentenceTransformer
 
     reference = SentenceTransformer(str(checkpoint), device="cpu", local_files_only=True)
-    expected = reference.encode(texts, batch_size=1, show_progress_bar=False)
-    difference = float(np.abs(np.load(tmp_path / "vectors.npy") - expected).max())
+    vectors: NDArray[np.float32] = reference.encode(texts, batch_size=1, show_progress_bar=False)
+    return vectors
+
+
+def measured(bundle: Path, texts: list[str], folder: Path, *device: str) -> tuple[dict[str, Any], NDArray[np.float32]]:
+    (folder / "texts.json").write_text(json.dumps(texts))
+    output = folder / "vectors.npy"
+    told: dict[str, Any] = json.loads(python(EMBED, bundle, folder / "texts.json", output, *device))
+    print(
+        f"\n{told['model']}: first vector after {told['start']:.2f} s, 1,000 sentences in {told['seconds']:.1f} s, "
+        f"anonymous memory {told['anonymous'] / GB:.3f} GB, mapped {told['file'] / GB:.3f} GB"
+    )
+    return told, np.load(output)
+
+
+def test_1000_sentences_equal_torch_and_the_weights_are_not_copied(
+    bundle: Path, texts: list[str], expected: NDArray[np.float32], tmp_path: Path
+) -> None:
+    told, vectors = measured(bundle, texts, tmp_path, "cpu")
+    difference = float(np.abs(vectors - expected).max())
     print(f"max abs difference to sentence-transformers at batch size 1: {difference:.2e}")
     assert difference <= 1e-5
+    assert told["anonymous"] <= ANONYMOUS_LIMIT_BYTES
+
+
+@pytest.mark.parametrize("compute_dtype", dtypes_of("openvino"))
+def test_1000_sentences_are_close_to_torch_on_openvino(
+    bundle: Path, texts: list[str], expected: NDArray[np.float32], tmp_path: Path, compute_dtype: str
+) -> None:
+    measured(bundle, texts, tmp_path, "openvino", compute_dtype)
+    # The second start finds what the first compiled.
+    _, vectors = measured(bundle, texts, tmp_path, "openvino", compute_dtype)
+    cosines = np.einsum("nd,nd->n", vectors, expected)
+    print(
+        f"worst cosine to sentence-transformers {cosines.min():.7f}, difference {np.abs(vectors - expected).max():.2e}"
+    )
+    assert cosines.min() >= {"float32": 0.999999, "bfloat16": 0.9999}[compute_dtype]
+    if compute_dtype == "float32":
+        assert np.abs(vectors - expected).max() <= 1e-5

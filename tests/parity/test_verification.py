@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -88,7 +89,10 @@ def test_nan_does_not_pass(pipeline: Pipeline, probes: Probes) -> None:
             return super().run(inputs) * (np.nan if inputs["input_ids"].shape[1] == self.width else 1)
 
     faulty = replace(pipeline, engine=NotANumber(pipeline.engine, 32, range(0)))
-    assert not verify(faulty, probes).passed
+    verdict = verify(faulty, probes)
+    assert not verdict.passed
+    # What is no number has none in JSON either.
+    json.dumps(verdict.to_json(), allow_nan=False)
 
 
 @pytest.mark.parametrize("compute_dtype", dtypes_of("openvino"))

@@ -133,7 +133,7 @@ def test_nothing_is_packed_over(tiny_bundle: Path, tmp_path: Path) -> None:
     for name in ("there", "link"):
         with pytest.raises(BundleError, match="exists already"):
             pack_bundle(tiny_bundle, tmp_path / name)
-    with pytest.raises(BundleError, match="cannot be packed"):
+    with pytest.raises(BundleError, match=r"there is no folder .*absent: make it first"):
         pack_bundle(tiny_bundle, tmp_path / "absent" / "bundle.tar")
     assert (tmp_path / "there").read_text() == "mine"
 
@@ -145,7 +145,7 @@ def test_nothing_is_unpacked_over(packed: Path, tmp_path: Path) -> None:
     for name in ("full", "full/file", "link"):
         with pytest.raises(BundleError, match="exists already"):
             unpack_bundle(packed, tmp_path / name)
-    with pytest.raises(BundleError, match="cannot be unpacked"):
+    with pytest.raises(BundleError, match=r"there is no folder .*absent: make it first"):
         unpack_bundle(packed, tmp_path / "absent" / "bundle")
     (tmp_path / "empty").mkdir()
     open_bundle(unpack_bundle(packed, tmp_path / "empty"), "full")
@@ -165,9 +165,14 @@ def test_a_compressed_archive_is_refused(packed: Path, tmp_path: Path) -> None:
     assert_refused(tmp_path / "bundle.tar.gz", tmp_path, "monograph pack")
 
 
-@pytest.mark.parametrize("place", ["absent", "."])
-def test_a_file_that_cannot_be_read_is_refused(place: str, tmp_path: Path) -> None:
-    assert_refused(tmp_path / place, tmp_path, "cannot be unpacked")
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    assert_refused(tmp_path, tmp_path, "cannot be unpacked")
+    assert_refused(tmp_path / "absent.tar", tmp_path, f"there is no file {tmp_path / 'absent.tar'}")
+
+
+def test_the_output_of_pack_is_looked_at_before_the_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"there is no folder .*absent: make it first"):
+        pack_bundle(tmp_path / "no-bundle", tmp_path / "absent" / "bundle.tar")
 
 
 @pytest.mark.parametrize("kept", [100, 511, 512, 1000, 0.3, 0.9, -10240])

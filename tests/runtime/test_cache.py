@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from monograph import InputError
 from monograph.cache import cache_folder
 
 VARIABLES = ("MONOGRAPH_CACHE", "XDG_CACHE_HOME", "HOME")
@@ -32,6 +34,12 @@ def test_the_first_that_is_set_wins(variables: dict[str, str], expected: str, mo
     assert cache_folder(None) == Path(expected)
     assert cache_folder("own") == Path("own")
     assert cache_folder(Path("own")) == Path("own")
+
+
+@pytest.mark.parametrize("cache_dir", [5, b"own"])
+def test_what_is_no_path_is_refused(cache_dir: Any) -> None:
+    with pytest.raises(InputError, match=f"cache_dir must be a str or a path, got {type(cache_dir).__name__}"):
+        cache_folder(cache_dir)
 
 
 def test_nothing_is_made(tmp_path: Path) -> None:

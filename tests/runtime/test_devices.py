@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monograph import DeviceError, Embedder
+from monograph import DeviceError, Embedder, MonographError
 from monograph.bundle import read_probes, write_probes
 from monograph.engines import automatic_devices, dtypes_of, installed_devices
 from monograph.engines.cuda import missing_for_cuda
+from monograph.engines.devices import EngineEntry
+from support.command import assert_error, monograph
 
 EditManifest = Callable[[Callable[[dict[str, Any]], object]], None]
 DTYPES_HERE = dtypes_of("openvino")
@@ -164,3 +167,63 @@ except DeviceError as error:
 def test_an_engine_that_is_not_installed(tiny_bundle: Path, hidden: str, device: str, told: str) -> None:
     command = [sys.executable, "-c", WITHOUT, str(tiny_bundle), hidden, device]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() == told
+
+
+def test_auto_goes_on_where_an_engine_loads_a_graph_and_cannot_run_it(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MonographError("out of order")
+
+    monkeypatch.setattr("monograph.engines.openvino.OpenVinoEngine.run", fail)
+    with Embedder(tiny_bundle, cache_dir=tmp_path) as model:
+        assert model.device == "cpu"
+
+
+BROKEN = """
+import sys
+from monograph import Embedder, DeviceError
+try:
+    print(Embedder(sys.argv[1], sys.argv[2]).device)
+except DeviceError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "kind", "other"), [("openvino", "openvino", "cpu"), ("onnxruntime", "cpu", "openvino:CPU")]
+)
+def test_a_broken_engine_is_a_device_error_and_auto_goes_on(
+    tiny_bundle: Path, tmp_path: Path, package: str, kind: str, other: str
+) -> None:
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text("raise ImportError('libtbb.so.12: cannot open shared object file')")
+
+    def told(device: str) -> str:
+        command = [sys.executable, "-c", BROKEN, str(tiny_bundle), device]
+        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.strip()
+
+    assert told(kind) == (
+        f"{package} is installed and cannot be loaded (libtbb.so.12: cannot open shared object file): reinstall it"
+    )
+    assert told("auto") == other
+
+
+def test_a_folder_that_an_uninstall_left_behind_is_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "left_behind" / "capi").mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not EngineEntry("x", "x", "x", "left_behind", "x").installed
+    assert not EngineEntry("x", "x", "x", "not_there_at_all", "x").installed
+
+
+def test_verify_goes_on_over_a_verdict_that_was_a_failure(bundle_copy: Path, edit_manifest: EditManifest) -> None:
+    """It is what a newer version of an engine is verified with."""
+    edit_manifest(lambda value: edit_verdicts(value, "openvino:CPU", passed=False, reason="off by 0.5"))
+    done = monograph("verify", bundle_copy, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert [verdict["device"] for verdict in told["verdicts"]] == ["openvino:CPU"] * len(DTYPES_HERE) + ["cpu"]
+    # Asked for what a user would get, it says what a user would be told.
+    refused = monograph("verify", bundle_copy, "--device", "openvino", "--compute-dtype", "auto")
+    assert_error(refused, 1, "openvino auto cannot run the bundle", "off by 0.5")

@@ -9,12 +9,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from monograph import BundleError
+from monograph import BundleError, Embedder
 from monograph.bundle import open_bundle
+from monograph.bundle.archive import unpack_bundle
 from monograph.bundle.sources import locate_bundle
+from monograph.hub import hub_name
 from support.hub import Hub, Repository, environment, python, serve
 
 NAME = "some-org/tiny"
@@ -131,6 +134,66 @@ def test_what_is_in_the_cache_is_used_without_a_hub(
     open_bundle(folder, "full")
 
 
+def in_place(path: Path, size: int) -> None:
+    """Cut a file short without a new inode: huggingface_hub's cache has the same file by another name."""
+    with path.open("r+b") as file:
+        file.truncate(size)
+
+
+@pytest.mark.parametrize("files", ["model.onnx.data", "manifest.json", "*"])
+@pytest.mark.parametrize("how", ["cut short", "removed"])
+def test_a_damaged_bundle_in_the_cache_is_brought_anew(
+    how: str, files: str, repository: Repository, locate: Locate
+) -> None:
+    folder = path_of(locate())
+    for path in list(folder.glob(files)):
+        if how == "removed":
+            path.unlink()
+        else:
+            in_place(path, 5)
+    assert path_of(locate()) == folder
+    open_bundle(folder, "full")
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_damaged_bundle_that_cannot_be_brought_anew_names_its_folder(
+    repository: Repository, locate: Locate, tmp_path: Path
+) -> None:
+    folder = path_of(locate())
+    in_place(folder / "model.onnx.data", 5000)
+    done = locate(f"{NAME}@{repository.commit}", HF_HUB_OFFLINE="1")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    for words in (f"{folder} is damaged (model.onnx.data has 5,000 bytes", "remove that folder", "HF_HUB_OFFLINE"):
+        assert words in done.stderr
+    assert path_of(locate()) == folder
+    open_bundle(folder, "full")
+
+
+def test_what_killed_downloads_left_is_removed_after_a_day(
+    repository: Repository, locate: Locate, tmp_path: Path
+) -> None:
+    place = tmp_path / "monograph" / "bundles" / "some-org--tiny"
+    staging = [place / f".{repository.commit}.partial-{name}" for name in ("old", "young")]
+    other = place / f".{'0' * 40}.partial-old"
+    for folder in (*staging, other):
+        folder.mkdir(parents=True)
+        (folder / "model.onnx.data").write_bytes(b"half")
+    for folder in (staging[0], other):
+        os.utime(folder, (time.time() - 25 * 3600,) * 2)
+    path_of(locate())
+    assert {path.name for path in place.iterdir()} == {repository.commit, staging[1].name, other.name}
+
+
+def test_a_bundle_is_packed_by_its_name(hub: Hub, repository: Repository, tiny_bundle: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "monograph", "pack", NAME, str(tmp_path / "tiny.tar")]
+    done = subprocess.run(command, env=environment(hub, tmp_path), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    folder = unpack_bundle(tmp_path / "tiny.tar", tmp_path / "there")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        path.name: path.read_bytes() for path in tiny_bundle.iterdir()
+    }
+
+
 def test_a_new_commit_is_brought_beside_the_old(repository: Repository, locate: Locate) -> None:
     first = path_of(locate())
     repository.files["README.md"] = b"changed"
@@ -165,7 +228,9 @@ def test_a_hub_that_refuses_is_one_request_and_one_line(
 @pytest.mark.parametrize("token", ["", "hf_a_secret"])
 def test_a_repository_that_is_not_there_is_said_so(hub: Hub, locate: Locate, tmp_path: Path, token: str) -> None:
     done = locate("some-org/absent", HF_TOKEN=token)
-    assert_refused(done, tmp_path, "no such folder", "no repository some-org/absent", "check the name", "HF_TOKEN")
+    start = "bundle some-org/absent: there is no folder some-org/absent; as a repository on the Hub: "
+    assert done.stderr.startswith(start)
+    assert_refused(done, tmp_path, "no repository some-org/absent", "check the name", "HF_TOKEN", "monograph export")
     assert len(hub.requests) == 1
 
 
@@ -289,14 +354,27 @@ def test_without_huggingface_hub_the_extra_is_named(hub: Hub, locate: Locate, tm
     (tmp_path / "stubs" / "huggingface_hub").mkdir(parents=True)
     (tmp_path / "stubs" / "huggingface_hub" / "__init__.py").write_text("raise ModuleNotFoundError(__name__)")
     done = locate(PYTHONPATH=str(tmp_path / "stubs"))
-    assert_refused(done, tmp_path, NAME, "pip install 'monograph[hub]'")
+    assert done.stderr.startswith(f"bundle {NAME}: there is no folder {NAME}; as a repository on the Hub: ")
+    assert_refused(done, tmp_path, "pip install 'monograph[hub]'", "monograph export")
 
 
 @pytest.mark.parametrize(
-    "source", ["absent", "./a/b", "a/b/c", "/a/b", "../a", "a/..", "-a/b", "a/b@", "a--b/c", "a/b@../c"]
-)
+    "source", ["absent", "./a/b", "a/b/c", "/a/b", "../a", "a/..", "-a/b", "a/b@", "a--b/c", "a/b@../c",
+     "a./b", "a/b.", "a-/b", "a/b-", "a/b--c", "a/b..c", "a/b.git", "a/" + "b" * 97, "a/b-@main"],
+)  # fmt: skip
 def test_anything_else_is_a_path(source: str) -> None:
     assert locate_bundle(source) == Path(source)
+
+
+@pytest.mark.parametrize("name", ["a/b", "a1/b_c.d-e", "a/b_", "a/" + "b" * 96, "a/b@v1.0/x-"])
+def test_what_a_hub_takes_is_a_name(name: str) -> None:
+    assert str(hub_name(name)) == name
+
+
+@pytest.mark.parametrize("source", [None, 5, b"some-org/tiny"])
+def test_what_is_no_path_is_a_bundle_error(source: Any) -> None:
+    with pytest.raises(BundleError, match=f"must be a str or a path, got {type(source).__name__}"):
+        Embedder(source)
 
 
 def test_a_folder_of_that_name_wins_and_a_path_is_never_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,5 +386,5 @@ def test_a_folder_of_that_name_wins_and_a_path_is_never_a_name(tmp_path: Path, m
 
 def test_a_name_without_a_hub_is_a_bundle_error_in_this_process() -> None:
     """The tests run with HF_HUB_OFFLINE=1, and so does this call."""
-    with pytest.raises(BundleError, match="no such folder"):
+    with pytest.raises(BundleError, match="there is no folder some-org/that-nobody-has"):
         locate_bundle("some-org/that-nobody-has")

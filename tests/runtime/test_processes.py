@@ -243,3 +243,35 @@ def test_a_thread_that_closes_ends_the_others_with_an_error(tiny_bundle: Path, d
     for thread in threads:
         thread.join(SECONDS)
     assert told == ["the model was closed: open it again to go on"] * 4
+
+
+def test_a_pickled_model_that_is_closed_before_its_first_use_stays_closed(tiny_bundle: Path) -> None:
+    with Embedder(tiny_bundle, "cpu") as opened:
+        copy: Embedder = pickle.loads(pickle.dumps(opened))
+    # A second pickle, and its name, do not open it.
+    again: Embedder = pickle.loads(pickle.dumps(copy))
+    assert "not opened yet" in repr(again)
+    copy.close()
+    with pytest.raises(MonographError, match="the model was closed"):
+        copy.encode("A boat.")
+    assert again.encode("A boat.").shape == (24,)
+    again.close()
+
+
+OPENED_WHILE_FORKED = """
+import os, pickle, signal, sys
+from monograph import Embedder, MonographError
+model = pickle.loads(pickle.dumps(Embedder(sys.argv[1], "cpu")))
+model._opening.acquire()  # As a thread would hold it that is opening the model at the moment of the fork.
+worker = os.fork()
+if worker == 0:
+    signal.alarm(60)
+    print(model.encode("A boat.").shape, flush=True)
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
+"""
+
+
+def test_a_model_that_was_being_opened_when_a_worker_was_forked_opens_in_the_worker(tiny_bundle: Path) -> None:
+    done = run(OPENED_WHILE_FORKED, tiny_bundle)
+    assert done.stdout.splitlines() == ["(24,)", "0"], done.stderr

@@ -63,11 +63,11 @@ def test_an_opened_embedder_adds_no_public_attribute(tiny_embedder: Embedder) ->
 @pytest.mark.parametrize(
     ("method", "parameters"),
     [
-        (Embedder.__init__, ["self", "path", "device", "compute_dtype", "threads", "check"]),
+        (Embedder.__init__, ["self", "path", "device", "compute_dtype", "threads", "check", "cache_dir"]),
         (Embedder.encode, ENCODE),
         (Embedder.encode_query, ENCODE),
         (Embedder.encode_document, ENCODE),
-        (Embedder.encode_iter, ["self", "texts", *ENCODE_OPTIONS, *RESULT_OPTIONS]),
+        (Embedder.encode_iter, ["self", "texts", *ENCODE_OPTIONS, *RESULT_OPTIONS, "on_texts"]),
         (Embedder.similarity, ["self", "first", "second"]),
         (Embedder.similarity_pairwise, ["self", "first", "second"]),
         (Embedder.close, ["self"]),

@@ -123,7 +123,7 @@ def test_an_array_of_another_number_of_dimensions_is_refused(shape: tuple[int, .
     ],
 )
 def test_a_lone_surrogate_is_named_by_its_place(text: str, where: str) -> None:
-    message = re.escape(f"text 1 holds a lone surrogate ({where})")
+    message = re.escape(f"text 1 holds a lone surrogate ({where}): put U+FFFD in its place")
     with pytest.raises(InputError, match=message):
         checked_texts(["fine", text])
     with pytest.raises(InputError, match=message):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import numpy as np
 import pytest
 
 from monograph import InputError
-from monograph.vector_file import JsonLinesFormat, NpyFormat, VectorFormat, open_vector_file
+from monograph.vector_file import FORMATS, JsonLinesFormat, NpyFormat, VectorFormat, open_vector_file
+from monograph.vector_file.lock import open_locked
 from monograph.vector_file.progress import TextsDigest
 
 FLOATS = NpyFormat(np.dtype(np.float32), 3)
@@ -132,9 +135,56 @@ def test_a_damaged_state_is_refused(change: Any, words: str, tmp_path: Path) -> 
     state.write_text(change(json.loads(state.read_bytes())))
     with pytest.raises(InputError, match=words) as caught:
         write(tmp_path / "out", [6], resume=True)
-    assert "without --resume" in str(caught.value)
+    assert re.search("remove .* to start over", str(caught.value))
     assert not hasattr(caught.value, "__notes__")
     assert partial.read_bytes() == content
+
+
+def test_without_resume_what_is_done_is_kept(tmp_path: Path) -> None:
+    partial, state = begin(tmp_path / "out")
+    before = partial.read_bytes(), state.read_bytes()
+    with pytest.raises(InputError) as caught:
+        write(tmp_path / "out", [10])
+    assert str(caught.value) == (
+        f"4 texts of an interrupted run are in {partial}: --resume goes on from there; remove that file to start over"
+    )
+    assert (partial.read_bytes(), state.read_bytes()) == before
+    # What it says is enough: a state without its file is a state of nothing.
+    partial.unlink()
+    write(tmp_path / "out", [10])
+    np.testing.assert_array_equal(np.load(tmp_path / "out"), VECTORS)
+
+
+def test_without_resume_a_damaged_state_is_no_reason_to_replace_what_is_done(tmp_path: Path) -> None:
+    _, state = begin(tmp_path / "out")
+    state.write_text("{")
+    with pytest.raises(InputError, match=r"is damaged .* remove it to start over"):
+        write(tmp_path / "out", [10])
+    state.unlink()
+    write(tmp_path / "out", [10])
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_without_resume_a_partial_file_in_which_nothing_is_done_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "out.partial").write_bytes(bytes(128))
+    write(tmp_path / "out", [10])
+    np.testing.assert_array_equal(np.load(tmp_path / "out"), VECTORS)
+
+
+def test_a_file_system_whose_inode_numbers_change_is_an_error_and_no_endless_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os.path, "samestat", lambda *_: False)
+    with pytest.raises(OSError, match="inode number is another one each time") as caught:
+        open_locked(tmp_path / "out.partial")
+    assert caught.value.filename == str(tmp_path / "out.partial")
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_every_format_is_made_by_the_suffix_of_its_file(suffix: str, tmp_path: Path) -> None:
+    form = FORMATS[suffix](VECTORS.dtype, 3)
+    write(tmp_path / f"out{suffix}", [10], form=form)
+    assert form.name.startswith(suffix.removeprefix("."))
 
 
 def test_a_partial_file_that_is_too_short_is_refused(tmp_path: Path) -> None:

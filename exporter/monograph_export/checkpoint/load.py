@@ -14,7 +14,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers.utils import logging as transformers_logging
 
-from monograph.errors import ExportError, UnsupportedModuleError
+from monograph.errors import ExportError, UnsupportedModuleError, first_line
 from monograph_export.checkpoint.layout import read_layout
 from monograph_export.checkpoint.modules import check_module
 
@@ -132,5 +132,4 @@ def _clear_load_errors(folder: Path) -> Iterator[None]:
             "save the checkpoint as safetensors"
         ) from error
     except Exception as error:
-        detail = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ExportError(f"{folder} cannot be loaded: {detail}") from error
+        raise ExportError(f"{folder} cannot be loaded: {first_line(error)}") from error

@@ -43,6 +43,8 @@ def locate_checkpoint(source: str | os.PathLike[str]) -> Path:
         ExportError: SOURCE is nothing of all that, or cannot be downloaded.
 
     """
+    if not isinstance(source, (str, os.PathLike)):
+        raise ExportError(f"SOURCE must be a str, a path or a SentenceTransformer, got {type(source).__name__}")
     if not isinstance(source, str) or os.path.lexists(source):
         return Path(source)
     name = _repository_of(read_recipe(source)) if source in recipe_names() else hub_name(source)
@@ -54,7 +56,7 @@ def locate_checkpoint(source: str | os.PathLike[str]) -> Path:
     try:
         return _download(name)
     except MonographError as error:
-        raise ExportError(f"{source} is not a folder here, and {error}") from error
+        raise ExportError(f"there is no folder {source}; as a repository on the Hub: {error}") from error
 
 
 def _repository_of(recipe: Recipe) -> HubName:

@@ -12,7 +12,7 @@ import onnx_ir as ir
 import torch
 from sentence_transformers import SentenceTransformer
 
-from monograph.errors import ExportError
+from monograph.errors import ExportError, first_line
 from monograph_export.graph.compose import INPUT_NAMES, OUTPUT_NAME, SentenceGraph, used_inputs
 
 # The first opset with Attention as one standard op.
@@ -48,8 +48,7 @@ def trace(model: SentenceTransformer) -> ir.Model:
                 verbose=False,
             )
         except Exception as error:
-            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise ExportError(f"torch cannot trace the model: {first}") from error
+            raise ExportError(f"torch cannot trace the model: {first_line(error)}") from error
     if program is None:
         raise ExportError("torch returned no program")
     graph: ir.Model = program.model

@@ -12,10 +12,11 @@ import tarfile
 from pathlib import Path
 from typing import IO
 
-from monograph.atomic import whole_file, whole_folder
-from monograph.bundle.bundle import open_bundle, parse_manifest
+from monograph.atomic import folder_obstacle, missing_parent, whole_file, whole_folder
+from monograph.bundle.bundle import check_staged, open_bundle, parse_manifest
 from monograph.bundle.files import is_plain_name
 from monograph.bundle.manifest import MANIFEST_FILE
+from monograph.bundle.sources import locate_bundle
 from monograph.errors import BundleError
 
 # More than any manifest has, for its size is the one that no manifest states.
@@ -29,14 +30,18 @@ _ADVICE = "unpack a file that `monograph pack` wrote, and copy it again if it is
 def pack_bundle(bundle_path: str | os.PathLike[str], file: str | os.PathLike[str]) -> Path:
     """Write a bundle, every file of which is hashed first, into one archive and return that.
 
+    ``bundle_path`` is its folder, or org/name or org/name@revision of a bundle on a Hub.
+
     Raises:
-        BundleError: the bundle is damaged, or ``file`` exists or cannot be written.
+        BundleError: the bundle is damaged or cannot be had, or ``file`` exists or cannot be written.
 
     """
-    bundle = open_bundle(bundle_path, check="full")
     target = Path(file)
     if os.path.lexists(target):
-        raise BundleError(bundle.path, [f"{target} exists already: remove it, or choose another name"])
+        raise BundleError(bundle_path, [f"{target} exists already: remove it, or choose another name"])
+    if missing := missing_parent(target):
+        raise BundleError(bundle_path, [missing])
+    bundle = open_bundle(locate_bundle(bundle_path), check="full")
     names = [MANIFEST_FILE, *(name for name in bundle.manifest.files if name != MANIFEST_FILE)]
     too_long = [f"the name {name} is too long for a tar" for name in names if len(name.encode()) > _LONGEST_NAME]
     if too_long:
@@ -63,12 +68,14 @@ def unpack_bundle(file: str | os.PathLike[str], folder: str | os.PathLike[str]) 
     """
     # Not resolve(), which would follow a link that folder may be.
     source, target = Path(file), Path(os.path.abspath(folder))  # noqa: PTH100
-    if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
-        raise BundleError(source, [f"{target} exists already: remove it, or choose another name"])
+    if not source.exists():
+        raise BundleError(source, [f"there is no file {source}: name one that `monograph pack` wrote"])
+    if obstacle := folder_obstacle(target):
+        raise BundleError(source, [obstacle])
     try:
         with source.open("rb") as archive, whole_folder(target) as staging:
             _extract(source, archive, staging)
-            _check(source, staging)
+            check_staged(staging, source)
     except OSError as error:
         raise BundleError(source, [f"it cannot be unpacked into {target} ({error})"]) from error
     return target
@@ -145,10 +152,3 @@ def _copy(source: IO[bytes], target: IO[bytes], size: int) -> int:
 
 def _padding(member: tarfile.TarInfo) -> int:
     return -member.size % tarfile.BLOCKSIZE
-
-
-def _check(source: Path, staging: Path) -> None:
-    try:
-        open_bundle(staging, check="full")
-    except BundleError as error:
-        raise BundleError(source, error.problems) from error

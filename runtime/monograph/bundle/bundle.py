@@ -57,6 +57,19 @@ def open_bundle(path: str | os.PathLike[str], check: Check = "fast") -> Bundle:
     return Bundle(folder, manifest, hashlib.sha256(content).hexdigest())
 
 
+def check_staged(staging: Path, name: object) -> None:
+    """Hash every file of a bundle in a staging folder; errors name what it is made of, ``name``.
+
+    Raises:
+        BundleError: with every problem that was found.
+
+    """
+    try:
+        open_bundle(staging, check="full")
+    except BundleError as error:
+        raise BundleError(name, error.problems) from error
+
+
 def parse_manifest(bundle: object, content: bytes) -> tuple[Manifest, list[str]]:
     """Turn the bytes of manifest.json into a manifest and the problems of it; ``bundle`` is what errors name.
 

@@ -19,6 +19,8 @@ from monograph.bundle.manifest import PROBES_FILE
 from monograph.errors import BundleError
 
 _DTYPE = "float32 little-endian"
+# JSON integers have no limit; NumPy's have.
+_LARGEST_COUNT = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ def read_probes(folder: Path) -> Probes:
     top = Fields(value, "", problems)
     texts = top.strings("texts")
     counts = top.integers("token_counts")
+    if not all(0 <= count <= _LARGEST_COUNT for count in counts):
+        problems.append(f"token_counts must lie between 0 and {_LARGEST_COUNT}")
     vectors = _read_vectors(top.child("vectors"))
     if not problems and not len(texts) == len(counts) == len(vectors) > 0:
         problems.append("texts, token_counts and vectors differ in number, or are none")

@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from monograph.atomic import whole_folder
-from monograph.bundle.bundle import open_bundle, parse_manifest
+from monograph.atomic import remove_left_behind, whole_folder
+from monograph.bundle.bundle import check_staged, open_bundle, parse_manifest
 from monograph.bundle.files import is_plain_name
 from monograph.bundle.manifest import MANIFEST_FILE
 from monograph.cache import VARIABLE, cache_folder
@@ -24,44 +24,83 @@ def locate_bundle(source: str | os.PathLike[str], cache_dir: str | os.PathLike[s
 
     A path is returned as it is, whatever is there. A str ``org/name`` or ``org/name@revision`` that is no path here is
     a repository of a Hub: its bundle is brought to ``bundles/`` in the cache folder, checked whole, and used from there
-    the next time. Without a commit the Hub is asked each time which one is meant.
+    the next time; where its files were damaged or removed since, it is brought again. Without a commit the Hub is asked
+    each time which one is meant.
 
     Raises:
-        BundleError: it cannot be had from the Hub, is not a whole bundle, or cannot be written to the cache.
+        BundleError: it is no str or path, cannot be had from the Hub, is not a whole bundle, or cannot be written to
+            the cache.
+        InputError: ``cache_dir`` is not a path.
 
     """
+    if not isinstance(source, (str, os.PathLike)):
+        raise BundleError(source, [f"it must be a str or a path, got {type(source).__name__}"])
     name = hub_name(source) if isinstance(source, str) else None
     if name is None or os.path.lexists(source):
         return Path(source)
+    bundles = cache_folder(cache_dir) / "bundles" / name.folder_name
     try:
         commit = commit_of(name)
-        folder = cache_folder(cache_dir) / "bundles" / name.folder_name / commit
-        if not folder.is_dir():
-            logger.info("bringing %s to %s", name, folder)
-            _bring(name, commit, folder)
+    except MonographError as error:
+        raise _not_had(name, error) from error
+    _ensure(name, commit, bundles / commit)
+    return bundles / commit
+
+
+def _ensure(name: HubName, commit: str, folder: Path) -> None:
+    """Bring the bundle of a commit into ``folder``, unless it is there whole."""
+    found = folder.exists()
+    damage = _damage(folder)
+    if not damage:
+        return
+    logger.info("bringing %s to %s", name, folder)
+    try:
+        _bring(name, commit, folder)
     except BundleError:
         raise
     except MonographError as error:
-        raise BundleError(source, [f"there is no such folder, and {error}"]) from error
-    return folder
+        if not found:
+            raise _not_had(name, error) from error
+        problem = f"{folder} is damaged ({'; '.join(damage)}) and cannot be brought anew: remove that folder, try again"
+        raise BundleError(name, [f"{problem} ({error})"]) from error
+
+
+def _not_had(name: HubName, error: MonographError) -> BundleError:
+    # What looks like a name may be a path that was mistyped.
+    advice = "a bundle of your own is made with `monograph export SOURCE OUTPUT`"
+    return BundleError(name, [f"there is no folder {name}; as a repository on the Hub: {error}; {advice}"])
+
+
+def _damage(folder: Path) -> tuple[str, ...]:
+    """Return what the fast check finds wrong with a bundle in the cache."""
+    try:
+        open_bundle(folder)
+    except BundleError as error:
+        return error.problems
+    return ()
 
 
 def _bring(name: HubName, commit: str, folder: Path) -> None:
-    """Write the bundle of a commit into ``folder``, or leave nothing there."""
+    """Write the bundle of a commit into ``folder``; a damaged one that is there goes when the whole one is ready."""
     snapshot = download_files(name.repository, commit, lambda names: _manifest_of(name, names))
     try:
         listed = _listed(name, snapshot)
         # Those that the repository lacks are named by the check of the folder.
         download_files(name.repository, commit, lambda names: [MANIFEST_FILE, *listed & set(names)])
         folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_left_behind(folder)
         with whole_folder(folder) as staging:
             for file in (MANIFEST_FILE, *listed):
                 _link_or_copy(snapshot / file, staging / file)
-            _check(name, staging)
+            check_staged(staging, name)
+            if _damage(folder):
+                shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         # Another process may have been faster; what it renamed is as whole as this.
-        if not folder.is_dir():
+        if _damage(folder):
             advice = f"pass cache_dir or set {VARIABLE} to a folder that can be written and has room"
+            if folder.exists():
+                advice = f"it is damaged there, remove that folder, or {advice}"
             raise BundleError(name, [f"it cannot be brought to {folder} ({error}): {advice}"]) from error
 
 
@@ -95,10 +134,3 @@ def _link_or_copy(cached: Path, place: Path) -> None:
     except OSError:
         # Another disk, or one without hard links.
         shutil.copyfile(blob, place)
-
-
-def _check(name: HubName, staging: Path) -> None:
-    try:
-        open_bundle(staging, check="full")
-    except BundleError as error:
-        raise BundleError(name, error.problems) from error

@@ -11,13 +11,14 @@ from typing import Any
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from monograph.atomic import missing_parent
 from monograph.commands import options
 from monograph.commands.text_lines import TextLines, open_texts
 from monograph.embedder import Embedder
 from monograph.errors import InputError
 from monograph.postprocess import PRECISIONS, SCALAR, Postprocess, plan_postprocess
 from monograph.prompts import resolve_prompt
-from monograph.vector_file import JsonLinesFormat, NpyFormat, VectorFormat, json_lines, open_vector_file
+from monograph.vector_file import FORMATS, VectorFormat, json_lines, open_vector_file
 
 HELP = "embed the lines of a file, or of standard input"
 
@@ -33,11 +34,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="a text a line, UTF-8, or .jsonl; - for standard input (default)",
     )
     parser.add_argument("--field", help="read JSON lines, and the text from this field; default for .jsonl: text")
+    formats = " or ".join(FORMATS)
     parser.add_argument(
-        "-o", "--output", type=Path, help="file to write, .npy or .jsonl; default: JSON lines on standard output"
+        "-o", "--output", type=Path, help=f"file to write, {formats}; default: JSON lines on standard output"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on where a run with the same input, options and -o was cut off"
+        "--resume",
+        action="store_true",
+        help="go on where a run with the same input, options and -o was cut off; without it, what that run did is "
+        "neither used nor replaced",
     )
     options.add_engine(parser)
     options.add_prompt(parser)
@@ -55,28 +60,35 @@ def run(arguments: argparse.Namespace) -> int:
     output: Path | None = arguments.output
     if output is None and arguments.resume:
         arguments.bad_usage("--resume needs -o: standard output cannot be taken up again")
-    if output is not None and output.suffix not in (".npy", ".jsonl"):
-        raise InputError(f"cannot tell the format of {output}: name it .npy or .jsonl")
-    with (
-        open_texts(arguments.file, arguments.field) as texts,
-        Embedder(arguments.bundle, arguments.device, arguments.compute_dtype, arguments.threads) as model,
-    ):
-        manifest = model.manifest
-        prompt = resolve_prompt(manifest.prompts, manifest.default_prompt_name, arguments.prompt_name, arguments.prompt)
-        if output is None:
-            _to_standard_output(texts, model, prompt, arguments)
-        else:
-            _to_file(texts, model, prompt, output, arguments)
+    with open_texts(arguments.file, arguments.field) as texts:
+        if output is not None:
+            _check_output(output, texts)
+        with Embedder(arguments.bundle, arguments.device, arguments.compute_dtype, arguments.threads) as model:
+            known, default = model.manifest.prompts, model.manifest.default_prompt_name
+            prompt = resolve_prompt(known, default, arguments.prompt_name, arguments.prompt)
+            if output is None:
+                _to_standard_output(texts, model, prompt, arguments)
+            else:
+                _to_file(texts, model, prompt, output, arguments)
     return 0
+
+
+def _check_output(output: Path, texts: TextLines) -> None:
+    """Refuse an output that cannot be written or would replace the input, before a model is loaded."""
+    if output.suffix not in FORMATS:
+        raise InputError(f"cannot tell the format of {output}: name it {' or '.join(FORMATS)}")
+    if missing := missing_parent(output):
+        raise InputError(missing)
+    if texts.come_from(output):
+        raise InputError(f"{output} is the input, which the vectors would replace: choose another output")
 
 
 def _to_standard_output(texts: TextLines, model: Embedder, prompt: str, arguments: argparse.Namespace) -> None:
     with _progress(texts, 0, arguments) as bar:
-        for block in _blocks(texts, model, prompt, arguments):
+        for block in _blocks(texts, model, prompt, arguments, bar):
             sys.stdout.writelines(json_lines(block))
             # A reader at the other end of a pipe gets each block once it is there.
             sys.stdout.flush()
-            bar.update(len(block))
 
 
 def _to_file(texts: TextLines, model: Embedder, prompt: str, output: Path, arguments: argparse.Namespace) -> None:
@@ -87,19 +99,18 @@ def _to_file(texts: TextLines, model: Embedder, prompt: str, output: Path, argum
         precision=arguments.precision,
         ranges=None,
     )
-    form: VectorFormat = NpyFormat(plan.dtype, plan.width) if output.suffix == ".npy" else JsonLinesFormat()
+    form = FORMATS[output.suffix](plan.dtype, plan.width)
     settings = _settings(model, prompt, plan, form)
     with (
         open_vector_file(output, form, settings, resume=arguments.resume) as file,
         _progress(texts, file.texts, arguments) as bar,
     ):
-        for block in _blocks(file.remaining(texts), model, prompt, arguments):
+        for block in _blocks(file.remaining(texts), model, prompt, arguments, bar):
             file.append(block)
-            bar.update(len(block))
 
 
 def _blocks(
-    texts: Iterable[str], model: Embedder, prompt: str, arguments: argparse.Namespace
+    texts: Iterable[str], model: Embedder, prompt: str, arguments: argparse.Namespace, bar: tqdm[Any]
 ) -> Iterator[NDArray[Any]]:
     return model.encode_iter(
         texts,
@@ -108,6 +119,7 @@ def _blocks(
         precision=arguments.precision,
         normalize_embeddings=arguments.normalize,
         truncate_dim=arguments.truncate_dim,
+        on_texts=bar.update,
     )
 
 

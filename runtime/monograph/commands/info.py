@@ -6,6 +6,7 @@ import argparse
 import json
 
 from monograph.bundle import Bundle, open_bundle
+from monograph.bundle.sources import locate_bundle
 from monograph.commands import options
 
 HELP = "print what a bundle is"
@@ -19,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the manifest, in words or as JSON."""
-    bundle = open_bundle(arguments.bundle)
+    bundle = open_bundle(locate_bundle(arguments.bundle))
     if arguments.json:
         print(json.dumps(bundle.manifest.to_json(), ensure_ascii=False, indent=2))
         return 0

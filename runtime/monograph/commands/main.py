@@ -10,11 +10,12 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 
 from monograph import __version__
 from monograph.commands.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, heeding_termination
-from monograph.errors import MonographError
+from monograph.errors import MonographError, first_line
 
 # A command is a module with HELP (str), configure(parser) and run(arguments) -> exit code. The runtime has
 # these; other packages add theirs through the entry point group below.
@@ -22,17 +23,19 @@ BUILT_IN = ("embed", "similarity", "info", "verify", "pack", "unpack")
 ENTRY_POINT_GROUP = "monograph.commands"
 
 EXIT_ERROR = 1
+_COMMON = ("--debug", "-v", "--verbose")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 success, 1 an error, 2 bad usage, 130 or 143 a signal."""
     argv = sys.argv[1:] if argv is None else argv
+    _occupy_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Texts of any script are printed; a terminal that cannot show one gets its escape instead of an error.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with heeding_termination():
-            return _run(_parser(argv).parse_args(argv))
+            return _run(argv)
     except Terminated as stop:
         print(f"monograph: {_with_notes('terminated', stop, ': ')}", file=sys.stderr)
         return EXIT_TERMINATED
@@ -41,12 +44,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    if arguments.verbose:
-        logging.basicConfig(format="%(name)s: %(message)s")
-        for package in ("monograph", "monograph_export"):
-            logging.getLogger(package).setLevel(logging.INFO)
+def _occupy_closed_streams() -> None:
+    """Give a standard stream that is closed (`2>&-`) an end that takes everything.
+
+    Else the next file that is opened would get its number, and with it whatever a library prints there. What reads
+    standard input is to know that it is closed, so sys.stdin stays None.
+    """
+    if sys.stdin is None:
+        os.open(os.devnull, os.O_RDONLY)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # Open until the process ends.
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _run(argv: Sequence[str]) -> int:
+    debug = "--debug" in argv
     try:
+        arguments = _parser(argv).parse_args(argv)
+        debug = arguments.debug
+        if arguments.verbose:
+            _log(arguments.run.__module__)
         code: int = arguments.run(arguments)
         sys.stdout.flush()
         return code
@@ -56,26 +74,41 @@ def _run(arguments: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
     except (MonographError, OSError) as error:
-        if arguments.debug:
+        if debug:
             raise
         print(f"monograph: error: {_one_line(error)}", file=sys.stderr)
         return EXIT_ERROR
 
 
+def _log(module: str) -> None:
+    """Have this package and the one that a command's ``module`` is of log what they do."""
+    logging.basicConfig(format="%(name)s: %(message)s")
+    for name in (__name__, module):
+        logging.getLogger(name.partition(".")[0]).setLevel(logging.INFO)
+
+
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    common = _Intermixed(add_help=False)
-    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    common.add_argument("-v", "--verbose", action="store_true", help="log what is done")
     parser = argparse.ArgumentParser(
         prog="monograph", description="One Sentence Transformer, one ONNX graph: export it, embed without torch."
     )
     parser.add_argument("--version", action="version", version=__version__)
+    _add_common(parser, default=False)
+    # A command's default would overwrite what was given before its name.
+    common = _Intermixed(add_help=False)
+    _add_common(common, default=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Intermixed)
-    for name, module in _commands(next(iter(argv), "")).items():
+    asked = next((word for word in argv if word not in _COMMON), "")
+    for name, module in _commands(asked).items():
         sub = commands.add_parser(name, help=module.HELP, description=module.HELP, parents=[common])
         module.configure(sub)
         sub.set_defaults(run=module.run)
     return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, *, default: object) -> None:
+    """Add the options of ``_COMMON``, which stand before the command or behind it."""
+    parser.add_argument("--debug", action="store_true", default=default, help="show the traceback of an error")
+    parser.add_argument("-v", "--verbose", action="store_true", default=default, help="log what is done")
 
 
 class _Intermixed(argparse.ArgumentParser):
@@ -96,13 +129,39 @@ class _Intermixed(argparse.ArgumentParser):
 
 
 def _commands(asked: str) -> dict[str, ModuleType]:
-    """Return the command's module, and all of them only where help or another package's command is asked for."""
+    """Return the command's module, or all that can be imported where none is asked for, as for help.
+
+    Raises:
+        MonographError: the command that was asked for cannot be imported.
+
+    """
     if asked in BUILT_IN:
-        return {asked: importlib.import_module(f"monograph.commands.{asked}")}
-    found = {name: importlib.import_module(f"monograph.commands.{name}") for name in BUILT_IN}
-    for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-        found.setdefault(point.name, point.load())
+        return {asked: _built_in(asked)}
+    points = {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
+    if asked in points:
+        return {asked: _loaded(points[asked])}
+    found = {name: _built_in(name) for name in BUILT_IN}
+    for name in sorted(points.keys() - found.keys()):
+        try:
+            found[name] = _loaded(points[name])
+        except MonographError as error:
+            print(f"monograph: warning: {_one_line(error)}", file=sys.stderr)
     return found
+
+
+def _built_in(name: str) -> ModuleType:
+    return importlib.import_module(f"monograph.commands.{name}")
+
+
+def _loaded(point: importlib.metadata.EntryPoint) -> ModuleType:
+    try:
+        module: ModuleType = point.load()
+    except Exception as error:
+        package = "its package" if point.dist is None else point.dist.name
+        raise MonographError(
+            f"the command {point.name} cannot be imported ({first_line(error)}): install {package} anew, or remove it"
+        ) from error
+    return module
 
 
 def _one_line(error: Exception) -> str:

@@ -8,8 +8,10 @@ from monograph.engines.devices import COMPUTE_DTYPES
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
-    """Add the bundle's folder."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="folder that `monograph export` wrote")
+    """Add the bundle: its folder, or its name on a Hub."""
+    parser.add_argument(
+        "bundle", metavar="BUNDLE", help="folder that `monograph export` wrote, or ORG/NAME[@REVISION] on the Hub"
+    )
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +39,10 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def positive(value: str) -> int:
     """Parse an integer of at least 1."""
-    number = int(value)
+    try:
+        number = int(value)
+    except ValueError:
+        number = 0
     if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {value!r}")
     return number

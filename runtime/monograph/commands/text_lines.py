@@ -60,6 +60,10 @@ class TextLines:
         self.file.seek(start)
         return lines + (last != b"\n")
 
+    def come_from(self, path: Path) -> bool:
+        """Tell whether the lines are those of the file at ``path``, by whatever name or redirection."""
+        return path.exists() and os.path.samestat(path.stat(), os.fstat(self.file.fileno()))
+
     def _decoded(self, line: bytes, number: int) -> str:
         try:
             return line.decode("utf-8")
@@ -70,6 +74,8 @@ class TextLines:
             ) from error
 
     def _text_of(self, line: str, field: str, number: int) -> str:
+        if not line.strip():
+            raise InputError(f"{self.name} line {number} is empty, not JSON: remove it")
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
 from monograph.bundle import Bundle, Probes, open_bundle, read_probes
 from monograph.bundle.sources import locate_bundle
 from monograph.commands import options
 from monograph.engines import automatic_devices, dtypes_of, installed_devices
 from monograph.engines.devices import COMPUTE_DTYPES
-from monograph.errors import DeviceError
+from monograph.errors import DeviceError, MonographError
 from monograph.opening import open_pipeline
 from monograph.verification import Verdict, verify
 
@@ -35,22 +36,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a verdict for each engine and type; exit 1 where the bundle is wrong on one of them."""
+    """Print a verdict for each engine and type; exit 1 where the bundle is wrong on one, or one cannot run it."""
     bundle = open_bundle(locate_bundle(arguments.bundle), check="full")
     probes = read_probes(bundle.path)
-    verdicts = []
-    for device, compute_dtype in _asked(arguments.device, arguments.compute_dtype):
-        verdicts.append(_verdict(bundle, probes, device, compute_dtype, arguments.threads))
+    verdicts: list[Verdict] = []
+    not_run: dict[str, str] = {}
+    for device, compute_dtype in _asked(arguments.device, arguments.compute_dtype, not_run):
+        try:
+            verdicts.append(_verdict(bundle, probes, device, compute_dtype, arguments.threads))
+        except MonographError as error:
+            not_run[f"{device} {compute_dtype}"] = str(error)
+            continue
         if not arguments.json:
             _print(verdicts[-1])
-    passed = all(verdict.passed for verdict in verdicts)
+    passed = bool(verdicts) and not not_run and all(verdict.passed for verdict in verdicts)
     if arguments.json:
-        print(json.dumps({"passed": passed, "verdicts": [verdict.to_json() for verdict in verdicts]}, indent=2))
+        told = {"passed": passed, "verdicts": [verdict.to_json() for verdict in verdicts], "not_run": not_run}
+        print(json.dumps(told, indent=2))
+    elif not_run:
+        sys.stdout.flush()
+        raise DeviceError("; ".join(f"{name} cannot run the bundle: {why}" for name, why in not_run.items()))
     return 0 if passed else 1
 
 
-def _asked(device: str, compute_dtype: str) -> list[tuple[str, str]]:
-    """Return the pairs of device and type to verify; a type that only some devices have leaves out the others."""
+def _asked(device: str, compute_dtype: str, not_run: dict[str, str]) -> list[tuple[str, str]]:
+    """Return the pairs of device and type to verify; a type that only some devices have leaves out the others.
+
+    A device that is installed and has no types, because it is broken, goes to ``not_run``.
+    """
     if device == "auto":
         return [(device, "auto" if compute_dtype == ALL else compute_dtype)]
     if device == ALL:
@@ -58,14 +71,21 @@ def _asked(device: str, compute_dtype: str) -> list[tuple[str, str]]:
     devices = installed_devices() if device == ALL else (device,)
     if compute_dtype == "auto":
         return [(name, compute_dtype) for name in devices]
-    pairs = [(name, dtype) for name in devices for dtype in dtypes_of(name) if compute_dtype in (ALL, dtype)]
-    if not pairs:
+    pairs = []
+    for name in devices:
+        try:
+            pairs += [(name, dtype) for dtype in dtypes_of(name) if compute_dtype in (ALL, dtype)]
+        except DeviceError as error:
+            not_run[name] = str(error)
+    if not pairs and not not_run:
         raise DeviceError(f"no device asked for computes in {compute_dtype} on this machine: leave --compute-dtype out")
     return pairs
 
 
 def _verdict(bundle: Bundle, probes: Probes, device: str, compute_dtype: str, threads: int | None) -> Verdict:
-    pipeline = open_pipeline(bundle, device=device, compute_dtype=compute_dtype, threads=threads)
+    pipeline = open_pipeline(
+        bundle, device=device, compute_dtype=compute_dtype, threads=threads, heed_verdicts=compute_dtype == "auto"
+    )
     try:
         return verify(pipeline, probes)
     finally:

@@ -21,13 +21,13 @@ class EngineOptions:
 
     ``device`` is the one that was asked for, an engine's kind with an optional ":" and a name; ``compute_dtype`` is one
     of the engine's own types; ``threads`` is a number of CPU threads; ``cache`` is a folder, which need not exist, for
-    what the engine would otherwise compute again.
+    what the engine would otherwise compute again, or None to keep nothing.
     """
 
     device: str
     compute_dtype: str
     threads: int
-    cache: Path
+    cache: Path | None
 
 
 class Engine(ABC):

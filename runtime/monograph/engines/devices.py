@@ -35,8 +35,10 @@ class EngineEntry:
 
     @property
     def installed(self) -> bool:
-        """Whether the engine's package can be imported, without importing it."""
-        return importlib.util.find_spec(self.package) is not None
+        """Whether the engine's package is there, without importing it."""
+        spec = importlib.util.find_spec(self.package)
+        # A folder that an uninstall left behind is a namespace, and has no origin.
+        return spec is not None and spec.origin is not None
 
     @property
     def preferred_here(self) -> bool:
@@ -84,10 +86,11 @@ def dtypes_of(device: str) -> tuple[str, ...]:
     return dtypes
 
 
-def open_engine(bundle: Bundle, options: EngineOptions) -> Engine:
+def open_engine(bundle: Bundle, options: EngineOptions, *, heed_verdicts: bool = True) -> Engine:
     """Load the bundle's graph on a device, in a type that ``dtypes_of`` has or in "auto".
 
-    "auto" is the preferred type that the bundle was not found wrong in.
+    "auto" is the preferred type that the bundle was not found wrong in. Without ``heed_verdicts`` what the export found
+    is left out of account, so that it can be verified anew.
 
     Raises:
         DeviceError: the device, its engine or the type cannot be had here, or the bundle is known to be wrong on it.
@@ -103,10 +106,10 @@ def open_engine(bundle: Bundle, options: EngineOptions) -> Engine:
             f"device {options.device!r} computes in {' or '.join(possible)} on this machine, not in {asked}: leave "
             "compute_dtype at 'auto'"
         )
-    failure = ""
+    failure = f"device {options.device!r} computes in no type that this release knows"
     for dtype in possible if asked == "auto" else (asked,):
         engine: Engine = module.create_engine(bundle, graph, replace(options, compute_dtype=dtype))
-        failure = _failed_verdict(bundle, engine)
+        failure = _failed_verdict(bundle, engine) if heed_verdicts else ""
         if not failure:
             return engine
         engine.close()
@@ -155,6 +158,7 @@ def _failed_verdict(bundle: Bundle, engine: Engine) -> str:
         if same and verdict.get("passed") is False:
             return (
                 f"bundle {bundle.path} was found wrong on {engine.device!r} at {engine.compute_dtype} when it was "
-                f"exported ({verdict.get('reason', 'no reason given')}): choose another device or compute_dtype"
+                f"exported with {engine.name} {verdict.get('version')} ({verdict.get('reason')}): choose another "
+                "device or compute_dtype, or export it again to have another version judged"
             )
     return ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import threading
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, ClassVar
@@ -70,12 +72,15 @@ class OnnxRuntimeEngine(Engine):
             ) from error
         _check_signature(session, bundle, graph)
         self._session = NativeObject(session)
+        # Callers beyond the threads would only take turns, each with buffers of its own.
+        self._turns = threading.Semaphore(threads)
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d]."""
         session = self._session.get()
         try:
-            return np.asarray(session.run(self._outputs, dict(inputs))[0], dtype=np.float32)
+            with self._turns:
+                return np.asarray(session.run(self._outputs, dict(inputs))[0], dtype=np.float32)
         except Exception as error:
             shape = next(iter(inputs.values())).shape
             raise MonographError(
@@ -113,14 +118,18 @@ def import_onnxruntime() -> ModuleType:
     stops all of it.
 
     Raises:
-        DeviceError: the installed version is too old.
+        DeviceError: the installed version is too old, or cannot be loaded.
 
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    import onnxruntime
-
-    # Where the application imported it before us, the variable came too late.
-    onnxruntime.disable_telemetry_events()
+    try:
+        onnxruntime = importlib.import_module("onnxruntime")
+        # Where the application imported it before us, the variable came too late.
+        onnxruntime.disable_telemetry_events()
+    except Exception as error:
+        raise DeviceError(
+            f"onnxruntime is installed and cannot be loaded ({first_line(error)}): reinstall it"
+        ) from error
     found = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
     if found < _MINIMUM_VERSION:
         needed = ".".join(map(str, _MINIMUM_VERSION))
@@ -128,7 +137,7 @@ def import_onnxruntime() -> ModuleType:
             f"device 'cpu' needs onnxruntime>={needed}, found {onnxruntime.__version__}: "
             "pip install --upgrade onnxruntime"
         )
-    return onnxruntime  # type: ignore[no-any-return]
+    return onnxruntime
 
 
 def _session_options(runtime: ModuleType, threads: int) -> Any:

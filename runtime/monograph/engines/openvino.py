@@ -19,7 +19,7 @@ from monograph.bundle.manifest import Graph
 from monograph.engines.base import Engine, EngineOptions
 from monograph.engines.native import NativeObject
 from monograph.engines.openvino_models import DTYPES, CompiledModel, Model, StaticModels, compile_graph, reason
-from monograph.errors import BundleError, DeviceError, MonographError
+from monograph.errors import BundleError, DeviceError, MonographError, first_line
 
 # The first to have ONNX's Attention.
 _MINIMUM_VERSION = (2026, 1)
@@ -48,7 +48,10 @@ def compute_dtypes(device: str) -> tuple[str, ...]:
     target = _target(core, device)
     found: dict[str, None] = {}
     for name in core.available_devices if target == "AUTO" else [target]:
-        abilities = core.get_property(name, "OPTIMIZATION_CAPABILITIES")
+        try:
+            abilities = core.get_property(name, "OPTIMIZATION_CAPABILITIES")
+        except RuntimeError as error:
+            raise DeviceError(f"device 'openvino:{name}' cannot be used: {reason(error)}") from error
         known = _ABILITIES.get(name.partition(".")[0], {"FP32": "float32"})
         found.update(dict.fromkeys(dtype for ability, dtype in known.items() if ability in abilities))
     return tuple(found)
@@ -127,18 +130,20 @@ def import_openvino() -> ModuleType:
     openvino_telemetry cannot be imported, for which OpenVINO has a stand-in of its own.
 
     Raises:
-        DeviceError: the installed version is too old.
+        DeviceError: the installed version is too old, or cannot be loaded.
 
     """
-    if "openvino" not in sys.modules and _TELEMETRY not in sys.modules:
-        # The entry None is how Python is told that a module is not to be found.
+    # The entry None is how Python is told that a module is not to be found.
+    silenced = "openvino" not in sys.modules and _TELEMETRY not in sys.modules
+    if silenced:
         sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
-        try:
-            openvino = importlib.import_module("openvino")
-        finally:
-            del sys.modules[_TELEMETRY]
-    else:
+    try:
         openvino = importlib.import_module("openvino")
+    except Exception as error:
+        raise DeviceError(f"openvino is installed and cannot be loaded ({first_line(error)}): reinstall it") from error
+    finally:
+        if silenced:
+            del sys.modules[_TELEMETRY]
     found = openvino.__version__.split("-")[0]
     if tuple(int(part) for part in found.split(".")[:2]) < _MINIMUM_VERSION:
         needed = ".".join(map(str, _MINIMUM_VERSION))

@@ -106,7 +106,9 @@ class StaticModels(Model):
             return self._models[width]
 
 
-def compile_graph(core: Any, bundle: Bundle, graph: Graph, target: str, config: Mapping[str, Any], cache: Path) -> Any:
+def compile_graph(
+    core: Any, bundle: Bundle, graph: Graph, target: str, config: Mapping[str, Any], cache: Path | None
+) -> Any:
     """Compile a graph, or take what was compiled before from the cache.
 
     What is kept has no weights in it (half a megabyte for MiniLM): they stay in the bundle's file, mapped into memory.
@@ -119,7 +121,7 @@ def compile_graph(core: Any, bundle: Bundle, graph: Graph, target: str, config: 
     path = bundle.path / graph.file
     weights = path.with_name(f"{path.name}.data")
     keepable = target != "AUTO" and "EXPORT_IMPORT" in core.get_property(target, "OPTIMIZATION_CAPABILITIES")
-    if not keepable or not weights.exists():
+    if cache is None or not keepable or not weights.exists():
         return core.compile_model(path, target, dict(config))
     config = {**config, "CACHE_MODE": "OPTIMIZE_SIZE"}
     kept = cache / "openvino" / f"{_key(core, bundle, graph, target, config)}.blob"

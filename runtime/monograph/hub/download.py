@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,19 +53,29 @@ def download_files(repository: str, commit: str, choose: Callable[[Collection[st
     """
     name = HubName(repository, commit)
     with explained(name):
-        from huggingface_hub import hf_hub_download
-
         with bounded_requests():
             cached = _cached_names(name)
             chosen = sorted(choose(_asked_names(name) if cached is None else cached))
-            # One after the other: of a Hub that fails, one file is asked for and not eight at once.
-            paths = {file: Path(hf_hub_download(repository, file, revision=commit)) for file in chosen}
+            paths = _download(name, chosen)
             if cached is None:
                 _keep_names(name, chosen)
-        for file, path in paths.items():
-            _check_content(name, file, path)
+        # What was damaged within the cache comes whole the second time.
+        paths |= _download(name, _removed_damage(paths))
+        damaged = _removed_damage(paths)
+        if damaged:
+            raise MonographError(
+                f"{', '.join(damaged)} of {name} is damaged: its hash is not the Hub's; it was removed, try again"
+            )
     file, path = next(iter(paths.items()))
     return path.parents[file.count("/")]
+
+
+def _download(name: HubName, files: Iterable[str]) -> dict[str, Path]:
+    from huggingface_hub import hf_hub_download
+
+    with bounded_requests():
+        # One after the other: of a Hub that fails, one file is asked for and not eight at once.
+        return {file: Path(hf_hub_download(name.repository, file, revision=name.revision)) for file in files}
 
 
 def _cached_names(name: HubName) -> list[str] | None:
@@ -102,18 +112,19 @@ class _NoBar(tqdm):  # type: ignore[misc]
         super().__init__(*arguments, **(options | {"disable": True}))
 
 
-def _check_content(name: HubName, file: str, link: Path) -> None:
+def _removed_damage(paths: Mapping[str, Path]) -> list[str]:
+    """Return the files that are not what their hashes say; they were removed from the cache, to be downloaded again."""
+    return [file for file, link in paths.items() if not _is_sound(link)]
+
+
+def _is_sound(link: Path) -> bool:
     """Compare a file with its hash, by which the cache names the blob that it links to; huggingface_hub does not.
 
     The name of a blob is its ETag: the SHA-256 of a large file, git's SHA-1 of a small one. Any other form says nothing
-    of the content, and a cache on a disk without links has no such names.
-
-    Raises:
-        MonographError: they differ; the file was removed from the cache, so that it is downloaded again.
-
+    of the content, and a cache on a disk without links has no such names. A file that differs is removed.
     """
     if not link.is_symlink():
-        return
+        return True
     # One step only: with Xet the blob is itself a link, to a file that is named by another kind of hash.
     blob = link.parent / link.readlink()
     if _SHA256.fullmatch(blob.name):
@@ -121,11 +132,12 @@ def _check_content(name: HubName, file: str, link: Path) -> None:
     elif _SHA1.fullmatch(blob.name):
         digest = hashlib.sha1(b"blob %d\0" % blob.stat().st_size, usedforsecurity=False)
     else:
-        return
+        return True
     with blob.open("rb") as content:
         while block := content.read(_BLOCK):
             digest.update(block)
-    if digest.hexdigest() != blob.name:
-        for wrong in (blob.resolve(), blob, link):
-            wrong.unlink(missing_ok=True)
-        raise MonographError(f"{file} of {name} is damaged: its hash is not the Hub's; it was removed, try again")
+    if digest.hexdigest() == blob.name:
+        return True
+    for wrong in (blob.resolve(), blob, link):
+        wrong.unlink(missing_ok=True)
+    return False

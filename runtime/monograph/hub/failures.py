@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from monograph.errors import MonographError
+from monograph.errors import MonographError, first_line
 
 _LOGIN = "set HF_TOKEN or run `hf auth login`"
 # Errors of the disk that the cache is on; other OSErrors are of the connection.
@@ -71,4 +71,4 @@ def _root(error: BaseException) -> str:
     """Return the first line of what an exception was raised from."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return first_line(error)

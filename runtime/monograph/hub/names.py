@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+# As huggingface_hub checks them: whatever else is written so cannot be on a Hub.
+_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 _NAME = re.compile(rf"(?P<repository>{_PART}/{_PART})(?:@(?P<revision>[A-Za-z0-9][A-Za-z0-9._/-]*))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -34,7 +35,7 @@ class HubName:
 def hub_name(text: str) -> HubName | None:
     """Return what ORG/NAME or ORG/NAME@REVISION names, None for a text of another form."""
     match = _NAME.fullmatch(text)
-    # ".." has a meaning in paths and "--" in the names of cached folders; a Hub allows neither.
-    if match is None or ".." in text or "--" in match["repository"]:
+    # ".." has a meaning in paths, "--" in the names of cached folders and ".git" to git; a Hub allows none of them.
+    if match is None or ".." in text or "--" in match["repository"] or match["repository"].endswith(".git"):
         return None
     return HubName(match["repository"], match["revision"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -70,6 +70,13 @@ class JsonLinesFormat:
     def body(self, vectors: NDArray[Any]) -> bytes:
         """Return a line for each of the vectors [k, d]."""
         return "".join(json_lines(vectors)).encode("ascii")
+
+
+# By the suffix of a file's name, for vectors of a type and a number of columns.
+FORMATS: Mapping[str, Callable[[np.dtype[Any], int], VectorFormat]] = {
+    ".npy": NpyFormat,
+    ".jsonl": lambda dtype, columns: JsonLinesFormat(),  # noqa: ARG005
+}
 
 
 def json_lines(vectors: NDArray[Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -17,6 +18,8 @@ except ImportError:  # Windows
 logger = logging.getLogger(__name__)
 
 GUARDED = fcntl is not None
+# Another run may end between our two steps a few times in a row; some network file systems never agree with themselves.
+_MOST_TRIES = 100
 
 
 def open_locked(path: Path) -> io.FileIO:
@@ -27,10 +30,10 @@ def open_locked(path: Path) -> io.FileIO:
 
     Raises:
         InputError: another process writes the file.
-        OSError: it cannot be opened.
+        OSError: it cannot be opened, or cannot be told from another file.
 
     """
-    while True:
+    for _ in range(_MOST_TRIES):
         file = io.FileIO(path, "r+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
         try:
             _lock(file, path)
@@ -41,6 +44,8 @@ def open_locked(path: Path) -> io.FileIO:
             file.close()
             raise
         file.close()
+    reason = "its inode number is another one each time: this file system cannot hold it, choose another folder"
+    raise OSError(errno.EIO, reason, str(path))
 
 
 def _lock(file: io.FileIO, path: Path) -> None:

@@ -35,10 +35,12 @@ def open_vector_file(
         output: The file; one that is there already stays as it is until the new one is whole.
         form: How vectors become bytes.
         settings: What the vectors depend on beside the texts; a file that was begun with others is not resumed.
-        resume: Go on with the partial file, if there is one, instead of starting over.
+        resume: Go on with the partial file, if there is one. Without it a partial file is replaced only where no
+            text in it is done.
 
     Raises:
-        InputError: another run writes the file, or what was begun cannot be resumed with these settings.
+        InputError: another run writes the file, or what was begun cannot be resumed with these settings, or is not to
+            be resumed and would be lost.
         OSError: the file cannot be written.
 
     """
@@ -46,7 +48,11 @@ def open_vector_file(
         raise InputError(f"{output} is a folder: name a file")
     partial, state = (output.with_name(f"{output.name}.{part}") for part in ("partial", "progress"))
     with open_locked(partial) as file:
-        begun = _begun(partial, state, form, settings) if resume else None
+        begun = _begun(partial, state)
+        if begun is not None:
+            _check_resumable(begun, partial, state, form, settings, resume=resume)
+        elif resume:
+            logger.info("nothing to resume for %s: starting from the beginning", partial)
         vectors = VectorFile(file, output, partial, state, form, settings, begun)
         try:
             vectors.start()
@@ -114,7 +120,7 @@ class VectorFile:
             self._digest.add(text)
             found += 1
         if self._done is not None:
-            again = "give the input of that run, or run without --resume to start over"
+            again = "give the input of that run, or remove that file to start over"
             if found < self._done.texts:
                 raise InputError(
                     f"the input has {found:,} texts, but {self.texts:,} are done in {self._partial}: {again}"
@@ -179,20 +185,27 @@ class VectorFile:
             self._file.close()
 
 
-def _begun(partial: Path, state: Path, form: VectorFormat, settings: Mapping[str, str]) -> Progress | None:
-    """Return what an earlier run left to go on with, None where that is nothing."""
-    size = partial.stat().st_size
-    done = read_progress(state) if size else None
-    if done is None:
-        logger.info("nothing to resume for %s: starting from the beginning", partial)
-        return None
+def _begun(partial: Path, state: Path) -> Progress | None:
+    """Return how far an earlier run came, None where nothing is left of one."""
+    return read_progress(state) if partial.stat().st_size else None
+
+
+def _check_resumable(
+    done: Progress, partial: Path, state: Path, form: VectorFormat, settings: Mapping[str, str], *, resume: bool
+) -> None:
+    """Refuse to go on with what an earlier run left where that is not wanted or cannot be right."""
+    if not resume:
+        raise InputError(
+            f"{done.texts:,} texts of an interrupted run are in {partial}: --resume goes on from there; "
+            "remove that file to start over"
+        )
     names = sorted({*done.settings, *settings})
     differ = [name for name in names if done.settings.get(name) != settings.get(name)]
     if differ:
         stated = "; ".join(f"{name} was {done.settings.get(name)!r}, is {settings.get(name)!r}" for name in differ)
-        raise InputError(f"{partial} was begun otherwise ({stated}): run so, or without --resume to start over")
+        raise InputError(f"{partial} was begun otherwise ({stated}): run so, or remove that file to start over")
+    size = partial.stat().st_size
     if size < done.size or done.size < len(form.head(0)):
         raise InputError(
-            f"{partial} has {size:,} bytes where {state} says {done.size:,}: run without --resume to start over"
+            f"{partial} has {size:,} bytes where {state} says {done.size:,}: remove {partial} to start over"
         )
-    return done

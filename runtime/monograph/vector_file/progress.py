@@ -77,7 +77,7 @@ def read_progress(path: Path) -> Progress | None:
     try:
         fields = Fields(json.loads(path.read_bytes()), "", problems)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is damaged ({error}): run without --resume to start over") from error
+        raise InputError(f"{path} is damaged ({error}): remove it to start over") from error
     version = fields.need("state_version", int)
     progress = Progress(
         fields.string_map("settings"), fields.need("texts", int), fields.need("bytes", int),
@@ -88,5 +88,5 @@ def read_progress(path: Path) -> Progress | None:
     if not problems and min(progress.texts, progress.size) < 1:
         problems.append("texts and bytes must be at least 1")
     if problems:
-        raise InputError(f"{path} is damaged ({'; '.join(problems)}): run without --resume to start over")
+        raise InputError(f"{path} is damaged ({'; '.join(problems)}): remove it to start over")
     return progress
