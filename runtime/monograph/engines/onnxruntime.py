@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import threading
 from collections.abc import Mapping
@@ -123,7 +122,8 @@ def import_onnxruntime() -> ModuleType:
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
-        onnxruntime = importlib.import_module("onnxruntime")
+        import onnxruntime
+
         # Where the application imported it before us, the variable came too late.
         onnxruntime.disable_telemetry_events()
     except Exception as error:
@@ -137,7 +137,7 @@ def import_onnxruntime() -> ModuleType:
             f"device 'cpu' needs onnxruntime>={needed}, found {onnxruntime.__version__}: "
             "pip install --upgrade onnxruntime"
         )
-    return onnxruntime
+    return onnxruntime  # type: ignore[no-any-return]
 
 
 def _session_options(runtime: ModuleType, threads: int) -> Any:
