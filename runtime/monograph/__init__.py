@@ -1,4 +1,4 @@
-"""Embed texts with a bundle that monograph exported: no torch, no network."""
+"""Embed texts with a bundle that monograph exported: no torch, and no network but for a bundle named on a Hub."""
 
 from monograph.bundle import Bundle, Manifest
 from monograph.embedder import Embedder
