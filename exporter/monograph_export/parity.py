@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from monograph.bundle import open_bundle, read_probes
-from monograph.engines import EngineOptions, dtypes_of, installed_devices
-from monograph.errors import DeviceError, MonographError, ParityError
-from monograph.pipeline import load_pipeline, load_tokenizer
-from monograph.threads import available_cpus
-from monograph.verification import Verdict, verify
+from monograph.engines import installed_devices
+from monograph.errors import ParityError
+from monograph_export.verdict import verdict_of, verdicts_apart
 
 logger = logging.getLogger(__name__)
 # The engine that must be right for a bundle to be written at all; the others get a verdict.
@@ -29,41 +25,19 @@ def verify_everywhere(folder: Path, tolerance: float) -> dict[str, Any]:
         MonographError: ONNX Runtime cannot run the graph.
 
     """
-    devices = installed_devices()
-    required = _verdict(folder, REQUIRED_DEVICE, "float32", tolerance)
+    required = verdict_of(folder, REQUIRED_DEVICE, "float32", tolerance)
     if not required.passed:
         raise ParityError(f"the graph does not equal torch on {required.engine}: {required.reason}")
-    verdicts = [required]
+    verdicts = [required.to_json()]
     not_run: dict[str, str] = {}
-    for device, dtype in _others(devices, not_run):
-        try:
-            verdicts.append(_verdict(folder, device, dtype, tolerance))
-        except MonographError as error:
-            # The bundle is right without this engine, which will refuse it by itself.
-            logger.warning("%s at %s cannot run the bundle: %s", device, dtype, error)
-            not_run[f"{device} {dtype}"] = str(error)
-    return {"verdicts": [verdict.to_json() for verdict in verdicts], "not_run": not_run}
-
-
-def _others(devices: Sequence[str], not_run: dict[str, str]) -> Iterator[tuple[str, str]]:
-    for device in devices:
+    for device in installed_devices():
         if device == REQUIRED_DEVICE:
             continue
-        try:
-            dtypes = dtypes_of(device)
-        except DeviceError as error:
-            logger.warning("%s cannot run here: %s", device, error)
-            not_run[device] = str(error)
-            continue
-        yield from ((device, dtype) for dtype in dtypes)
-
-
-def _verdict(folder: Path, device: str, compute_dtype: str, tolerance: float) -> Verdict:
-    bundle = open_bundle(folder)
-    # No cache: what is compiled here is of a bundle whose manifest is not final.
-    options = EngineOptions(device, compute_dtype, available_cpus(), cache=None)
-    pipeline = load_pipeline(bundle, load_tokenizer(bundle), options)
-    try:
-        return verify(pipeline, read_probes(folder), tolerance)
-    finally:
-        pipeline.engine.close()
+        logger.info("verifying on %s", device)
+        found, missing = verdicts_apart(folder, device, tolerance)
+        verdicts += found
+        # The bundle is right without this engine, which will refuse it by itself.
+        for name, why in missing.items():
+            logger.warning("%s cannot run the bundle: %s", name, why)
+        not_run |= missing
+    return {"verdicts": verdicts, "not_run": not_run}

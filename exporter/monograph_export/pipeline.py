@@ -11,13 +11,13 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
-from monograph import __version__
 from monograph.bundle import Bundle, Probes, open_bundle, write_probes
 from monograph.bundle.manifest import FORMAT_VERSION, Embedding, Graph, Manifest, Source, TokenizerSpec
 from monograph.engines import installed_devices
 from monograph.engines.devices import ENGINES
 from monograph.errors import ExportError
 from monograph.verification import FLOAT32_TOLERANCE
+from monograph.version import __version__
 from monograph_export.checkpoint.facts import check_shape, embedding_of, source_of, source_of_loaded, with_recipe
 from monograph_export.checkpoint.load import copy_loaded, load_folder
 from monograph_export.checkpoint.source import locate_checkpoint, recipe_of

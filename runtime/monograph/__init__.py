@@ -11,8 +11,7 @@ from monograph.errors import (
     ParityError,
     UnsupportedModuleError,
 )
-
-__version__ = "0.1.0"
+from monograph.version import __version__
 
 __all__ = [
     "Bundle",

@@ -18,7 +18,7 @@ from monograph import BundleError, DeviceError, Embedder, MonographError
 from monograph.batching import widths_to
 from monograph.bundle import open_bundle
 from monograph.engines import EngineOptions, dtypes_of, open_engine
-from monograph.engines.openvino import _config, _core
+from monograph.engines.openvino import OpenVinoEngine, _config, _core
 from monograph.engines.openvino_models import StaticModels
 
 TEXTS = ["A boat.", "", "Two boats lie in the harbour, and one of them is for sale." * 3, "палуба", "港"]
@@ -51,6 +51,22 @@ def test_the_preferred_type_is_bfloat16_where_the_hardware_has_it(tiny_bundle: P
     assert DTYPES_HERE[0] == ("bfloat16" if has_it else "float32")
     with Embedder(tiny_bundle, "openvino") as model:
         assert model.compute_dtype == DTYPES_HERE[0]
+
+
+@pytest.mark.skipif("bfloat16" not in DTYPES_HERE, reason="OpenVINO has no bfloat16 on this CPU")
+def test_a_dense_after_the_pooling_leaves_the_layer_norms_in_float32(tiny_bundle: Path, tmp_path: Path) -> None:
+    options = EngineOptions("openvino", "bfloat16", 1, tmp_path)
+    for _ in ("compiled", "from the cache"):
+        engine = open_engine(open_bundle(tiny_bundle), options)
+        assert isinstance(engine, OpenVinoEngine)
+        compiled = engine._model.get().compiled  # type: ignore[attr-defined]
+        nodes = [dict(node.get_rt_info().items()) for node in compiled.get_runtime_model().get_ordered_ops()]
+        types = {
+            kind: {node["runtimePrecision"].astype(str) for node in nodes if node["layerType"].astype(str) == kind}
+            for kind in ("MVN", "FullyConnected")
+        }
+        assert types == {"MVN": {"f32"}, "FullyConnected": {"bf16"}}
+        engine.close()
 
 
 @pytest.mark.parametrize("device", ["openvino:GPU", "openvino:NPU", "openvino:GPU.1"])

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from monograph import __version__
 from monograph.commands.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, heeding_termination
 from monograph.errors import MonographError, first_line
+from monograph.version import __version__
 
 # A command is a module with HELP (str), configure(parser) and run(arguments) -> exit code. The runtime has
 # these; other packages add theirs through the entry point group below.

@@ -1,0 +1,76 @@
+"""The verdicts on a bundle of one device, found in a process of its own: python -m monograph_export.verdict.
+
+The exporter's process still holds what torch mapped and traced when a bundle is verified, and an engine's own fault
+there would take the export with it. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from monograph.bundle import open_bundle, read_probes
+from monograph.engines import EngineOptions, dtypes_of
+from monograph.errors import MonographError
+from monograph.pipeline import load_pipeline, load_tokenizer
+from monograph.threads import available_cpus
+from monograph.verification import Verdict, verify
+
+
+def verdict_of(folder: Path, device: str, compute_dtype: str, tolerance: float) -> Verdict:
+    """Verify a staged bundle on a device, computing in one type.
+
+    Raises:
+        MonographError: the device cannot run the bundle.
+
+    """
+    bundle = open_bundle(folder)
+    # No cache: what is compiled here is of a bundle whose manifest is not final.
+    options = EngineOptions(device, compute_dtype, available_cpus(), cache=None)
+    pipeline = load_pipeline(bundle, load_tokenizer(bundle), options)
+    try:
+        return verify(pipeline, read_probes(folder), tolerance)
+    finally:
+        pipeline.engine.close()
+
+
+def verdicts_apart(folder: Path, device: str, tolerance: float) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Verify a staged bundle on a device in a new process, in each type that the device computes in.
+
+    Returns the verdicts as JSON values, and by device and type why there is none.
+    """
+    # -P: what lies in the current folder is no package of the exporter's.
+    command = [sys.executable, "-P", "-m", __name__, str(folder), device, repr(tolerance)]
+    done = subprocess.run(  # noqa: S603 - our own module
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return [], {device: f"verifying ended with exit status {done.returncode}: {last}"}
+    # The last line: engines print what they like before it.
+    told = json.loads(done.stdout.splitlines()[-1])
+    return told["verdicts"], told["not_run"]
+
+
+def main(folder: str, device: str, tolerance: str) -> None:
+    """Print the verdicts of a device as one line of JSON."""
+    verdicts: list[dict[str, Any]] = []
+    not_run: dict[str, str] = {}
+    try:
+        dtypes = dtypes_of(device)
+    except MonographError as error:
+        dtypes = ()
+        not_run[device] = str(error)
+    for dtype in dtypes:
+        try:
+            verdicts.append(verdict_of(Path(folder), device, dtype, float(tolerance)).to_json())
+        except MonographError as error:
+            not_run[f"{device} {dtype}"] = str(error)
+    sys.stdout.write(json.dumps({"verdicts": verdicts, "not_run": not_run}) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
