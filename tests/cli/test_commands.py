@@ -103,6 +103,8 @@ def test_export_from_the_command_line(tiny_checkpoint: Path, tmp_path: Path) -> 
     done = monograph("export", tiny_checkpoint, tmp_path / "bundle")
     assert done.returncode == 0, done.stderr
     assert "equal to torch" in done.stdout.decode()
+    # Nothing of what transformers and torch tell their own developers.
+    assert done.stderr == b""
     assert monograph("similarity", tmp_path / "bundle", "a", "b").returncode == 0
     assert_error(monograph("export", tiny_checkpoint, tmp_path / "bundle"), 1, "exists already")
     assert_error(monograph("export", tmp_path / "absent", tmp_path / "x"), 1, "not a folder")
@@ -148,12 +150,14 @@ def test_closed_streams_are_no_error(closed: str, tiny_bundle: Path, tiny_checkp
         command = shlex.join([sys.executable, "-m", "monograph", *map(str, arguments)])
         return subprocess.run(["/bin/bash", "-c", f"{command} {closed}"], capture_output=True, timeout=300, check=False)
 
-    for arguments in (
+    commands: list[tuple[object, ...]] = [
         ("info", tiny_bundle),
         ("embed", tiny_bundle, tmp_path / "in.txt"),
         ("embed", tiny_bundle, tmp_path / "in.txt", "-v", "-o", tmp_path / "out.npy"),
-        ("export", tiny_checkpoint, tmp_path / "bundle"),
-    ):
+    ]
+    if closed.count("-") == 3:
+        commands.append(("export", tiny_checkpoint, tmp_path / "bundle"))
+    for arguments in commands:
         done = run(*arguments)
         assert done.returncode == 0, done.stderr
     assert np.load(tmp_path / "out.npy").shape == (1, 24)

@@ -18,6 +18,8 @@ from monograph_export.probes import probe_sentences
 from monograph_export.recipes import Recipe, read_recipe, recipe_names
 from support import checkpoints
 
+KABARDIAN = "LaBSE-kbd-v0.2"
+
 
 def shrunk(recipe: Recipe) -> Recipe:
     """Return the recipe with a table of 2,000 rows and two layers: the same form, a fraction of the size."""
@@ -33,7 +35,8 @@ def embed_both(checkpoint: Path, bundle: Path, texts: list[str]) -> tuple[NDArra
         return model.encode(texts), reference.encode(texts, batch_size=1, show_progress_bar=False)
 
 
-@pytest.mark.parametrize("name", recipe_names())
+# The Kabardian model has a test of its own below.
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name != KABARDIAN])
 def test_recipe_exports_and_equals_torch(name: str, tmp_path: Path) -> None:
     recipe = read_recipe(name)
     checkpoint = checkpoints.from_recipe(shrunk(recipe), tmp_path)
@@ -67,13 +70,15 @@ def test_128_dimension_model_equals_the_cards_mean_pooling(tmp_path: Path) -> No
 
 def test_kabardian_layout_gives_the_same_modules_and_vectors(tmp_path: Path) -> None:
     """The spelling of sentence-transformers 3.4.1: models.* types, a flag a pooling mode, include_prompt."""
-    checkpoint = checkpoints.from_recipe(shrunk(read_recipe("LaBSE-kbd-v0.2")), tmp_path)
+    recipe = read_recipe(KABARDIAN)
+    checkpoint = checkpoints.from_recipe(shrunk(recipe), tmp_path)
     before = SentenceTransformer(str(checkpoint), device="cpu")
-    legacy = export(checkpoints.respell_as_legacy(checkpoint), tmp_path / "legacy", recipe="LaBSE-kbd-v0.2")
+    legacy = export(checkpoints.respell_as_legacy(checkpoint), tmp_path / "legacy", recipe=KABARDIAN)
     kinds = [type(module).__name__ for module in SentenceTransformer(str(checkpoint), device="cpu")]
     assert kinds == ["Transformer", "Pooling", "Dense", "Normalize"]
-    texts = ["Нобэ дунейр дахэщ.", "псыхъуэ Ӏуфэ", "The valley is green."]
+    texts = [*probe_sentences(), "Нобэ дунейр дахэщ.", "псыхъуэ Ӏуфэ", "", "long " * 600]
     found, expected = embed_both(checkpoint, legacy.path, texts)
-    assert found.shape == (3, 768)
-    assert np.abs(found - expected).max() <= 1e-5
+    assert found.shape == (len(texts), 768)
+    assert np.abs(found - expected).max() <= recipe.tolerance
+    assert legacy.manifest.source.name == recipe.repository
     np.testing.assert_array_equal(before.encode(texts, batch_size=1, show_progress_bar=False), expected)

@@ -94,16 +94,17 @@ def _missing_weights() -> Iterator[list[str]]:
     not use it, and many checkpoints do not have it.
     """
     missing: list[str] = []
+    reporter = logging.getLogger("transformers.modeling_utils")
+    level, shown = reporter.level, reporter.getEffectiveLevel()
 
     def read(record: logging.LogRecord) -> bool:
         message = record.getMessage()
         missing.extend(name for name in _MISSING_ROW.findall(message) if "pooler" not in name.split("."))
-        return "LOAD REPORT" not in message
+        return "LOAD REPORT" not in message and record.levelno >= shown
 
-    reporter = logging.getLogger("transformers.modeling_utils")
-    level = reporter.level
     reporter.addFilter(read)
-    reporter.setLevel(logging.WARNING)
+    # Below WARNING, from which on transformers also lists every layer as not sharded.
+    reporter.setLevel(min(shown, logging.INFO))
     try:
         yield missing
     finally:
