@@ -12,7 +12,7 @@ from pathlib import Path
 from monograph.bundle import Bundle, Check, Probes, open_bundle, read_probes
 from monograph.bundle.sources import locate_bundle
 from monograph.cache import cache_folder, read_cached, write_cached
-from monograph.engines import EngineOptions, automatic_devices, dtypes_of
+from monograph.engines import EngineOptions, automatic_devices, dtypes_for
 from monograph.engines.devices import check_compute_dtype
 from monograph.errors import BundleError, DeviceError, MonographError
 from monograph.hardware import cpu_identity
@@ -104,7 +104,7 @@ def open_pipeline(
 def _open_preferred(bundle: Bundle, tokenizer: TextTokenizer, options: EngineOptions, cache: Path) -> Pipeline:
     """Open the first engine, in order of preference, that gives the reference on a few probes."""
     refusals: list[MonographError] = []
-    for device, compute_dtype in _candidates(options.compute_dtype, refusals):
+    for device, compute_dtype in _candidates(bundle, options.compute_dtype, refusals):
         try:
             pipeline = load_pipeline(bundle, tokenizer, replace(options, device=device, compute_dtype=compute_dtype))
             failure = _failure_on_probes(bundle, pipeline, cache)
@@ -120,11 +120,11 @@ def _open_preferred(bundle: Bundle, tokenizer: TextTokenizer, options: EngineOpt
     raise DeviceError(f"no installed engine can run bundle {bundle.path}: {'; '.join(map(str, refusals))}")
 
 
-def _candidates(compute_dtype: str, refusals: list[MonographError]) -> Iterator[tuple[str, str]]:
+def _candidates(bundle: Bundle, compute_dtype: str, refusals: list[MonographError]) -> Iterator[tuple[str, str]]:
     """Yield devices and types in order of preference; what a device refuses by itself goes to ``refusals``."""
     for device in automatic_devices():
         try:
-            dtypes = dtypes_of(device)
+            dtypes = dtypes_for(bundle, device)
         except DeviceError as error:
             logger.warning("device 'auto' goes on to the next engine: %s", error)
             refusals.append(error)

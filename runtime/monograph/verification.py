@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from monograph.batching.plan import price
 from monograph.bundle import Probes
+from monograph.engines import Engine
 from monograph.errors import BundleError
 from monograph.pipeline import Pipeline
 from monograph.tokenization import TokenizedTexts
@@ -19,6 +20,8 @@ from monograph.tokenization import TokenizedTexts
 FLOAT32_TOLERANCE = 1e-5
 # At the narrower types the direction of a vector is what has to hold.
 LEAST_COSINE = {"bfloat16": 0.999, "float16": 0.999}
+# Engines round to the levels of an int8 graph by arithmetic of their own: a value between two goes either way.
+LEAST_INT8_COSINE = 0.99
 # Rows of the ragged batches: neighbours of very different length share one.
 RAGGED_BATCH_ROWS = 16
 # What such a batch may cost, so that verifying long texts needs no more memory than a small machine has.
@@ -68,7 +71,7 @@ def verify(pipeline: Pipeline, probes: Probes, tolerance: float = FLOAT32_TOLERA
     tokens = pipeline.tokenize(probes.texts)
     cases = tuple(_deviation(name, vectors, probes) for name, vectors in _ways(pipeline, probes, tokens))
     allowed = _allowed(probes, tolerance)
-    least = LEAST_COSINE.get(engine.compute_dtype)
+    least = _least_cosine(engine)
     return Verdict(
         engine=engine.name,
         version=engine.version,
@@ -94,7 +97,7 @@ def quick_failure(pipeline: Pipeline, probes: Probes, tolerance: float = FLOAT32
     _check_width(pipeline, probes)
     tokens = pipeline.tokenize(probes.texts)
     case = _deviation("alone", _alone(pipeline, tokens), probes)
-    least = LEAST_COSINE.get(pipeline.engine.compute_dtype)
+    least = _least_cosine(pipeline.engine)
     return _reason(tokens, probes, (case,), _allowed(probes, tolerance), least)
 
 
@@ -103,6 +106,11 @@ def _check_width(pipeline: Pipeline, probes: Probes) -> None:
         raise BundleError(
             "probes.json", [f"{probes.vectors.shape[1]} dimensions, the graph gives {pipeline.output_width}"]
         )
+
+
+def _least_cosine(engine: Engine) -> float | None:
+    """Return the cosine to the reference that is asked for, None where values are compared."""
+    return LEAST_INT8_COSINE if engine.graph.precision == "int8" else LEAST_COSINE.get(engine.compute_dtype)
 
 
 def _allowed(probes: Probes, tolerance: float) -> float:

@@ -9,10 +9,14 @@ from numpy.typing import NDArray
 STEPS = ((2, 32), (4, 64), (8, 256), (32, 2048), (256, 1 << 16))
 
 
-def widths_to(longest: int) -> NDArray[np.int64]:
-    """Return the widths for texts of up to ``longest`` tokens, ascending, int64 [k]; the last is ``longest``."""
+def widths_to(longest: int, least_step: int = 1) -> NDArray[np.int64]:
+    """Return the widths for texts of up to ``longest`` tokens, ascending, int64 [k]; the last is ``longest``.
+
+    The others are multiples of ``least_step``, a power of two of at most 32.
+    """
     start, parts = 0, []
-    for step, end in STEPS:
+    for finest, end in STEPS:
+        step = max(finest, least_step)
         parts.append(np.arange(start + step, end + 1, step, dtype=np.int64))
         start = end
     widths = np.concatenate(parts)

@@ -48,7 +48,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Graph:
-    """One ONNX graph of the bundle, and where it may run."""
+    """One ONNX graph of the bundle, and where it may run; ``parts`` are the bytes of its table, layers and head."""
 
     file: str
     engines: tuple[str, ...]
@@ -58,6 +58,7 @@ class Graph:
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
     op_domains: tuple[str, ...]
+    parts: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -162,14 +163,29 @@ def _read_files(top: Fields) -> dict[str, FileEntry]:
 def _read_quality(top: Fields) -> dict[str, Any]:
     quality = top.child("quality")
     for verdict in quality.children("verdicts"):
-        for key in ("engine", "version", "device", "compute_dtype", "reason"):
+        for key in ("engine", "version", "device", "compute_dtype", "reason", "tolerance"):
             verdict.need(key, str)
         verdict.need("passed", bool)
+        verdict.need("probes", int)
         verdict.number("max_abs_difference")
         verdict.number("min_cosine")
     if quality.maybe("not_run", dict) is not None:
         quality.string_map("not_run")
+    if quality.maybe("compression", dict) is not None:
+        _check_compression(quality.child("compression"))
     return top.need("quality", dict)
+
+
+def _check_compression(fields: Fields) -> None:
+    fields.need("table", str)
+    found = fields.child("agreement")
+    for key in ("texts", "mean_cosine", "percentile_1_cosine", "worst_cosine", "spearman", "neighbour_agreement"):
+        found.number(key)
+    if fields.maybe("layers", dict) is not None:
+        layers = fields.child("layers")
+        layers.need("precision", str)
+        layers.need("calibration", str)
+        layers.strings("float32_inputs")
 
 
 def _read_source(fields: Fields) -> Source:
@@ -191,7 +207,13 @@ def _read_graph(fields: Fields) -> Graph:
         inputs=_read_tensors(fields, "inputs"),
         outputs=_read_tensors(fields, "outputs"),
         op_domains=fields.strings("op_domains"),
+        parts=_read_parts(fields),
     )
+
+
+def _read_parts(fields: Fields) -> dict[str, int]:
+    names = fields.maybe("parts", dict) or {}
+    return {name: fields.child("parts").need(name, int) for name in names}
 
 
 def _read_tensors(fields: Fields, key: str) -> dict[str, TensorSpec]:

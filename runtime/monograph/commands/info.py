@@ -8,6 +8,7 @@ import json
 from monograph.bundle import Bundle, open_bundle
 from monograph.bundle.sources import locate_bundle
 from monograph.commands import options
+from monograph.commands.quality import compression_in_words, verdict_in_words
 
 HELP = "print what a bundle is"
 
@@ -51,19 +52,16 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     for graph in manifest.graphs:
         inputs = ", ".join(graph.inputs)
         rows.append(("graph", f"{graph.file}: {graph.precision}, opset {graph.opset}, {inputs}"))
-    for verdict in manifest.quality.get("verdicts", []):
-        near = "equal" if verdict.get("compute_dtype") == "float32" else "close"
-        outcome = f"{near} to torch" if verdict.get("passed") else f"WRONG: {verdict.get('reason')}"
-        where = f"{verdict.get('device')} ({verdict.get('engine')} {verdict.get('version')})"
-        rows.append(
-            (
-                "verified",
-                f"{where} {verdict.get('compute_dtype')}: {outcome}; max abs difference "
-                f"{verdict.get('max_abs_difference'):.1e}, worst cosine {verdict.get('min_cosine'):.7f}",
-            )
-        )
+    if compression := manifest.quality.get("compression"):
+        rows.append(("compressed", compression_in_words(compression)))
+    rows += [("verified", verdict_in_words(verdict)) for verdict in manifest.quality["verdicts"]]
     rows += [("cannot run", f"{device}: {why}") for device, why in manifest.quality.get("not_run", {}).items()]
     rows.append(("size", f"{bundle.size_bytes / 1e6:,.1f} MB"))
     rows += [("", f"{entry.bytes / 1e6:>9,.1f} MB  {name}") for name, entry in manifest.files.items()]
+    rows += [
+        (f"{name} of it", f"{size / 1e6:>9,.1f} MB in {graph.file}.data")
+        for graph in manifest.graphs
+        for name, size in graph.parts.items()
+    ]
     rows.append(("made by", ", ".join(f"{name} {version}" for name, version in manifest.producer.items())))
     return rows

@@ -9,7 +9,7 @@ import sys
 from monograph.bundle import Bundle, Probes, open_bundle, read_probes
 from monograph.bundle.sources import locate_bundle
 from monograph.commands import options
-from monograph.engines import automatic_devices, dtypes_of, installed_devices
+from monograph.engines import automatic_devices, dtypes_for, installed_devices
 from monograph.engines.devices import COMPUTE_DTYPES
 from monograph.errors import DeviceError, MonographError
 from monograph.opening import open_pipeline
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     probes = read_probes(bundle.path)
     verdicts: list[Verdict] = []
     not_run: dict[str, str] = {}
-    for device, compute_dtype in _asked(arguments.device, arguments.compute_dtype, not_run):
+    for device, compute_dtype in _asked(bundle, arguments.device, arguments.compute_dtype, not_run):
         try:
             verdicts.append(_verdict(bundle, probes, device, compute_dtype, arguments.threads))
         except MonographError as error:
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if passed else 1
 
 
-def _asked(device: str, compute_dtype: str, not_run: dict[str, str]) -> list[tuple[str, str]]:
+def _asked(bundle: Bundle, device: str, compute_dtype: str, not_run: dict[str, str]) -> list[tuple[str, str]]:
     """Return the pairs of device and type to verify; a type that only some devices have leaves out the others.
 
     A device that is installed and has no types, because it is broken, goes to ``not_run``.
@@ -74,7 +74,7 @@ def _asked(device: str, compute_dtype: str, not_run: dict[str, str]) -> list[tup
     pairs = []
     for name in devices:
         try:
-            pairs += [(name, dtype) for dtype in dtypes_of(name) if compute_dtype in (ALL, dtype)]
+            pairs += [(name, dtype) for dtype in dtypes_for(bundle, name) if compute_dtype in (ALL, dtype)]
         except DeviceError as error:
             not_run[name] = str(error)
     if not pairs and not not_run:

@@ -15,6 +15,8 @@ from monograph.engines.cuda import missing_for_cuda
 from monograph.errors import DeviceError
 
 COMPUTE_DTYPES = ("auto", "float32", "bfloat16", "float16")
+# Int8 graphs round between float32 layers: OpenVINO 2026.4.1 gives other vectors at some lengths at bfloat16.
+_INT8_DTYPES = ("float32",)
 _X86 = ("x86_64", "AMD64", "i386", "i686")
 
 
@@ -86,8 +88,26 @@ def dtypes_of(device: str) -> tuple[str, ...]:
     return dtypes
 
 
+def dtypes_for(bundle: Bundle, device: str) -> tuple[str, ...]:
+    """Return the types that a device runs the bundle's graph in, the preferred first.
+
+    Raises:
+        DeviceError: as ``dtypes_of``; or the bundle has no graph for the device, or none of a type that it computes in.
+
+    """
+    graph = _graph_for(bundle, _entry(device))
+    dtypes = dtypes_of(device)
+    possible = tuple(dtype for dtype in dtypes if graph.precision != "int8" or dtype in _INT8_DTYPES)
+    if not possible:
+        raise DeviceError(
+            f"device {device!r} computes in {' or '.join(dtypes)}, and the int8 graph of bundle {bundle.path} needs "
+            f"{' or '.join(_INT8_DTYPES)}: choose another device, or a bundle of --precision fp32"
+        )
+    return possible
+
+
 def open_engine(bundle: Bundle, options: EngineOptions, *, heed_verdicts: bool = True) -> Engine:
-    """Load the bundle's graph on a device, in a type that ``dtypes_of`` has or in "auto".
+    """Load the bundle's graph on a device, in a type that ``dtypes_for`` has or in "auto".
 
     "auto" is the preferred type that the bundle was not found wrong in. Without ``heed_verdicts`` what the export found
     is left out of account, so that it can be verified anew.
@@ -100,13 +120,14 @@ def open_engine(bundle: Bundle, options: EngineOptions, *, heed_verdicts: bool =
     entry = _entry(options.device)
     graph = _graph_for(bundle, entry)
     module = entry.load()
-    asked, possible = options.compute_dtype, module.compute_dtypes(options.device)
+    asked, possible = options.compute_dtype, dtypes_for(bundle, options.device)
     if asked != "auto" and asked not in possible:
+        what = "an int8 graph" if graph.precision == "int8" else "on this machine"
         raise DeviceError(
-            f"device {options.device!r} computes in {' or '.join(possible)} on this machine, not in {asked}: leave "
+            f"device {options.device!r} computes {what} in {' or '.join(possible)}, not in {asked}: leave "
             "compute_dtype at 'auto'"
         )
-    failure = f"device {options.device!r} computes in no type that this release knows"
+    failure = ""
     for dtype in possible if asked == "auto" else (asked,):
         engine: Engine = module.create_engine(bundle, graph, replace(options, compute_dtype=dtype))
         failure = _failed_verdict(bundle, engine) if heed_verdicts else ""

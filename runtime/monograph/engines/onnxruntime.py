@@ -152,5 +152,7 @@ def _session_options(runtime: ModuleType, threads: int) -> Any:
     options.enable_mem_pattern = False
     # Threads spin while a run lasts, for latency, and sleep once it is over.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    # A product of float32 values with weights that are stored as int8 would round the values too, to blocks of int8.
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     options.log_severity_level = 3
     return options
