@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from monograph.bundle import Bundle
@@ -20,6 +21,12 @@ def export(
     *,
     task: str | None = None,
     precision: str = "fp32",
+    table: str | None = None,
+    calibration: str | os.PathLike[str] | None = None,
+    reduce_range: bool = False,
+    min_mean_cosine: float = 0.99,
+    min_worst_cosine: float = 0.93,
+    min_neighbour_agreement: float = 0.88,
     recipe: str | None = None,
 ) -> Bundle:
     """Export a checkpoint as a bundle and verify it against torch.
@@ -30,7 +37,15 @@ def export(
             counts as ``recipe``; or a loaded SentenceTransformer, which is left as it is. A folder wins over a name.
         output: Folder to write. It must not exist, or be empty; it appears only when it is whole and verified.
         task: "embedding", or None to tell it from the checkpoint.
-        precision: "fp32".
+        precision: "fp32", or "int8": linear layers as int8 products with static ranges, and the table as int8.
+        table: "fp32", or "int8": token embeddings as int8 rows with a scale each. None is "int8" for vocabularies of
+            more than 100,000 and with int8 layers, "fp32" otherwise.
+        calibration: UTF-8 file of texts, one a line, that set the ranges of int8 layers; half of them judge the result.
+            None takes built-in sentences of 37 languages.
+        reduce_range: 7 bits for the weights of int8 layers, for CPUs with AVX2 and without VNNI.
+        min_mean_cosine: What texts not calibrated with must have, on average, as cosine to the original's vector.
+        min_worst_cosine: The same for the text that loses most.
+        min_neighbour_agreement: The share of texts that must keep their nearest neighbour.
         recipe: Name of a recipe in models/ that the checkpoint is one of: the manifest takes its source, licence and
             matryoshka dimensions, and a checkpoint of another shape is refused.
 
@@ -40,13 +55,22 @@ def export(
     Raises:
         UnsupportedModuleError: a module of the checkpoint has no exact graph.
         ParityError: the graph does not equal the torch model; nothing is written.
-        ExportError: the checkpoint cannot be downloaded, read or loaded, the output cannot be written, or a package
-            is missing.
+        ExportError: the compressed model is further from the original than the minima allow; the calibration texts
+            cannot be read; the checkpoint cannot be downloaded, read or loaded; the output cannot be written; or a
+            package is missing.
 
     """
     try:
         # Here and not above: the command line reads this module before torch is known to be there.
+        from monograph_export.compression import Compression, Limits
         from monograph_export.pipeline import run_export
     except ModuleNotFoundError as error:
         raise ExportError(f"export needs {error.name}: pip install 'monograph[export,onnx]'") from error
-    return run_export(source, output, task=task, precision=precision, recipe=recipe)
+    compression = Compression(
+        precision=precision,
+        table=table,
+        calibration=None if calibration is None else Path(calibration),
+        reduce_range=reduce_range,
+        limits=Limits(min_mean_cosine, min_worst_cosine, min_neighbour_agreement),
+    )
+    return run_export(source, output, task=task, compression=compression, recipe=recipe)

@@ -5,9 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 
+from monograph.commands.quality import compression_in_words, verdict_in_words
 from monograph_export import export
 
 HELP = "turn a Sentence Transformers checkpoint into a bundle and prove it equal to torch"
+
+_LIMITS = (
+    ("mean-cosine", 0.99, "compressed bundle whose mean cosine to the original is lower"),
+    ("worst-cosine", 0.93, "compressed bundle with a text of a lower cosine"),
+    ("neighbour-agreement", 0.88, "compressed bundle with fewer texts that keep their nearest neighbour"),
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +27,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", metavar="OUTPUT", help="folder to write; must not exist yet")
     parser.add_argument("--recipe", help="name of the recipe in models/ that the checkpoint is one of")
     parser.add_argument("--task", choices=("embedding",), help="default: told from the checkpoint")
-    parser.add_argument("--precision", choices=("fp32",), default="fp32", help="default: fp32")
+    parser.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help="of the layers; default: fp32")
+    parser.add_argument(
+        "--table",
+        choices=("fp32", "int8"),
+        help="of the token embeddings; default: int8 for more than 100,000 tokens and with --precision int8, else fp32",
+    )
+    parser.add_argument(
+        "--calibration",
+        metavar="FILE",
+        help="texts, one a line, that set the ranges of int8 layers; default: built-in sentences of 37 languages",
+    )
+    parser.add_argument(
+        "--reduce-range", action="store_true", help="7-bit weights, for CPUs with AVX2 and without VNNI"
+    )
+    for name, default, what in _LIMITS:
+        parser.add_argument(
+            f"--min-{name}", type=float, default=default, metavar="X", help=f"refuse a {what}; default: {default}"
+        )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,15 +56,18 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.output,
         task=arguments.task,
         precision=arguments.precision,
+        table=arguments.table,
+        calibration=arguments.calibration,
+        reduce_range=arguments.reduce_range,
+        min_mean_cosine=arguments.min_mean_cosine,
+        min_worst_cosine=arguments.min_worst_cosine,
+        min_neighbour_agreement=arguments.min_neighbour_agreement,
         recipe=arguments.recipe,
     )
     print(f"{bundle.path}: {bundle.size_bytes / 1e6:,.1f} MB, {bundle.manifest.embedding.dimension} dimensions")
     for verdict in bundle.manifest.quality["verdicts"]:
-        near = "equal" if verdict["compute_dtype"] == "float32" else "close"
-        print(
-            f"{verdict['device']} ({verdict['engine']} {verdict['version']}) {verdict['compute_dtype']}: "
-            f"{f'{near} to torch' if verdict['passed'] else 'WRONG: ' + verdict['reason']}, max abs difference "
-            f"{verdict['max_abs_difference']:.1e}, worst cosine {verdict['min_cosine']:.6f} over "
-            f"{verdict['probes']} probes"
-        )
+        print(verdict_in_words(verdict))
+    compression = bundle.manifest.quality.get("compression")
+    if compression is not None:
+        print(f"compressed: {compression_in_words(compression)}")
     return 0

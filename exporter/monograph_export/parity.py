@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from monograph.engines import installed_devices
-from monograph.errors import ParityError
-from monograph_export.verdict import verdict_of, verdicts_apart
+from monograph.errors import ExportError, ParityError
+from monograph_export.compression import Compressed, Limits, agreement
+from monograph_export.verdict import staged_pipeline, verdict_of, verdicts_apart
 
 logger = logging.getLogger(__name__)
 # The engine that must be right for a bundle to be written at all; the others get a verdict.
@@ -41,3 +42,17 @@ def verify_everywhere(folder: Path, tolerance: float) -> dict[str, Any]:
             logger.warning("%s cannot run the bundle: %s", name, why)
         not_run |= missing
     return {"verdicts": verdicts, "not_run": not_run}
+
+
+def measured_agreement(folder: Path, compressed: Compressed, limits: Limits) -> dict[str, float]:
+    """Return how near a compressed bundle, run by ONNX Runtime, is to the original model.
+
+    Raises:
+        ExportError: it is further than the limits allow.
+
+    """
+    with staged_pipeline(folder, REQUIRED_DEVICE, "float32") as pipeline:
+        found = agreement(compressed.reference, pipeline.outputs(compressed.texts))
+    if broken := limits.broken_by(found):
+        raise ExportError(f"on ONNX Runtime the compressed model is too far from the original: {', '.join(broken)}")
+    return found.to_json()

@@ -18,14 +18,22 @@ from monograph.engines.devices import ENGINES
 from monograph.errors import ExportError
 from monograph.verification import FLOAT32_TOLERANCE
 from monograph.version import __version__
-from monograph_export.checkpoint.facts import check_shape, embedding_of, source_of, source_of_loaded, with_recipe
+from monograph_export.checkpoint.facts import (
+    check_shape,
+    embedding_of,
+    sizes_by_part,
+    source_of,
+    source_of_loaded,
+    with_recipe,
+)
 from monograph_export.checkpoint.load import copy_loaded, load_folder
 from monograph_export.checkpoint.source import locate_checkpoint, recipe_of
+from monograph_export.compression import Compressed, Compression, check_asked, compress
 from monograph_export.graph.compose import OUTPUT_NAME
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.store import store_graph
 from monograph_export.graph.trace import trace
-from monograph_export.parity import REQUIRED_DEVICE, verify_everywhere
+from monograph_export.parity import REQUIRED_DEVICE, measured_agreement, verify_everywhere
 from monograph_export.probes import make_probes
 from monograph_export.recipes import Recipe
 from monograph_export.tokenizer import check_tokenizer, store_tokenizer
@@ -40,14 +48,13 @@ def run_export(
     output: str | os.PathLike[str],
     *,
     task: str | None,
-    precision: str,
+    compression: Compression,
     recipe: str | None,
 ) -> Bundle:
     """Do what ``monograph_export.export`` says."""
     if task not in (None, "embedding"):
         raise ExportError(f"task {task!r} cannot be exported by this release; it has 'embedding'")
-    if precision != "fp32":
-        raise ExportError(f"precision {precision!r} cannot be exported by this release; it has 'fp32'")
+    check_asked(compression)
     if REQUIRED_DEVICE not in installed_devices():
         raise ExportError(
             "an export is verified with ONNX Runtime, which is not installed: pip install 'monograph[onnx]'"
@@ -57,18 +64,25 @@ def run_export(
     check_output(target)
     known = recipe_of(source, recipe)
     with staged(target) as folder:
-        manifest = _write_unverified(source, folder, known)
+        manifest, compressed = _write_unverified(source, folder, known, compression)
         # What was loaded is free again here; the verification needs its memory for the engines.
         gc.collect()
         logger.info("verifying")
         manifest.quality.update(verify_everywhere(folder, FLOAT32_TOLERANCE if known is None else known.tolerance))
+        if compressed is not None:
+            manifest.quality["compression"] = compressed.record | {
+                "agreement": measured_agreement(folder, compressed, compression.limits)
+            }
         write_manifest(folder, manifest)
     return open_bundle(target)
 
 
 def _write_unverified(
-    source: str | os.PathLike[str] | SentenceTransformer, folder: Path, recipe: Recipe | None
-) -> Manifest:
+    source: str | os.PathLike[str] | SentenceTransformer,
+    folder: Path,
+    recipe: Recipe | None,
+    compression: Compression,
+) -> tuple[Manifest, Compressed | None]:
     """Write everything into the staging folder, the manifest still without verdicts."""
     logger.info("loading")
     if isinstance(source, SentenceTransformer):
@@ -81,6 +95,7 @@ def _write_unverified(
     if recipe is not None:
         check_shape(recipe, embedding, tokenizer)
         origin, embedding = with_recipe(recipe, origin, embedding)
+    compressed = compress(model, compression)
     logger.info("computing the reference")
     probes = make_probes(model)
     check_tokenizer(model, folder / tokenizer.file, probes.texts)
@@ -88,16 +103,18 @@ def _write_unverified(
     graph = store_graph(
         apply_passes(trace(model)),
         folder,
+        precision=compression.precision,
+        parts=sizes_by_part(model),
         engines=tuple(entry.engine for entry in ENGINES),
         devices=tuple(entry.kind for entry in ENGINES),
     )
     write_probes(folder, probes)
     _check_dimension(graph, probes, embedding)
-    manifest = _manifest(model, origin, graph, tokenizer, embedding, folder)
+    manifest = _manifest(model, origin, graph, tokenizer, embedding, compressed, folder)
     if recipe is not None:
         manifest.prompts.update({name: text for name, text in recipe.prompts.items() if not model.prompts.get(name)})
     write_manifest(folder, manifest)
-    return manifest
+    return manifest, compressed
 
 
 def _check_dimension(graph: Graph, probes: Probes, embedding: Embedding) -> None:
@@ -112,11 +129,13 @@ def _manifest(
     graph: Graph,
     tokenizer: TokenizerSpec,
     embedding: Embedding,
+    compressed: Compressed | None,
     folder: Path,
 ) -> Manifest:
     producer = {"monograph": __version__, **{name: importlib.metadata.version(name) for name in _PRODUCERS}}
+    rounding = "" if compressed is None else ", with the rounding of the compression"
     quality: dict[str, Any] = {
-        "reference": "sentence-transformers in torch, float32, each text alone",
+        "reference": f"sentence-transformers in torch, float32, each text alone{rounding}",
         "verdicts": [],
     }
     return Manifest(

@@ -9,19 +9,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from monograph.bundle import open_bundle, read_probes
-from monograph.engines import EngineOptions, dtypes_of
+from monograph.engines import EngineOptions, dtypes_for
 from monograph.errors import MonographError
-from monograph.pipeline import load_pipeline, load_tokenizer
+from monograph.pipeline import Pipeline, load_pipeline, load_tokenizer
 from monograph.threads import available_cpus
 from monograph.verification import Verdict, verify
 
 
-def verdict_of(folder: Path, device: str, compute_dtype: str, tolerance: float) -> Verdict:
-    """Verify a staged bundle on a device, computing in one type.
+@contextmanager
+def staged_pipeline(folder: Path, device: str, compute_dtype: str) -> Iterator[Pipeline]:
+    """Give a staged bundle, opened on a device and computing in one type.
 
     Raises:
         MonographError: the device cannot run the bundle.
@@ -32,9 +35,20 @@ def verdict_of(folder: Path, device: str, compute_dtype: str, tolerance: float) 
     options = EngineOptions(device, compute_dtype, available_cpus(), cache=None)
     pipeline = load_pipeline(bundle, load_tokenizer(bundle), options)
     try:
-        return verify(pipeline, read_probes(folder), tolerance)
+        yield pipeline
     finally:
         pipeline.engine.close()
+
+
+def verdict_of(folder: Path, device: str, compute_dtype: str, tolerance: float) -> Verdict:
+    """Verify a staged bundle on a device, computing in one type.
+
+    Raises:
+        MonographError: the device cannot run the bundle.
+
+    """
+    with staged_pipeline(folder, device, compute_dtype) as pipeline:
+        return verify(pipeline, read_probes(folder), tolerance)
 
 
 def verdicts_apart(folder: Path, device: str, tolerance: float) -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -60,7 +74,7 @@ def main(folder: str, device: str, tolerance: str) -> None:
     verdicts: list[dict[str, Any]] = []
     not_run: dict[str, str] = {}
     try:
-        dtypes = dtypes_of(device)
+        dtypes = dtypes_for(open_bundle(Path(folder)), device)
     except MonographError as error:
         dtypes = ()
         not_run[device] = str(error)

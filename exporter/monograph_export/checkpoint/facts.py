@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
 from sentence_transformers.sentence_transformer.modules import Dropout
+from torch import nn
 from yaml import YAMLError
 
 from monograph.bundle.files import sha256_of
@@ -50,6 +51,17 @@ def embedding_of(model: SentenceTransformer) -> Embedding:
         matryoshka_dimensions=(),
         truncate_dim=model.truncate_dim,
     )
+
+
+def sizes_by_part(model: SentenceTransformer) -> dict[str, int]:
+    """Return the bytes of a model's table of token embeddings, of its other layers, and of the modules after them."""
+    transformer, *others = model
+    table = _size(transformer.auto_model.get_input_embeddings())
+    return {"table": table, "layers": _size(transformer) - table, "head": sum(map(_size, others))}
+
+
+def _size(module: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
 
 
 def check_shape(recipe: Recipe, embedding: Embedding, tokenizer: TokenizerSpec) -> None:

@@ -16,7 +16,15 @@ WEIGHTS_FILE = GRAPH_FILE.removesuffix(".onnx") + WEIGHTS_SUFFIX
 EXTERNAL_SIZE_THRESHOLD_BYTES = 1024
 
 
-def store_graph(model: ir.Model, folder: Path, *, engines: tuple[str, ...], devices: tuple[str, ...]) -> Graph:
+def store_graph(
+    model: ir.Model,
+    folder: Path,
+    *,
+    precision: str,
+    parts: dict[str, int],
+    engines: tuple[str, ...],
+    devices: tuple[str, ...],
+) -> Graph:
     """Write ``model.onnx`` and ``model.onnx.data`` into a folder and return the manifest's entry.
 
     The weights are external data, which engines map into memory instead of copying it.
@@ -34,11 +42,12 @@ def store_graph(model: ir.Model, folder: Path, *, engines: tuple[str, ...], devi
         file=GRAPH_FILE,
         engines=engines,
         devices=devices,
-        precision="fp32",
+        precision=precision,
         opset=opset,
         inputs=_specs(model.graph.inputs),
         outputs=_specs(model.graph.outputs),
         op_domains=tuple(sorted(domain or "ai.onnx" for domain in model.opset_imports)),
+        parts=parts,
     )
 
 

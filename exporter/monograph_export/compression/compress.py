@@ -1,0 +1,134 @@
+"""Compress a model as asked for, and refuse what costs too much."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from monograph.errors import ExportError
+from monograph_export.compression.gate import Agreement, Limits, agreement
+from monograph_export.compression.int8 import REDUCED_WEIGHT_LEVELS, WEIGHT_LEVELS
+from monograph_export.compression.layers import LayerQuantizer
+from monograph_export.compression.table import compress_table, has_large_table
+from monograph_export.compression.texts import CalibrationTexts, calibration_texts
+from monograph_export.probes import reference_vectors
+
+logger = logging.getLogger(__name__)
+PRECISIONS = ("fp32", "int8")
+TABLES = ("fp32", "int8")
+# Layers that an error or the manifest names.
+_NAMED = 5
+# Fewer texts than this show too little of what a layer is given to set its range.
+_ENOUGH_TEXTS = 100
+
+
+@dataclass(frozen=True)
+class Compression:
+    """What is asked for; ``table`` None is int8 for large vocabularies and with int8 layers, float32 otherwise."""
+
+    precision: str = "fp32"
+    table: str | None = None
+    calibration: Path | None = None
+    reduce_range: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What was done to a model, as JSON values, and the original's vectors of texts that had no part in it."""
+
+    record: dict[str, Any]
+    texts: tuple[str, ...]
+    reference: NDArray[np.float32]
+
+
+def check_asked(asked: Compression) -> None:
+    """Refuse what no model can be compressed to, before any work is done.
+
+    Raises:
+        ExportError: an unknown precision or table, or options that only int8 layers have without these.
+
+    """
+    if asked.precision not in PRECISIONS:
+        raise ExportError(f"precision {asked.precision!r} is not known: choose one of {', '.join(PRECISIONS)}")
+    if asked.table not in (None, *TABLES):
+        raise ExportError(f"table {asked.table!r} is not known: choose one of {', '.join(TABLES)}")
+    if asked.precision != "int8" and (asked.calibration is not None or asked.reduce_range):
+        raise ExportError("calibration texts and a reduced range are for --precision int8, which was not asked for")
+    if asked.precision == "int8" and asked.table == "fp32":
+        raise ExportError("--precision int8 has an int8 table: leave --table out")
+    calibration_texts(asked.calibration)
+
+
+def compress(model: SentenceTransformer, asked: Compression) -> Compressed | None:
+    """Compress a model in place, or return None where nothing is to be done.
+
+    Raises:
+        ExportError: the result is further from the original than the limits allow, the calibration texts cannot be
+            read, or a module has no int8 form.
+
+    """
+    layers = asked.precision == "int8"
+    table = asked.table == "int8" or (asked.table is None and (layers or has_large_table(model)))
+    if not table and not layers:
+        return None
+    texts = calibration_texts(asked.calibration)
+    logger.info("computing the original's vectors")
+    reference = reference_vectors(model, list(texts.held_out))
+    record: dict[str, Any] = {"table": "int8" if table else "fp32", "limits": asdict(asked.limits)}
+    if table:
+        compress_table(model)
+    quantizer = None
+    if layers:
+        logger.info("calibrating")
+        quantizer = LayerQuantizer(model, texts.calibration, _levels(asked))
+        calibrated = quantizer.quantize(asked.limits)
+        record["layers"] = _described(quantizer, texts, calibrated, asked)
+    found = agreement(reference, reference_vectors(model, list(texts.held_out)))
+    if broken := asked.limits.broken_by(found):
+        raise ExportError(_refusal(broken, quantizer, texts, reference))
+    return Compressed(record, texts.held_out, reference)
+
+
+def _levels(asked: Compression) -> int:
+    return REDUCED_WEIGHT_LEVELS if asked.reduce_range else WEIGHT_LEVELS
+
+
+def _described(
+    quantizer: LayerQuantizer, texts: CalibrationTexts, calibrated: Agreement, asked: Compression
+) -> dict[str, Any]:
+    return {
+        "precision": "int8",
+        "reduce_range": asked.reduce_range,
+        "calibration": texts.origin,
+        "calibration_texts": len(texts.calibration),
+        "calibration_agreement": calibrated.to_json(),
+        "float32_inputs": [name for group in quantizer.kept_float for name in group.originals],
+        "smoothing_strength": {group.seen.names[0]: group.chosen.strength for group in quantizer.groups},
+    }
+
+
+def _refusal(
+    broken: list[str], quantizer: LayerQuantizer | None, texts: CalibrationTexts, reference: NDArray[np.float32]
+) -> str:
+    parts = [f"compressed, the model is too far from the original: {', '.join(broken)}"]
+    if quantizer is not None:
+        costs = list(quantizer.costs(texts.held_out, reference).items())[:_NAMED]
+        named = (f"{'/'.join(quantizer.groups[position].originals)} {cost:.4f}" for position, cost in costs)
+        parts.append(f"the layers that cost most of the mean cosine, each by itself: {', '.join(named)}")
+        if len(texts.calibration) < _ENOUGH_TEXTS:
+            parts.append(
+                f"calibrated was with {texts.origin}, too few to show what the layers are given: give a few hundred "
+                "texts of the kind that will be embedded, or leave --calibration out"
+            )
+        else:
+            parts.append("calibrate with texts nearer to those that will be embedded, or choose --precision fp32")
+    else:
+        parts.append("choose --table fp32")
+    return "; ".join(parts)

@@ -1,0 +1,128 @@
+"""Turn the linear layers of a transformer into int8 ones, and leave the input of the costliest in float32."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from torch import nn
+
+from monograph_export.compression.fitting import Fit, fit
+from monograph_export.compression.gate import Agreement, Limits, agreement
+from monograph_export.compression.int8 import Int8Linear
+from monograph_export.compression.observation import Observation, linear_layers, observe
+from monograph_export.probes import reference_vectors
+
+logger = logging.getLogger(__name__)
+# Of the groups of layers, the share that may keep a float32 input: with more, int8 is no faster.
+FLOAT_SHARE = 1 / 3
+# How much of the loss that the limits allow may be used up on the calibration texts; others lose more.
+_USED_SHARE = 0.8
+# Texts that the cost of each layer is measured with, drawn evenly.
+_COST_TEXTS = 48
+
+
+@dataclass(frozen=True)
+class Group:
+    """Layers that share an input: what was seen of it, how it is rounded, and the float32 layers themselves."""
+
+    seen: Observation
+    chosen: Fit
+    originals: Mapping[str, nn.Linear]
+
+
+class LayerQuantizer:
+    """The linear layers of a model's transformer, which it replaces in the model."""
+
+    def __init__(self, model: SentenceTransformer, texts: Sequence[str], levels: int) -> None:
+        self._model = model
+        self._levels = levels
+        self._texts = list(texts)
+        self._reference = reference_vectors(model, self._texts)
+        linears = linear_layers(model)
+        self.groups: list[Group] = []
+        with torch.inference_mode():
+            for seen in observe(model, texts):
+                originals = {name: linears[name] for name in seen.names}
+                self.groups.append(Group(seen, fit(list(originals.values()), seen, levels), originals))
+        self.kept_float: list[Group] = []
+
+    def quantize(self, limits: Limits) -> Agreement:
+        """Make all layers int8, and the inputs of as many of the costliest float32 as the limits ask for.
+
+        Returns the agreement over the calibration texts.
+        """
+        found = self._try(self.groups, ())
+        if _holds(limits, found):
+            return found
+        ranked = list(self.costs(self._texts, self._reference))
+        fewest, most = 0, int(len(ranked) * FLOAT_SHARE)
+        # The fewest that suffice, by halves: one more float32 input hardly ever costs.
+        while fewest < most:
+            middle = (fewest + most) // 2
+            found = self._try(self.groups, [self.groups[i] for i in ranked[:middle]])
+            fewest, most = (fewest, middle) if _holds(limits, found) else (middle + 1, most)
+        return self._try(self.groups, [self.groups[i] for i in ranked[:fewest]])
+
+    def costs(self, texts: Sequence[str], reference: NDArray[np.float32]) -> dict[int, float]:
+        """Return what each group costs by itself, 1 - mean cosine, by its position, the costliest first.
+
+        ``reference``, float32 [n, d], are the original's vectors of the texts, of which some are taken.
+        """
+        step = max(1, len(texts) // _COST_TEXTS)
+        costs = {}
+        for position, group in enumerate(self.groups):
+            self._install([group], ())
+            found = reference_vectors(self._model, list(texts[::step]))
+            costs[position] = 1 - _mean_cosine(reference[::step], found)
+        self._install(self.groups, self.kept_float)
+        return dict(sorted(costs.items(), key=lambda item: -item[1]))
+
+    def _try(self, groups: Sequence[Group], kept_float: Sequence[Group]) -> Agreement:
+        self.kept_float = list(kept_float)
+        self._install(groups, kept_float)
+        found = agreement(self._reference, reference_vectors(self._model, self._texts))
+        logger.info(
+            "int8 with %d of %d inputs in float32: mean cosine %.4f, worst %.4f, same nearest neighbour %.3f",
+            len(kept_float), len(self.groups), found.mean_cosine, found.worst_cosine, found.neighbour_agreement,
+        )  # fmt: skip
+        return found
+
+    def _install(self, groups: Collection[Group], kept_float: Collection[Group]) -> None:
+        encoder = self._model[0].auto_model
+        for group in self.groups:
+            for name, linear in group.originals.items():
+                layer: nn.Module = linear
+                if group in groups:
+                    layer = int8_layer(linear, None if group in kept_float else group.chosen, group.seen, self._levels)
+                encoder.set_submodule(name, layer)
+
+
+def int8_layer(linear: nn.Linear, chosen: Fit | None, seen: Observation, levels: int) -> Int8Linear:
+    """Return the int8 form of a layer; without a fit its input stays float32.
+
+    The mean of what rounding adds to the outputs is taken from the bias.
+    """
+    if chosen is None:
+        return Int8Linear(linear, None, None, levels)
+    layer = Int8Linear(linear, chosen.limits, chosen.smoothing if chosen.strength else None, levels)
+    if layer.bias is not None:
+        rows = seen.all.rows
+        with torch.no_grad():
+            layer.bias -= (layer(rows) - linear(rows)).mean(dim=0)
+    return layer
+
+
+def _holds(limits: Limits, found: Agreement) -> bool:
+    return not limits.tightened(_USED_SHARE).broken_by(found)
+
+
+def _mean_cosine(reference: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    first, second = reference.astype(np.float64), found.astype(np.float64)
+    norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    return float((np.einsum("nd,nd->n", first, second) / np.maximum(norms, 1e-30)).mean())
