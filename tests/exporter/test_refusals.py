@@ -212,7 +212,12 @@ def test_a_tokenizer_larger_than_the_table_is_refused(tmp_path: Path) -> None:
 
 
 def test_wrong_options_are_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    for options in ({"task": "rerank"}, {"precision": "int4"}, {"recipe": "absent"}, {"recipe": "LaBSE"}):
+    wrong: tuple[dict[str, Any], ...] = (
+        {"task": "rerank"}, {"precision": "int4"}, {"recipe": "absent"}, {"recipe": "LaBSE"}, {"table": "int4"},
+        {"calibration": __file__}, {"reduce_range": True}, {"precision": "int8", "table": "fp32"},
+        {"precision": "int8", "calibration": tmp_path / "absent"},
+    )  # fmt: skip
+    for options in wrong:
         with pytest.raises(ExportError):
             export(tiny_checkpoint, tmp_path / "bundle", **options)
     assert list(tmp_path.iterdir()) == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ pytestmark = pytest.mark.slow
 GB = 1e9
 EXPORT_PEAK_LIMIT_BYTES = 4.3 * GB
 ANONYMOUS_LIMIT_BYTES = 0.60 * GB
+
+EXPORT = (sys.executable, "-m", "monograph", "export", "--recipe", "LaBSE")
+# Random weights show sizes and memory; how near compressed vectors are is shown by real ones.
+UNGATED = ("--min-mean-cosine", "0", "--min-worst-cosine", "-1", "--min-neighbour-agreement", "0")
 
 BUILD = """
 import sys
@@ -73,7 +78,7 @@ def bundle(checkpoint: Path) -> Path:
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
     )
-    command = [sys.executable, "-m", "monograph", "export", "--recipe", "LaBSE", str(checkpoint), str(output)]
+    command = [*EXPORT, "--table", "fp32", str(checkpoint), str(output)]
     peak = int(python(code, *command).split()[-1])
     print(f"\nexport: peak memory {peak / GB:.2f} GB")
     assert peak < EXPORT_PEAK_LIMIT_BYTES
@@ -147,3 +152,32 @@ def test_1000_sentences_are_close_to_torch_on_openvino(
     assert cosines.min() >= {"float32": 0.999999, "bfloat16": 0.9999}[compute_dtype]
     if compute_dtype == "float32":
         assert np.abs(vectors - expected).max() <= 1e-5
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A way to export, and what its bundle and its use may take, in bytes."""
+
+    options: tuple[str, ...]
+    size: float
+    anonymous: dict[str, float]
+
+
+COMPRESSED = {
+    "table": Compressed((), 0.75 * GB, {"cpu": 0.60 * GB, "openvino": 0.60 * GB}),
+    "layers": Compressed(("--precision", "int8"), 0.50 * GB, {"cpu": 0.42 * GB, "openvino": 0.50 * GB}),
+}
+
+
+@pytest.mark.parametrize("name", list(COMPRESSED))
+def test_int8_is_small_on_disk_and_in_memory(checkpoint: Path, texts: list[str], tmp_path: Path, name: str) -> None:
+    asked = COMPRESSED[name]
+    output = tmp_path / "bundle"
+    subprocess.run([*EXPORT, *UNGATED, *asked.options, str(checkpoint), str(output)], check=True)
+    size = sum(file.stat().st_size for file in output.iterdir())
+    print(f"\nint8 {name}: {size / GB:.3f} GB")
+    assert size <= asked.size
+    for device, limit in asked.anonymous.items():
+        told, vectors = measured(output, texts, tmp_path, device)
+        assert np.isfinite(vectors).all()
+        assert told["anonymous"] <= limit

@@ -27,6 +27,15 @@ class Tatoeba:
         lines = path.read_text(encoding="utf-8").split("\n")
         return [line for line in lines if line][:limit]
 
+    def english(self, count: int) -> list[str]:
+        """Return ``count`` different English sentences, taken in turn from all pairs of languages."""
+        files = [path.read_text(encoding="utf-8").split("\n") for path in sorted(self._folder.glob("*.eng"))]
+        turns = max(map(len, files))
+        sentences = dict.fromkeys(lines[turn] for turn in range(turns) for lines in files if turn < len(lines))
+        found = [sentence for sentence in sentences if sentence][:count]
+        assert len(found) == count, f"only {len(found)} sentences"
+        return found
+
     def mixed(self, count: int, languages: list[str] | None = None) -> list[str]:
         """Return ``count`` sentences, taken in turn from the languages (default: all)."""
         each = [self.sentences(language) for language in languages or self.languages()]

@@ -1,0 +1,192 @@
+"""Compression step by step, on models so small that each can be checked by arithmetic."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from torch import nn
+
+from monograph import Embedder
+from monograph.engines.onnxruntime import _session_options
+from monograph.errors import DeviceError, ExportError
+from monograph_export import export
+from monograph_export.compression import Limits, agreement
+from monograph_export.compression.fitting import fit
+from monograph_export.compression.int8 import Int8Linear, Int8Table, Range, fake_quantize, quantize_rows
+from monograph_export.compression.observation import Fold, Observation, observe
+from monograph_export.compression.texts import calibration_texts
+from support.command import monograph
+
+OPEN = ("--min-mean-cosine", "0", "--min-worst-cosine", "-1", "--min-neighbour-agreement", "0")
+
+
+@pytest.fixture(scope="module")
+def int8_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("tiny-int8") / "bundle"
+    done = monograph("export", tiny_checkpoint, output, "--precision", "int8", *OPEN)
+    assert done.returncode == 0, done.stderr
+    assert "compressed: table int8, layers int8" in done.stdout.decode()
+    return output
+
+
+def test_rows_are_rounded_to_half_a_step_of_their_own() -> None:
+    rows = torch.randn(50, 16) * torch.logspace(-6, 3, 50)[:, None]
+    levels, scale = quantize_rows(rows)
+    assert levels.dtype == torch.int8
+    assert int(levels.abs().amax(dim=1).min()) == 127
+    assert bool(((levels * scale - rows).abs() <= scale / 2 * 1.001).all())
+    zeros, scale = quantize_rows(torch.zeros(2, 4))
+    assert not zeros.any()
+    assert scale.isfinite().all()
+
+
+@pytest.mark.parametrize("limits", [Range(-1, 3), Range(0, 3), Range(-2, 0), Range(0, 0)])
+def test_zero_is_a_level_of_every_range(limits: Range) -> None:
+    assert fake_quantize(torch.zeros(3), limits).tolist() == [0, 0, 0]
+    values = torch.linspace(limits.low, limits.high, 100)
+    assert float((fake_quantize(values, limits) - values).abs().max()) <= limits.scale * 1.001
+
+
+def test_a_table_gathers_what_its_rows_were() -> None:
+    table = nn.Embedding(100, 24).requires_grad_(False)
+    ids = torch.randint(0, 100, (3, 7))
+    before, after = table(ids), Int8Table(table)(ids)
+    cosines = nn.functional.cosine_similarity(before, after, dim=-1)
+    assert float(1 - cosines.min()) <= 2e-4
+
+
+@pytest.mark.parametrize("limits", [None, Range(-4, 4)])
+@pytest.mark.parametrize("smooth", [False, True])
+def test_a_layer_is_traced_as_it_computes(limits: Range | None, smooth: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layer = Int8Linear(nn.Linear(24, 16), limits, torch.rand(24) + 0.5 if smooth else None).eval()
+    values = torch.randn(2, 5, 24)
+    program = torch.onnx.export(layer, (values,), dynamo=True, opset_version=23, verbose=False)
+    assert program is not None
+    program.save(tmp_path / "layer.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "layer.onnx"), _session_options(onnxruntime, 1))
+    [found] = session.run(None, {session.get_inputs()[0].name: values.numpy()})
+    assert np.abs(found - layer(values).detach().numpy()).max() <= 1e-5
+
+
+def test_the_range_holds_for_texts_that_did_not_set_it() -> None:
+    """With one outlier channel, smoothing beats none, and all of it is too much where other texts go further."""
+    torch.manual_seed(0)
+    scale = torch.ones(32)
+    scale[3] = 60
+
+    def fold() -> Fold:
+        rows = torch.randn(512, 32) * scale
+        return Fold(rows.amin(dim=0), rows.amax(dim=0), rows)
+
+    seen = Observation(("layer",), (fold(), fold()))
+    chosen = fit([nn.Linear(32, 16)], seen)
+    assert chosen.strength >= 0.5
+    assert chosen.error < 0.03
+    assert chosen.limits.low <= float((seen.all.low / chosen.smoothing).min()) + 1e-6
+
+
+def test_what_is_observed_is_what_the_layers_are_given(tiny_checkpoint: Path) -> None:
+    model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
+    seen = observe(model, ["one text", "another, longer text", "a third"])
+    names = [group.names for group in seen]
+    assert names[0] == tuple(f"encoder.layer.0.attention.self.{part}" for part in ("query", "key", "value"))
+    # Two layers of four inputs each; the pooler, which sentence vectors do not use, is none of them.
+    assert len(names) == 8
+    given = model.preprocess(["another, longer text"])
+    embedded = model[0].auto_model.embeddings(given["input_ids"], given["token_type_ids"])
+    assert torch.equal(seen[0].folds[1].high, embedded.amax(dim=(0, 1)))
+
+
+def test_agreement_is_what_its_words_say() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((40, 8)).astype(np.float32)
+    same = agreement(vectors, 3 * vectors)
+    assert (same.texts, round(same.mean_cosine, 6), round(same.worst_cosine, 6)) == (40, 1, 1)
+    assert (round(same.spearman, 6), same.neighbour_agreement) == (1, 1)
+    turned = vectors.copy()
+    turned[0] *= -1
+    other = agreement(vectors, turned)
+    assert round(other.worst_cosine, 6) == -1
+    assert round(other.mean_cosine, 6) == round(38 / 40, 6)
+    assert other.neighbour_agreement < 1
+    assert Limits().broken_by(same) == []
+    assert [line.rsplit(" ", 4)[0] for line in Limits().broken_by(other)] == ["mean cosine", "worst cosine"]
+    assert Limits(0.9, 0.9, 0.9).broken_by(agreement(vectors, np.full_like(vectors, np.nan))) != []
+
+
+def test_texts_to_calibrate_with_are_not_those_to_judge_by(tmp_path: Path) -> None:
+    built_in = calibration_texts(None)
+    assert len(built_in.calibration) == len(built_in.held_out) == 240
+    assert not {*built_in.calibration} & {*built_in.held_out}
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(f"text {n // 2}" for n in range(100)) + "\n\n")
+    own = calibration_texts(file)
+    assert len(own.calibration) == 25
+    assert not {*own.calibration} & {*own.held_out}
+    assert {*built_in.held_out} < {*own.held_out}
+    assert "25 of the 50 different lines of texts.txt" in own.origin
+    for content in (b"", b"\n \n", b"\xff\xfe"):
+        file.write_bytes(content)
+        with pytest.raises(ExportError, match=r"texts\.txt"):
+            calibration_texts(file)
+
+
+def test_an_int8_bundle_says_what_was_done_and_what_it_cost(int8_bundle: Path, tiny_bundle: Path) -> None:
+    manifest = json.loads((int8_bundle / "manifest.json").read_text())
+    assert manifest["graphs"][0]["precision"] == "int8"
+    compression = manifest["quality"]["compression"]
+    assert compression["table"] == "int8"
+    assert compression["layers"]["calibration_texts"] == 240
+    assert compression["agreement"]["texts"] == 240
+    assert compression["agreement"]["mean_cosine"] > 0.98
+    told = monograph("info", int8_bundle).stdout.decode()
+    for words in ("int8, opset 23", "mean cosine to the original", "same nearest neighbour", "table of it"):
+        assert words in told
+    sizes = [sum(bundle_part.values()) for bundle_part in (manifest["graphs"][0]["parts"],)]
+    assert sizes[0] <= (int8_bundle / "model.onnx.data").stat().st_size * 1.5
+    assert (int8_bundle / "model.onnx.data").stat().st_size < 0.5 * (tiny_bundle / "model.onnx.data").stat().st_size
+
+
+def test_an_int8_graph_has_standard_operators_of_unsigned_inputs_and_signed_weights(int8_bundle: Path) -> None:
+    graph = onnx.load(int8_bundle / "model.onnx", load_external_data=False).graph
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    rounded = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+    # An input that layers share is rounded once: four a layer.
+    assert len(rounded) == 8
+    assert {types[node.input[2]] for node in rounded} == {onnx.TensorProto.UINT8}
+    weights = [node.input[0] for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in types]
+    assert len(weights) == 12
+    assert {types[name] for name in weights} == {onnx.TensorProto.INT8}
+
+
+@pytest.mark.parametrize("device", ["cpu", "openvino", "auto"])
+def test_every_engine_runs_it_at_float32_between_the_layers(int8_bundle: Path, device: str) -> None:
+    texts = ["a boat", "", "two boats lie in the harbour " * 9, "палуба", "港"]
+    with Embedder(int8_bundle, device) as model:
+        assert model.compute_dtype == "float32"
+        together = model.encode(texts)
+        alone = np.stack([model.encode(text) for text in texts])
+    assert np.abs(together - alone).max() <= 1e-5
+
+
+def test_bfloat16_is_refused_for_an_int8_graph(int8_bundle: Path) -> None:
+    with pytest.raises(DeviceError, match=r"computes an int8 graph in float32, not in bfloat16"):
+        Embedder(int8_bundle, "openvino", "bfloat16")
+
+
+def test_a_table_alone_is_equal_to_torch_with_that_table(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    bundle = export(tiny_checkpoint, tmp_path / "bundle", table="int8")
+    assert bundle.manifest.graphs[0].precision == "fp32"
+    [first, *_] = bundle.manifest.quality["verdicts"]
+    assert first["tolerance"].startswith("max abs difference")
+    found = bundle.manifest.quality["compression"]["agreement"]
+    assert 1 - found["worst_cosine"] <= 2e-4
+    assert "layers" not in bundle.manifest.quality["compression"]

@@ -1,0 +1,112 @@
+"""The real MiniLM at int8: how near it is to sentence-transformers, on both engines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from monograph import Embedder
+from monograph.bundle import read_probes
+from monograph_export import export
+from monograph_export.compression import agreement
+from support.command import assert_error, monograph
+from support.quality import cranfield_ndcg10, sts17_spearman, unit
+from support.tatoeba import Tatoeba
+
+MB = 1e6
+
+
+@pytest.fixture(scope="module")
+def bundle(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default int8 export, calibrated with the built-in sentences."""
+    output = tmp_path_factory.mktemp("minilm-int8") / "bundle"
+    export(minilm, output, precision="int8", recipe="all-MiniLM-L6-v2")
+    return output
+
+
+@pytest.fixture(scope="module", params=["cpu", "openvino"])
+def model(bundle: Path, request: pytest.FixtureRequest) -> Iterator[Embedder]:
+    with Embedder(bundle, request.param) as model:
+        yield model
+
+
+def by_torch(reference: Any, texts: list[str]) -> NDArray[np.float32]:
+    vectors: NDArray[np.float32] = reference.encode(texts, batch_size=32, show_progress_bar=False)
+    return vectors
+
+
+def test_the_weights_are_a_quarter(bundle: Path) -> None:
+    assert (bundle / "model.onnx.data").stat().st_size <= 24 * MB
+
+
+@pytest.mark.parametrize("count", [1000, pytest.param(5000, marks=pytest.mark.slow)])
+def test_unseen_english_sentences_stay_near(model: Embedder, minilm_torch: Any, tatoeba: Tatoeba, count: int) -> None:
+    texts = tatoeba.english(count)
+    found = agreement(by_torch(minilm_torch, texts), model.encode(texts))
+    print(f"\n{model.device}: {found}")
+    assert found.mean_cosine >= 0.995
+    assert found.worst_cosine >= 0.95
+    assert found.neighbour_agreement >= 0.90
+
+
+@pytest.mark.parametrize("track", ["track5.en-en", "track4a.es-en"])
+def test_similarity_scores_are_kept(model: Embedder, minilm_torch: Any, data: Path, track: str) -> None:
+    before = sts17_spearman(lambda texts: by_torch(minilm_torch, texts), data / "sts17", track)
+    after = sts17_spearman(model.encode, data / "sts17", track)
+    print(f"\n{model.device} {track}: Spearman {before:.2f} at float32, {after:.2f} at int8")
+    assert after >= before - 0.5
+
+
+@pytest.mark.slow
+def test_retrieval_is_kept(model: Embedder, minilm_torch: Any, data: Path) -> None:
+    before = cranfield_ndcg10(lambda texts: by_torch(minilm_torch, texts), data / "cranfield")
+    after = cranfield_ndcg10(model.encode, data / "cranfield")
+    print(f"\n{model.device}: Cranfield nDCG@10 {before:.4f} at float32, {after:.4f} at int8")
+    assert after >= before * 0.99
+
+
+def test_no_length_is_worse_than_the_others(model: Embedder, bundle: Path, minilm_torch: Any) -> None:
+    probes = read_probes(bundle)
+    chosen = [i for i, count in enumerate(probes.token_counts) if count <= 130]
+    texts = [probes.texts[i] for i in chosen]
+    cosines = np.einsum("nd,nd->n", unit(model.encode(texts)), unit(by_torch(minilm_torch, texts)))
+    worst = int(cosines.argmin())
+    print(f"\n{model.device}: worst cosine {cosines[worst]:.4f} at {probes.token_counts[chosen[worst]]} tokens")
+    assert {probes.token_counts[i] for i in chosen} >= set(range(3, 131))
+    assert cosines.min() >= 0.95
+
+
+def test_a_text_is_the_same_alone_and_among_others(model: Embedder, tatoeba: Tatoeba) -> None:
+    texts = tatoeba.mixed(300)
+    alone = np.stack([model.encode(text) for text in texts])
+    for batch_size in (2, 16, 64):
+        together = model.encode(texts, batch_size=batch_size)
+        cosines = np.einsum("nd,nd->n", unit(alone), unit(together))
+        print(f"\n{model.device}: worst cosine of a text alone and among {batch_size}: {cosines.min():.6f}")
+        assert cosines.min() >= 0.9999
+
+
+def test_a_bad_calibration_file_is_refused_with_cause_and_layers(minilm: Path, tmp_path: Path) -> None:
+    file = tmp_path / "constant.txt"
+    file.write_text("the same line\n" * 500)
+    done = monograph("export", minilm, tmp_path / "bundle", "--precision", "int8", "--calibration", file)
+    words = ("too far from the original", "is below", "encoder.layer.", "1 of the 1 different lines", "a few hundred")
+    assert_error(done, 1, *words)
+    print(f"\n{done.stderr.decode()}")
+    assert [path.name for path in tmp_path.iterdir()] == ["constant.txt"]
+
+
+@pytest.mark.slow
+def test_the_costliest_inputs_stay_float32_where_the_limits_ask_for_it(minilm: Path, tmp_path: Path) -> None:
+    bundle = export(minilm, tmp_path / "bundle", precision="int8", min_mean_cosine=0.998)
+    compression = bundle.manifest.quality["compression"]
+    kept = compression["layers"]["float32_inputs"]
+    print(f"\nfloat32 inputs: {kept}; {compression['agreement']}")
+    assert 1 <= len(kept) <= 8
+    assert compression["agreement"]["mean_cosine"] >= 0.998
+    assert all(verdict["passed"] for verdict in bundle.manifest.quality["verdicts"])
