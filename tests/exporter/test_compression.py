@@ -19,7 +19,14 @@ from monograph.errors import DeviceError, ExportError
 from monograph_export import export
 from monograph_export.compression import Limits, agreement
 from monograph_export.compression.fitting import fit
-from monograph_export.compression.int8 import Int8Linear, Int8Table, Range, fake_quantize, quantize_rows
+from monograph_export.compression.int8 import (
+    REDUCED_WEIGHT_LEVELS,
+    Int8Linear,
+    Int8Table,
+    Range,
+    fake_quantize,
+    quantize_rows,
+)
 from monograph_export.compression.observation import Fold, Observation, observe
 from monograph_export.compression.texts import calibration_texts
 from support.command import monograph
@@ -42,6 +49,7 @@ def test_rows_are_rounded_to_half_a_step_of_their_own() -> None:
     assert levels.dtype == torch.int8
     assert int(levels.abs().amax(dim=1).min()) == 127
     assert bool(((levels * scale - rows).abs() <= scale / 2 * 1.001).all())
+    assert int(quantize_rows(rows, REDUCED_WEIGHT_LEVELS)[0].abs().amax()) == 63
     zeros, scale = quantize_rows(torch.zeros(2, 4))
     assert not zeros.any()
     assert scale.isfinite().all()
@@ -120,6 +128,13 @@ def test_agreement_is_what_its_words_say() -> None:
     assert Limits().broken_by(same) == []
     assert [line.rsplit(" ", 4)[0] for line in Limits().broken_by(other)] == ["mean cosine", "worst cosine"]
     assert Limits(0.9, 0.9, 0.9).broken_by(agreement(vectors, np.full_like(vectors, np.nan))) != []
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_texts_that_are_too_few_or_all_alike_have_no_rank_correlation(count: int) -> None:
+    alike = np.ones((count, 4), dtype=np.float32)
+    assert agreement(alike, alike).spearman == 0
+    json.dumps(agreement(alike, alike).to_json(), allow_nan=False)
 
 
 def test_texts_to_calibrate_with_are_not_those_to_judge_by(tmp_path: Path) -> None:

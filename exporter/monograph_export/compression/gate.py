@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
+from scipy.stats import ConstantInputWarning, spearmanr
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class Agreement:
     """Two models' vectors of the same texts, compared.
 
     Cosines are those of a text's two vectors. ``spearman`` is the rank correlation of the similarities of all pairs of
-    texts; ``neighbour_agreement`` the share of texts whose nearest neighbour among the others is the same.
+    texts, 0 where there is none (all are equal, or there are fewer than three texts); ``neighbour_agreement`` the share
+    of texts whose nearest neighbour among the others is the same.
     """
 
     texts: int
@@ -54,12 +56,14 @@ class Limits:
 
 
 def agreement(reference: NDArray[np.float32], found: NDArray[np.float32]) -> Agreement:
-    """Compare the vectors of the same texts, float32 [n, d] each, n at least 3."""
+    """Compare the vectors of the same texts, float32 [n, d] each."""
     first, second = _unit(reference), _unit(found)
     cosines = np.einsum("nd,nd->n", first, second)
     similarities, others = first @ first.T, second @ second.T
     pairs = np.triu_indices(len(first), k=1)
-    spearman = spearmanr(similarities[pairs], others[pairs]).statistic
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConstantInputWarning)
+        spearman = spearmanr(similarities[pairs], others[pairs]).statistic if len(first) > 2 else 0.0
     np.fill_diagonal(similarities, -np.inf)
     np.fill_diagonal(others, -np.inf)
     return Agreement(
@@ -67,7 +71,7 @@ def agreement(reference: NDArray[np.float32], found: NDArray[np.float32]) -> Agr
         mean_cosine=float(cosines.mean()),
         percentile_1_cosine=float(np.percentile(cosines, 1)),
         worst_cosine=float(cosines.min()),
-        spearman=float(spearman),
+        spearman=float(np.nan_to_num(spearman)),
         neighbour_agreement=float((similarities.argmax(axis=1) == others.argmax(axis=1)).mean()),
     )
 
