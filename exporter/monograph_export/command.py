@@ -65,9 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
         recipe=arguments.recipe,
     )
     print(f"{bundle.path}: {bundle.size_bytes / 1e6:,.1f} MB, {bundle.manifest.embedding.dimension} dimensions")
-    for verdict in bundle.manifest.quality["verdicts"]:
-        print(verdict_in_words(verdict))
     compression = bundle.manifest.quality.get("compression")
+    for verdict in bundle.manifest.quality["verdicts"]:
+        print(verdict_in_words(verdict, compressed=compression is not None))
     if compression is not None:
         print(f"compressed: {compression_in_words(compression)}")
     return 0

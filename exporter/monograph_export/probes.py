@@ -50,10 +50,20 @@ def make_probes(model: SentenceTransformer) -> Probes:
     """
     texts = [*probe_sentences(), *_ODD_TEXTS, *_texts_of_every_length(model)]
     vectors = reference_vectors(model, texts)
-    if not np.isfinite(vectors).all():
-        raise ExportError("torch itself gives vectors that are not finite: the checkpoint is damaged")
+    check_finite(vectors)
     counts = tuple(int(model.preprocess([text])["input_ids"].shape[1]) for text in texts)
     return Probes(tuple(texts), counts, vectors)
+
+
+def check_finite(vectors: NDArray[np.float32]) -> None:
+    """Refuse reference vectors, float32 [n, d], that are not numbers.
+
+    Raises:
+        ExportError: one is not finite.
+
+    """
+    if not np.isfinite(vectors).all():
+        raise ExportError("torch itself gives vectors that are not finite: the checkpoint is damaged")
 
 
 def reference_vectors(model: SentenceTransformer, texts: list[str]) -> NDArray[np.float32]:

@@ -59,5 +59,5 @@ def list_files(folder: Path) -> dict[str, FileEntry]:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write manifest.json."""
-    content = json.dumps(manifest.to_json(), ensure_ascii=False, indent=2)
+    content = json.dumps(manifest.to_json(), ensure_ascii=False, indent=2, allow_nan=False)
     (folder / MANIFEST_FILE).write_text(content + "\n", encoding="utf-8")

@@ -214,7 +214,7 @@ def test_a_tokenizer_larger_than_the_table_is_refused(tmp_path: Path) -> None:
 def test_wrong_options_are_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
     wrong: tuple[dict[str, Any], ...] = (
         {"task": "rerank"}, {"precision": "int4"}, {"recipe": "absent"}, {"recipe": "LaBSE"}, {"table": "int4"},
-        {"calibration": __file__}, {"reduce_range": True}, {"precision": "int8", "table": "fp32"},
+        {"calibration": __file__}, {"reduce_range": True}, {"min_worst_cosine": float("nan")}, {"min_mean_cosine": 2},
         {"precision": "int8", "calibration": tmp_path / "absent"},
     )  # fmt: skip
     for options in wrong:

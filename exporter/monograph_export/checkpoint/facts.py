@@ -54,7 +54,10 @@ def embedding_of(model: SentenceTransformer) -> Embedding:
 
 
 def sizes_by_part(model: SentenceTransformer) -> dict[str, int]:
-    """Return the bytes of a model's table of token embeddings, of its other layers, and of the modules after them."""
+    """Return the bytes of a model's table of token embeddings, of its other layers, and of the modules after them.
+
+    The graph may leave out what no vector depends on, so the sum is only about that of its weights.
+    """
     transformer, *others = model
     table = _size(transformer.auto_model.get_input_embeddings())
     return {"table": table, "layers": _size(transformer) - table, "head": sum(map(_size, others))}

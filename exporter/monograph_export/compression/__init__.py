@@ -1,7 +1,7 @@
 """Make a loaded model smaller before it is traced, and measure what that costs it.
 
 Every step replaces modules of the model by smaller ones that compute in torch what their graph will. So the graph is
-still proven equal to torch, and the gate compares the smaller model with the original.
+still compared with torch, rounding for rounding, and the gate compares the smaller model with the original.
 """
 
 from monograph_export.compression.compress import Compressed, Compression, check_asked, compress

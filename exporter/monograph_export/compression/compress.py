@@ -15,9 +15,9 @@ from monograph.errors import ExportError
 from monograph_export.compression.gate import Agreement, Limits, agreement
 from monograph_export.compression.int8 import REDUCED_WEIGHT_LEVELS, WEIGHT_LEVELS
 from monograph_export.compression.layers import LayerQuantizer
-from monograph_export.compression.table import compress_table, has_large_table
+from monograph_export.compression.table import compress_table, has_large_table, has_plain_table
 from monograph_export.compression.texts import CalibrationTexts, calibration_texts
-from monograph_export.probes import reference_vectors
+from monograph_export.probes import check_finite, reference_vectors
 
 logger = logging.getLogger(__name__)
 PRECISIONS = ("fp32", "int8")
@@ -61,8 +61,10 @@ def check_asked(asked: Compression) -> None:
         raise ExportError(f"table {asked.table!r} is not known: choose one of {', '.join(TABLES)}")
     if asked.precision != "int8" and (asked.calibration is not None or asked.reduce_range):
         raise ExportError("calibration texts and a reduced range are for --precision int8, which was not asked for")
-    if asked.precision == "int8" and asked.table == "fp32":
-        raise ExportError("--precision int8 has an int8 table: leave --table out")
+    for name, least in asdict(asked.limits).items():
+        # Written so that NaN is refused.
+        if not -1 <= least <= 1:
+            raise ExportError(f"the limit of the {name.replace('_', ' ')} must lie between -1 and 1, got {least}")
     calibration_texts(asked.calibration)
 
 
@@ -75,12 +77,14 @@ def compress(model: SentenceTransformer, asked: Compression) -> Compressed | Non
 
     """
     layers = asked.precision == "int8"
-    table = asked.table == "int8" or (asked.table is None and (layers or has_large_table(model)))
+    by_default = asked.table is None and (layers or has_large_table(model)) and has_plain_table(model)
+    table = asked.table == "int8" or by_default
     if not table and not layers:
         return None
     texts = calibration_texts(asked.calibration)
     logger.info("computing the original's vectors")
     reference = reference_vectors(model, list(texts.held_out))
+    check_finite(reference)
     record: dict[str, Any] = {"table": "int8" if table else "fp32", "limits": asdict(asked.limits)}
     if table:
         compress_table(model)
@@ -110,7 +114,11 @@ def _described(
         "calibration_texts": len(texts.calibration),
         "calibration_agreement": calibrated.to_json(),
         "float32_inputs": [name for group in quantizer.kept_float for name in group.originals],
-        "smoothing_strength": {group.seen.names[0]: group.chosen.strength for group in quantizer.groups},
+        "smoothing_strength": {
+            group.seen.names[0]: group.chosen.strength
+            for group in quantizer.groups
+            if group not in quantizer.kept_float
+        },
     }
 
 

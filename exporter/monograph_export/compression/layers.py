@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch import nn
 
+from monograph.errors import ExportError
 from monograph_export.compression.fitting import Fit, fit
 from monograph_export.compression.gate import Agreement, Limits, agreement
 from monograph_export.compression.int8 import Int8Linear
@@ -37,7 +38,12 @@ class Group:
 
 
 class LayerQuantizer:
-    """The linear layers of a model's transformer, which it replaces in the model."""
+    """The linear layers of a model's transformer, which it replaces in the model.
+
+    Raises:
+        ExportError: there are none.
+
+    """
 
     def __init__(self, model: SentenceTransformer, texts: Sequence[str], levels: int) -> None:
         self._model = model
@@ -50,6 +56,8 @@ class LayerQuantizer:
             for seen in observe(model, texts):
                 originals = {name: linears[name] for name in seen.names}
                 self.groups.append(Group(seen, fit(list(originals.values()), seen, levels), originals))
+        if not self.groups:
+            raise ExportError("the transformer has no linear layer with an int8 form: choose --precision fp32")
         self.kept_float: list[Group] = []
 
     def quantize(self, limits: Limits) -> Agreement:
@@ -106,7 +114,7 @@ class LayerQuantizer:
 def int8_layer(linear: nn.Linear, chosen: Fit | None, seen: Observation, levels: int) -> Int8Linear:
     """Return the int8 form of a layer; without a fit its input stays float32.
 
-    The mean of what rounding adds to the outputs is taken from the bias.
+    The mean of what rounding adds to the outputs is taken from the bias, where there is one.
     """
     if chosen is None:
         return Int8Linear(linear, None, None, levels)

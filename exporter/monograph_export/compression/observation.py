@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 # Tokens kept of each half of the texts, drawn evenly from all of them.
 SAMPLE_ROWS = 1024
@@ -70,9 +71,9 @@ def _groups(model: SentenceTransformer, linears: Mapping[str, nn.Linear], text: 
     """Return the names of the layers that vectors depend on, those with the same input together."""
     with torch.inference_mode(), _inputs_of(linears) as inputs:
         model(model.preprocess([text]))
-        groups: dict[int, list[str]] = {}
-        for name, value in inputs.items():
-            groups.setdefault(id(value), []).append(name)
+        groups: dict[tuple[int, ...], list[str]] = {}
+        for name, values in inputs.items():
+            groups.setdefault(tuple(map(id, values)), []).append(name)
     return [tuple(names) for names in groups.values() if any(_matters(model, linears[name], text) for name in names)]
 
 
@@ -92,9 +93,10 @@ def _fold(model: SentenceTransformer, linears: Mapping[str, nn.Linear], texts: S
     seen: dict[str, list[Fold]] = {name: [] for name in linears}
     with torch.inference_mode(), _inputs_of(linears) as inputs:
         for text in texts:
+            inputs.clear()
             model(model.preprocess([text]))
-            for name, value in inputs.items():
-                tokens = value.reshape(-1, value.shape[-1])
+            for name, values in inputs.items():
+                tokens = torch.cat([value.reshape(-1, value.shape[-1]) for value in values])
                 chosen = torch.randperm(len(tokens), generator=generator)[:per_text]
                 seen[name].append(Fold(tokens.amin(dim=0), tokens.amax(dim=0), tokens[chosen]))
     return {name: _joined(parts) for name, parts in seen.items()}
@@ -109,19 +111,19 @@ def _joined(parts: Sequence[Fold]) -> Fold:
 
 
 @contextmanager
-def _inputs_of(linears: Mapping[str, nn.Linear]) -> Iterator[dict[str, Tensor]]:
-    """Give a dictionary that holds the last input of each layer, by name."""
-    inputs: dict[str, Tensor] = {}
+def _inputs_of(linears: Mapping[str, nn.Linear]) -> Iterator[dict[str, list[Tensor]]]:
+    """Give a dictionary of the inputs of each layer, by name: one a call, for a layer may be called several times."""
+    inputs: dict[str, list[Tensor]] = {}
 
-    def keep(name: str) -> object:
-        def hook(_module: nn.Module, given: tuple[Tensor, ...]) -> None:
-            inputs[name] = given[0]
+    def keep(name: str) -> RemovableHandle:
+        def hook(_module: nn.Module, given: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+            inputs.setdefault(name, []).append(given[0] if given else named["input"])
 
-        return linears[name].register_forward_pre_hook(hook)
+        return linears[name].register_forward_pre_hook(hook, with_kwargs=True)
 
-    handles: list[object] = [keep(name) for name in linears]
+    handles = [keep(name) for name in linears]
     try:
         yield inputs
     finally:
         for handle in handles:
-            handle.remove()  # type: ignore[attr-defined]
+            handle.remove()

@@ -12,6 +12,11 @@ from monograph_export.compression.int8 import Int8Table
 LARGE_VOCABULARY = 100_000
 
 
+def has_plain_table(model: SentenceTransformer) -> bool:
+    """Tell whether the token embeddings do nothing but look up rows: some models scale them."""
+    return type(model[0].auto_model.get_input_embeddings()) is nn.Embedding
+
+
 def has_large_table(model: SentenceTransformer) -> bool:
     """Tell whether the token embeddings have so many rows that int8 is the default."""
     return int(model[0].auto_model.get_input_embeddings().num_embeddings) > LARGE_VOCABULARY
@@ -26,7 +31,7 @@ def compress_table(model: SentenceTransformer) -> None:
     """
     encoder = model[0].auto_model
     table = encoder.get_input_embeddings()
-    if type(table) is not nn.Embedding:
+    if not has_plain_table(model):
         raise ExportError(
             f"the embedding table is a {type(table).__name__}, which has no int8 form: choose --table fp32"
         )

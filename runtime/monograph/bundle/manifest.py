@@ -25,6 +25,7 @@ WEIGHTS_SUFFIX = ".onnx.data"
 # operators, and such a library is code: it is never loaded from a bundle.
 OP_DOMAINS = ("", "ai.onnx", "com.microsoft")
 _LARGEST_FLOAT32 = 3.4e38
+_LARGEST_SIZE = 2**63 - 1
 _LARGEST_INT32 = 2**31 - 1
 
 
@@ -48,7 +49,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Graph:
-    """One ONNX graph of the bundle, and where it may run; ``parts`` are the bytes of its table, layers and head."""
+    """One ONNX graph of the bundle, and where it may run; ``parts`` are about the bytes of its parts."""
 
     file: str
     engines: tuple[str, ...]
@@ -213,7 +214,10 @@ def _read_graph(fields: Fields) -> Graph:
 
 def _read_parts(fields: Fields) -> dict[str, int]:
     names = fields.maybe("parts", dict) or {}
-    return {name: fields.child("parts").need(name, int) for name in names}
+    sizes = {name: fields.child("parts").need(name, int) for name in names}
+    if any(not 0 <= size <= _LARGEST_SIZE for size in sizes.values()):
+        fields.problems.append("parts: a size that no file has")
+    return sizes
 
 
 def _read_tensors(fields: Fields, key: str) -> dict[str, TensorSpec]:

@@ -52,14 +52,18 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     for graph in manifest.graphs:
         inputs = ", ".join(graph.inputs)
         rows.append(("graph", f"{graph.file}: {graph.precision}, opset {graph.opset}, {inputs}"))
-    if compression := manifest.quality.get("compression"):
+    compression = manifest.quality.get("compression")
+    if compression is not None:
         rows.append(("compressed", compression_in_words(compression)))
-    rows += [("verified", verdict_in_words(verdict)) for verdict in manifest.quality["verdicts"]]
+    rows += [
+        ("verified", verdict_in_words(verdict, compressed=compression is not None))
+        for verdict in manifest.quality["verdicts"]
+    ]
     rows += [("cannot run", f"{device}: {why}") for device, why in manifest.quality.get("not_run", {}).items()]
     rows.append(("size", f"{bundle.size_bytes / 1e6:,.1f} MB"))
     rows += [("", f"{entry.bytes / 1e6:>9,.1f} MB  {name}") for name, entry in manifest.files.items()]
     rows += [
-        (f"{name} of it", f"{size / 1e6:>9,.1f} MB in {graph.file}.data")
+        ("", f"  about {size / 1e6:,.1f} MB of it {name}")
         for graph in manifest.graphs
         for name, size in graph.parts.items()
     ]
