@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from monograph.bundle import Bundle
 from monograph.errors import ExportError
+from monograph_export.compression.options import Compression, Limits
+from monograph_export.compression.texts import read_calibration
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -24,9 +26,9 @@ def export(
     table: str | None = None,
     calibration: str | os.PathLike[str] | None = None,
     reduce_range: bool = False,
-    min_mean_cosine: float = 0.99,
-    min_worst_cosine: float = 0.93,
-    min_neighbour_agreement: float = 0.88,
+    min_mean_cosine: float = Limits.mean_cosine,
+    min_worst_cosine: float = Limits.worst_cosine,
+    min_neighbour_agreement: float = Limits.neighbour_agreement,
     recipe: str | None = None,
 ) -> Bundle:
     """Export a checkpoint as a bundle and verify it against torch.
@@ -62,14 +64,13 @@ def export(
     """
     try:
         # Here and not above: the command line reads this module before torch is known to be there.
-        from monograph_export.compression import Compression, Limits
         from monograph_export.pipeline import run_export
     except ModuleNotFoundError as error:
         raise ExportError(f"export needs {error.name}: pip install 'monograph[export,onnx]'") from error
     compression = Compression(
         precision=precision,
         table=table,
-        calibration=None if calibration is None else Path(calibration),
+        calibration=None if calibration is None else read_calibration(Path(calibration)),
         reduce_range=reduce_range,
         limits=Limits(min_mean_cosine, min_worst_cosine, min_neighbour_agreement),
     )

@@ -7,13 +7,18 @@ import sys
 
 from monograph.commands.quality import compression_in_words, verdict_in_words
 from monograph_export import export
+from monograph_export.compression.options import PRECISIONS, TABLES, Limits
 
 HELP = "turn a Sentence Transformers checkpoint into a bundle and prove it equal to torch"
 
 _LIMITS = (
-    ("mean-cosine", 0.99, "compressed bundle whose mean cosine to the original is lower"),
-    ("worst-cosine", 0.93, "compressed bundle with a text of a lower cosine"),
-    ("neighbour-agreement", 0.88, "compressed bundle with fewer texts that keep their nearest neighbour"),
+    ("mean-cosine", Limits.mean_cosine, "compressed bundle whose mean cosine to the original is lower"),
+    ("worst-cosine", Limits.worst_cosine, "compressed bundle with a text of a lower cosine"),
+    (
+        "neighbour-agreement",
+        Limits.neighbour_agreement,
+        "compressed bundle with fewer texts that keep their nearest neighbour",
+    ),
 )
 
 
@@ -27,10 +32,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", metavar="OUTPUT", help="folder to write; must not exist yet")
     parser.add_argument("--recipe", help="name of the recipe in models/ that the checkpoint is one of")
     parser.add_argument("--task", choices=("embedding",), help="default: told from the checkpoint")
-    parser.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help="of the layers; default: fp32")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the layers; default: fp32")
     parser.add_argument(
         "--table",
-        choices=("fp32", "int8"),
+        choices=TABLES,
         help="of the token embeddings; default: int8 for more than 100,000 tokens and with --precision int8, else fp32",
     )
     parser.add_argument(

@@ -8,7 +8,9 @@ from typing import Any
 
 from monograph.engines import installed_devices
 from monograph.errors import ExportError, ParityError
-from monograph_export.compression import Compressed, Limits, agreement
+from monograph_export.compression.compress import Compressed
+from monograph_export.compression.gate import agreement, broken_limits
+from monograph_export.compression.options import Limits
 from monograph_export.verdict import staged_pipeline, verdict_of, verdicts_apart
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,6 @@ def measured_agreement(folder: Path, compressed: Compressed, limits: Limits) -> 
     """
     with staged_pipeline(folder, REQUIRED_DEVICE, "float32") as pipeline:
         found = agreement(compressed.reference, pipeline.outputs(compressed.texts))
-    if broken := limits.broken_by(found):
+    if broken := broken_limits(limits, found):
         raise ExportError(f"on ONNX Runtime the compressed model is too far from the original: {', '.join(broken)}")
     return found.to_json()

@@ -28,7 +28,8 @@ from monograph_export.checkpoint.facts import (
 )
 from monograph_export.checkpoint.load import copy_loaded, load_folder
 from monograph_export.checkpoint.source import locate_checkpoint, recipe_of
-from monograph_export.compression import Compressed, Compression, check_asked, compress
+from monograph_export.compression.compress import Compressed, compress
+from monograph_export.compression.options import Compression
 from monograph_export.graph.compose import OUTPUT_NAME
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.store import store_graph
@@ -54,7 +55,7 @@ def run_export(
     """Do what ``monograph_export.export`` says."""
     if task not in (None, "embedding"):
         raise ExportError(f"task {task!r} cannot be exported by this release; it has 'embedding'")
-    check_asked(compression)
+    compression.check()
     if REQUIRED_DEVICE not in installed_devices():
         raise ExportError(
             "an export is verified with ONNX Runtime, which is not installed: pip install 'monograph[onnx]'"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import itertools
 from collections.abc import Iterator
 
@@ -14,6 +13,7 @@ from tokenizers import Tokenizer
 
 from monograph.bundle import Probes
 from monograph.errors import ExportError, first_line
+from monograph_export.sentences import read_sentences
 
 # Every length up to here has a probe of its own: engines have been seen to be wrong at one length only.
 EVERY_LENGTH_TO = 130
@@ -81,8 +81,7 @@ def reference_vectors(model: SentenceTransformer, texts: list[str]) -> NDArray[n
 
 def probe_sentences() -> list[str]:
     """Return the sentences of many languages that every bundle is probed with."""
-    lines = importlib.resources.files(__package__).joinpath("probe_sentences.txt").read_text("utf-8").splitlines()
-    return [line.split("\t", 1)[1] for line in lines]
+    return read_sentences(__package__, "probe_sentences.txt")
 
 
 def _texts_of_every_length(model: SentenceTransformer) -> Iterator[str]:

@@ -18,8 +18,9 @@ from monograph import Embedder
 from monograph.engines.onnxruntime import _session_options
 from monograph.errors import DeviceError, ExportError
 from monograph_export import export
-from monograph_export.compression import Compression, Limits, agreement, compress
+from monograph_export.compression.compress import compress
 from monograph_export.compression.fitting import fit
+from monograph_export.compression.gate import agreement, broken_limits
 from monograph_export.compression.int8 import (
     REDUCED_WEIGHT_LEVELS,
     WEIGHT_LEVELS,
@@ -31,7 +32,8 @@ from monograph_export.compression.int8 import (
 )
 from monograph_export.compression.layers import LayerQuantizer
 from monograph_export.compression.observation import Fold, Observation, observe
-from monograph_export.compression.texts import calibration_texts
+from monograph_export.compression.options import Compression, Limits
+from monograph_export.compression.texts import built_in_texts, read_calibration
 from support.command import monograph
 
 OPEN = ("--min-mean-cosine", "0", "--min-worst-cosine", "-1", "--min-neighbour-agreement", "0")
@@ -150,15 +152,15 @@ def test_a_transformer_without_linear_layers_is_refused(tiny_checkpoint: Path) -
 
 def test_the_costliest_inputs_stay_float32_and_then_it_is_refused(tiny_checkpoint: Path) -> None:
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu").requires_grad_(False)
-    quantizer = LayerQuantizer(copy.deepcopy(model), calibration_texts(None).calibration[:60], WEIGHT_LEVELS)
+    quantizer = LayerQuantizer(copy.deepcopy(model), built_in_texts().calibration[:60], WEIGHT_LEVELS)
     quantizer.quantize(Limits(0, -1, 0))
     assert quantizer.kept_float == []
-    # More than int8 can hold: a third of eight inputs is as far as it goes.
-    quantizer.quantize(Limits(1, -1, 0))
+    # More than any vectors can hold: a third of eight inputs is as far as it goes.
+    quantizer.quantize(Limits(1.1, -1, 0))
     assert len(quantizer.kept_float) == 2
-    words = r"below 1; the layers that cost most of the mean cosine, each by itself: encoder\.layer\."
+    words = r"below 1\.1; the layers that cost most of the mean cosine, each by itself: encoder\.layer\."
     with pytest.raises(ExportError, match=words):
-        compress(model, Compression("int8", limits=Limits(1, -1, 0)))
+        compress(model, Compression("int8", limits=Limits(1.1, -1, 0)))
 
 
 def test_agreement_is_what_its_words_say() -> None:
@@ -173,9 +175,9 @@ def test_agreement_is_what_its_words_say() -> None:
     assert round(other.worst_cosine, 6) == -1
     assert round(other.mean_cosine, 6) == round(38 / 40, 6)
     assert other.neighbour_agreement < 1
-    assert Limits().broken_by(same) == []
-    assert [line.rsplit(" ", 4)[0] for line in Limits().broken_by(other)] == ["mean cosine", "worst cosine"]
-    assert Limits(0.9, 0.9, 0.9).broken_by(agreement(vectors, np.full_like(vectors, np.nan))) != []
+    assert broken_limits(Limits(), same) == []
+    assert [line.rsplit(" ", 4)[0] for line in broken_limits(Limits(), other)] == ["mean cosine", "worst cosine"]
+    assert broken_limits(Limits(0.9, 0.9, 0.9), agreement(vectors, np.full_like(vectors, np.nan))) != []
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -186,12 +188,12 @@ def test_texts_that_are_too_few_or_all_alike_have_no_rank_correlation(count: int
 
 
 def test_texts_to_calibrate_with_are_not_those_to_judge_by(tmp_path: Path) -> None:
-    built_in = calibration_texts(None)
+    built_in = built_in_texts()
     assert len(built_in.calibration) == len(built_in.held_out) == 240
     assert not {*built_in.calibration} & {*built_in.held_out}
     file = tmp_path / "texts.txt"
     file.write_text("\n".join(f"text {n // 2}" for n in range(100)) + "\n\n")
-    own = calibration_texts(file)
+    own = read_calibration(file)
     assert len(own.calibration) == 25
     assert not {*own.calibration} & {*own.held_out}
     assert {*built_in.held_out} < {*own.held_out}
@@ -199,7 +201,7 @@ def test_texts_to_calibrate_with_are_not_those_to_judge_by(tmp_path: Path) -> No
     for content in (b"", b"\n \n", b"\xff\xfe"):
         file.write_bytes(content)
         with pytest.raises(ExportError, match=r"texts\.txt"):
-            calibration_texts(file)
+            read_calibration(file)
 
 
 def test_an_int8_bundle_says_what_was_done_and_what_it_cost(int8_bundle: Path, tiny_bundle: Path) -> None:

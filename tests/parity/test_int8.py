@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from monograph import Embedder
 from monograph.bundle import read_probes
+from monograph.similarity import similarity_pairwise
 from monograph_export import export
-from monograph_export.compression import agreement
+from monograph_export.compression.gate import agreement
 from support.command import assert_error, monograph
-from support.quality import cranfield_ndcg10, sts17_spearman, unit
+from support.quality import cranfield_ndcg10, sts17_spearman
 from support.tatoeba import Tatoeba
 
 MB = 1e6
@@ -74,7 +75,7 @@ def test_no_length_is_worse_than_the_others(model: Embedder, bundle: Path, minil
     probes = read_probes(bundle)
     chosen = [i for i, count in enumerate(probes.token_counts) if count <= 130]
     texts = [probes.texts[i] for i in chosen]
-    cosines = np.einsum("nd,nd->n", unit(model.encode(texts)), unit(by_torch(minilm_torch, texts)))
+    cosines = similarity_pairwise("cosine", model.encode(texts), by_torch(minilm_torch, texts))
     worst = int(cosines.argmin())
     print(f"\n{model.device}: worst cosine {cosines[worst]:.4f} at {probes.token_counts[chosen[worst]]} tokens")
     assert {probes.token_counts[i] for i in chosen} >= set(range(3, 131))
@@ -86,7 +87,7 @@ def test_a_text_is_the_same_alone_and_among_others(model: Embedder, tatoeba: Tat
     alone = np.stack([model.encode(text) for text in texts])
     for batch_size in (2, 16, 64):
         together = model.encode(texts, batch_size=batch_size)
-        cosines = np.einsum("nd,nd->n", unit(alone), unit(together))
+        cosines = similarity_pairwise("cosine", alone, together)
         print(f"\n{model.device}: worst cosine of a text alone and among {batch_size}: {cosines.min():.6f}")
         assert cosines.min() >= 0.9999
 

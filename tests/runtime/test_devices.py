@@ -227,3 +227,10 @@ def test_verify_goes_on_over_a_verdict_that_was_a_failure(bundle_copy: Path, edi
     # Asked for what a user would get, it says what a user would be told.
     refused = monograph("verify", bundle_copy, "--device", "openvino", "--compute-dtype", "auto")
     assert_error(refused, 1, "openvino auto cannot run the bundle", "off by 0.5")
+
+
+@pytest.mark.parametrize("dtype", ["auto", "float32"])
+def test_a_device_of_no_known_type_says_so(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
+    monkeypatch.setattr("monograph.engines.openvino.compute_dtypes", lambda _: ())
+    with pytest.raises(DeviceError, match="computes in no type that this release knows"):
+        Embedder(tiny_bundle, "openvino", dtype)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.metrics import ndcg_score
 
+from monograph.similarity import similarity, similarity_pairwise
+
 Encode = Callable[[list[str]], NDArray[np.float32]]
 # Cranfield's judgements: 1 is a complete answer, 4 of minimum interest, 5 and -1 are none.
 _GAINS = {1: 4, 2: 3, 3: 2, 4: 1}
@@ -21,8 +23,8 @@ def sts17_spearman(encode: Encode, folder: Path, track: str) -> float:
     lines = (folder / "STS2017.eval.v1.1" / f"STS.input.{track}.txt").read_text("utf-8").splitlines()
     gold = [float(x) for x in (folder / "STS2017.gs" / f"STS.gs.{track}.txt").read_text().split()]
     pairs = [line.split("\t")[:2] for line in lines][: len(gold)]
-    first, second = (unit(encode([pair[side] for pair in pairs])) for side in (0, 1))
-    return 100 * float(spearmanr(np.einsum("nd,nd->n", first, second), gold).statistic)
+    first, second = (encode([pair[side] for pair in pairs]) for side in (0, 1))
+    return 100 * float(spearmanr(similarity_pairwise("cosine", first, second), gold).statistic)
 
 
 def cranfield_ndcg10(encode: Encode, folder: Path) -> float:
@@ -34,15 +36,9 @@ def cranfield_ndcg10(encode: Encode, folder: Path) -> float:
         # Queries are counted, their own numbers have gaps.
         query, document, judgement = map(int, line.split())
         gains[query - 1, document - 1] = _GAINS.get(judgement, 0)
-    scores = unit(encode(queries)) @ unit(encode(documents)).T
+    scores = similarity("cosine", encode(queries), encode(documents))
     judged = gains.any(axis=1)
     return float(ndcg_score(gains[judged], scores[judged], k=10))
-
-
-def unit(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return vectors at unit length, float64 [n, d]."""
-    wide = vectors.astype(np.float64)
-    return np.asarray(wide / np.linalg.norm(wide, axis=1, keepdims=True))
 
 
 def _entries(file: Path) -> list[str]:

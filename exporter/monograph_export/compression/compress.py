@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,31 +11,19 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from monograph.errors import ExportError
-from monograph_export.compression.gate import Agreement, Limits, agreement
+from monograph_export.compression.gate import Agreement, agreement, broken_limits
 from monograph_export.compression.int8 import REDUCED_WEIGHT_LEVELS, WEIGHT_LEVELS
 from monograph_export.compression.layers import LayerQuantizer
+from monograph_export.compression.options import Compression
 from monograph_export.compression.table import compress_table, has_large_table, has_plain_table
-from monograph_export.compression.texts import CalibrationTexts, calibration_texts
+from monograph_export.compression.texts import CalibrationTexts, built_in_texts
 from monograph_export.probes import check_finite, reference_vectors
 
 logger = logging.getLogger(__name__)
-PRECISIONS = ("fp32", "int8")
-TABLES = ("fp32", "int8")
 # Layers that an error or the manifest names.
 _NAMED = 5
 # Fewer texts than this show too little of what a layer is given to set its range.
 _ENOUGH_TEXTS = 100
-
-
-@dataclass(frozen=True)
-class Compression:
-    """What is asked for; ``table`` None is int8 for large vocabularies and with int8 layers, float32 otherwise."""
-
-    precision: str = "fp32"
-    table: str | None = None
-    calibration: Path | None = None
-    reduce_range: bool = False
-    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True)
@@ -48,32 +35,11 @@ class Compressed:
     reference: NDArray[np.float32]
 
 
-def check_asked(asked: Compression) -> None:
-    """Refuse what no model can be compressed to, before any work is done.
-
-    Raises:
-        ExportError: an unknown precision or table, or options that only int8 layers have without these.
-
-    """
-    if asked.precision not in PRECISIONS:
-        raise ExportError(f"precision {asked.precision!r} is not known: choose one of {', '.join(PRECISIONS)}")
-    if asked.table not in (None, *TABLES):
-        raise ExportError(f"table {asked.table!r} is not known: choose one of {', '.join(TABLES)}")
-    if asked.precision != "int8" and (asked.calibration is not None or asked.reduce_range):
-        raise ExportError("calibration texts and a reduced range are for --precision int8, which was not asked for")
-    for name, least in asdict(asked.limits).items():
-        # Written so that NaN is refused.
-        if not -1 <= least <= 1:
-            raise ExportError(f"the limit of the {name.replace('_', ' ')} must lie between -1 and 1, got {least}")
-    calibration_texts(asked.calibration)
-
-
 def compress(model: SentenceTransformer, asked: Compression) -> Compressed | None:
     """Compress a model in place, or return None where nothing is to be done.
 
     Raises:
-        ExportError: the result is further from the original than the limits allow, the calibration texts cannot be
-            read, or a module has no int8 form.
+        ExportError: the result is further from the original than the limits allow, or a module has no int8 form.
 
     """
     layers = asked.precision == "int8"
@@ -81,7 +47,7 @@ def compress(model: SentenceTransformer, asked: Compression) -> Compressed | Non
     table = asked.table == "int8" or by_default
     if not table and not layers:
         return None
-    texts = calibration_texts(asked.calibration)
+    texts = asked.calibration or built_in_texts()
     logger.info("computing the original's vectors")
     reference = reference_vectors(model, list(texts.held_out))
     check_finite(reference)
@@ -95,7 +61,7 @@ def compress(model: SentenceTransformer, asked: Compression) -> Compressed | Non
         calibrated = quantizer.quantize(asked.limits)
         record["layers"] = _described(quantizer, texts, calibrated, asked)
     found = agreement(reference, reference_vectors(model, list(texts.held_out)))
-    if broken := asked.limits.broken_by(found):
+    if broken := broken_limits(asked.limits, found):
         raise ExportError(_refusal(broken, quantizer, texts, reference))
     return Compressed(record, texts.held_out, reference)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ConstantInputWarning, spearmanr
+
+from monograph.similarity import similarity, similarity_pairwise
+from monograph_export.compression.options import Limits
 
 
 @dataclass(frozen=True)
@@ -32,50 +34,31 @@ class Agreement:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Limits:
-    """The least agreement with which a bundle is written."""
-
-    mean_cosine: float = 0.99
-    worst_cosine: float = 0.93
-    neighbour_agreement: float = 0.88
-
-    def tightened(self, share: float) -> Limits:
-        """Return limits that allow only a share of the loss that these allow."""
-        return Limits(**{name: 1 - share * (1 - least) for name, least in asdict(self).items()})
-
-    def broken_by(self, found: Agreement) -> list[str]:
-        """Return what is below its limit, in words; nothing where all holds. NaN does not hold."""
-        return list(self._broken(found))
-
-    def _broken(self, found: Agreement) -> Iterator[str]:
-        for name, least in asdict(self).items():
-            value = getattr(found, name)
-            if not value >= least:
-                yield f"{name.replace('_', ' ')} {value:.4f} is below {least}"
+def broken_limits(limits: Limits, found: Agreement) -> list[str]:
+    """Return what is below its limit, in words; nothing where all hold. NaN does not hold."""
+    pairs = {name: (getattr(found, name), least) for name, least in asdict(limits).items()}
+    return [
+        f"{name.replace('_', ' ')} {value:.4f} is below {least}"
+        for name, (value, least) in pairs.items()
+        if not value >= least
+    ]
 
 
 def agreement(reference: NDArray[np.float32], found: NDArray[np.float32]) -> Agreement:
     """Compare the vectors of the same texts, float32 [n, d] each."""
-    first, second = _unit(reference), _unit(found)
-    cosines = np.einsum("nd,nd->n", first, second)
-    similarities, others = first @ first.T, second @ second.T
-    pairs = np.triu_indices(len(first), k=1)
+    cosines = similarity_pairwise("cosine", reference, found)
+    similarities, others = (similarity("cosine", vectors, vectors) for vectors in (reference, found))
+    pairs = np.triu_indices(len(cosines), k=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConstantInputWarning)
-        spearman = spearmanr(similarities[pairs], others[pairs]).statistic if len(first) > 2 else 0.0
+        spearman = spearmanr(similarities[pairs], others[pairs]).statistic if len(cosines) > 2 else 0.0
     np.fill_diagonal(similarities, -np.inf)
     np.fill_diagonal(others, -np.inf)
     return Agreement(
-        texts=len(first),
+        texts=len(cosines),
         mean_cosine=float(cosines.mean()),
         percentile_1_cosine=float(np.percentile(cosines, 1)),
         worst_cosine=float(cosines.min()),
         spearman=float(np.nan_to_num(spearman)),
         neighbour_agreement=float((similarities.argmax(axis=1) == others.argmax(axis=1)).mean()),
     )
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    wide = vectors.astype(np.float64)
-    return np.asarray(wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-30))

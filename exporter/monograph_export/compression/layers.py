@@ -13,10 +13,12 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from monograph.errors import ExportError
+from monograph.similarity import similarity_pairwise
 from monograph_export.compression.fitting import Fit, fit
-from monograph_export.compression.gate import Agreement, Limits, agreement
+from monograph_export.compression.gate import Agreement, agreement, broken_limits
 from monograph_export.compression.int8 import Int8Linear
 from monograph_export.compression.observation import Observation, linear_layers, observe
+from monograph_export.compression.options import Limits
 from monograph_export.probes import reference_vectors
 
 logger = logging.getLogger(__name__)
@@ -87,7 +89,7 @@ class LayerQuantizer:
         for position, group in enumerate(self.groups):
             self._install([group], ())
             found = reference_vectors(self._model, list(texts[::step]))
-            costs[position] = 1 - _mean_cosine(reference[::step], found)
+            costs[position] = 1 - float(similarity_pairwise("cosine", reference[::step], found).mean())
         self._install(self.groups, self.kept_float)
         return dict(sorted(costs.items(), key=lambda item: -item[1]))
 
@@ -127,10 +129,4 @@ def int8_layer(linear: nn.Linear, chosen: Fit | None, seen: Observation, levels:
 
 
 def _holds(limits: Limits, found: Agreement) -> bool:
-    return not limits.tightened(_USED_SHARE).broken_by(found)
-
-
-def _mean_cosine(reference: NDArray[np.float32], found: NDArray[np.float32]) -> float:
-    first, second = reference.astype(np.float64), found.astype(np.float64)
-    norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    return float((np.einsum("nd,nd->n", first, second) / np.maximum(norms, 1e-30)).mean())
+    return not broken_limits(limits.tightened(_USED_SHARE), found)

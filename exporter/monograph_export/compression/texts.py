@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from monograph.errors import ExportError
+from monograph_export.sentences import read_sentences
 
 # Texts of a file that are used: more make no better ranges, and each is embedded several times.
 _CALIBRATION_LIMIT = 512
@@ -25,32 +25,29 @@ class CalibrationTexts:
     origin: str
 
 
-def calibration_texts(file: Path | None) -> CalibrationTexts:
-    """Return the built-in sentences, or a UTF-8 file's different lines, half to calibrate with and half to judge by.
+def built_in_texts() -> CalibrationTexts:
+    """Return sentences of many languages: of every two of the same kind and length, one for either purpose."""
+    sentences = read_sentences(__package__, "sentences.txt")
+    return CalibrationTexts(tuple(sentences[::2]), tuple(sentences[1::2]), BUILT_IN)
 
-    The built-in sentences to judge by are always among the latter: a file of one kind of text cannot show what
-    compression costs another.
+
+def read_calibration(file: Path) -> CalibrationTexts:
+    """Return a UTF-8 file's different lines, half to calibrate with and half to judge by.
+
+    The built-in sentences to judge by are among the latter: a file of one kind of text cannot show what compression
+    costs another.
 
     Raises:
         ExportError: the file cannot be read, is not UTF-8 or has no text.
 
     """
-    built_in = _built_in_sentences()
-    if file is None:
-        return CalibrationTexts(tuple(built_in[::2]), tuple(built_in[1::2]), BUILT_IN)
     lines = _lines(file)
     # A file may be in any order, and its beginning of one kind.
     shuffled = [lines[i] for i in np.random.default_rng(0).permutation(len(lines))]
     calibration, held_out = shuffled[::2][:_CALIBRATION_LIMIT], shuffled[1::2][:_HELD_OUT_LIMIT]
-    others = [text for text in built_in[1::2] if text not in calibration]
+    others = [text for text in built_in_texts().held_out if text not in calibration]
     origin = f"{len(calibration)} of the {len(lines)} different lines of {file.name}"
     return CalibrationTexts(tuple(calibration), tuple(dict.fromkeys([*held_out, *others])), origin)
-
-
-def _built_in_sentences() -> list[str]:
-    """Return sentences of many languages, two of the same kind and length after one another."""
-    lines = importlib.resources.files(__package__).joinpath("sentences.txt").read_text("utf-8").splitlines()
-    return [line.split("\t", 1)[1] for line in lines]
 
 
 def _lines(file: Path) -> list[str]:

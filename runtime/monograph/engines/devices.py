@@ -95,15 +95,7 @@ def dtypes_for(bundle: Bundle, device: str) -> tuple[str, ...]:
         DeviceError: as ``dtypes_of``; or the bundle has no graph for the device, or none of a type that it computes in.
 
     """
-    graph = _graph_for(bundle, _entry(device))
-    dtypes = dtypes_of(device)
-    possible = tuple(dtype for dtype in dtypes if graph.precision != "int8" or dtype in _INT8_DTYPES)
-    if not possible:
-        raise DeviceError(
-            f"device {device!r} computes in {' or '.join(dtypes)}, and the int8 graph of bundle {bundle.path} needs "
-            f"{' or '.join(_INT8_DTYPES)}: choose another device, or a bundle of --precision fp32"
-        )
-    return possible
+    return _dtypes_of_graph(bundle, _graph_for(bundle, _entry(device)), device)
 
 
 def open_engine(bundle: Bundle, options: EngineOptions, *, heed_verdicts: bool = True) -> Engine:
@@ -120,7 +112,7 @@ def open_engine(bundle: Bundle, options: EngineOptions, *, heed_verdicts: bool =
     entry = _entry(options.device)
     graph = _graph_for(bundle, entry)
     module = entry.load()
-    asked, possible = options.compute_dtype, dtypes_for(bundle, options.device)
+    asked, possible = options.compute_dtype, _dtypes_of_graph(bundle, graph, options.device)
     if asked != "auto" and asked not in possible:
         what = "an int8 graph" if graph.precision == "int8" else "on this machine"
         raise DeviceError(
@@ -166,6 +158,19 @@ def _graph_for(bundle: Bundle, entry: EngineEntry) -> Graph:
         if entry.engine in graph.engines and entry.kind in graph.devices:
             return graph
     raise DeviceError(f"bundle {bundle.path} has no graph for {entry.kind!r}: export it again for that device")
+
+
+def _dtypes_of_graph(bundle: Bundle, graph: Graph, device: str) -> tuple[str, ...]:
+    dtypes = dtypes_of(device)
+    if not dtypes:
+        raise DeviceError(f"device {device!r} computes in no type that this release knows")
+    possible = tuple(dtype for dtype in dtypes if graph.precision != "int8" or dtype in _INT8_DTYPES)
+    if not possible:
+        raise DeviceError(
+            f"device {device!r} computes in {' or '.join(dtypes)}, and the int8 graph of bundle {bundle.path} needs "
+            f"{' or '.join(_INT8_DTYPES)}: choose another device, or a bundle of --precision fp32"
+        )
+    return possible
 
 
 def _failed_verdict(bundle: Bundle, engine: Engine) -> str:
