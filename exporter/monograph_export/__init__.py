@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from monograph.bundle import Bundle
 from monograph.errors import ExportError
 from monograph_export.compression.options import Compression, Limits
 from monograph_export.compression.texts import read_calibration
+from monograph_export.vocabulary.options import Trimming, named_texts
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -29,6 +31,9 @@ def export(
     min_mean_cosine: float = Limits.mean_cosine,
     min_worst_cosine: float = Limits.worst_cosine,
     min_neighbour_agreement: float = Limits.neighbour_agreement,
+    keep_vocab: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    keep_scripts: Sequence[str] = (),
+    coverage: str | os.PathLike[str] | None = None,
     recipe: str | None = None,
 ) -> Bundle:
     """Export a checkpoint as a bundle and verify it against torch.
@@ -43,11 +48,16 @@ def export(
         table: "fp32", or "int8": token embeddings as int8 rows with a scale each. None is "int8" for vocabularies of
             more than 100,000 and with int8 layers, "fp32" otherwise.
         calibration: UTF-8 file of texts, one a line, that set the ranges of int8 layers; half of them judge the result.
-            None takes built-in sentences of 37 languages.
+            None takes those of ``keep_vocab``, or built-in sentences of 37 languages.
         reduce_range: 7 bits for the weights of int8 layers, for CPUs with AVX2 and without VNNI.
         min_mean_cosine: What texts not calibrated with must have, on average, as cosine to the original's vector.
         min_worst_cosine: The same for the text that loses most.
         min_neighbour_agreement: The share of texts that must keep their nearest neighbour.
+        keep_vocab: UTF-8 file or files of texts, one a line. Only the tokens that they need are kept, and every single
+            character of their scripts; their vectors stay the same.
+        keep_scripts: ISO 15924 codes, such as ("Latn", "Cyrl"): the tokens of these scripts are kept, the others not
+            (unless a text of ``keep_vocab`` needs them).
+        coverage: UTF-8 file of other texts, of which the manifest tells how the kept tokens do for them.
         recipe: Name of a recipe in models/ that the checkpoint is one of: the manifest takes its source, licence and
             matryoshka dimensions, and a checkpoint of another shape is refused.
 
@@ -62,11 +72,10 @@ def export(
             package is missing.
 
     """
-    try:
-        # Here and not above: the command line reads this module before torch is known to be there.
-        from monograph_export.pipeline import run_export
-    except ModuleNotFoundError as error:
-        raise ExportError(f"export needs {error.name}: pip install 'monograph[export,onnx]'") from error
+    trimming = Trimming(
+        corpus=named_texts(_paths(keep_vocab)), scripts=tuple(keep_scripts), coverage=named_texts(_paths(coverage))
+    )
+    trimming.check()
     compression = Compression(
         precision=precision,
         table=table,
@@ -74,4 +83,16 @@ def export(
         reduce_range=reduce_range,
         limits=Limits(min_mean_cosine, min_worst_cosine, min_neighbour_agreement),
     )
-    return run_export(source, output, task=task, compression=compression, recipe=recipe)
+    compression.check()
+    try:
+        # Here and not above: the command line reads this module before torch is known to be there.
+        from monograph_export.pipeline import run_export
+    except ModuleNotFoundError as error:
+        raise ExportError(f"export needs {error.name}: pip install 'monograph[export,onnx]'") from error
+    return run_export(source, output, task=task, compression=compression, trimming=trimming, recipe=recipe)
+
+
+def _paths(files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None) -> list[Path]:
+    if files is None:
+        return []
+    return [Path(file) for file in ([files] if isinstance(files, (str, os.PathLike)) else files)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from monograph.commands.quality import compression_in_words, verdict_in_words
+from monograph.commands.quality import compression_in_words, verdict_in_words, vocabulary_in_words
 from monograph_export import export
 from monograph_export.compression.options import PRECISIONS, TABLES, Limits
 
@@ -46,10 +46,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reduce-range", action="store_true", help="7-bit weights, for CPUs with AVX2 and without VNNI"
     )
+    parser.add_argument(
+        "--keep-vocab",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="texts, one a line: keep the tokens that they need, and the characters of their scripts; may be repeated",
+    )
+    parser.add_argument(
+        "--keep-scripts",
+        type=_codes,
+        default=(),
+        metavar="CODES",
+        help="keep the tokens of scripts, by ISO 15924 codes: Latn,Cyrl",
+    )
+    parser.add_argument(
+        "--coverage", metavar="FILE", help="other texts, one a line: say how the tokens that are kept do for them"
+    )
     for name, default, what in _LIMITS:
         parser.add_argument(
             f"--min-{name}", type=float, default=default, metavar="X", help=f"refuse a {what}; default: {default}"
         )
+
+
+def _codes(value: str) -> tuple[str, ...]:
+    return tuple(code.strip() for code in value.split(",") if code.strip())
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -67,9 +88,14 @@ def run(arguments: argparse.Namespace) -> int:
         min_mean_cosine=arguments.min_mean_cosine,
         min_worst_cosine=arguments.min_worst_cosine,
         min_neighbour_agreement=arguments.min_neighbour_agreement,
+        keep_vocab=arguments.keep_vocab,
+        keep_scripts=arguments.keep_scripts,
+        coverage=arguments.coverage,
         recipe=arguments.recipe,
     )
     print(f"{bundle.path}: {bundle.size_bytes / 1e6:,.1f} MB, {bundle.manifest.embedding.dimension} dimensions")
+    if vocabulary := bundle.manifest.quality.get("vocabulary"):
+        print(f"vocabulary: {vocabulary_in_words(vocabulary)}")
     compression = bundle.manifest.quality.get("compression")
     for verdict in bundle.manifest.quality["verdicts"]:
         print(verdict_in_words(verdict, compressed=compression is not None))

@@ -30,6 +30,7 @@ from monograph_export.checkpoint.load import copy_loaded, load_folder
 from monograph_export.checkpoint.source import locate_checkpoint, recipe_of
 from monograph_export.compression.compress import Compressed, compress
 from monograph_export.compression.options import Compression
+from monograph_export.compression.texts import CalibrationTexts, built_in_texts, calibration_of
 from monograph_export.graph.compose import OUTPUT_NAME
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.store import store_graph
@@ -38,6 +39,8 @@ from monograph_export.parity import REQUIRED_DEVICE, measured_agreement, verify_
 from monograph_export.probes import make_probes
 from monograph_export.recipes import Recipe
 from monograph_export.tokenizer import check_tokenizer, store_tokenizer
+from monograph_export.vocabulary.options import Trimming
+from monograph_export.vocabulary.trim import Trimmed, trim
 from monograph_export.writer import check_output, list_files, staged, write_manifest
 
 logger = logging.getLogger(__name__)
@@ -50,6 +53,7 @@ def run_export(
     *,
     task: str | None,
     compression: Compression,
+    trimming: Trimming,
     recipe: str | None,
 ) -> Bundle:
     """Do what ``monograph_export.export`` says."""
@@ -65,7 +69,7 @@ def run_export(
     check_output(target)
     known = recipe_of(source, recipe)
     with staged(target) as folder:
-        manifest, compressed = _write_unverified(source, folder, known, compression)
+        manifest, compressed = _write_unverified(source, folder, known, compression, trimming)
         # What was loaded is free again here; the verification needs its memory for the engines.
         gc.collect()
         logger.info("verifying")
@@ -83,6 +87,7 @@ def _write_unverified(
     folder: Path,
     recipe: Recipe | None,
     compression: Compression,
+    trimming: Trimming,
 ) -> tuple[Manifest, Compressed | None]:
     """Write everything into the staging folder, the manifest still without verdicts."""
     logger.info("loading")
@@ -91,12 +96,13 @@ def _write_unverified(
     else:
         checkpoint = locate_checkpoint(source)
         model, origin = load_folder(checkpoint), source_of(checkpoint)
+    trimmed = trim(model, trimming)
     tokenizer = store_tokenizer(model, folder)
     embedding = embedding_of(model)
     if recipe is not None:
         check_shape(recipe, embedding, tokenizer)
         origin, embedding = with_recipe(recipe, origin, embedding)
-    compressed = compress(model, compression)
+    compressed = compress(model, compression, _texts(compression, trimming, trimmed))
     logger.info("computing the reference")
     probes = make_probes(model)
     check_tokenizer(model, folder / tokenizer.file, probes.texts)
@@ -112,10 +118,21 @@ def _write_unverified(
     write_probes(folder, probes)
     _check_dimension(graph, probes, embedding)
     manifest = _manifest(model, origin, graph, tokenizer, embedding, compressed, folder)
+    if trimmed is not None:
+        manifest.quality["vocabulary"] = trimmed.record
     if recipe is not None:
         manifest.prompts.update({name: text for name, text in recipe.prompts.items() if not model.prompts.get(name)})
     write_manifest(folder, manifest)
     return manifest, compressed
+
+
+def _texts(compression: Compression, trimming: Trimming, trimmed: Trimmed | None) -> CalibrationTexts:
+    """Return the texts to calibrate with and to judge by: the user's, or else built-in ones, where the tokens do."""
+    corpus = trimming.corpus
+    texts = compression.calibration
+    if texts is None:
+        texts = built_in_texts() if corpus is None else calibration_of(corpus.texts, corpus.name)
+    return texts if trimmed is None else texts.only(trimmed.unchanged)
 
 
 def _check_dimension(graph: Graph, probes: Probes, embedding: Embedding) -> None:

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from monograph.bundle import Probes
 from monograph.errors import ExportError, first_line
-from monograph_export.sentences import read_sentences
+from monograph_export.text_files import read_sentences
 
 # Every length up to here has a probe of its own: engines have been seen to be wrong at one length only.
 EVERY_LENGTH_TO = 130

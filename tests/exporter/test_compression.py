@@ -147,7 +147,7 @@ def test_a_transformer_without_linear_layers_is_refused(tiny_checkpoint: Path) -
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
     model[0].auto_model.encoder.layer = nn.ModuleList()
     with pytest.raises(ExportError, match="no linear layer"):
-        compress(model, Compression(precision="int8"))
+        compress(model, Compression(precision="int8"), built_in_texts())
 
 
 def test_the_costliest_inputs_stay_float32_and_then_it_is_refused(tiny_checkpoint: Path) -> None:
@@ -160,7 +160,7 @@ def test_the_costliest_inputs_stay_float32_and_then_it_is_refused(tiny_checkpoin
     assert len(quantizer.kept_float) == 2
     words = r"below 1\.1; the layers that cost most of the mean cosine, each by itself: encoder\.layer\."
     with pytest.raises(ExportError, match=words):
-        compress(model, Compression("int8", limits=Limits(1.1, -1, 0)))
+        compress(model, Compression("int8", limits=Limits(1.1, -1, 0)), built_in_texts())
 
 
 def test_agreement_is_what_its_words_say() -> None:
@@ -202,6 +202,14 @@ def test_texts_to_calibrate_with_are_not_those_to_judge_by(tmp_path: Path) -> No
         file.write_bytes(content)
         with pytest.raises(ExportError, match=r"texts\.txt"):
             read_calibration(file)
+
+
+def test_texts_that_no_kept_token_can_write_are_not_judged_by() -> None:
+    texts = built_in_texts().only(lambda texts: [text for text in texts if text.isascii()])
+    assert texts.calibration
+    assert all(text.isascii() for text in (*texts.calibration, *texts.held_out))
+    with pytest.raises(ExportError, match="give --calibration FILE with texts that can"):
+        built_in_texts().only(lambda _: [])
 
 
 def test_an_int8_bundle_says_what_was_done_and_what_it_cost(int8_bundle: Path, tiny_bundle: Path) -> None:

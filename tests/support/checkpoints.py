@@ -74,6 +74,31 @@ def unigram(vocab_size: int) -> PreTrainedTokenizerFast:
     )
 
 
+def byte_level_bpe(vocab_size: int) -> PreTrainedTokenizerFast:
+    """Train a small byte-level BPE tokenizer with the special tokens of RoBERTa."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(probe_sentences(), trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        cls_token="<s>",
+        sep_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        mask_token="<mask>",
+    )
+
+
 def save_transformer(config: dict[str, Any], tokenizer: Any, folder: Path, seed: int = 0) -> Path:
     """Save a transformer of a config with random weights, biases and norms included."""
     torch.manual_seed(seed)

@@ -16,7 +16,7 @@ from monograph_export.compression.int8 import REDUCED_WEIGHT_LEVELS, WEIGHT_LEVE
 from monograph_export.compression.layers import LayerQuantizer
 from monograph_export.compression.options import Compression
 from monograph_export.compression.table import compress_table, has_large_table, has_plain_table
-from monograph_export.compression.texts import CalibrationTexts, built_in_texts
+from monograph_export.compression.texts import CalibrationTexts
 from monograph_export.probes import check_finite, reference_vectors
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Compressed:
     reference: NDArray[np.float32]
 
 
-def compress(model: SentenceTransformer, asked: Compression) -> Compressed | None:
+def compress(model: SentenceTransformer, asked: Compression, texts: CalibrationTexts) -> Compressed | None:
     """Compress a model in place, or return None where nothing is to be done.
 
     Raises:
@@ -47,7 +47,6 @@ def compress(model: SentenceTransformer, asked: Compression) -> Compressed | Non
     table = asked.table == "int8" or by_default
     if not table and not layers:
         return None
-    texts = asked.calibration or built_in_texts()
     logger.info("computing the original's vectors")
     reference = reference_vectors(model, list(texts.held_out))
     check_finite(reference)

@@ -28,8 +28,8 @@ class Limits:
 class Compression:
     """What is asked for.
 
-    ``table`` None is int8 for large vocabularies and with int8 layers, float32 otherwise; ``calibration`` None are the
-    built-in texts.
+    ``table`` None is int8 for large vocabularies and with int8 layers, float32 otherwise; ``calibration`` None are
+    texts by default.
     """
 
     precision: str = "fp32"

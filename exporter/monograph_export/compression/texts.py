@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from monograph.errors import ExportError
-from monograph_export.sentences import read_sentences
+from monograph_export.text_files import read_sentences, read_texts
 
 # Texts of a file that are used: more make no better ranges, and each is embedded several times.
 _CALIBRATION_LIMIT = 512
@@ -24,6 +25,21 @@ class CalibrationTexts:
     held_out: tuple[str, ...]
     origin: str
 
+    def only(self, chosen: Callable[[Sequence[str]], list[str]]) -> CalibrationTexts:
+        """Return those that a function chooses of either part.
+
+        Raises:
+            ExportError: it chooses none of one.
+
+        """
+        found = CalibrationTexts(tuple(chosen(self.calibration)), tuple(chosen(self.held_out)), self.origin)
+        if not (found.calibration and found.held_out):
+            raise ExportError(
+                f"none of {self.origin} can be written with the tokens that are kept, so a compression cannot be "
+                "judged: give --calibration FILE with texts that can"
+            )
+        return found
+
 
 def built_in_texts() -> CalibrationTexts:
     """Return sentences of many languages: of every two of the same kind and length, one for either purpose."""
@@ -34,28 +50,22 @@ def built_in_texts() -> CalibrationTexts:
 def read_calibration(file: Path) -> CalibrationTexts:
     """Return a UTF-8 file's different lines, half to calibrate with and half to judge by.
 
-    The built-in sentences to judge by are among the latter: a file of one kind of text cannot show what compression
-    costs another.
-
     Raises:
         ExportError: the file cannot be read, is not UTF-8 or has no text.
 
     """
-    lines = _lines(file)
-    # A file may be in any order, and its beginning of one kind.
-    shuffled = [lines[i] for i in np.random.default_rng(0).permutation(len(lines))]
+    return calibration_of(read_texts(file), file.name)
+
+
+def calibration_of(texts: Sequence[str], name: str) -> CalibrationTexts:
+    """Return different texts of a name, half to calibrate with and half to judge by.
+
+    The built-in sentences to judge by are among the latter: texts of one kind cannot show what compression costs
+    another.
+    """
+    # They may be in any order, and those at the beginning of one kind.
+    shuffled = [texts[i] for i in np.random.default_rng(0).permutation(len(texts))]
     calibration, held_out = shuffled[::2][:_CALIBRATION_LIMIT], shuffled[1::2][:_HELD_OUT_LIMIT]
     others = [text for text in built_in_texts().held_out if text not in calibration]
-    origin = f"{len(calibration)} of the {len(lines)} different lines of {file.name}"
+    origin = f"{len(calibration)} of the {len(texts)} different lines of {name}"
     return CalibrationTexts(tuple(calibration), tuple(dict.fromkeys([*held_out, *others])), origin)
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        content = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"cannot read the calibration texts of {file}: {error}") from error
-    lines = list(dict.fromkeys(line.strip() for line in content.splitlines() if line.strip()))
-    if not lines:
-        raise ExportError(f"{file} has no calibration text: give a UTF-8 file with a few hundred texts, one a line")
-    return lines

@@ -8,7 +8,7 @@ import json
 from monograph.bundle import Bundle, open_bundle
 from monograph.bundle.sources import locate_bundle
 from monograph.commands import options
-from monograph.commands.quality import compression_in_words, verdict_in_words
+from monograph.commands.quality import compression_in_words, verdict_in_words, vocabulary_in_words
 
 HELP = "print what a bundle is"
 
@@ -52,6 +52,8 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     for graph in manifest.graphs:
         inputs = ", ".join(graph.inputs)
         rows.append(("graph", f"{graph.file}: {graph.precision}, opset {graph.opset}, {inputs}"))
+    if vocabulary := manifest.quality.get("vocabulary"):
+        rows.append(("vocabulary", vocabulary_in_words(vocabulary)))
     compression = manifest.quality.get("compression")
     if compression is not None:
         rows.append(("compressed", compression_in_words(compression)))

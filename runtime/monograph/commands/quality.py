@@ -37,3 +37,25 @@ def compression_in_words(compression: Mapping[str, Any]) -> str:
         f"{found['worst_cosine']:.4f}, rank correlation of similarities {found['spearman']:.4f}, same nearest "
         f"neighbour {found['neighbour_agreement']:.1%}"
     )
+
+
+def vocabulary_in_words(vocabulary: Mapping[str, Any]) -> str:
+    """Return which tokens of the original vocabulary were kept, what was proven of them, and how they do elsewhere."""
+    kept = []
+    if vocabulary["corpus"] is not None:
+        kept.append(f"those that the texts of {vocabulary['corpus']} need")
+    if vocabulary["scripts"]:
+        kept.append(f"those of {', '.join(vocabulary['scripts'])}")
+    kept.append(f"single characters of {', '.join(vocabulary['character_scripts']) or 'no script'}")
+    words = (
+        f"{vocabulary['kept']:,} of {vocabulary['of']:,} tokens kept: {', '.join(kept)}; {vocabulary['same_tokens']:,} "
+        f"texts are split as before, and the vectors of {vocabulary['same_vectors']} of them differ by "
+        f"{vocabulary['max_abs_difference']:.1e} at most"
+    )
+    if (coverage := vocabulary["coverage"]) is None:
+        return words
+    return (
+        f"{words}; of {coverage['texts']:,} texts of {coverage['name']}, {coverage['unchanged']:.1%} are split as "
+        f"before, into {coverage['growth']:.2f} times as many tokens in all, {coverage['unknown']:.2%} of them unknown "
+        f"({coverage['unknown_before']:.2%} before)"
+    )

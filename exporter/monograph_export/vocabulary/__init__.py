@@ -1,0 +1,1 @@
+"""Give a loaded model a smaller vocabulary: tokenizer and table of token embeddings, rewritten together."""

@@ -1,0 +1,251 @@
+"""Fewer tokens step by step: which are kept, what they are numbered, and that texts are split as before."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import BertConfig, BertForMaskedLM
+
+from monograph.errors import ExportError
+from monograph_export.probes import probe_sentences
+from monograph_export.vocabulary.coverage import Vocabularies
+from monograph_export.vocabulary.options import NamedTexts, Trimming
+from monograph_export.vocabulary.scripts import Scripts, check_scripts, scripts_of
+from monograph_export.vocabulary.trim import _chosen, keep_rows, trim
+from support import checkpoints
+from support.command import assert_error, monograph
+
+LATIN_AND_CYRILLIC = [text for text in probe_sentences() if Scripts(("Latn", "Cyrl")).has(text.encode())]
+OTHERS = [text for text in probe_sentences() if text not in LATIN_AND_CYRILLIC]
+
+
+def reduced(tokenizer: Tokenizer, asked: Trimming) -> Tokenizer:
+    """Return what is left of a tokenizer, by the step of the trimming that touches no model."""
+    return _chosen(tokenizer, asked)[1]
+
+
+def corpus(*texts: str) -> Trimming:
+    return Trimming(corpus=NamedTexts(texts, "corpus"))
+
+
+def wordpiece(*tokens: str) -> Tokenizer:
+    tokenizer = Tokenizer(models.WordPiece({token: i for i, token in enumerate(("[UNK]", *tokens))}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return tokenizer
+
+
+TRAINED = {
+    "WordPiece": lambda: checkpoints.wordpiece(1000, lowercase=True),
+    "Unigram": lambda: checkpoints.unigram(1000),
+    "BPE": lambda: checkpoints.byte_level_bpe(1500),
+}
+
+
+@pytest.fixture(params=list(TRAINED))
+def trained(request: pytest.FixtureRequest) -> Tokenizer:
+    tokenizer: Tokenizer = TRAINED[request.param]().backend_tokenizer
+    assert type(tokenizer.model).__name__ == request.param
+    return tokenizer
+
+
+def test_texts_of_the_corpus_are_split_as_before_and_others_still_are(trained: Tokenizer) -> None:
+    texts = LATIN_AND_CYRILLIC[::2]
+    part = reduced(trained, corpus(*texts))
+    assert part.get_vocab_size() < 0.8 * trained.get_vocab_size()
+    for text in texts:
+        assert part.encode(text).tokens == trained.encode(text).tokens
+    assert sorted(part.get_vocab(with_added_tokens=True).values()) == list(range(part.get_vocab_size()))
+    # Others of these scripts come in smaller pieces, and lose nothing.
+    for text in LATIN_AND_CYRILLIC[1::2]:
+        before, after = trained.encode(text).tokens, part.encode(text).tokens
+        assert len(after) >= len(before)
+        assert [token for token in after if "unk" in token.lower()] == []
+    # What is of another script is unknown, or bytes.
+    for text in OTHERS:
+        assert part.encode(text).ids
+
+
+def test_whole_scripts_are_split_as_before(trained: Tokenizer) -> None:
+    part = reduced(trained, Trimming(scripts=("Latn", "Cyrl")))
+    assert part.get_vocab_size() < trained.get_vocab_size()
+    for text in LATIN_AND_CYRILLIC:
+        assert part.encode(text).tokens == trained.encode(text).tokens
+
+
+def test_added_tokens_keep_their_place_and_what_stands_in_the_template() -> None:
+    tokenizer = wordpiece(*"abcdefgh", "[SEP]", *(f"word{i}" for i in range(30)))
+    tokenizer.add_special_tokens(["[SEP]", AddedToken("[MORE]", special=True)])
+    tokenizer.post_processor = processors.Sequence(
+        [
+            processors.TemplateProcessing(single="[MORE] $A [SEP]", special_tokens=[("[MORE]", 39), ("[SEP]", 9)]),
+        ]
+    )
+    assert tokenizer.encode("word20").ids == [39, 30, 9]
+    part = reduced(tokenizer, corpus("word20 word3 b", "[MORE] a"))
+    # Twelve are left: the letters, three words, and two that were added, one of them inside the vocabulary.
+    assert part.encode("word20").tokens == ["[MORE]", "word20", "[SEP]"]
+    assert part.token_to_id("[SEP]") == 9
+    assert part.token_to_id("[MORE]") == part.get_vocab_size() - 1
+    assert part.encode("[MORE] a").tokens == tokenizer.encode("[MORE] a").tokens
+
+
+def test_a_word_that_no_try_could_split_stays_unknown() -> None:
+    tokenizer = wordpiece("a", "b", "##b", "abc", "ab", "##cd", "other")
+    assert tokenizer.encode("abcd").tokens == ["[UNK]"]
+    part = reduced(tokenizer, corpus("abcd", "a b"))
+    assert part.encode("abcd").tokens == ["[UNK]"]
+    assert part.token_to_id("other") is None
+    # Without that word in the corpus nothing asks for the token that stood in the way.
+    assert reduced(tokenizer, corpus("ab", "##cd")).token_to_id("abc") is None
+
+
+def test_an_unknown_character_costs_as_much_as_before() -> None:
+    """With its price by another token, "xyz" would be cheaper as "x" and two unknown characters."""
+    vocabulary = [("<unk>", 0.0), ("x", -1.0), ("xyz", -40.0), ("rare", -20.0), ("never", -60.0), ("a", -2.0)]
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=0))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    assert tokenizer.encode("xyz").tokens == ["xyz"]
+    part = reduced(tokenizer, corpus("xyz x a"))
+    assert part.encode("xyz").tokens == ["xyz"]
+    assert part.token_to_id("never") is not None
+    assert part.token_to_id("rare") is None
+
+
+def test_merges_lead_to_every_token_that_is_left() -> None:
+    tokenizer = checkpoints.byte_level_bpe(1500).backend_tokenizer
+    part = json.loads(reduced(tokenizer, corpus(*LATIN_AND_CYRILLIC[:3])).to_str())["model"]
+    made = {left + right for left, right in part["merges"]}
+    assert {token for token in part["vocab"] if len(token) > 1 and not token.startswith("<")} == made
+    assert len(part["merges"]) < len(json.loads(tokenizer.to_str())["model"]["merges"])
+
+
+@pytest.mark.parametrize("spelling", ["pairs", "strings"])
+def test_merges_of_old_files_are_strings(spelling: str) -> None:
+    merges: list[Any] = [["a", "b"], ["ab", "c"], ["x", "y"]]
+    spec = json.loads(Tokenizer(models.BPE({t: i for i, t in enumerate("abcxyz")}, [])).to_str())
+    spec["model"]["vocab"] |= {"ab": 6, "abc": 7, "xy": 8, "?": 9}
+    spec["model"]["unk_token"] = "?"
+    spec["model"]["merges"] = merges if spelling == "pairs" else [" ".join(pair) for pair in merges]
+    part = reduced(Tokenizer.from_str(json.dumps(spec)), corpus("abc"))
+    assert part.encode("abcab").tokens == ["abc", "ab"]
+    assert part.token_to_id("xy") is None
+
+
+@pytest.mark.parametrize(
+    ("piece", "inside"),
+    [
+        ("Straße 12!", True),
+        ("ёжик", True),
+        ("a\u0301", True),
+        ("αβγ", False),
+        ("a港", False),
+        (" ёж".encode()[:-1], True),
+        ("ёж".encode()[1:], True),
+        ("ё".encode()[1:], True),
+        ("ա".encode()[:1], False),
+        ("港".encode()[:2], False),
+        ("👍".encode()[1:3], True),
+        (b"\xff", False),
+        (b"", True),
+    ],
+)
+def test_a_piece_is_of_some_scripts_even_where_it_is_cut_inside_a_character(piece: str | bytes, inside: bool) -> None:
+    assert Scripts(("Latn", "Cyrl")).has(piece if isinstance(piece, bytes) else piece.encode()) is inside
+
+
+def test_scripts_of_a_corpus_are_not_those_of_a_quotation() -> None:
+    texts = ["plain words of one kind, 1,2,3 " * 50, "и другие слова " * 50, "π"]
+    assert scripts_of(texts, 1e-3) == {"Latn", "Cyrl"}
+    assert scripts_of(["123 !?"], 1e-3) == frozenset()
+
+
+@pytest.mark.parametrize("code", ["latn", "Latin", "Xyzz", ""])
+def test_a_script_that_is_not_known_is_refused(code: str) -> None:
+    with pytest.raises(ExportError, match="give ISO 15924 codes"):
+        check_scripts(["Latn", code])
+
+
+def test_coverage_counts_what_its_words_say() -> None:
+    tokenizer = wordpiece("boat", "ship", "b", "s", "##oa", "##t", "##hip", "##p")
+    part = reduced(tokenizer, corpus("boat b s", "b##t"))
+    both = Vocabularies(tokenizer, part)
+    found = both.coverage(["boat", "ship", "boat boat ship", "?"], "others", "[UNK]")
+    assert (found.texts, found.unchanged) == (4, 0.5)
+    # ? before; ship, ship and ? after.
+    assert (found.unknown_before, found.unknown) == (1 / 6, 3 / 6)
+    assert found.growth == 1
+    assert both.differing(["boat", "ship", "boat boat ship", "?"]) == [1, 2]
+
+
+def test_tied_output_layers_keep_the_same_rows() -> None:
+    config = BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    model = BertForMaskedLM(config).eval()
+    with torch.no_grad():
+        model.get_output_embeddings().bias.normal_()
+    rows = torch.tensor([0, 7, 3, 20, 49])
+    small = copy.deepcopy(model)
+    keep_rows(small, rows)
+    assert small.get_input_embeddings().weight.shape == (5, 16)
+    assert small.config.vocab_size == 5
+    with torch.inference_mode():
+        before = model(rows[None]).logits[..., rows]
+        after = small(torch.arange(5)[None]).logits
+    assert torch.allclose(before, after, atol=1e-6)
+
+
+def test_a_tokenizer_without_a_token_for_the_unknown_is_refused() -> None:
+    tokenizer = Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]))
+    with pytest.raises(ExportError, match="no token for what it does not know"):
+        reduced(tokenizer, corpus("ab"))
+    with pytest.raises(ExportError, match="WordLevel, whose vocabulary cannot be reduced"):
+        reduced(Tokenizer(models.WordLevel({"a": 0, "?": 1}, unk_token="?")), corpus("a"))
+
+
+def test_nothing_to_leave_out_is_refused() -> None:
+    tokenizer = wordpiece("a", "b")
+    with pytest.raises(ExportError, match="every token of the vocabulary would be kept"):
+        reduced(tokenizer, corpus("a b"))
+
+
+def test_normalized_texts_are_looked_at_where_a_word_stays_unknown() -> None:
+    tokenizer = wordpiece("a", "b", "##b", "abc", "ab", "##cd", "other")
+    tokenizer.normalizer = normalizers.Lowercase()
+    part = reduced(tokenizer, corpus("ABCD"))
+    assert part.encode("abcd").tokens == ["[UNK]"]
+
+
+def test_a_model_embeds_its_corpus_as_before(tiny_checkpoint: Path) -> None:
+    model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
+    before = model.encode(LATIN_AND_CYRILLIC)
+    trimmed = trim(model, corpus(*LATIN_AND_CYRILLIC))
+    assert trimmed is not None
+    assert trimmed.record["same_tokens"] == len(LATIN_AND_CYRILLIC)
+    assert (model.encode(LATIN_AND_CYRILLIC) == before).all()
+    assert trimmed.unchanged(["палуба", "港"]) != ["палуба", "港"]
+    assert trim(model, Trimming()) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--keep-scripts", "Latn,Foo"), ("script 'Foo' is not known", "Latn, Cyrl, Arab")),
+        (("--coverage", "texts.txt"), ("--keep-vocab or --keep-scripts", "neither was given")),
+        (("--keep-vocab", "nowhere.txt"), ("cannot read the texts of nowhere.txt",)),
+        (("--keep-vocab", "empty.txt"), ("empty.txt has no text", "one text a line")),
+    ],
+)
+def test_what_cannot_be_kept_is_an_error_of_one_line(
+    tiny_checkpoint: Path, tmp_path: Path, options: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    (tmp_path / "texts.txt").write_text("a boat\n")
+    (tmp_path / "empty.txt").write_text("\n \n")
+    done = monograph("export", tiny_checkpoint, "bundle", *options, cwd=tmp_path)
+    assert_error(done, 1, *words)
+    assert not (tmp_path / "bundle").exists()
