@@ -114,8 +114,9 @@ def _with_only(spec: dict[str, Any], model: TokenModel, kept: set[str]) -> tuple
 
 
 def _install(model: SentenceTransformer, whole: Tokenizer, part: Tokenizer, ids: dict[str, int]) -> None:
-    # The only place of a transformers tokenizer that holds the Rust one; transformers sets it in the same way.
-    model.tokenizer._tokenizer = part
+    # The only place of a transformers tokenizer that holds the Rust one; transformers sets it in the same way. A copy,
+    # for it is told to pad and to truncate at every call.
+    model.tokenizer._tokenizer = unlimited(part)
     old_ids = whole.get_vocab(with_added_tokens=True)
     rows = torch.tensor([old_ids[token] for token in sorted(ids, key=ids.__getitem__)])
     keep_rows(model[0].auto_model, rows)
