@@ -44,7 +44,8 @@ def export(
             counts as ``recipe``; or a loaded SentenceTransformer, which is left as it is. A folder wins over a name.
         output: Folder to write. It must not exist, or be empty; it appears only when it is whole and verified.
         task: "embedding", or None to tell it from the checkpoint.
-        precision: "fp32", or "int8": linear layers as int8 products with static ranges, and the table as int8.
+        precision: "fp32"; "fp16": the transformer in float16, for GPUs, and what comes after it in float32; or "int8":
+            linear layers as int8 products with static ranges, and the table as int8.
         table: "fp32", or "int8": token embeddings as int8 rows with a scale each. None is "int8" for vocabularies of
             more than 100,000 and with int8 layers, "fp32" otherwise.
         calibration: UTF-8 file of texts, one a line, that set the ranges of int8 layers; half of them judge the result.

@@ -20,8 +20,9 @@ from monograph.tokenization import TokenizedTexts
 FLOAT32_TOLERANCE = 1e-5
 # At the narrower types the direction of a vector is what has to hold.
 LEAST_COSINE = {"bfloat16": 0.999, "float16": 0.999}
-# Engines round to the levels of an int8 graph by arithmetic of their own: a value between two goes either way.
-LEAST_INT8_COSINE = 0.99
+# The same for graphs that round by themselves. Engines come to the levels of an int8 graph by arithmetic of their own:
+# a value between two goes either way.
+LEAST_COSINE_OF_GRAPH = {"fp16": 0.999, "int8": 0.99}
 # Rows of the ragged batches: neighbours of very different length share one.
 RAGGED_BATCH_ROWS = 16
 # What such a batch may cost, so that verifying long texts needs no more memory than a small machine has.
@@ -110,7 +111,7 @@ def _check_width(pipeline: Pipeline, probes: Probes) -> None:
 
 def _least_cosine(engine: Engine) -> float | None:
     """Return the cosine to the reference that is asked for, None where values are compared."""
-    return LEAST_INT8_COSINE if engine.graph.precision == "int8" else LEAST_COSINE.get(engine.compute_dtype)
+    return LEAST_COSINE_OF_GRAPH.get(engine.graph.precision, LEAST_COSINE.get(engine.compute_dtype))
 
 
 def _allowed(probes: Probes, tolerance: float) -> float:

@@ -1,4 +1,7 @@
-"""A text's vector does not depend on its neighbours: every length 1..256, every position in a batch."""
+"""A text's vector does not depend on its neighbours: every length 1..256, every position in a batch.
+
+By default the real MiniLM has every length in one position of a batch; in all positions it takes minutes (-m slow).
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,17 @@ def random_tokens(vocabulary_size: int) -> TokenizedTexts:
     return TokenizedTexts(ids, np.zeros_like(ids), starts)
 
 
-@pytest.mark.parametrize(("model", "rows"), [("tiny_embedder", 3), ("tiny_embedder", 8), ("minilm_embedder", 4)])
+@pytest.mark.parametrize(
+    ("model", "rows", "positions"),
+    [
+        ("tiny_embedder", 3, 3),
+        ("tiny_embedder", 8, 8),
+        ("minilm_embedder", 4, 1),
+        pytest.param("minilm_embedder", 4, 4, marks=pytest.mark.slow),
+    ],
+)
 def test_batched_equals_single_at_every_length_and_position(
-    model: str, rows: int, request: pytest.FixtureRequest
+    model: str, rows: int, positions: int, request: pytest.FixtureRequest
 ) -> None:
     embedder: Embedder = request.getfixturevalue(model)
     pipeline = embedder._open.pipeline
@@ -32,7 +43,7 @@ def test_batched_equals_single_at_every_length_and_position(
     assert np.isfinite(singles).all()
     order = np.random.default_rng(1).permutation(len(LENGTHS))
     groups = [order[start : start + rows] for start in range(0, len(order), rows)]
-    for shift in range(rows):
+    for shift in range(positions):
         shifted = iter([np.roll(group, shift) for group in groups])
         for batch, vectors in pipeline.engine.stream(pipeline.batches(tokens, shifted)):
             assert np.abs(vectors - singles[batch.rows]).max() <= 1e-5

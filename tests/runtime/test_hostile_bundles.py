@@ -43,6 +43,8 @@ MANIFESTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "a part beyond any": lambda value: value["graphs"][0].update(parts={"table": 10**400}),
     "a part of less than nothing": lambda value: value["graphs"][0].update(parts={"table": -1}),
     "a compression without figures": lambda value: value["quality"].update(compression={"table": "int8"}),
+    "a vocabulary without figures": lambda value: value["quality"].update(vocabulary={"kept": 3}),
+    "a vocabulary of words": lambda value: value["quality"].update(vocabulary="small"),
     "a compression of words": lambda value: value["quality"].update(compression="int8"),
     "a vocabulary beyond any": lambda value: value["tokenizer"].update(vocabulary_size=2**70, pad_id=2**69),
     "a padding id outside the vocabulary": lambda value: value["tokenizer"].update(pad_id=99_999),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from monograph.errors import ExportError
+from monograph_export.compression.float16 import halve
 from monograph_export.compression.gate import Agreement, agreement, broken_limits
 from monograph_export.compression.int8 import REDUCED_WEIGHT_LEVELS, WEIGHT_LEVELS
 from monograph_export.compression.layers import LayerQuantizer
@@ -45,12 +46,16 @@ def compress(model: SentenceTransformer, asked: Compression, texts: CalibrationT
     layers = asked.precision == "int8"
     by_default = asked.table is None and (layers or has_large_table(model)) and has_plain_table(model)
     table = asked.table == "int8" or by_default
-    if not table and not layers:
+    if not table and asked.precision == "fp32":
         return None
     logger.info("computing the original's vectors")
     reference = reference_vectors(model, list(texts.held_out))
     check_finite(reference)
-    record: dict[str, Any] = {"table": "int8" if table else "fp32", "limits": asdict(asked.limits)}
+    kept = "fp16" if asked.precision == "fp16" else "fp32"
+    record: dict[str, Any] = {"table": "int8" if table else kept, "limits": asdict(asked.limits)}
+    if asked.precision == "fp16":
+        halve(model)
+        record["layers"] = {"precision": "fp16"}
     if table:
         compress_table(model)
     quantizer = None
@@ -103,5 +108,5 @@ def _refusal(
         else:
             parts.append("calibrate with texts nearer to those that will be embedded, or choose --precision fp32")
     else:
-        parts.append("choose --table fp32")
+        parts.append("choose --precision fp32 and --table fp32")
     return "; ".join(parts)

@@ -60,6 +60,7 @@ class Int8Table(nn.Module):
         chunks = [quantize_rows(rows.float()) for rows in torch.split(table.weight.detach(), _CHUNK)]
         self.register_buffer("weight", torch.cat([weight for weight, _ in chunks]))
         self.register_buffer("scale", torch.cat([scale for _, scale in chunks]))
+        self._dtype = table.weight.dtype
 
     @property
     def num_embeddings(self) -> int:
@@ -67,8 +68,9 @@ class Int8Table(nn.Module):
         return self.weight.shape[0]
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Map int64 [batch, sequence] to float32 [batch, sequence, hidden]."""
-        return functional.embedding(ids, self.weight).float() * functional.embedding(ids, self.scale)
+        """Map int64 [batch, sequence] to [batch, sequence, hidden] in the type that the table had."""
+        rows = functional.embedding(ids, self.weight).float() * functional.embedding(ids, self.scale)
+        return rows.to(self._dtype)
 
 
 class Int8Linear(nn.Module):

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from monograph.errors import ExportError
 from monograph_export.compression.texts import CalibrationTexts
 
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", "fp16", "int8")
 TABLES = ("fp32", "int8")
 
 

@@ -172,6 +172,8 @@ def _read_quality(top: Fields) -> dict[str, Any]:
         verdict.number("min_cosine")
     if quality.maybe("not_run", dict) is not None:
         quality.string_map("not_run")
+    if quality.maybe("vocabulary", dict) is not None:
+        _check_vocabulary(quality.child("vocabulary"))
     if quality.maybe("compression", dict) is not None:
         _check_compression(quality.child("compression"))
     return top.need("quality", dict)
@@ -185,8 +187,25 @@ def _check_compression(fields: Fields) -> None:
     if fields.maybe("layers", dict) is not None:
         layers = fields.child("layers")
         layers.need("precision", str)
-        layers.need("calibration", str)
-        layers.strings("float32_inputs")
+        # Layers of float16 are not calibrated.
+        layers.maybe("calibration", str)
+        if layers.maybe("float32_inputs", list) is not None:
+            layers.strings("float32_inputs")
+
+
+def _check_vocabulary(fields: Fields) -> None:
+    for key in ("kept", "of", "same_tokens", "same_vectors"):
+        fields.need(key, int)
+    fields.number("max_abs_difference")
+    fields.maybe("corpus", str)
+    for key in ("scripts", "character_scripts"):
+        fields.strings(key)
+    if fields.maybe("coverage", dict) is not None:
+        coverage = fields.child("coverage")
+        coverage.need("name", str)
+        coverage.need("texts", int)
+        for key in ("unchanged", "unknown_before", "unknown", "growth"):
+            coverage.number(key)
 
 
 def _read_source(fields: Fields) -> Source:

@@ -28,9 +28,10 @@ def compression_in_words(compression: Mapping[str, Any]) -> str:
     found = compression["agreement"]
     done = [f"table {compression['table']}"]
     if layers := compression.get("layers"):
-        kept = len(layers["float32_inputs"])
+        kept = len(layers.get("float32_inputs", ()))
         done.append(f"layers {layers['precision']}{f', {kept} of them with float32 inputs' if kept else ''}")
-        done.append(f"calibrated with {layers['calibration']}")
+        if "calibration" in layers:
+            done.append(f"calibrated with {layers['calibration']}")
     return (
         f"{', '.join(done)}; on ONNX Runtime, over {found['texts']} other texts, mean cosine to the original "
         f"{found['mean_cosine']:.4f}, 1st percentile {found['percentile_1_cosine']:.4f}, worst "
