@@ -169,6 +169,37 @@ COMPRESSED = {
 }
 
 
+@pytest.fixture
+def english_and_russian(data: Path, tmp_path: Path) -> list[Path]:
+    """Files of sentences, and of the letter palochka in its spellings, alone and in words of Kabardian."""
+    told = json.loads((data / "kbd" / "derived_palochka_variants.json").read_text())
+    letters = [chr(int(code.removeprefix("U+"), 16)) for code in told["seen_in_the_wild"]]
+    words = [template.format(p=letter) for template in told["words_template"] for letter in letters]
+    kabardian = tmp_path / "kbd.txt"
+    kabardian.write_text("\n".join([*letters, *words]) + "\n", encoding="utf-8")
+    return [*(data / "tatoeba-laser" / f"tatoeba.rus-eng.{side}" for side in ("eng", "rus")), kabardian]
+
+
+def test_trimmed_it_fits_an_edge_app(
+    checkpoint: Path, english_and_russian: list[Path], data: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "bundle"
+    kept = [option for file in english_and_russian for option in ("--keep-vocab", str(file))]
+    bulgarian = str(data / "tatoeba-laser" / "tatoeba.bul-eng.bul")
+    command = [*EXPORT, *UNGATED, "--precision", "int8", *kept, "--coverage", bulgarian, str(checkpoint), str(output)]
+    subprocess.run(command, check=True)
+    size = sum(file.stat().st_size for file in output.iterdir())
+    print(f"\ntrimmed: {size / GB:.3f} GB")
+    assert size <= 0.15 * GB
+    texts = [line for file in english_and_russian[:2] for line in file.read_text("utf-8").splitlines() if line][:1000]
+    for device, limit in {"cpu": 0.28 * GB, "openvino": 0.35 * GB}.items():
+        measured(output, texts, tmp_path, device)
+        # The second start finds what the first compiled.
+        told, vectors = measured(output, texts, tmp_path, device)
+        assert np.isfinite(vectors).all()
+        assert told["anonymous"] <= limit
+
+
 @pytest.mark.parametrize("name", list(COMPRESSED))
 def test_int8_is_small_on_disk_and_in_memory(checkpoint: Path, texts: list[str], tmp_path: Path, name: str) -> None:
     asked = COMPRESSED[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Mapping
@@ -71,17 +72,21 @@ class OnnxRuntimeEngine(Engine):
             ) from error
         _check_signature(session, bundle, graph)
         self._session = NativeObject(session)
+        # What a batch larger than planned needed is given back, for the arena would keep it for good.
+        self._giving_back = runtime.RunOptions()
+        self._giving_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         # Callers beyond the threads would only take turns, each with buffers of its own.
         self._turns = threading.Semaphore(threads)
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d]."""
         session = self._session.get()
+        shape = next(iter(inputs.values())).shape
+        options = self._giving_back if math.prod(shape) > self.tokens_per_batch else None
         try:
             with self._turns:
-                return np.asarray(session.run(self._outputs, dict(inputs))[0], dtype=np.float32)
+                return np.asarray(session.run(self._outputs, dict(inputs), options)[0], dtype=np.float32)
         except Exception as error:
-            shape = next(iter(inputs.values())).shape
             raise MonographError(
                 f"ONNX Runtime failed on a batch of {shape[0]} texts and {shape[1]} tokens ({first_line(error)})"
             ) from error
@@ -145,8 +150,8 @@ def _session_options(runtime: ModuleType, threads: int) -> Any:
     # Left to itself ORT counts the host's cores, whatever affinity mask and container say.
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # The arena keeps the largest buffers of every shape it has seen, so memory only ever grows.
-    options.enable_cpu_mem_arena = False
+    # The arena keeps its buffers from one batch to the next: 5 % (float32) to 13 % (int8) faster than to ask for new ones.
+    options.enable_cpu_mem_arena = True
     # A memory pattern is one more plan and one more large block for every new shape: without it LaBSE's anonymous
     # memory stayed at 548 MB where it had gone up and down to 617, at the same speed.
     options.enable_mem_pattern = False
