@@ -40,6 +40,7 @@ from monograph_export.probes import make_probes
 from monograph_export.recipes import Recipe
 from monograph_export.tokenizer import check_tokenizer, store_tokenizer
 from monograph_export.vocabulary.options import Trimming
+from monograph_export.vocabulary.scripts import check_scripts
 from monograph_export.vocabulary.trim import Trimmed, trim
 from monograph_export.writer import check_output, list_files, staged, write_manifest
 
@@ -64,6 +65,7 @@ def run_export(
         raise ExportError(
             "an export is verified with ONNX Runtime, which is not installed: pip install 'monograph[onnx]'"
         )
+    check_scripts(trimming.scripts)
     # Not resolve(), which would follow a link that output may be.
     target = Path(os.path.abspath(output))  # noqa: PTH100
     check_output(target)

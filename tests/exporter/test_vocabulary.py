@@ -17,8 +17,9 @@ from monograph.errors import ExportError
 from monograph_export.probes import probe_sentences
 from monograph_export.vocabulary.coverage import Vocabularies
 from monograph_export.vocabulary.options import NamedTexts, Trimming
+from monograph_export.vocabulary.reduction import reduce_tokenizer
 from monograph_export.vocabulary.scripts import Scripts, check_scripts, scripts_of
-from monograph_export.vocabulary.trim import _chosen, keep_rows, trim
+from monograph_export.vocabulary.trim import keep_rows, trim
 from support import checkpoints
 from support.command import assert_error, monograph
 
@@ -28,7 +29,7 @@ OTHERS = [text for text in probe_sentences() if text not in LATIN_AND_CYRILLIC]
 
 def reduced(tokenizer: Tokenizer, asked: Trimming) -> Tokenizer:
     """Return what is left of a tokenizer, by the step of the trimming that touches no model."""
-    return _chosen(tokenizer, asked)[1]
+    return reduce_tokenizer(tokenizer, asked)[1]
 
 
 def corpus(*texts: str) -> Trimming:

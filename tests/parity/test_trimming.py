@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 from monograph import Embedder
 from monograph_export.probes import probe_sentences
 from monograph_export.vocabulary.options import NamedTexts, Trimming
+from monograph_export.vocabulary.reduction import reduce_tokenizer
 from monograph_export.vocabulary.scripts import Scripts
-from monograph_export.vocabulary.trim import _chosen
 from support import checkpoints
 from support.command import monograph
 from support.tatoeba import Tatoeba
@@ -48,10 +48,12 @@ def test_texts_of_the_corpus_embed_as_before(kind: str, tmp_path: Path) -> None:
     corpus, others = tmp_path / "corpus.txt", tmp_path / "others.txt"
     corpus.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
     others.write_text("\n".join(OTHERS) + "\n", encoding="utf-8")
+    weights = (tmp_path / "checkpoint" / "model.safetensors").read_bytes()
     done = monograph(
         "export", tmp_path / "checkpoint", tmp_path / "bundle", "--keep-vocab", corpus, "--coverage", others
     )
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "checkpoint" / "model.safetensors").read_bytes() == weights
     for words in ("tokens kept: those that the texts of corpus.txt need", f"of {len(OTHERS)} texts of others.txt"):
         assert words in done.stdout.decode()
     expected = SentenceTransformer(str(tmp_path / "checkpoint"), device="cpu").encode(TEXTS, batch_size=1)
@@ -87,9 +89,10 @@ def test_a_real_large_vocabulary_splits_a_corpus_and_scripts_as_before(
     tokenizer: Tokenizer = checkpoints.wordpiece_of(data / "mbert-vocab" / "vocab.txt", False).backend_tokenizer
     texts = [text for language in languages for text in tatoeba.sentences(language)]
     for asked in (Trimming(corpus=NamedTexts(tuple(texts), "corpus")), Trimming(scripts=scripts)):
-        _, part = _chosen(tokenizer, asked)
+        _, part = reduce_tokenizer(tokenizer, asked)
         assert part.get_vocab_size() < tokenizer.get_vocab_size()
-        judged = texts if asked.corpus else [text for text in texts if Scripts(scripts).has(text.encode())]
+        of_scripts = Scripts(scripts)
+        judged = texts if asked.corpus else [text for text in texts if of_scripts.has(text.encode())]
         assert len(judged) > 0.9 * len(texts)
         for before, after in zip(tokenizer.encode_batch(judged), part.encode_batch(judged), strict=True):
             assert before.tokens == after.tokens

@@ -65,8 +65,10 @@ class Scripts:
         tail, _ = decoder.getstate()
         if not all(script_of(character) in self._codes for character in whole):
             return False
-        inside = self._ends if text else self._ends | self._middles
-        return (not head or head in inside) and (not tail or tail in self._beginnings)
+        # Most pieces are not cut, and then the script of every character of Unicode need not be known.
+        if head and not (head in self._ends or (not text and head in self._middles)):
+            return False
+        return not tail or tail in self._beginnings
 
     @cached_property
     def _encoded(self) -> list[bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,19 +13,12 @@ from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
-from monograph.errors import ExportError, ParityError
+from monograph.errors import ParityError
 from monograph_export.probes import probe_sentences, reference_vectors
 from monograph_export.vocabulary.coverage import Vocabularies, unlimited
-from monograph_export.vocabulary.options import Trimming
-from monograph_export.vocabulary.scripts import check_scripts
-from monograph_export.vocabulary.selection import (
-    character_scripts,
-    tokens_of_scripts,
-    tokens_of_texts,
-    tokens_within,
-)
-from monograph_export.vocabulary.token_models import TokenModel, token_model
-from monograph_export.vocabulary.tokenizer_json import added_tokens, reduced, renumbered
+from monograph_export.vocabulary.options import NamedTexts, Trimming
+from monograph_export.vocabulary.reduction import reduce_tokenizer
+from monograph_export.vocabulary.selection import character_scripts
 
 logger = logging.getLogger(__name__)
 # A row of the table is the same row at another place, so vectors are the same but for the order of sums.
@@ -52,16 +44,15 @@ def trim(model: SentenceTransformer, asked: Trimming) -> Trimmed | None:
     """Reduce a model's tokenizer and table in place, or return None where nothing is to be done.
 
     Raises:
-        ExportError: a script is not known, the tokenizer's kind cannot be reduced, or no token would go.
+        ExportError: the tokenizer's kind cannot be reduced, or no token would go.
         ParityError: texts of the corpus are not embedded as before.
 
     """
     if not asked.wanted:
         return None
-    check_scripts(asked.scripts)
     logger.info("choosing the tokens to keep")
     whole = unlimited(model.tokenizer.backend_tokenizer)
-    ids, part = _chosen(whole, asked)
+    ids, part = reduce_tokenizer(whole, asked)
     vocabularies = Vocabularies(whole, part)
     texts = probe_sentences() if asked.corpus is None else list(asked.corpus.texts)
     differing = set(vocabularies.differing(texts))
@@ -74,7 +65,6 @@ def trim(model: SentenceTransformer, asked: Trimming) -> Trimmed | None:
     difference = float(np.abs(reference_vectors(model, compared) - reference).max(initial=0))
     if not difference <= TOLERANCE * max(1.0, float(np.abs(reference).max(initial=0))):
         raise ParityError(f"with fewer tokens the vectors of texts that need no others differ by {difference:.1e}")
-    coverage = asked.coverage
     record = {
         "kept": len(ids),
         "of": whole.get_vocab_size(with_added_tokens=True),
@@ -84,33 +74,13 @@ def trim(model: SentenceTransformer, asked: Trimming) -> Trimmed | None:
         "same_tokens": len(same),
         "same_vectors": len(compared),
         "max_abs_difference": difference,
-        "coverage": None
-        if coverage is None
-        else vocabularies.coverage(coverage.texts, coverage.name, model.tokenizer.unk_token).to_json(),
+        "coverage": _coverage(vocabularies, asked.coverage, model.tokenizer.unk_token),
     }
     return Trimmed(record, vocabularies)
 
 
-def _chosen(whole: Tokenizer, asked: Trimming) -> tuple[dict[str, int], Tokenizer]:
-    """Return the new ids of the tokens to keep, and the tokenizer that has them."""
-    spec = json.loads(whole.to_str())
-    model = token_model(spec)
-    corpus = () if asked.corpus is None else asked.corpus.texts
-    kept = model.required() | tokens_of_texts(whole, corpus)
-    kept |= tokens_of_scripts(model, asked.scripts, character_scripts(asked))
-    ids, part = _with_only(spec, model, kept)
-    # Where all tries at a word failed before, one could succeed with fewer tokens: what was tried has to stay.
-    if differing := Vocabularies(whole, part).differing(corpus):
-        kept |= tokens_within(model, whole, [corpus[position] for position in differing])
-        ids, part = _with_only(spec, model, kept)
-    if len(ids) >= whole.get_vocab_size(with_added_tokens=True):
-        raise ExportError("every token of the vocabulary would be kept: leave out --keep-vocab and --keep-scripts")
-    return ids, part
-
-
-def _with_only(spec: dict[str, Any], model: TokenModel, kept: set[str]) -> tuple[dict[str, int], Tokenizer]:
-    ids = renumbered(model, added_tokens(spec), model.completed(kept))
-    return ids, Tokenizer.from_str(json.dumps(reduced(spec, model, ids)))
+def _coverage(vocabularies: Vocabularies, texts: NamedTexts | None, unknown: str | None) -> dict[str, Any] | None:
+    return None if texts is None else vocabularies.coverage(texts.texts, texts.name, unknown).to_json()
 
 
 def _install(model: SentenceTransformer, whole: Tokenizer, part: Tokenizer, ids: dict[str, int]) -> None:
