@@ -32,8 +32,8 @@ def export(
     min_worst_cosine: float = Limits.worst_cosine,
     min_neighbour_agreement: float = Limits.neighbour_agreement,
     keep_vocab: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
-    keep_scripts: Sequence[str] = (),
-    coverage: str | os.PathLike[str] | None = None,
+    keep_scripts: str | Sequence[str] = (),
+    coverage: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     recipe: str | None = None,
 ) -> Bundle:
     """Export a checkpoint as a bundle and verify it against torch.
@@ -56,9 +56,9 @@ def export(
         min_neighbour_agreement: The share of texts that must keep their nearest neighbour.
         keep_vocab: UTF-8 file or files of texts, one a line. Only the tokens that they need are kept, and every single
             character of their scripts; their vectors stay the same.
-        keep_scripts: ISO 15924 codes, such as ("Latn", "Cyrl"): the tokens of these scripts are kept, the others not
-            (unless a text of ``keep_vocab`` needs them).
-        coverage: UTF-8 file of other texts, of which the manifest tells how the kept tokens do for them.
+        keep_scripts: ISO 15924 codes, such as ("Latn", "Cyrl") or "Latn,Cyrl": the tokens of these scripts are kept,
+            the others not (unless a text of ``keep_vocab`` needs them).
+        coverage: UTF-8 file or files of other texts, of which the manifest tells how the kept tokens do for them.
         recipe: Name of a recipe in models/ that the checkpoint is one of: the manifest takes its source, licence and
             matryoshka dimensions, and a checkpoint of another shape is refused.
 
@@ -74,7 +74,7 @@ def export(
 
     """
     trimming = Trimming(
-        corpus=named_texts(_paths(keep_vocab)), scripts=tuple(keep_scripts), coverage=named_texts(_paths(coverage))
+        corpora=named_texts(_paths(keep_vocab)), scripts=_codes(keep_scripts), coverage=named_texts(_paths(coverage))
     )
     trimming.check()
     compression = Compression(
@@ -93,7 +93,10 @@ def export(
     return run_export(source, output, task=task, compression=compression, trimming=trimming, recipe=recipe)
 
 
-def _paths(files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None) -> list[Path]:
-    if files is None:
-        return []
+def _paths(files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
     return [Path(file) for file in ([files] if isinstance(files, (str, os.PathLike)) else files)]
+
+
+def _codes(scripts: str | Sequence[str]) -> tuple[str, ...]:
+    codes = scripts.split(",") if isinstance(scripts, str) else scripts
+    return tuple(dict.fromkeys(code.strip() for code in codes))

@@ -55,22 +55,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--keep-scripts",
-        type=_codes,
-        default=(),
+        action="extend",
+        type=lambda codes: codes.split(","),
+        default=[],
         metavar="CODES",
         help="keep the tokens of scripts, by ISO 15924 codes: Latn,Cyrl",
     )
     parser.add_argument(
-        "--coverage", metavar="FILE", help="other texts, one a line: say how the tokens that are kept do for them"
+        "--coverage",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="other texts, one a line: say how the tokens that are kept do for them; may be repeated",
     )
     for name, default, what in _LIMITS:
         parser.add_argument(
             f"--min-{name}", type=float, default=default, metavar="X", help=f"refuse a {what}; default: {default}"
         )
-
-
-def _codes(value: str) -> tuple[str, ...]:
-    return tuple(code.strip() for code in value.split(",") if code.strip())
 
 
 def run(arguments: argparse.Namespace) -> int:

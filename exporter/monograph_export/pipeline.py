@@ -30,7 +30,12 @@ from monograph_export.checkpoint.load import copy_loaded, load_folder
 from monograph_export.checkpoint.source import locate_checkpoint, recipe_of
 from monograph_export.compression.compress import Compressed, compress
 from monograph_export.compression.options import Compression
-from monograph_export.compression.texts import CalibrationTexts, built_in_texts, calibration_of
+from monograph_export.compression.texts import (
+    CalibrationTexts,
+    built_in_texts,
+    calibration_of,
+    texts_to_judge_by,
+)
 from monograph_export.graph.compose import OUTPUT_NAME
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.store import store_graph
@@ -38,8 +43,8 @@ from monograph_export.graph.trace import trace
 from monograph_export.parity import REQUIRED_DEVICE, measured_agreement, verify_everywhere
 from monograph_export.probes import make_probes
 from monograph_export.recipes import Recipe
-from monograph_export.tokenizer import check_tokenizer, store_tokenizer
-from monograph_export.vocabulary.options import Trimming
+from monograph_export.tokenizer import check_rows, check_tokenizer, store_tokenizer
+from monograph_export.vocabulary.options import Trimming, joined
 from monograph_export.vocabulary.scripts import check_scripts
 from monograph_export.vocabulary.trim import Trimmed, trim
 from monograph_export.writer import check_output, list_files, staged, write_manifest
@@ -98,7 +103,8 @@ def _write_unverified(
     else:
         checkpoint = locate_checkpoint(source)
         model, origin = load_folder(checkpoint), source_of(checkpoint)
-    trimmed = trim(model, trimming)
+    check_rows(model)
+    trimmed = trim(model, trimming, _prompts(model, recipe))
     tokenizer = store_tokenizer(model, folder)
     embedding = embedding_of(model)
     if recipe is not None:
@@ -128,13 +134,23 @@ def _write_unverified(
     return manifest, compressed
 
 
+def _prompts(model: SentenceTransformer, recipe: Recipe | None) -> list[str]:
+    """Return the different prompts that the bundle will have."""
+    known = {} if recipe is None else recipe.prompts
+    return list(dict.fromkeys(prompt for prompt in (*model.prompts.values(), *known.values()) if prompt))
+
+
 def _texts(compression: Compression, trimming: Trimming, trimmed: Trimmed | None) -> CalibrationTexts:
-    """Return the texts to calibrate with and to judge by: the user's, or else built-in ones, where the tokens do."""
-    corpus = trimming.corpus
-    texts = compression.calibration
-    if texts is None:
-        texts = built_in_texts() if corpus is None else calibration_of(corpus.texts, corpus.name)
-    return texts if trimmed is None else texts.only(trimmed.unchanged)
+    """Return texts to calibrate with and to judge by, of the user's or built-in, that the kept tokens can write."""
+    corpus = joined(trimming.corpora)
+    if compression.calibration is not None:
+        texts = compression.calibration
+    elif corpus is None:
+        texts = built_in_texts()
+    else:
+        choose = calibration_of if compression.precision == "int8" else texts_to_judge_by
+        texts = choose(corpus.texts, corpus.name)
+    return texts if trimmed is None else texts.only(trimmed.vocabularies.usable)
 
 
 def _check_dimension(graph: Graph, probes: Probes, embedding: Embedding) -> None:

@@ -63,7 +63,10 @@ def check_finite(vectors: NDArray[np.float32]) -> None:
 
     """
     if not np.isfinite(vectors).all():
-        raise ExportError("torch itself gives vectors that are not finite: the checkpoint is damaged")
+        raise ExportError(
+            "torch itself gives vectors that are not finite: the checkpoint is damaged, or with --precision fp16 its "
+            "values pass what float16 holds"
+        )
 
 
 def reference_vectors(model: SentenceTransformer, texts: list[str]) -> NDArray[np.float32]:

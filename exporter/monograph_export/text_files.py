@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.resources
 from pathlib import Path
 
-from monograph.errors import ExportError
+from monograph.commands.text_lines import open_texts
+from monograph.errors import ExportError, InputError
 
 
 def read_sentences(package: str, file: str) -> list[str]:
@@ -15,17 +16,19 @@ def read_sentences(package: str, file: str) -> list[str]:
 
 
 def read_texts(file: Path) -> list[str]:
-    """Return the different lines of a UTF-8 file that are not blank, in its order.
+    """Return the different texts of a file that are not blank, in its order: one a line, or .jsonl, as `embed` reads.
 
     Raises:
         ExportError: the file cannot be read, is not UTF-8 or has no text.
 
     """
+    if file.is_dir():
+        raise ExportError(f"{file} is a folder: give a UTF-8 file with one text a line")
     try:
-        content = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        with open_texts(str(file), None) as lines:
+            texts = list(dict.fromkeys(text for text in lines if text.strip()))
+    except (OSError, InputError) as error:
         raise ExportError(f"cannot read the texts of {file}: {error}") from error
-    lines = list(dict.fromkeys(line.strip() for line in content.splitlines() if line.strip()))
-    if not lines:
+    if not texts:
         raise ExportError(f"{file} has no text: give a UTF-8 file with one text a line")
-    return lines
+    return texts

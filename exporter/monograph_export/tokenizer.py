@@ -18,12 +18,7 @@ _NO_LIMIT = 10**9
 
 
 def store_tokenizer(model: SentenceTransformer, folder: Path) -> TokenizerSpec:
-    """Write tokenizer.json with lower-casing and truncation as the model applies them.
-
-    Raises:
-        ExportError: the tokenizer gives ids that the embedding table has no row for, or has no padding token.
-
-    """
+    """Write tokenizer.json with lower-casing and truncation as the model applies them."""
     tokenizer = model.tokenizer
     limit = model.max_seq_length
     max_length = None if limit is None or limit >= _NO_LIMIT else int(limit)
@@ -36,13 +31,6 @@ def store_tokenizer(model: SentenceTransformer, folder: Path) -> TokenizerSpec:
         backend.enable_truncation(max_length, direction=tokenizer.truncation_side)
     path = folder / TOKENIZER_FILE
     backend.save(str(path), pretty=False)
-    rows = model[0].auto_model.get_input_embeddings().num_embeddings
-    vocabulary_size = TextTokenizer(path).vocabulary_size
-    if vocabulary_size > rows:
-        raise ExportError(
-            f"the tokenizer gives ids up to {vocabulary_size - 1}, and the embedding table has {rows} rows: "
-            "the tokenizer is another model's"
-        )
     # Padding is masked, so any id would do; 0 where the model names none.
     pad_id = tokenizer.pad_token_id
     return TokenizerSpec(
@@ -50,8 +38,24 @@ def store_tokenizer(model: SentenceTransformer, folder: Path) -> TokenizerSpec:
         max_length=max_length,
         padding_side="right",
         pad_id=0 if pad_id is None else int(pad_id),
-        vocabulary_size=vocabulary_size,
+        vocabulary_size=TextTokenizer(path).vocabulary_size,
     )
+
+
+def check_rows(model: SentenceTransformer) -> None:
+    """Compare a model's tokenizer with its embedding table.
+
+    Raises:
+        ExportError: the tokenizer gives ids that the table has no row for.
+
+    """
+    rows = model[0].auto_model.get_input_embeddings().num_embeddings
+    largest = max(model.tokenizer.backend_tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+    if largest >= rows:
+        raise ExportError(
+            f"the tokenizer gives ids up to {largest}, and the embedding table has {rows} rows: "
+            "the tokenizer is another model's"
+        )
 
 
 def check_tokenizer(model: SentenceTransformer, path: Path, texts: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from monograph import Embedder
 from monograph.errors import ExportError
 from monograph.similarity import similarity_pairwise
 from monograph_export import export
+from monograph_export.compression.float16 import halve
 from monograph_export.probes import probe_sentences
 from support import checkpoints
 from support.command import monograph
@@ -70,6 +71,21 @@ def test_a_model_whose_layers_pass_what_float16_holds_is_refused(model: Sentence
     with pytest.raises(ExportError, match="too far from the original: mean cosine nan is below"):
         export(model, tmp_path / "bundle", precision="fp16")
     assert not (tmp_path / "bundle").exists()
+
+
+def test_tables_of_rotary_positions_stay_float32(tmp_path: Path) -> None:
+    config = {
+        "model_type": "modernbert", "vocab_size": 1200, "hidden_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 512, "pad_token_id": 0,
+    }  # fmt: skip
+    transformer = checkpoints.save_transformer(config, checkpoints.wordpiece(1000, lowercase=True), tmp_path / "t")
+    model = checkpoints.assemble(transformer, max_length=500)
+    before = model.encode("many words " * 300)
+    halve(model)
+    encoder = model[0].auto_model
+    assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float16}
+    assert {buffer.dtype for buffer in encoder.buffers() if buffer.is_floating_point()} == {torch.float32}
+    assert similarity_pairwise("cosine", before, model.encode("many words " * 300)).min() >= 0.9999
 
 
 def test_calibration_is_not_for_float16(model: SentenceTransformer, tmp_path: Path) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForMaskedLM
 
 from monograph.errors import ExportError
+from monograph_export import export
 from monograph_export.probes import probe_sentences
+from monograph_export.text_files import read_texts
 from monograph_export.vocabulary.coverage import Vocabularies
 from monograph_export.vocabulary.options import NamedTexts, Trimming
 from monograph_export.vocabulary.reduction import reduce_tokenizer
@@ -29,17 +32,47 @@ OTHERS = [text for text in probe_sentences() if text not in LATIN_AND_CYRILLIC]
 
 def reduced(tokenizer: Tokenizer, asked: Trimming) -> Tokenizer:
     """Return what is left of a tokenizer, by the step of the trimming that touches no model."""
-    return reduce_tokenizer(tokenizer, asked)[1]
+    return reduce_tokenizer(tokenizer, asked).tokenizer
 
 
 def corpus(*texts: str) -> Trimming:
-    return Trimming(corpus=NamedTexts(texts, "corpus"))
+    return Trimming(corpora=(NamedTexts(texts, "corpus"),))
 
 
 def wordpiece(*tokens: str) -> Tokenizer:
     tokenizer = Tokenizer(models.WordPiece({token: i for i, token in enumerate(("[UNK]", *tokens))}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     return tokenizer
+
+
+def sentencepiece_bpe() -> Tokenizer:
+    """BPE as converted from SentencePiece: words begin with its sign for a space, and what is not known is bytes."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    special = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=1500, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(LATIN_AND_CYRILLIC, trainer)
+    return tokenizer
+
+
+def bpe_with_suffix() -> Tokenizer:
+    """BPE whose words end with a sign."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1500, special_tokens=["<unk>"], end_of_word_suffix="</w>", show_progress=False
+    )
+    tokenizer.train_from_iterator(probe_sentences(), trainer)
+    return tokenizer
+
+
+@pytest.mark.parametrize("make", [sentencepiece_bpe, bpe_with_suffix])
+def test_other_forms_of_bpe_split_a_corpus_as_before(make: Callable[[], Tokenizer]) -> None:
+    tokenizer, texts = make(), LATIN_AND_CYRILLIC[::2]
+    part = reduced(tokenizer, corpus(*texts))
+    assert part.get_vocab_size() < 0.9 * tokenizer.get_vocab_size()
+    for text in (*texts, "港"):
+        assert part.encode(text).tokens == tokenizer.encode(text).tokens
 
 
 TRAINED = {
@@ -119,6 +152,29 @@ def test_an_unknown_character_costs_as_much_as_before() -> None:
     assert part.token_to_id("rare") is None
 
 
+def test_prompts_are_split_as_before_and_so_are_texts_behind_them() -> None:
+    tokenizer = wordpiece("boat", "query", "q", "##uery", "passage", ":", "other")
+    part = reduce_tokenizer(tokenizer, corpus("boat"), ["query: ", "passage:"]).tokenizer
+    for text in ("boat", "query: boat", "passage:boat"):
+        assert part.encode(text).tokens == tokenizer.encode(text).tokens
+    assert part.token_to_id("other") is None
+
+
+def test_a_template_may_name_tokens_that_were_not_added() -> None:
+    tokenizer = wordpiece("[CLS]", "a", "ж", "b")
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", 1)])
+    part = reduced(tokenizer, Trimming(scripts=("Cyrl",)))
+    assert part.encode("ж").tokens == ["[CLS]", "ж"]
+
+
+def test_each_corpus_has_its_own_scripts() -> None:
+    """A few lines of one language beside very many of another are no quotation."""
+    large, small = NamedTexts(tuple(f"boat {n} " * 50 for n in range(100)), "a"), NamedTexts(("палуба",), "b")
+    tokenizer = wordpiece("boat", "палуба", *"boatпалубж", *(f"##{letter}" for letter in "boatпалубж"), "other")
+    part = reduced(tokenizer, Trimming(corpora=(large, small)))
+    assert part.encode("жаба").tokens == ["ж", "##а", "##б", "##а"]
+
+
 def test_merges_lead_to_every_token_that_is_left() -> None:
     tokenizer = checkpoints.byte_level_bpe(1500).backend_tokenizer
     part = json.loads(reduced(tokenizer, corpus(*LATIN_AND_CYRILLIC[:3])).to_str())["model"]
@@ -167,7 +223,7 @@ def test_scripts_of_a_corpus_are_not_those_of_a_quotation() -> None:
     assert scripts_of(["123 !?"], 1e-3) == frozenset()
 
 
-@pytest.mark.parametrize("code", ["latn", "Latin", "Xyzz", ""])
+@pytest.mark.parametrize("code", ["latn", "Latin", "Xyzz", "", "Zzzz", "Hrkt"])
 def test_a_script_that_is_not_known_is_refused(code: str) -> None:
     with pytest.raises(ExportError, match="give ISO 15924 codes"):
         check_scripts(["Latn", code])
@@ -176,8 +232,8 @@ def test_a_script_that_is_not_known_is_refused(code: str) -> None:
 def test_coverage_counts_what_its_words_say() -> None:
     tokenizer = wordpiece("boat", "ship", "b", "s", "##oa", "##t", "##hip", "##p")
     part = reduced(tokenizer, corpus("boat b s", "b##t"))
-    both = Vocabularies(tokenizer, part)
-    found = both.coverage(["boat", "ship", "boat boat ship", "?"], "others", "[UNK]")
+    both = Vocabularies(tokenizer, part, "[UNK]")
+    found = both.coverage(["boat", "ship", "boat boat ship", "?"], "others")
     assert (found.texts, found.unchanged) == (4, 0.5)
     # ? before; ship, ship and ? after.
     assert (found.unknown_before, found.unknown) == (1 / 6, 3 / 6)
@@ -222,16 +278,36 @@ def test_normalized_texts_are_looked_at_where_a_word_stays_unknown() -> None:
     assert part.encode("abcd").tokens == ["[UNK]"]
 
 
+def test_lines_end_where_embed_ends_them(tmp_path: Path) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_bytes("one\u2028text\r\n \nother\x0c\none\u2028text\n".encode())
+    assert read_texts(file) == ["one\u2028text", "other\x0c"]
+    (tmp_path / "texts.jsonl").write_text('{"text": "one"}\n"two"\n')
+    assert read_texts(tmp_path / "texts.jsonl") == ["one", "two"]
+    file.write_bytes(b"good\n\xff\n")
+    with pytest.raises(ExportError, match="line 2"):
+        read_texts(file)
+
+
+def test_a_token_without_a_row_is_refused_before_anything_is_kept(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
+    model.tokenizer.add_tokens([f"[MORE{n}]" for n in range(1500)])
+    with pytest.raises(ExportError, match="the tokenizer is another model's"):
+        export(model, tmp_path / "bundle", keep_scripts="Latn,Cyrl")
+
+
 def test_a_model_embeds_its_corpus_as_before(tiny_checkpoint: Path) -> None:
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
     before = model.encode(LATIN_AND_CYRILLIC)
-    trimmed = trim(model, corpus(*LATIN_AND_CYRILLIC))
+    asked = model.encode(LATIN_AND_CYRILLIC, prompt_name="query")
+    trimmed = trim(model, corpus(*LATIN_AND_CYRILLIC), list(model.prompts.values()))
     assert trimmed is not None
+    assert (model.encode(LATIN_AND_CYRILLIC, prompt_name="query") == asked).all()
     assert trimmed.record["same_tokens"] == len(LATIN_AND_CYRILLIC)
     assert (model.encode(LATIN_AND_CYRILLIC) == before).all()
     # Also once the model has padded and truncated.
-    assert trimmed.unchanged([*LATIN_AND_CYRILLIC, *OTHERS])[: len(LATIN_AND_CYRILLIC)] == LATIN_AND_CYRILLIC
-    assert len(trimmed.unchanged(OTHERS)) < len(OTHERS)
+    assert trimmed.vocabularies.usable([*LATIN_AND_CYRILLIC, *OTHERS])[: len(LATIN_AND_CYRILLIC)] == LATIN_AND_CYRILLIC
+    assert len(trimmed.vocabularies.usable(OTHERS)) < len(OTHERS)
     assert trim(model, Trimming()) is None
 
 
@@ -240,6 +316,8 @@ def test_a_model_embeds_its_corpus_as_before(tiny_checkpoint: Path) -> None:
     [
         (("--keep-scripts", "Latn,Foo"), ("script 'Foo' is not known", "Latn, Cyrl, Arab")),
         (("--coverage", "texts.txt"), ("--keep-vocab or --keep-scripts", "neither was given")),
+        (("--keep-scripts", ""), ("script '' is not known",)),
+        (("--keep-vocab", "."), ("is a folder", "one text a line")),
         (("--keep-vocab", "nowhere.txt"), ("cannot read the texts of nowhere.txt",)),
         (("--keep-vocab", "empty.txt"), ("empty.txt has no text", "one text a line")),
     ],

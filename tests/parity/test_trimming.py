@@ -88,11 +88,11 @@ def test_a_real_large_vocabulary_splits_a_corpus_and_scripts_as_before(
 ) -> None:
     tokenizer: Tokenizer = checkpoints.wordpiece_of(data / "mbert-vocab" / "vocab.txt", False).backend_tokenizer
     texts = [text for language in languages for text in tatoeba.sentences(language)]
-    for asked in (Trimming(corpus=NamedTexts(tuple(texts), "corpus")), Trimming(scripts=scripts)):
-        _, part = reduce_tokenizer(tokenizer, asked)
+    for asked in (Trimming(corpora=(NamedTexts(tuple(texts), "corpus"),)), Trimming(scripts=scripts)):
+        part = reduce_tokenizer(tokenizer, asked).tokenizer
         assert part.get_vocab_size() < tokenizer.get_vocab_size()
         of_scripts = Scripts(scripts)
-        judged = texts if asked.corpus else [text for text in texts if of_scripts.has(text.encode())]
+        judged = texts if asked.corpora else [text for text in texts if of_scripts.has(text.encode())]
         assert len(judged) > 0.9 * len(texts)
         for before, after in zip(tokenizer.encode_batch(judged), part.encode_batch(judged), strict=True):
             assert before.tokens == after.tokens

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 _NAMED = 5
 # Fewer texts than this show too little of what a layer is given to set its range.
 _ENOUGH_TEXTS = 100
+# With fewer, nearest neighbours and worst cosines say nothing.
+_FEWEST_TEXTS = 20
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ def compress(model: SentenceTransformer, asked: Compression, texts: CalibrationT
     table = asked.table == "int8" or by_default
     if not table and asked.precision == "fp32":
         return None
+    _check_enough(texts, layers=layers)
     logger.info("computing the original's vectors")
     reference = reference_vectors(model, list(texts.held_out))
     check_finite(reference)
@@ -68,6 +71,20 @@ def compress(model: SentenceTransformer, asked: Compression, texts: CalibrationT
     if broken := broken_limits(asked.limits, found):
         raise ExportError(_refusal(broken, quantizer, texts, reference))
     return Compressed(record, texts.held_out, reference)
+
+
+def _check_enough(texts: CalibrationTexts, *, layers: bool) -> None:
+    """Refuse to judge by next to nothing, where a reduced vocabulary has left nearly no text."""
+    if not texts.held_out:
+        raise ExportError(
+            "none of the built-in texts can be written with the tokens that are kept, so what the compression costs "
+            "cannot be judged: give texts of these scripts with --keep-vocab FILE as well"
+        )
+    if layers and texts.reduced and min(len(texts.calibration), len(texts.held_out)) < _FEWEST_TEXTS:
+        raise ExportError(
+            f"int8 layers have only {texts.origin} to calibrate with and {len(texts.held_out)} to judge by: give "
+            "--calibration FILE with a few hundred texts of the scripts that are kept"
+        )
 
 
 def _levels(asked: Compression) -> int:

@@ -15,7 +15,10 @@ def halve(model: SentenceTransformer) -> None:
     with RMS norms widen by themselves), and a softmax takes the largest value off first.
     """
     transformer = model[0]
-    transformer.auto_model.half()
+    # Not half(), which takes the tables of rotary positions as well: 1 - cosine of ModernBERT at 2,000 tokens was then
+    # 7e-3 instead of 4e-5.
+    for parameter in transformer.auto_model.parameters():
+        parameter.data = parameter.data.half()
     transformer.register_forward_hook(_widened)
 
 

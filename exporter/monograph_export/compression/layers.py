@@ -30,7 +30,7 @@ _USED_SHARE = 0.8
 _COST_TEXTS = 48
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """Layers that share an input: what was seen of it, how it is rounded, and the float32 layers themselves."""
 

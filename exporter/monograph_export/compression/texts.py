@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from monograph.errors import ExportError
 from monograph_export.text_files import read_sentences, read_texts
 
 # Texts of a file that are used: more make no better ranges, and each is embedded several times.
@@ -19,26 +18,23 @@ BUILT_IN = "built-in sentences of 37 languages"
 
 @dataclass(frozen=True)
 class CalibrationTexts:
-    """Texts to calibrate with, and others to judge the result by; ``origin`` says where the former come from."""
+    """Texts to calibrate with, and others to judge the result by.
+
+    ``origin`` says where the former come from, ``reduced`` whether some were left out for the tokens they need.
+    """
 
     calibration: tuple[str, ...]
     held_out: tuple[str, ...]
     origin: str
+    reduced: bool = False
 
     def only(self, chosen: Callable[[Sequence[str]], list[str]]) -> CalibrationTexts:
-        """Return those that a function chooses of either part.
-
-        Raises:
-            ExportError: it chooses none of one.
-
-        """
-        found = CalibrationTexts(tuple(chosen(self.calibration)), tuple(chosen(self.held_out)), self.origin)
-        if not (found.calibration and found.held_out):
-            raise ExportError(
-                f"none of {self.origin} can be written with the tokens that are kept, so a compression cannot be "
-                "judged: give --calibration FILE with texts that can"
-            )
-        return found
+        """Return those that a function chooses of either part."""
+        calibration, held_out = tuple(chosen(self.calibration)), tuple(chosen(self.held_out))
+        if (calibration, held_out) == (self.calibration, self.held_out):
+            return self
+        origin = f"{len(calibration)} texts that the kept tokens write as before, of {self.origin}"
+        return CalibrationTexts(calibration, held_out, origin, reduced=True)
 
 
 def built_in_texts() -> CalibrationTexts:
@@ -55,6 +51,11 @@ def read_calibration(file: Path) -> CalibrationTexts:
 
     """
     return calibration_of(read_texts(file), file.name)
+
+
+def texts_to_judge_by(texts: Sequence[str], name: str) -> CalibrationTexts:
+    """Return texts of a name and built-in ones to judge by, where nothing is calibrated."""
+    return CalibrationTexts((), tuple(dict.fromkeys([*texts[:_HELD_OUT_LIMIT], *built_in_texts().held_out])), name)
 
 
 def calibration_of(texts: Sequence[str], name: str) -> CalibrationTexts:

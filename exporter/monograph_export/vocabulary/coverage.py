@@ -9,7 +9,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 # Texts tokenized at once.
-_CHUNK = 10_000
+CHUNK = 10_000
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,25 @@ class Coverage:
 class Vocabularies:
     """A tokenizer, and the same with a part of its tokens; neither pads or truncates."""
 
-    def __init__(self, whole: Tokenizer, part: Tokenizer) -> None:
+    def __init__(self, whole: Tokenizer, part: Tokenizer, unknown: str | None) -> None:
+        """Compare two tokenizers; ``unknown`` is the token for what is not known, None without one."""
         self._whole, self._part = whole, part
         self._new_ids = dict(_paired_ids(whole, part))
+        self._unknown = [_id_of(side, unknown) for side in (whole, part)]
 
     def differing(self, texts: Sequence[str]) -> list[int]:
         """Return the positions of the texts that are not split into the same tokens."""
         return [position for position, same, _, _ in self._compared(texts) if not same]
 
-    def coverage(self, texts: Sequence[str], name: str, unknown: str | None) -> Coverage:
-        """Return how the part does for texts; ``unknown`` is the token for what is not known, None without one."""
+    def usable(self, texts: Sequence[str]) -> list[str]:
+        """Return the texts that are split into the same tokens and hold nothing unknown."""
+        unknown, _ = self._unknown
+        return [texts[at] for at, same, old_ids, _ in self._compared(texts) if same and unknown not in old_ids]
+
+    def coverage(self, texts: Sequence[str], name: str) -> Coverage:
+        """Return how the part does for texts."""
         same, before, after, unknown_before, unknown_after = 0, 0, 0, 0, 0
-        old, new = (_id_of(side, unknown) for side in (self._whole, self._part))
+        old, new = self._unknown
         for _, is_same, old_ids, new_ids in self._compared(texts):
             same += is_same
             before += len(old_ids)
@@ -64,8 +71,8 @@ class Vocabularies:
 
     def _compared(self, texts: Sequence[str]) -> Iterator[tuple[int, bool, list[int], list[int]]]:
         """Yield each text's position, whether its tokens are the same, and its ids in both, special ones left out."""
-        for start in range(0, len(texts), _CHUNK):
-            chunk = list(texts[start : start + _CHUNK])
+        for start in range(0, len(texts), CHUNK):
+            chunk = list(texts[start : start + CHUNK])
             both = (side.encode_batch_fast(chunk, add_special_tokens=False) for side in (self._whole, self._part))
             for position, (old, new) in enumerate(zip(*both, strict=True), start):
                 yield position, [self._new_ids.get(i) for i in old.ids] == new.ids, old.ids, new.ids

@@ -12,7 +12,7 @@ from monograph_export.text_files import read_texts
 
 @dataclass(frozen=True)
 class NamedTexts:
-    """Different texts, and the names of the files they were read from."""
+    """The different texts of a file, and its name."""
 
     texts: tuple[str, ...]
     name: str
@@ -20,19 +20,19 @@ class NamedTexts:
 
 @dataclass(frozen=True)
 class Trimming:
-    """The tokens to keep: those that a corpus needs, and those of whole scripts, by ISO 15924 codes.
+    """The tokens to keep: those that the texts of corpora need, and those of whole scripts, by ISO 15924 codes.
 
     ``coverage`` are other texts, of which is told how the kept tokens do for them.
     """
 
-    corpus: NamedTexts | None = None
+    corpora: tuple[NamedTexts, ...] = ()
     scripts: tuple[str, ...] = ()
-    coverage: NamedTexts | None = None
+    coverage: tuple[NamedTexts, ...] = ()
 
     @property
     def wanted(self) -> bool:
         """Whether anything is asked for."""
-        return self.corpus is not None or bool(self.scripts)
+        return bool(self.corpora or self.scripts)
 
     def check(self) -> None:
         """Refuse what no vocabulary can be reduced to.
@@ -41,18 +41,23 @@ class Trimming:
             ExportError: there are texts to report on and nothing to report.
 
         """
-        if self.coverage is not None and not self.wanted:
+        if self.coverage and not self.wanted:
             raise ExportError("coverage is of the tokens that --keep-vocab or --keep-scripts keep: neither was given")
 
 
-def named_texts(files: Sequence[Path]) -> NamedTexts | None:
-    """Return the texts of some files, None of no file.
+def named_texts(files: Sequence[Path]) -> tuple[NamedTexts, ...]:
+    """Return the texts of files.
 
     Raises:
         ExportError: a file cannot be read, is not UTF-8 or has no text.
 
     """
-    if not files:
+    return tuple(NamedTexts(tuple(read_texts(file)), file.name) for file in dict.fromkeys(files))
+
+
+def joined(parts: Sequence[NamedTexts]) -> NamedTexts | None:
+    """Return all texts as those of one file, None of none."""
+    if not parts:
         return None
-    texts = dict.fromkeys(text for file in files for text in read_texts(file))
-    return NamedTexts(tuple(texts), ", ".join(file.name for file in files))
+    texts = dict.fromkeys(text for part in parts for text in part.texts)
+    return NamedTexts(tuple(texts), ", ".join(part.name for part in parts))

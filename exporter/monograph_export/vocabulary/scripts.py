@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from collections import Counter
 from collections.abc import Iterable
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 
 from fontTools import unicodedata
 
@@ -13,11 +13,14 @@ from monograph.errors import ExportError
 
 # Punctuation, digits and symbols; marks that take the script of what they stand on.
 SHARED = frozenset({"Zyyy", "Zinh"})
+# Unknown characters; a code for two scripts, of which no character has it.
+_NO_SCRIPTS = ("Zzzz", "Hrkt")
 _FIRST_BEYOND_ASCII = 0x80
 _CODE_POINTS = 0x110000
 
 
-@cache
+# Enough for the characters that texts have.
+@lru_cache(maxsize=1 << 16)
 def script_of(character: str) -> str:
     """Return the code of a character's script, Zzzz where Unicode has none."""
     return str(unicodedata.script(character))
@@ -40,7 +43,7 @@ def check_scripts(codes: Iterable[str]) -> None:
 
     """
     for code in codes:
-        if not unicodedata.script_name(code, default=""):
+        if code in _NO_SCRIPTS or not unicodedata.script_name(code, default=""):
             raise ExportError(
                 f"script {code!r} is not known: give ISO 15924 codes of Unicode's scripts, such as Latn, Cyrl, Arab; "
                 "Chinese is Hani, Japanese Hani,Hira,Kana, Korean Hang"

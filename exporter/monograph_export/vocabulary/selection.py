@@ -6,19 +6,19 @@ from collections.abc import Iterable, Sequence
 
 from tokenizers import Tokenizer
 
+from monograph_export.vocabulary.coverage import CHUNK
 from monograph_export.vocabulary.options import Trimming
 from monograph_export.vocabulary.scripts import Scripts, scripts_of
 from monograph_export.vocabulary.token_models import TokenModel
 
-# A script with fewer of a corpus's letters is in it by a name or a quotation: its other characters are not kept.
+# With a smaller share of a corpus's letters, a script is in it by a name or a quotation: no other character is kept.
 LEAST_SHARE_OF_LETTERS = 1e-3
-_CHUNK = 10_000
 
 
 def character_scripts(asked: Trimming) -> frozenset[str]:
-    """Return the scripts of which every single character is kept: those asked for, and those of the corpus."""
-    corpus = () if asked.corpus is None else asked.corpus.texts
-    return scripts_of(corpus, LEAST_SHARE_OF_LETTERS) | frozenset(asked.scripts)
+    """Return the scripts of which every single character is kept: those asked for, and those of each corpus."""
+    of_corpora = (scripts_of(corpus.texts, LEAST_SHARE_OF_LETTERS) for corpus in asked.corpora)
+    return frozenset(asked.scripts).union(*of_corpora)
 
 
 def tokens_of_scripts(model: TokenModel, whole: Iterable[str], characters: Iterable[str]) -> set[str]:
@@ -35,8 +35,8 @@ def tokens_of_scripts(model: TokenModel, whole: Iterable[str], characters: Itera
 def tokens_of_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> set[str]:
     """Return the tokens that texts are split into."""
     ids: set[int] = set()
-    for start in range(0, len(texts), _CHUNK):
-        for encoding in tokenizer.encode_batch_fast(list(texts[start : start + _CHUNK])):
+    for start in range(0, len(texts), CHUNK):
+        for encoding in tokenizer.encode_batch_fast(list(texts[start : start + CHUNK])):
             ids.update(encoding.ids)
     return {token for number in ids if (token := tokenizer.id_to_token(number)) is not None}
 

@@ -41,6 +41,12 @@ class TokenModel(ABC):
     def text_of(self, token: str) -> bytes:
         """Return the UTF-8 text that a token stands for; it may begin and end inside a character."""
 
+    @property
+    def unknown(self) -> str | None:
+        """The token for what is not known, None where there is none."""
+        token: str | None = self.spec.get("unk_token")
+        return token
+
     def completed(self, chosen: set[str]) -> set[str]:
         """Return the tokens with all that the model makes them of."""
         return chosen
@@ -59,7 +65,7 @@ class WordPiece(TokenModel):
 
     def required(self) -> set[str]:
         """Return the unknown token."""
-        return _unknown_token(self.spec.get("unk_token"), self.tokens)
+        return _needed(self.unknown, self.tokens)
 
     def text_of(self, token: str) -> bytes:
         """Return the text of a token, at the beginning of a word or inside it."""
@@ -79,13 +85,16 @@ class Unigram(TokenModel):
 
     def required(self) -> set[str]:
         """Return the unknown token, bytes, and the least likely token, by which an unknown character is priced."""
-        vocabulary, unknown = self.spec["vocab"], self.spec.get("unk_id")
+        least, _ = min(self.spec["vocab"], key=lambda entry: entry[1])
         if self.spec.get("byte_fallback"):
-            bytes_ = {token for token in self.tokens if _BYTE_TOKEN.fullmatch(token)}
-        else:
-            bytes_ = _unknown_token(None if unknown is None else vocabulary[unknown][0], self.tokens)
-        least, _ = min(vocabulary, key=lambda entry: entry[1])
-        return bytes_ | {least} | (set() if unknown is None else {vocabulary[unknown][0]})
+            return {least} | {token for token in self.tokens if _BYTE_TOKEN.fullmatch(token) or token == self.unknown}
+        return {least} | _needed(self.unknown, self.tokens)
+
+    @property
+    def unknown(self) -> str | None:
+        """The token for what is not known, which the model has by its place."""
+        place = self.spec.get("unk_id")
+        return None if place is None else str(self.spec["vocab"][place][0])
 
     def text_of(self, token: str) -> bytes:
         """Return the text of a token."""
@@ -94,9 +103,7 @@ class Unigram(TokenModel):
     def reduced(self, ids: Mapping[str, int]) -> dict[str, Any]:
         """Return the object with the tokens that ``ids`` has; their place in the list is their id."""
         entries = sorted((entry for entry in self.spec["vocab"] if entry[0] in ids), key=lambda entry: ids[entry[0]])
-        unknown = self.spec.get("unk_id")
-        unk_id = None if unknown is None else ids[self.spec["vocab"][unknown][0]]
-        return {**self.spec, "vocab": entries, "unk_id": unk_id}
+        return {**self.spec, "vocab": entries, "unk_id": None if self.unknown is None else ids[self.unknown]}
 
 
 class Bpe(TokenModel):
@@ -114,12 +121,11 @@ class Bpe(TokenModel):
 
     def required(self) -> set[str]:
         """Return the single bytes, of which everything else can be made, and the unknown token."""
-        unknown = self.spec.get("unk_token")
         if self._bytes:
-            return {token for token in self.tokens if token in self._bytes or token == unknown}
+            return {token for token in self.tokens if token in self._bytes or token == self.unknown}
         if self.spec.get("byte_fallback"):
-            return {token for token in self.tokens if _BYTE_TOKEN.fullmatch(token) or token == unknown}
-        return _unknown_token(unknown, self.tokens)
+            return {token for token in self.tokens if _BYTE_TOKEN.fullmatch(token) or token == self.unknown}
+        return _needed(self.unknown, self.tokens)
 
     def text_of(self, token: str) -> bytes:
         """Return the text of a token."""
@@ -167,7 +173,8 @@ def token_model(tokenizer: Mapping[str, Any]) -> TokenModel:
         case "Unigram":
             return Unigram(spec)
         case "BPE":
-            return Bpe(spec, byte_level=_is_byte_level(tokenizer.get("pre_tokenizer")))
+            steps = (tokenizer.get("normalizer"), tokenizer.get("pre_tokenizer"))
+            return Bpe(spec, byte_level=any(map(_is_byte_level, steps)))
         case other:
             raise ExportError(
                 f"the tokenizer's model is {other}, whose vocabulary cannot be reduced (WordPiece, Unigram and BPE can)"
@@ -183,10 +190,11 @@ def _pair(merge: str | list[str]) -> tuple[str, str]:
 def _is_byte_level(step: Mapping[str, Any] | None) -> bool:
     if step is None:
         return False
-    return step["type"] == "ByteLevel" or any(map(_is_byte_level, step.get("pretokenizers", ())))
+    within = (*step.get("normalizers", ()), *step.get("pretokenizers", ()))
+    return step["type"] == "ByteLevel" or any(map(_is_byte_level, within))
 
 
-def _unknown_token(token: str | None, tokens: Mapping[str, int]) -> set[str]:
+def _needed(token: str | None, tokens: Mapping[str, int]) -> set[str]:
     if token is None or token not in tokens:
         raise ExportError(
             "the tokenizer has no token for what it does not know, so texts beyond a smaller vocabulary could not be "

@@ -7,10 +7,24 @@ from typing import Any
 
 from monograph_export.vocabulary.token_models import TokenModel
 
+# Where the processors of BERT and RoBERTa have a token and its id.
+_SIDES = ("sep", "cls")
+
 
 def added_tokens(tokenizer: Mapping[str, Any]) -> dict[str, int]:
     """Return the tokens that are found before the model splits anything, special ones among them, with their ids."""
     return {token["content"]: int(token["id"]) for token in tokenizer["added_tokens"]}
+
+
+def processor_tokens(tokenizer: Mapping[str, Any]) -> set[str]:
+    """Return the tokens that the post-processor puts around texts."""
+    return _around(tokenizer.get("post_processor") or {})
+
+
+def _around(step: Mapping[str, Any]) -> set[str]:
+    within = {token for part in step.get("processors", ()) for token in _around(part)}
+    special = {token for entry in step.get("special_tokens", {}).values() for token in entry["tokens"]}
+    return within | special | {step[side][0] for side in _SIDES if side in step}
 
 
 def renumbered(model: TokenModel, added: Mapping[str, int], kept: set[str]) -> dict[str, int]:
@@ -57,7 +71,7 @@ def _processor(step: Mapping[str, Any] | None, ids: Mapping[str, int]) -> dict[s
             name: {**special, "ids": [ids[token] for token in special["tokens"]]}
             for name, special in step["special_tokens"].items()
         }
-    for side in ("sep", "cls"):
+    for side in _SIDES:
         if side in step:
             token, _ = step[side]
             found[side] = [token, ids[token]]

@@ -16,9 +16,8 @@ from transformers import PreTrainedModel
 from monograph.errors import ParityError
 from monograph_export.probes import probe_sentences, reference_vectors
 from monograph_export.vocabulary.coverage import Vocabularies, unlimited
-from monograph_export.vocabulary.options import NamedTexts, Trimming
-from monograph_export.vocabulary.reduction import reduce_tokenizer
-from monograph_export.vocabulary.selection import character_scripts
+from monograph_export.vocabulary.options import Trimming, joined
+from monograph_export.vocabulary.reduction import Reduction, reduce_tokenizer
 
 logger = logging.getLogger(__name__)
 # A row of the table is the same row at another place, so vectors are the same but for the order of sums.
@@ -34,61 +33,53 @@ class Trimmed:
     record: dict[str, Any]
     vocabularies: Vocabularies
 
-    def unchanged(self, texts: Sequence[str]) -> list[str]:
-        """Return the texts that are split into the same tokens as before."""
-        differing = set(self.vocabularies.differing(texts))
-        return [text for position, text in enumerate(texts) if position not in differing]
 
-
-def trim(model: SentenceTransformer, asked: Trimming) -> Trimmed | None:
+def trim(model: SentenceTransformer, asked: Trimming, prompts: Sequence[str] = ()) -> Trimmed | None:
     """Reduce a model's tokenizer and table in place, or return None where nothing is to be done.
 
     Raises:
         ExportError: the tokenizer's kind cannot be reduced, or no token would go.
-        ParityError: texts of the corpus are not embedded as before.
+        ParityError: texts of the corpora are not embedded as before.
 
     """
     if not asked.wanted:
         return None
     logger.info("choosing the tokens to keep")
     whole = unlimited(model.tokenizer.backend_tokenizer)
-    ids, part = reduce_tokenizer(whole, asked)
-    vocabularies = Vocabularies(whole, part)
-    texts = probe_sentences() if asked.corpus is None else list(asked.corpus.texts)
-    differing = set(vocabularies.differing(texts))
-    if asked.corpus is not None and differing:
-        raise ParityError(f"with fewer tokens {texts[min(differing)][:60]!r} is split otherwise than before")
-    same = [text for position, text in enumerate(texts) if position not in differing]
-    compared = same[:: max(1, len(same) // _COMPARED_VECTORS)]
+    found = reduce_tokenizer(whole, asked, prompts)
+    corpus = joined(asked.corpora)
+    same = found.vocabularies.usable(probe_sentences()) if corpus is None else list(corpus.texts)
+    chosen = same[:: -(-len(same) // _COMPARED_VECTORS) or 1]
+    compared = [*chosen, *(prompt + text for prompt in prompts for text in chosen)]
     reference = reference_vectors(model, compared)
-    _install(model, whole, part, ids)
+    _install(model, whole, found)
     difference = float(np.abs(reference_vectors(model, compared) - reference).max(initial=0))
     if not difference <= TOLERANCE * max(1.0, float(np.abs(reference).max(initial=0))):
-        raise ParityError(f"with fewer tokens the vectors of texts that need no others differ by {difference:.1e}")
+        raise ParityError(
+            f"with fewer tokens the vectors of texts that need no others differ by {difference:.1e}: the model uses "
+            "token ids for more than its table, so leave out --keep-vocab and --keep-scripts"
+        )
+    coverage = joined(asked.coverage)
     record = {
-        "kept": len(ids),
+        "kept": len(found.ids),
         "of": whole.get_vocab_size(with_added_tokens=True),
-        "corpus": None if asked.corpus is None else asked.corpus.name,
+        "corpus": None if corpus is None else corpus.name,
         "scripts": list(asked.scripts),
-        "character_scripts": sorted(character_scripts(asked)),
+        "character_scripts": sorted(found.character_scripts),
         "same_tokens": len(same),
         "same_vectors": len(compared),
         "max_abs_difference": difference,
-        "coverage": _coverage(vocabularies, asked.coverage, model.tokenizer.unk_token),
+        "coverage": None if coverage is None else found.vocabularies.coverage(coverage.texts, coverage.name).to_json(),
     }
-    return Trimmed(record, vocabularies)
+    return Trimmed(record, found.vocabularies)
 
 
-def _coverage(vocabularies: Vocabularies, texts: NamedTexts | None, unknown: str | None) -> dict[str, Any] | None:
-    return None if texts is None else vocabularies.coverage(texts.texts, texts.name, unknown).to_json()
-
-
-def _install(model: SentenceTransformer, whole: Tokenizer, part: Tokenizer, ids: dict[str, int]) -> None:
+def _install(model: SentenceTransformer, whole: Tokenizer, found: Reduction) -> None:
     # The only place of a transformers tokenizer that holds the Rust one; transformers sets it in the same way. A copy,
     # for it is told to pad and to truncate at every call.
-    model.tokenizer._tokenizer = unlimited(part)
+    model.tokenizer._tokenizer = unlimited(found.tokenizer)
     old_ids = whole.get_vocab(with_added_tokens=True)
-    rows = torch.tensor([old_ids[token] for token in sorted(ids, key=ids.__getitem__)])
+    rows = torch.tensor([old_ids[token] for token in sorted(found.ids, key=found.ids.__getitem__)])
     keep_rows(model[0].auto_model, rows)
 
 

@@ -28,9 +28,9 @@ def compression_in_words(compression: Mapping[str, Any]) -> str:
     found = compression["agreement"]
     done = [f"table {compression['table']}"]
     if layers := compression.get("layers"):
-        kept = len(layers.get("float32_inputs", ()))
+        kept = len(layers.get("float32_inputs") or ())
         done.append(f"layers {layers['precision']}{f', {kept} of them with float32 inputs' if kept else ''}")
-        if "calibration" in layers:
+        if layers.get("calibration"):
             done.append(f"calibrated with {layers['calibration']}")
     return (
         f"{', '.join(done)}; on ONNX Runtime, over {found['texts']} other texts, mean cosine to the original "
@@ -43,7 +43,7 @@ def compression_in_words(compression: Mapping[str, Any]) -> str:
 def vocabulary_in_words(vocabulary: Mapping[str, Any]) -> str:
     """Return which tokens of the original vocabulary were kept, what was proven of them, and how they do elsewhere."""
     kept = []
-    if vocabulary["corpus"] is not None:
+    if vocabulary.get("corpus"):
         kept.append(f"those that the texts of {vocabulary['corpus']} need")
     if vocabulary["scripts"]:
         kept.append(f"those of {', '.join(vocabulary['scripts'])}")
@@ -53,7 +53,7 @@ def vocabulary_in_words(vocabulary: Mapping[str, Any]) -> str:
         f"texts are split as before, and the vectors of {vocabulary['same_vectors']} of them differ by "
         f"{vocabulary['max_abs_difference']:.1e} at most"
     )
-    if (coverage := vocabulary["coverage"]) is None:
+    if (coverage := vocabulary.get("coverage")) is None:
         return words
     return (
         f"{words}; of {coverage['texts']:,} texts of {coverage['name']}, {coverage['unchanged']:.1%} are split as "

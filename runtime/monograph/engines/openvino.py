@@ -25,6 +25,9 @@ from monograph.errors import BundleError, DeviceError, MonographError, first_lin
 _MINIMUM_VERSION = (2026, 1)
 _TELEMETRY = "openvino_telemetry"
 TOKENS_PER_BATCH_AND_THREAD = 256
+# At LaBSE's width fewer are as fast, and 30 MB smaller; MiniLM would lose 2 to 5 % (docs/performance.md).
+TOKENS_PER_BATCH_AND_THREAD_WHERE_WIDE = 192
+_WIDE = 512
 # A model without a limit of length is prepared for texts of this many tokens; longer ones run too.
 _LONGEST_WITHOUT_LIMIT = 8192
 # The softmax sums 16 values at a time: a text's last bits depend on whether the width reaches the next multiple of 16.
@@ -99,7 +102,7 @@ class OpenVinoEngine(Engine):
         self.device = f"openvino:{model.device}"
         self.compute_dtype = model.compute_dtype or options.compute_dtype
         self.threads = model.threads or options.threads
-        self.tokens_per_batch = TOKENS_PER_BATCH_AND_THREAD * self.threads
+        self.tokens_per_batch = _tokens_per_thread(graph) * self.threads
         if self.compute_dtype != options.compute_dtype:
             raise DeviceError(
                 f"device {options.device!r} would compute in {self.compute_dtype}, asked for was "
@@ -124,6 +127,11 @@ class OpenVinoEngine(Engine):
     def close(self) -> None:
         """Free the compiled model."""
         self._model.release()
+
+
+def _tokens_per_thread(graph: Graph) -> int:
+    width = max(axis for spec in graph.outputs.values() for axis in spec.shape if isinstance(axis, int))
+    return TOKENS_PER_BATCH_AND_THREAD_WHERE_WIDE if width >= _WIDE else TOKENS_PER_BATCH_AND_THREAD
 
 
 def import_openvino() -> ModuleType:
