@@ -69,6 +69,7 @@ def test_texts_of_the_corpus_embed_as_before(kind: str, tmp_path: Path) -> None:
     assert "tokens kept" in monograph("info", tmp_path / "bundle").stdout.decode()
 
 
+@pytest.mark.slow
 def test_the_real_minilm_for_english(minilm: Path, minilm_embedder: Embedder, tatoeba: Tatoeba, tmp_path: Path) -> None:
     texts = tatoeba.english(2000)
     corpus = tmp_path / "corpus.txt"
