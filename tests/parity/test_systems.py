@@ -22,7 +22,7 @@ KABARDIAN = "LaBSE-kbd-v0.2"
 
 
 def shrunk(recipe: Recipe) -> Recipe:
-    """Return the recipe with a table of 2,000 rows and one layer, its feed-forward narrow: the same form and less work."""
+    """Return the recipe with a table of 2,000 rows and one narrow layer: the same form, a fraction of the work."""
     config = dict(recipe.architecture["config"])
     distilled = config["model_type"] == "distilbert"
     config["vocab_size"] = 2000
