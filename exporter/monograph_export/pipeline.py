@@ -44,7 +44,7 @@ from monograph_export.parity import REQUIRED_DEVICE, measured_agreement, verify_
 from monograph_export.probes import make_probes
 from monograph_export.recipes import Recipe
 from monograph_export.tokenizer import check_rows, check_tokenizer, store_tokenizer
-from monograph_export.vocabulary.options import Trimming, joined
+from monograph_export.vocabulary.options import Trimming
 from monograph_export.vocabulary.scripts import check_scripts
 from monograph_export.vocabulary.trim import Trimmed, trim
 from monograph_export.writer import check_output, list_files, staged, write_manifest
@@ -142,7 +142,7 @@ def _prompts(model: SentenceTransformer, recipe: Recipe | None) -> list[str]:
 
 def _texts(compression: Compression, trimming: Trimming, trimmed: Trimmed | None) -> CalibrationTexts:
     """Return texts to calibrate with and to judge by, of the user's or built-in, that the kept tokens can write."""
-    corpus = joined(trimming.corpora)
+    corpus = trimming.corpus
     if compression.calibration is not None:
         texts = compression.calibration
     elif corpus is None:

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from monograph.bundle import Probes
 from monograph.errors import ExportError, first_line
+from monograph_export.checkpoint.rust_tokenizer import unlimited
 from monograph_export.text_files import read_sentences
 
 # Every length up to here has a probe of its own: engines have been seen to be wrong at one length only.
@@ -89,9 +90,7 @@ def probe_sentences() -> list[str]:
 
 def _texts_of_every_length(model: SentenceTransformer) -> Iterator[str]:
     limit = min(model.max_seq_length or LONGEST, LONGEST)
-    tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
+    tokenizer = unlimited(model.tokenizer.backend_tokenizer)
     wanted = {*range(1, EVERY_LENGTH_TO + 1), *SAMPLED_LENGTHS, limit - 1, limit}
     words = [word for sentence in probe_sentences() for word in sentence.split()]
     for length in sorted(length for length in wanted if length <= limit):

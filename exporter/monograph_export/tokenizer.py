@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
-from tokenizers import Tokenizer
 
 from monograph.bundle.manifest import TokenizerSpec
 from monograph.errors import ExportError, ParityError
 from monograph.tokenization import TextTokenizer
+from monograph_export.checkpoint.rust_tokenizer import unlimited
 
 TOKENIZER_FILE = "tokenizer.json"
 # transformers gives a tokenizer without a stated limit an astronomic one.
@@ -22,12 +22,8 @@ def store_tokenizer(model: SentenceTransformer, folder: Path) -> TokenizerSpec:
     tokenizer = model.tokenizer
     limit = model.max_seq_length
     max_length = None if limit is None or limit >= _NO_LIMIT else int(limit)
-    # A copy: the model goes on being the reference, and its own truncation is set anew at every call.
-    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    backend.no_padding()
-    if max_length is None:
-        backend.no_truncation()
-    else:
+    backend = unlimited(tokenizer.backend_tokenizer)
+    if max_length is not None:
         backend.enable_truncation(max_length, direction=tokenizer.truncation_side)
     path = folder / TOKENIZER_FILE
     backend.save(str(path), pretty=False)

@@ -117,7 +117,7 @@ print(anonymous() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_of_a_batch_far_larger_than_planned_is_given_back(minilm_bundle: Path) -> None:
+def test_memory_of_a_batch_larger_than_planned_is_given_back(minilm_bundle: Path) -> None:
     """64 texts of 256 tokens at once take 600 MB, which the arena would keep."""
     command = [sys.executable, "-c", MEMORY, str(minilm_bundle)]
     grown = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

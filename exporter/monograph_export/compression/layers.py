@@ -67,7 +67,7 @@ class LayerQuantizer:
 
         Returns the agreement over the calibration texts.
         """
-        found = self._try(self.groups, ())
+        found = self._try(())
         if _holds(limits, found):
             return found
         ranked = list(self.costs(self._texts, self._reference))
@@ -75,9 +75,9 @@ class LayerQuantizer:
         # The fewest that suffice, by halves: one more float32 input hardly ever costs.
         while fewest < most:
             middle = (fewest + most) // 2
-            found = self._try(self.groups, [self.groups[i] for i in ranked[:middle]])
+            found = self._try([self.groups[i] for i in ranked[:middle]])
             fewest, most = (fewest, middle) if _holds(limits, found) else (middle + 1, most)
-        return self._try(self.groups, [self.groups[i] for i in ranked[:fewest]])
+        return self._try([self.groups[i] for i in ranked[:fewest]])
 
     def costs(self, texts: Sequence[str], reference: NDArray[np.float32]) -> dict[int, float]:
         """Return what each group costs by itself, 1 - mean cosine, by its position, the costliest first.
@@ -93,9 +93,9 @@ class LayerQuantizer:
         self._install(self.groups, self.kept_float)
         return dict(sorted(costs.items(), key=lambda item: -item[1]))
 
-    def _try(self, groups: Sequence[Group], kept_float: Sequence[Group]) -> Agreement:
+    def _try(self, kept_float: Sequence[Group]) -> Agreement:
         self.kept_float = list(kept_float)
-        self._install(groups, kept_float)
+        self._install(self.groups, kept_float)
         found = agreement(self._reference, reference_vectors(self._model, self._texts))
         logger.info(
             "int8 with %d of %d inputs in float32: mean cosine %.4f, worst %.4f, same nearest neighbour %.3f",

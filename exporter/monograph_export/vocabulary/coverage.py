@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 
@@ -26,10 +25,6 @@ class Coverage:
     unknown_before: float
     unknown: float
     growth: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the figures as JSON values."""
-        return asdict(self)
 
 
 class Vocabularies:
@@ -88,11 +83,3 @@ def _paired_ids(whole: Tokenizer, part: Tokenizer) -> Iterator[tuple[int, int]]:
     ids = whole.get_vocab(with_added_tokens=True)
     for token, number in part.get_vocab(with_added_tokens=True).items():
         yield ids[token], number
-
-
-def unlimited(tokenizer: Tokenizer) -> Tokenizer:
-    """Return a copy that neither pads nor truncates."""
-    copy = Tokenizer.from_str(tokenizer.to_str())
-    copy.no_padding()
-    copy.no_truncation()
-    return copy

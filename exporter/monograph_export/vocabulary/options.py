@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from monograph.errors import ExportError
@@ -34,6 +35,16 @@ class Trimming:
         """Whether anything is asked for."""
         return bool(self.corpora or self.scripts)
 
+    @cached_property
+    def corpus(self) -> NamedTexts | None:
+        """All texts of the corpora, None without one."""
+        return _joined(self.corpora)
+
+    @cached_property
+    def other_texts(self) -> NamedTexts | None:
+        """All texts to tell the coverage of, None without any."""
+        return _joined(self.coverage)
+
     def check(self) -> None:
         """Refuse what no vocabulary can be reduced to.
 
@@ -55,7 +66,7 @@ def named_texts(files: Sequence[Path]) -> tuple[NamedTexts, ...]:
     return tuple(NamedTexts(tuple(read_texts(file)), file.name) for file in dict.fromkeys(files))
 
 
-def joined(parts: Sequence[NamedTexts]) -> NamedTexts | None:
+def _joined(parts: Sequence[NamedTexts]) -> NamedTexts | None:
     """Return all texts as those of one file, None of none."""
     if not parts:
         return None

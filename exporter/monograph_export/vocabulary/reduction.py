@@ -44,7 +44,7 @@ def reduce_tokenizer(whole: Tokenizer, asked: Trimming, prompts: Sequence[str] =
     """
     spec = json.loads(whole.to_str())
     model = token_model(spec)
-    corpus = dict.fromkeys(text for part in asked.corpora for text in part.texts)
+    corpus = () if asked.corpus is None else asked.corpus.texts
     texts = [*corpus, *prompts, *(prompt + text for prompt in prompts for text in corpus)]
     scripts = character_scripts(asked)
     kept = model.required() | processor_tokens(spec) | tokens_of_texts(whole, texts)

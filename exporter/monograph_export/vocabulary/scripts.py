@@ -16,6 +16,8 @@ SHARED = frozenset({"Zyyy", "Zinh"})
 # Unknown characters; a code for two scripts, of which no character has it.
 _NO_SCRIPTS = ("Zzzz", "Hrkt")
 _FIRST_BEYOND_ASCII = 0x80
+# The bytes of UTF-8 that are not a character's first.
+_CONTINUATION = bytes(range(0x80, 0xC0))
 _CODE_POINTS = 0x110000
 
 
@@ -90,6 +92,3 @@ class Scripts:
     @cached_property
     def _middles(self) -> frozenset[bytes]:
         return frozenset(beginning[cut:] for beginning in self._beginnings for cut in range(1, len(beginning)))
-
-
-_CONTINUATION = bytes(range(0x80, 0xC0))

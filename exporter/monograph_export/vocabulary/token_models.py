@@ -87,7 +87,7 @@ class Unigram(TokenModel):
         """Return the unknown token, bytes, and the least likely token, by which an unknown character is priced."""
         least, _ = min(self.spec["vocab"], key=lambda entry: entry[1])
         if self.spec.get("byte_fallback"):
-            return {least} | {token for token in self.tokens if _BYTE_TOKEN.fullmatch(token) or token == self.unknown}
+            return {least} | _bytes_and(self.unknown, self.tokens)
         return {least} | _needed(self.unknown, self.tokens)
 
     @property
@@ -124,7 +124,7 @@ class Bpe(TokenModel):
         if self._bytes:
             return {token for token in self.tokens if token in self._bytes or token == self.unknown}
         if self.spec.get("byte_fallback"):
-            return {token for token in self.tokens if _BYTE_TOKEN.fullmatch(token) or token == self.unknown}
+            return _bytes_and(self.unknown, self.tokens)
         return _needed(self.unknown, self.tokens)
 
     def text_of(self, token: str) -> bytes:
@@ -192,6 +192,11 @@ def _is_byte_level(step: Mapping[str, Any] | None) -> bool:
         return False
     within = (*step.get("normalizers", ()), *step.get("pretokenizers", ()))
     return step["type"] == "ByteLevel" or any(map(_is_byte_level, within))
+
+
+def _bytes_and(unknown: str | None, tokens: Mapping[str, int]) -> set[str]:
+    """Return the tokens of single bytes, written as SentencePiece does, and the unknown token, where there is one."""
+    return {token for token in tokens if _BYTE_TOKEN.fullmatch(token) or token == unknown}
 
 
 def _needed(token: str | None, tokens: Mapping[str, int]) -> set[str]:

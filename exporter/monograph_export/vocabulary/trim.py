@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from monograph.errors import ParityError
+from monograph_export.checkpoint.rust_tokenizer import unlimited
 from monograph_export.probes import probe_sentences, reference_vectors
-from monograph_export.vocabulary.coverage import Vocabularies, unlimited
-from monograph_export.vocabulary.options import Trimming, joined
+from monograph_export.vocabulary.coverage import Vocabularies
+from monograph_export.vocabulary.options import Trimming
 from monograph_export.vocabulary.reduction import Reduction, reduce_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def trim(model: SentenceTransformer, asked: Trimming, prompts: Sequence[str] = (
     logger.info("choosing the tokens to keep")
     whole = unlimited(model.tokenizer.backend_tokenizer)
     found = reduce_tokenizer(whole, asked, prompts)
-    corpus = joined(asked.corpora)
+    corpus = asked.corpus
     same = found.vocabularies.usable(probe_sentences()) if corpus is None else list(corpus.texts)
     chosen = same[:: -(-len(same) // _COMPARED_VECTORS) or 1]
     compared = [*chosen, *(prompt + text for prompt in prompts for text in chosen)]
@@ -59,7 +60,7 @@ def trim(model: SentenceTransformer, asked: Trimming, prompts: Sequence[str] = (
             f"with fewer tokens the vectors of texts that need no others differ by {difference:.1e}: the model uses "
             "token ids for more than its table, so leave out --keep-vocab and --keep-scripts"
         )
-    coverage = joined(asked.coverage)
+    other = asked.other_texts
     record = {
         "kept": len(found.ids),
         "of": whole.get_vocab_size(with_added_tokens=True),
@@ -69,7 +70,7 @@ def trim(model: SentenceTransformer, asked: Trimming, prompts: Sequence[str] = (
         "same_tokens": len(same),
         "same_vectors": len(compared),
         "max_abs_difference": difference,
-        "coverage": None if coverage is None else found.vocabularies.coverage(coverage.texts, coverage.name).to_json(),
+        "coverage": None if other is None else asdict(found.vocabularies.coverage(other.texts, other.name)),
     }
     return Trimmed(record, found.vocabularies)
 

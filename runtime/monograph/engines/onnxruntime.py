@@ -22,9 +22,6 @@ _MINIMUM_VERSION = (1, 23)
 # Larger batches fall out of the cache and hold more memory. With two threads 512 tokens were as fast as 1,024 (MiniLM)
 # or faster (LaBSE, 5 %), 2,048 were 5 to 10 % slower; more threads were not measured.
 TOKENS_PER_BATCH_AND_THREAD = 256
-# The buffers of batches up to so many times as large are kept from one batch to the next: a caller's own batch size, or
-# one long text, should not ask for new ones each time.
-KEPT_BATCHES = 4
 _DTYPES = {"tensor(int64)": "int64", "tensor(float)": "float32"}
 
 
@@ -75,7 +72,7 @@ class OnnxRuntimeEngine(Engine):
             ) from error
         _check_signature(session, bundle, graph)
         self._session = NativeObject(session)
-        # What a far larger batch than planned needed is given back, for the arena would keep it for good.
+        # What a larger batch than planned needed is given back, for the arena would keep it for good.
         self._giving_back = runtime.RunOptions()
         self._giving_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         # Callers beyond the threads would only take turns, each with buffers of its own.
@@ -85,7 +82,7 @@ class OnnxRuntimeEngine(Engine):
         """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d]."""
         session = self._session.get()
         shape = next(iter(inputs.values())).shape
-        options = self._giving_back if math.prod(shape) > KEPT_BATCHES * self.tokens_per_batch else None
+        options = self._giving_back if math.prod(shape) > self.tokens_per_batch else None
         try:
             with self._turns:
                 return np.asarray(session.run(self._outputs, dict(inputs), options)[0], dtype=np.float32)
