@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,22 @@ from monograph.errors import ExportError, ParityError
 from monograph_export.compression.compress import Compressed
 from monograph_export.compression.gate import agreement, broken_limits
 from monograph_export.compression.options import Limits
-from monograph_export.verdict import staged_pipeline, verdict_of, verdicts_apart
+from monograph_export.verdict import VerifierProcess, staged_pipeline, verdict_of
 
 logger = logging.getLogger(__name__)
 # The engine that must be right for a bundle to be written at all; the others get a verdict.
 REQUIRED_DEVICE = "cpu"
 
 
-def verify_everywhere(folder: Path, tolerance: float) -> dict[str, Any]:
+@contextmanager
+def verifier_processes() -> Iterator[list[VerifierProcess]]:
+    """Give a process for each installed engine but the one that must be right, whose verdict is found in this one."""
+    with ExitStack() as stack:
+        others = (device for device in installed_devices() if device != REQUIRED_DEVICE)
+        yield [stack.enter_context(VerifierProcess(device)) for device in others]
+
+
+def verify_everywhere(folder: Path, tolerance: float, others: Sequence[VerifierProcess]) -> dict[str, Any]:
     """Return the manifest's quality entries of a bundle, a verdict for each engine and each type it computes in here.
 
     ``tolerance`` is the max abs difference allowed at float32 for vectors of values up to 1.
@@ -33,11 +43,10 @@ def verify_everywhere(folder: Path, tolerance: float) -> dict[str, Any]:
         raise ParityError(f"the graph does not equal torch on {required.engine}: {required.reason}")
     verdicts = [required.to_json()]
     not_run: dict[str, str] = {}
-    for device in installed_devices():
-        if device == REQUIRED_DEVICE:
-            continue
-        logger.info("verifying on %s", device)
-        found, missing = verdicts_apart(folder, device, tolerance)
+    # One after the other: side by side they would take each other's cores.
+    for other in others:
+        logger.info("verifying on %s", other.device)
+        found, missing = other.verdicts(folder, tolerance)
         verdicts += found
         # The bundle is right without this engine, which will refuse it by itself.
         for name, why in missing.items():

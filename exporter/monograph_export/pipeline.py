@@ -40,7 +40,7 @@ from monograph_export.graph.compose import OUTPUT_NAME
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.store import store_graph
 from monograph_export.graph.trace import trace
-from monograph_export.parity import REQUIRED_DEVICE, measured_agreement, verify_everywhere
+from monograph_export.parity import REQUIRED_DEVICE, measured_agreement, verifier_processes, verify_everywhere
 from monograph_export.probes import make_probes
 from monograph_export.recipes import Recipe
 from monograph_export.tokenizer import check_rows, check_tokenizer, store_tokenizer
@@ -75,12 +75,13 @@ def run_export(
     target = Path(os.path.abspath(output))  # noqa: PTH100
     check_output(target)
     known = recipe_of(source, recipe)
-    with staged(target) as folder:
+    with staged(target) as folder, verifier_processes() as others:
         manifest, compressed = _write_unverified(source, folder, known, compression, trimming)
         # What was loaded is free again here; the verification needs its memory for the engines.
         gc.collect()
         logger.info("verifying")
-        manifest.quality.update(verify_everywhere(folder, FLOAT32_TOLERANCE if known is None else known.tolerance))
+        tolerance = FLOAT32_TOLERANCE if known is None else known.tolerance
+        manifest.quality.update(verify_everywhere(folder, tolerance, others))
         if compressed is not None:
             manifest.quality["compression"] = compressed.record | {
                 "agreement": measured_agreement(folder, compressed, compression.limits)

@@ -10,12 +10,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from monograph.bundle import open_bundle, read_probes
-from monograph.engines import EngineOptions, dtypes_for
+from monograph.engines import EngineOptions, dtypes_for, dtypes_of
 from monograph.errors import MonographError
 from monograph.pipeline import Pipeline, load_pipeline, load_tokenizer
 from monograph.threads import available_cpus
@@ -51,26 +51,48 @@ def verdict_of(folder: Path, device: str, compute_dtype: str, tolerance: float) 
         return verify(pipeline, read_probes(folder), tolerance)
 
 
-def verdicts_apart(folder: Path, device: str, tolerance: float) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Verify a staged bundle on a device in a new process, in each type that the device computes in.
+class VerifierProcess:
+    """A process that verifies a staged bundle on a device; it imports the engine while the bundle is still being made.
 
-    Returns the verdicts as JSON values, and by device and type why there is none.
+    As a context it ends the process on the way out, whether it has verified or not.
     """
-    # -P: what lies in the current folder is no package of the exporter's.
-    command = [sys.executable, "-P", "-m", __name__, str(folder), device, repr(tolerance)]
-    done = subprocess.run(  # noqa: S603 - our own module
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return [], {device: f"verifying ended with exit status {done.returncode}: {last}"}
-    # The last line: engines print what they like before it.
-    told = json.loads(done.stdout.splitlines()[-1])
-    return told["verdicts"], told["not_run"]
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        # -P: what lies in the current folder is no package of the exporter's.
+        command = [sys.executable, "-P", "-m", __name__, device]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)  # noqa: S603 - ours
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def verdicts(self, folder: Path, tolerance: float) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        """Verify a staged bundle, once, in each type that the device computes in.
+
+        Returns the verdicts as JSON values, and by device and type why there is none.
+        """
+        output, errors = self._process.communicate(json.dumps([str(folder), tolerance]))
+        if status := self._process.returncode:
+            last = (errors.strip().splitlines() or ["no message"])[-1]
+            return [], {self.device: f"verifying ended with exit status {status}: {last}"}
+        # The last line: engines print what they like before it.
+        told = json.loads(output.splitlines()[-1])
+        return told["verdicts"], told["not_run"]
 
 
-def main(folder: str, device: str, tolerance: str) -> None:
-    """Print the verdicts of a device as one line of JSON."""
+def main(device: str) -> None:
+    """Read a folder and a tolerance as JSON from standard input, and print a device's verdicts as one line of JSON."""
+    # The engine is imported before there is anything to read. What fails is asked for again below, and told then.
+    with suppress(MonographError):
+        dtypes_of(device)
+    if not (asked := sys.stdin.read()):
+        return
+    folder, tolerance = json.loads(asked)
     verdicts: list[dict[str, Any]] = []
     not_run: dict[str, str] = {}
     try:
@@ -80,7 +102,7 @@ def main(folder: str, device: str, tolerance: str) -> None:
         not_run[device] = str(error)
     for dtype in dtypes:
         try:
-            verdicts.append(verdict_of(Path(folder), device, dtype, float(tolerance)).to_json())
+            verdicts.append(verdict_of(Path(folder), device, dtype, tolerance).to_json())
         except MonographError as error:
             not_run[f"{device} {dtype}"] = str(error)
     sys.stdout.write(json.dumps({"verdicts": verdicts, "not_run": not_run}) + "\n")

@@ -111,7 +111,8 @@ class Int8Linear(nn.Module):
         traced = torch.onnx.is_in_onnx_export()
         if self.limits is not None:
             values = self._traced_rounding(values) if traced else fake_quantize(values, self.limits)
-        product = values @ (self._traced_weight() if traced else self.weight.float() * self.weight_scale)
+        # One pass over the weights less than widening and scaling them at every call, as the graph does once.
+        product = values @ self._traced_weight() if traced else (values @ self.weight.float()) * self.weight_scale
         return product if self.bias is None else product + self.bias
 
     def _traced_rounding(self, values: Tensor) -> Tensor:
