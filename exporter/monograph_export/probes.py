@@ -70,12 +70,12 @@ def check_finite(vectors: NDArray[np.float32]) -> None:
         )
 
 
-def reference_vectors(model: SentenceTransformer, texts: list[str]) -> NDArray[np.float32]:
-    """Return what sentence-transformers gives for each text at batch size 1, float32 [n, d]."""
+def reference_vectors(model: SentenceTransformer, texts: list[str], batch_size: int = 1) -> NDArray[np.float32]:
+    """Return what sentence-transformers gives for each text, alone or in padded batches, float32 [n, d]."""
     with torch.inference_mode(), model.truncate_embeddings(None):
         try:
             # An empty prompt, so that the model's default prompt is not added.
-            vectors = model.encode(texts, prompt="", batch_size=1, show_progress_bar=False)
+            vectors = model.encode(texts, prompt="", batch_size=batch_size, show_progress_bar=False)
         except Exception as error:
             raise ExportError(
                 f"torch cannot run the model on texts of up to its maximum length: {first_line(error)}"

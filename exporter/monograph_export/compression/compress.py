@@ -12,13 +12,13 @@ from sentence_transformers import SentenceTransformer
 
 from monograph.errors import ExportError
 from monograph_export.compression.float16 import halve
-from monograph_export.compression.gate import Agreement, agreement, broken_limits
+from monograph_export.compression.gate import Agreement, agreement, broken_limits, vectors_to_judge
 from monograph_export.compression.int8 import REDUCED_WEIGHT_LEVELS, WEIGHT_LEVELS
 from monograph_export.compression.layers import LayerQuantizer
 from monograph_export.compression.options import Compression
 from monograph_export.compression.table import compress_table, has_large_table, has_plain_table
 from monograph_export.compression.texts import CalibrationTexts
-from monograph_export.probes import check_finite, reference_vectors
+from monograph_export.probes import check_finite
 
 logger = logging.getLogger(__name__)
 # Layers that an error or the manifest names.
@@ -52,7 +52,7 @@ def compress(model: SentenceTransformer, asked: Compression, texts: CalibrationT
         return None
     _check_enough(texts, layers=layers)
     logger.info("computing the original's vectors")
-    reference = reference_vectors(model, list(texts.held_out))
+    reference = vectors_to_judge(model, texts.held_out)
     check_finite(reference)
     kept = "fp16" if asked.precision == "fp16" else "fp32"
     record: dict[str, Any] = {"table": "int8" if table else kept, "limits": asdict(asked.limits)}
@@ -67,7 +67,7 @@ def compress(model: SentenceTransformer, asked: Compression, texts: CalibrationT
         quantizer = LayerQuantizer(model, texts.calibration, _levels(asked))
         calibrated = quantizer.quantize(asked.limits)
         record["layers"] = _described(quantizer, texts, calibrated, asked)
-    found = agreement(reference, reference_vectors(model, list(texts.held_out)))
+    found = agreement(reference, vectors_to_judge(model, texts.held_out))
     if broken := broken_limits(asked.limits, found):
         raise ExportError(_refusal(broken, quantizer, texts, reference))
     return Compressed(record, texts.held_out, reference)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ConstantInputWarning, spearmanr
+from sentence_transformers import SentenceTransformer
 
 from monograph.similarity import similarity, similarity_pairwise
 from monograph_export.compression.options import Limits
+from monograph_export.probes import reference_vectors
+
+# A model of int8 layers widens all its weights at every call in torch, so batches save most of the time; padding moves
+# a vector by no more than a rounding that goes the other way. What is written is measured anew, in ONNX Runtime.
+_BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,11 @@ class Agreement:
     def to_json(self) -> dict[str, float]:
         """Return the figures as JSON values."""
         return asdict(self)
+
+
+def vectors_to_judge(model: SentenceTransformer, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Return a model's vectors of texts, float32 [n, d], for ``agreement``."""
+    return reference_vectors(model, list(texts), _BATCH_SIZE)
 
 
 def broken_limits(limits: Limits, found: Agreement) -> list[str]:

@@ -15,11 +15,10 @@ from torch import nn
 from monograph.errors import ExportError
 from monograph.similarity import similarity_pairwise
 from monograph_export.compression.fitting import Fit, fit
-from monograph_export.compression.gate import Agreement, agreement, broken_limits
+from monograph_export.compression.gate import Agreement, agreement, broken_limits, vectors_to_judge
 from monograph_export.compression.int8 import Int8Linear
 from monograph_export.compression.observation import Observation, linear_layers, observe
 from monograph_export.compression.options import Limits
-from monograph_export.probes import reference_vectors
 
 logger = logging.getLogger(__name__)
 # Of the groups of layers, the share that may keep a float32 input: with more, int8 is no faster.
@@ -51,7 +50,7 @@ class LayerQuantizer:
         self._model = model
         self._levels = levels
         self._texts = list(texts)
-        self._reference = reference_vectors(model, self._texts)
+        self._reference = vectors_to_judge(model, self._texts)
         linears = linear_layers(model)
         self.groups: list[Group] = []
         with torch.inference_mode():
@@ -88,7 +87,7 @@ class LayerQuantizer:
         costs = {}
         for position, group in enumerate(self.groups):
             self._install([group], ())
-            found = reference_vectors(self._model, list(texts[::step]))
+            found = vectors_to_judge(self._model, texts[::step])
             costs[position] = 1 - float(similarity_pairwise("cosine", reference[::step], found).mean())
         self._install(self.groups, self.kept_float)
         return dict(sorted(costs.items(), key=lambda item: -item[1]))
@@ -96,7 +95,7 @@ class LayerQuantizer:
     def _try(self, kept_float: Sequence[Group]) -> Agreement:
         self.kept_float = list(kept_float)
         self._install(self.groups, kept_float)
-        found = agreement(self._reference, reference_vectors(self._model, self._texts))
+        found = agreement(self._reference, vectors_to_judge(self._model, self._texts))
         logger.info(
             "int8 with %d of %d inputs in float32: mean cosine %.4f, worst %.4f, same nearest neighbour %.3f",
             len(kept_float), len(self.groups), found.mean_cosine, found.worst_cosine, found.neighbour_agreement,
