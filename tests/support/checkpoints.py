@@ -25,7 +25,7 @@ TINY_BERT: dict[str, Any] = {
     "model_type": "bert",
     "vocab_size": 1200,
     "hidden_size": 32,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 1,
     "num_attention_heads": 4,
     "intermediate_size": 64,
     "max_position_embeddings": 300,

@@ -1,0 +1,197 @@
+"""`monograph eval`: how good a bundle's vectors are, and what it lost against another model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from monograph.commands import options
+from monograph.errors import MonographError
+from monograph_bench.evaluation.models import TORCH_PREFIX, open_model
+
+if TYPE_CHECKING:
+    from monograph_bench.evaluation.tasks import Task
+
+HELP = "score a bundle's vectors on local data sets: similarity, translation, distance to a teacher, retrieval"
+_EITHER = f"a bundle, or {TORCH_PREFIX}CHECKPOINT for sentence-transformers itself, in torch at float32"
+_UNIT = "points of 100; mse is 100 times the mean squared difference, less is better"
+_MSE = "mse"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    options.add_bundle(parser)
+    _add_files(
+        parser,
+        "--sts",
+        ("FILE", "GOLD"),
+        "pairs of sentences with gold scores: Pearson and Spearman of their cosines, and of the model's own similarity "
+        "where that is another; a table with the columns sentence1, sentence2 and score, STSbenchmark's file, .jsonl, "
+        "or SemEval's two files",
+    )
+    _add_files(
+        parser,
+        "--translation",
+        ("SOURCE", "TARGET"),
+        "two files, line i of one the translation of line i of the other, or one file of pairs with a tab between "
+        "them: the share of texts whose nearest neighbour by cosine is their translation, in both directions",
+    )
+    _add_files(
+        parser,
+        "--mse",
+        ("FILE", "TARGET"),
+        "texts, one a line: mean squared difference from the teacher's vectors; with TARGET the teacher embeds FILE "
+        "and the model TARGET, its translation",
+    )
+    parser.add_argument("--teacher", metavar="MODEL", help=f"the teacher of --mse: {_EITHER}")
+    parser.add_argument(
+        "--retrieval",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FOLDER",
+        help="BEIR folder (corpus.jsonl, queries.jsonl, qrels/test.tsv): nDCG@10, MAP@100, Recall@10 and @100 by the "
+        "model's similarity, with its prompts for queries and documents",
+    )
+    parser.add_argument("--split", default="test", help="which file of qrels/ to use; default: test")
+    parser.add_argument(
+        "--reference", metavar="MODEL", help=f"evaluate this as well and print the difference: {_EITHER}"
+    )
+    options.add_engine(parser)
+    options.add_json(parser)
+    parser.set_defaults(bad_usage=parser.error)
+
+
+def _add_files(parser: argparse.ArgumentParser, name: str, metavar: tuple[str, str], text: str) -> None:
+    parser.add_argument(name, action="append", default=[], type=Path, nargs="+", metavar=metavar, help=text)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A model and its scores, those of each task by their names."""
+
+    name: str
+    runs_on: str
+    scores: list[dict[str, float]]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read every data set, then evaluate the bundle and the reference one after the other, and print the scores."""
+    _check_usage(arguments)
+    tasks = _tasks(arguments)
+    bundle = _evaluated(arguments.bundle, tasks, arguments)
+    reference = None if arguments.reference is None else _evaluated(arguments.reference, tasks, arguments)
+    if arguments.json:
+        print(json.dumps(_to_json(bundle, reference, arguments.teacher, tasks), indent=2, ensure_ascii=False))
+    else:
+        _print(bundle, reference, tasks)
+    return 0
+
+
+def _check_usage(arguments: argparse.Namespace) -> None:
+    asked = [*arguments.sts, *arguments.translation, *arguments.mse, *arguments.retrieval]
+    if not asked:
+        arguments.bad_usage("nothing to evaluate: give --sts, --translation, --mse or --retrieval")
+    for name in ("sts", "translation", "mse"):
+        if any(len(files) > 2 for files in getattr(arguments, name)):
+            arguments.bad_usage(f"--{name} takes one file or two: repeat it for another data set")
+    if arguments.mse and arguments.teacher is None:
+        arguments.bad_usage("--mse needs --teacher: the model whose vectors are to be met")
+    if arguments.teacher is not None and not arguments.mse:
+        arguments.bad_usage("--teacher needs --mse: the texts to embed")
+
+
+def _tasks(arguments: argparse.Namespace) -> list[Task]:
+    try:
+        # Here and not above: the command line reads this module where only the runtime is installed.
+        from monograph_bench.evaluation import tasks
+    except ModuleNotFoundError as error:
+        raise MonographError(f"eval needs {error.name}: pip install 'monograph[bench]'") from error
+    teacher = partial(open_model, arguments.teacher, arguments.device, arguments.compute_dtype, arguments.threads)
+    return [
+        *(tasks.sts_task(*files) for files in arguments.sts),
+        *(tasks.translation_task(*files) for files in arguments.translation),
+        *(tasks.distance_task(teacher, *files) for files in arguments.mse),
+        *(tasks.retrieval_task(folder, arguments.split) for folder in arguments.retrieval),
+    ]
+
+
+def _evaluated(name: str, tasks: Sequence[Task], arguments: argparse.Namespace) -> _Scored:
+    with open_model(name, arguments.device, arguments.compute_dtype, arguments.threads) as model:
+        scores = []
+        for task in tasks:
+            if sys.stderr.isatty():
+                print(f"{name}: {task.kind} {_described(task)}", file=sys.stderr)
+            scores.append(task.scores(model))
+        return _Scored(name, model.runs_on, scores)
+
+
+def _rows(
+    bundle: _Scored, reference: _Scored | None, tasks: Sequence[Task]
+) -> Iterable[tuple[Task, str, float, float | None]]:
+    """Yield for each task and metric the bundle's score and the reference's, if it has one."""
+    others = [{} for _ in tasks] if reference is None else reference.scores
+    for task, scores, other in zip(tasks, bundle.scores, others, strict=True):
+        for metric, score in scores.items():
+            yield task, metric, score, other.get(metric)
+
+
+def _to_json(
+    bundle: _Scored, reference: _Scored | None, teacher: str | None, tasks: Sequence[Task]
+) -> dict[str, object]:
+    return {
+        "unit": _UNIT,
+        "bundle": {"name": bundle.name, "runs_on": bundle.runs_on},
+        "reference": None if reference is None else {"name": reference.name, "runs_on": reference.runs_on},
+        "teacher": teacher,
+        "scores": [
+            {
+                "task": task.kind,
+                "files": [str(file) for file in task.files],
+                **task.counts,
+                "metric": metric,
+                "score": score,
+                "reference": other,
+                "difference": None if other is None else score - other,
+            }
+            for task, metric, score, other in _rows(bundle, reference, tasks)
+        ],
+    }
+
+
+def _print(bundle: _Scored, reference: _Scored | None, tasks: Sequence[Task]) -> None:
+    print(f"{bundle.name}: {bundle.runs_on}")
+    head = ["data set", "metric", "score"]
+    if reference is not None:
+        print(f"reference {reference.name}: {reference.runs_on}")
+        head += ["reference", "difference"]
+    table = [head]
+    for task, metric, score, other in _rows(bundle, reference, tasks):
+        row = [_described(task), metric, _in_points(score, metric, "")]
+        if other is not None:
+            row += [_in_points(other, metric, ""), _in_points(score - other, metric, "+")]
+        # A model with another similarity function has not all metrics.
+        row += ["-"] * (len(head) - len(row))
+        table.append(row)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for data_set, metric, *numbers in table:
+        cells = [data_set.ljust(widths[0]), metric.ljust(widths[1])]
+        cells += [number.rjust(width) for number, width in zip(numbers, widths[2:], strict=True)]
+        print("  ".join(cells))
+    print(f"({_UNIT if any(task.kind == _MSE for task in tasks) else _UNIT.partition(';')[0]})")
+
+
+def _in_points(value: float, metric: str, sign: str) -> str:
+    # A good student's distance would be 0.00.
+    return format(value, f"{sign}.{6 if metric == _MSE else 2}f")
+
+
+def _described(task: Task) -> str:
+    counts = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in task.counts.items())
+    return f"{task.files[0]} ({counts})"

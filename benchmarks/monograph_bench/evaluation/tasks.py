@@ -1,0 +1,108 @@
+"""A data set and how it is scored: files are read and checked here, before any model is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from monograph_bench.evaluation.beir import read_beir
+from monograph_bench.evaluation.distance import distance_scores
+from monograph_bench.evaluation.models import Model
+from monograph_bench.evaluation.parallel_files import read_lines, read_parallel
+from monograph_bench.evaluation.retrieval import retrieval_scores
+from monograph_bench.evaluation.sts import sts_scores
+from monograph_bench.evaluation.sts_files import read_sts
+from monograph_bench.evaluation.translation import ParallelTexts, translation_scores
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set that was read: its kind, its files, how much of what it holds, and its scores of a model.
+
+    ``scores`` returns points of 100 by the names that sentence-transformers' evaluators give them.
+    """
+
+    kind: str
+    files: tuple[Path, ...]
+    counts: Mapping[str, int]
+    scores: Callable[[Model], dict[str, float]]
+
+
+def sts_task(pairs_file: Path, gold_file: Path | None = None) -> Task:
+    """Read an STS task, scored by cosine, and by the model's own function where that is another.
+
+    Raises:
+        InputError: naming file and line that do not fit.
+        OSError: a file cannot be read.
+
+    """
+    pairs = read_sts(pairs_file, gold_file)
+
+    def scores(model: Model) -> dict[str, float]:
+        return sts_scores(model.encoder, pairs, list(dict.fromkeys(("cosine", model.similarity))))
+
+    return Task("sts", _named(pairs_file, gold_file), {"pairs": len(pairs.gold)}, scores)
+
+
+def translation_task(source_file: Path, target_file: Path | None = None) -> Task:
+    """Read a translation task.
+
+    Raises:
+        InputError: naming file and line that do not fit.
+        OSError: a file cannot be read.
+
+    """
+    texts = read_parallel(source_file, target_file)
+
+    def scores(model: Model) -> dict[str, float]:
+        return translation_scores(model.encoder, texts)
+
+    return Task("translation", _named(source_file, target_file), {"pairs": len(texts.source)}, scores)
+
+
+def distance_task(
+    open_teacher: Callable[[], AbstractContextManager[Model]], source_file: Path, target_file: Path | None = None
+) -> Task:
+    """Read the texts of a comparison with a teacher, which is open only while it is needed.
+
+    Raises:
+        InputError: naming file and line that do not fit.
+        OSError: a file cannot be read.
+
+    """
+    if target_file is None:
+        lines = read_lines(source_file)
+        texts = ParallelTexts(lines, lines)
+    else:
+        texts = read_parallel(source_file, target_file)
+
+    def scores(model: Model) -> dict[str, float]:
+        with open_teacher() as teacher:
+            return distance_scores(model.encoder, teacher.encoder, texts)
+
+    return Task("mse", _named(source_file, target_file), {"texts": len(texts.source)}, scores)
+
+
+def retrieval_task(folder: Path, split: str) -> Task:
+    """Read the queries and judgements of a BEIR folder; its corpus is read again where it is embedded.
+
+    Raises:
+        InputError: naming file and line that do not fit.
+        OSError: a file cannot be read.
+
+    """
+    data = read_beir(folder, split)
+    counts = {"queries": len(data.queries), "documents": data.document_count}
+    if data.not_in_corpus:
+        counts["judgements_of_documents_not_in_the_corpus"] = data.not_in_corpus
+
+    def scores(model: Model) -> dict[str, float]:
+        return retrieval_scores(model.encoder, data)
+
+    return Task("retrieval", (folder,), counts, scores)
+
+
+def _named(*files: Path | None) -> tuple[Path, ...]:
+    return tuple(file for file in files if file is not None)
