@@ -9,10 +9,14 @@ from monograph.commands.text_lines import open_texts
 from monograph.errors import ExportError, InputError
 
 
-def read_sentences(package: str, file: str) -> list[str]:
-    """Return the texts of a file in a package, in its order; its lines are a language, a tab and a text each."""
+def read_sentences(package: str, file: str, language: str | None = None) -> list[str]:
+    """Return the texts of a file in a package, in its order, of one language or of all.
+
+    Its lines are a language, a tab and a text each.
+    """
     lines = importlib.resources.files(package).joinpath(file).read_text("utf-8").splitlines()
-    return [line.split("\t", 1)[1] for line in lines]
+    pairs = (line.split("\t", 1) for line in lines)
+    return [text for of, text in pairs if language in (None, of)]
 
 
 def read_texts(file: Path) -> list[str]:

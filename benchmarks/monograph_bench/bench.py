@@ -1,0 +1,104 @@
+"""What `monograph bench` does: plan a run, measure, report; or compare two runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from monograph.bundle import Bundle
+from monograph_bench.bundles import open_bundles, systems_of_bundles
+from monograph_bench.machine import cpus_for
+from monograph_bench.measurement.session import Plan, run_session
+from monograph_bench.measurement.settings import Settings
+from monograph_bench.peers import systems_of
+from monograph_bench.report.comparison import compare
+from monograph_bench.report.page import write_page
+from monograph_bench.report.table import lines_of
+from monograph_bench.results import read_results
+from monograph_bench.systems import System
+from monograph_bench.texts import Workload, file_workload, make_workload
+
+# Texts of a workload: a round takes seconds, not minutes, on a small machine.
+TEXTS = 1000
+LONG_TEXTS = 200
+_CALLED_TEXTS = 256
+# Above it a model is multilingual, and so are the texts.
+_LARGE_VOCABULARY = 100_000
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be measured, as the command line says it; ``checkpoint`` is what the peers load."""
+
+    bundles: Sequence[str]
+    device: str
+    compute_dtype: str
+    threads: int | None
+    mixes: Sequence[str]
+    texts: Path | None
+    count: int | None
+    peers: Sequence[str]
+    checkpoint: Path | None
+
+
+def measure(asked: Asked, settings: Settings, output: Path | None, page: Path | None) -> Iterator[str]:
+    """Measure, keep the results where they are asked for, and yield the lines of the table.
+
+    Raises:
+        MonographError: something cannot be measured at all; a system that fails is a row with its reason.
+
+    """
+    results = run_session(_plan(asked, settings))
+    if output is not None:
+        results.write(output)
+    if page is not None:
+        write_page(results, page)
+    yield from lines_of(results)
+
+
+def changes(old: Path, new: Path) -> list[str]:
+    """Return in words what became slower, or larger, from one kept run to another.
+
+    Raises:
+        InputError: a file is no result, or the two cannot be compared.
+
+    """
+    return [str(change) for change in compare(read_results(old), read_results(new))]
+
+
+def _plan(asked: Asked, settings: Settings) -> Plan:
+    cpus = cpus_for(asked.threads)
+    bundles = open_bundles(asked.bundles)
+    systems = systems_of_bundles(bundles, asked.device, asked.compute_dtype, len(cpus))
+    systems |= _peer_systems(asked, len(cpus))
+    language = _language(bundles)
+    calls = Workload("calls", make_workload("short", _CALLED_TEXTS, language).texts)
+    return Plan(systems, bundles, _workloads(asked, language), calls, cpus, settings)
+
+
+def _peer_systems(asked: Asked, threads: int) -> dict[str, System | str]:
+    if asked.checkpoint is None:
+        return {}
+    peers, reasons = systems_of(asked.peers, asked.checkpoint, threads, report=_say)
+    found: dict[str, System | str] = {peer.name: peer for peer in peers}
+    return found | dict(reasons)
+
+
+def _workloads(asked: Asked, language: str | None) -> list[Workload]:
+    mixes = asked.mixes or ([] if asked.texts else ["mixed"])
+    found = [] if asked.texts is None else [file_workload(asked.texts, asked.count)]
+    for mix in dict.fromkeys(mixes):
+        found.append(make_workload(mix, asked.count or (LONG_TEXTS if mix == "long" else TEXTS), language))
+    return found
+
+
+def _language(bundles: Mapping[str, Bundle]) -> str | None:
+    """Return the language of the texts: None, which is all of them, for a multilingual model."""
+    large = any(bundle.manifest.tokenizer.vocabulary_size > _LARGE_VOCABULARY for bundle in bundles.values())
+    return None if large else "en"
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")

@@ -1,0 +1,115 @@
+"""`monograph bench`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from monograph.commands.options import add_threads, positive
+from monograph.engines.devices import COMPUTE_DTYPES
+from monograph.errors import InputError, MonographError
+from monograph_bench.measurement.settings import Settings
+from monograph_bench.peers import PEERS, set_up
+from monograph_bench.texts import MIXES
+
+HELP = "measure speed, latency, start-up, memory and equality of bundles on this machine, beside what else there is"
+_ALL = "all"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("bundles", nargs="*", metavar="BUNDLE", help="folders that `monograph export` wrote")
+    parser.add_argument("--device", default=_ALL, help="all that is installed (default), auto, cpu, openvino, ...")
+    parser.add_argument("--compute-dtype", default=_ALL, choices=(_ALL, *COMPUTE_DTYPES), help="default: all")
+    add_threads(parser)
+    parser.add_argument(
+        "--mix",
+        action="append",
+        default=[],
+        choices=tuple(MIXES),
+        help="length mix; may be repeated; default: mixed, or none with --texts",
+    )
+    parser.add_argument("--texts", type=Path, metavar="FILE", help="measure with your own texts, one a line")
+    parser.add_argument("--count", type=positive, help="texts of each; default: 1000, of long ones 200, of a file all")
+    parser.add_argument("--rounds", type=positive, default=Settings.rounds, help=f"default: {Settings.rounds}")
+    parser.add_argument(
+        "--against", type=_peers, default=[], metavar="PEERS", help=f"measure beside them: {','.join(PEERS)}, or all"
+    )
+    parser.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="the model that the peers load")
+    parser.add_argument(
+        "--setup-peers",
+        type=_peers,
+        nargs="?",
+        const=list(PEERS),
+        metavar="PEERS",
+        help="make the environments of all peers, or of those named, and measure nothing",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="keep the results, with every round")
+    parser.add_argument("--page", type=Path, metavar="FILE.html", help="write the report as one page with plots")
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        nargs=2,
+        metavar=("OLD.json", "NEW.json"),
+        help="measure nothing: name what became slower beyond noise, and exit 1 where something did",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure and print the tables; or set up peers, or compare two runs."""
+    if arguments.setup_peers is not None:
+        set_up(arguments.setup_peers, report=print)
+        return 0
+    bench = _bench()
+    if arguments.compare is not None:
+        changes = bench.changes(*arguments.compare)
+        print("\n".join(changes) or "nothing became slower beyond noise")
+        return 1 if changes else 0
+    _check(arguments)
+    asked = bench.Asked(
+        bundles=arguments.bundles,
+        device=arguments.device,
+        compute_dtype=arguments.compute_dtype,
+        threads=arguments.threads,
+        mixes=arguments.mix,
+        texts=arguments.texts,
+        count=arguments.count,
+        peers=arguments.against,
+        checkpoint=arguments.checkpoint,
+    )
+    for line in bench.measure(asked, Settings(rounds=arguments.rounds), arguments.output, arguments.page):
+        print(line)
+    sys.stdout.flush()
+    return 0
+
+
+def _bench() -> ModuleType:
+    # Here and not above: the command line reads this module where only the runtime is installed.
+    try:
+        return importlib.import_module("monograph_bench.bench")
+    except ModuleNotFoundError as error:
+        raise MonographError(f"bench needs {error.name}: pip install 'monograph[bench]'") from error
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse before the measuring what would lose its results, or cannot be measured."""
+    if not arguments.bundles:
+        raise InputError("give at least one BUNDLE, or --setup-peers, or --compare OLD.json NEW.json")
+    if bool(arguments.against) != (arguments.checkpoint is not None):
+        raise InputError(
+            "--against PEERS measures other software, which loads a checkpoint, --checkpoint FOLDER: give both"
+        )
+    for option in (arguments.output, arguments.page):
+        if option is not None and not option.absolute().parent.is_dir():
+            raise InputError(f"{option.parent} is no folder: {option.name} could not be written after the run")
+
+
+def _peers(names: str) -> list[str]:
+    chosen = list(PEERS) if names == _ALL else [name for name in names.split(",") if name]
+    unknown = [name for name in chosen if name not in PEERS]
+    if unknown or not chosen:
+        raise argparse.ArgumentTypeError(f"{names!r}: choose from {', '.join(PEERS)}, with commas, or {_ALL}")
+    return chosen

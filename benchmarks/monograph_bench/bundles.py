@@ -1,0 +1,76 @@
+"""Bundles as systems under measurement, and what is known of them without running them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monograph.bundle import Bundle, open_bundle
+from monograph.bundle.sources import locate_bundle
+from monograph.engines import dtypes_for, installed_devices
+from monograph.errors import DeviceError, InputError
+from monograph.pipeline import load_tokenizer
+from monograph_bench.systems import System
+
+ADAPTER = "monograph_embedder"
+KIND = "monograph"
+ALL = "all"
+
+
+def open_bundles(names: Sequence[str]) -> dict[str, Bundle]:
+    """Return bundles by the short names that the report gives them: their folders' names.
+
+    Raises:
+        BundleError: one is damaged.
+        InputError: two folders have the same name, or one is given twice.
+
+    """
+    bundles: dict[str, Bundle] = {}
+    for name in names:
+        bundle = open_bundle(locate_bundle(name))
+        short = Path(bundle.path).resolve().name
+        if short in bundles:
+            raise InputError(f"two bundles are named {short}: the report could not tell them apart, rename a folder")
+        bundles[short] = bundle
+    return bundles
+
+
+def systems_of_bundles(
+    bundles: dict[str, Bundle], device: str, compute_dtype: str, threads: int
+) -> dict[str, System | str]:
+    """Return a system for each bundle, device and type that is asked for, or the reason why there is none, by name.
+
+    ``device`` and ``compute_dtype`` may be "all".
+    """
+    found: dict[str, System | str] = {}
+    for short, bundle in bundles.items():
+        for kind in installed_devices() if device == ALL else (device,):
+            try:
+                dtypes = dtypes_for(bundle, kind) if compute_dtype == ALL and kind != "auto" else (compute_dtype,)
+            except DeviceError as error:
+                found[_name(bundles, short, kind, "")] = str(error)
+                continue
+            for dtype in dtypes:
+                name = _name(bundles, short, kind, "auto" if dtype == ALL else dtype)
+                options = {
+                    "bundle": str(bundle.path),
+                    "device": kind,
+                    "compute_dtype": "auto" if dtype == ALL else dtype,
+                    "threads": threads,
+                }
+                found[name] = System(name, Path(sys.executable), ADAPTER, options, (None,))
+    return found
+
+
+def token_lengths(bundle: Bundle, texts: Sequence[str]) -> NDArray[np.int64]:
+    """Return the tokens of each text as the bundle's model sees it, truncated, special ones included: int64 [n]."""
+    return load_tokenizer(bundle)(texts).lengths
+
+
+def _name(bundles: dict[str, Bundle], short: str, device: str, dtype: str) -> str:
+    parts = [KIND, *([short] if len(bundles) > 1 else []), device, *([dtype] if dtype not in ("", "auto") else [])]
+    return " ".join(parts)

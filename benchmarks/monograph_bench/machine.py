@@ -1,0 +1,60 @@
+"""What a measurement was made on: the machine, its CPUs and versions."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+from typing import Any
+
+import psutil
+
+from monograph.errors import InputError
+from monograph.hardware import cpu_identity
+from monograph.threads import available_cpus
+
+# The instruction sets that embedding speed depends on, by their names among the flags of /proc/cpuinfo.
+TELLING_FLAGS = (
+    "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8",
+    "asimddp", "i8mm", "bf16", "sve",
+)  # fmt: skip
+_PACKAGES = ("monograph", "numpy", "tokenizers", "onnxruntime", "openvino", "torch", "sentence-transformers")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return the CPU, what it can do, memory in bytes, system, versions and time, as JSON values."""
+    identity = cpu_identity().splitlines()
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in identity[1:])}
+    flags = (fields.get("flags") or fields.get("Features") or "").split()
+    return {
+        "cpu": fields.get("model name", identity[0]),
+        "instruction_sets": [flag for flag in TELLING_FLAGS if flag in flags],
+        "available_cpus": available_cpus(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
+        "variables": {name: os.environ[name] for name in ("ONEDNN_MAX_CPU_ISA",) if name in os.environ},
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def cpus_for(threads: int | None) -> list[int]:
+    """Return the numbers of the CPUs that each system may use, as many as there are threads.
+
+    Raises:
+        InputError: there are fewer.
+
+    """
+    usable = sorted(os.sched_getaffinity(0))[: available_cpus()]
+    if threads is not None and not 1 <= threads <= len(usable):
+        raise InputError(f"{threads} threads cannot be measured: this process may use {len(usable)} CPUs")
+    return usable[:threads]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

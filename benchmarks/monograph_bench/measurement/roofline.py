@@ -1,0 +1,69 @@
+"""What the machine could do at most, and what of it a graph's useful work is.
+
+The rate is that of the machine's own matrix products, as the installed engines reach it on one large product; the work
+is counted from the graph: 2 x rows x columns for each token and weight matrix, and 4 x length^2 x width for each
+attention. Padding is no useful work.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from monograph.errors import BundleError
+
+_PRODUCTS = ("MatMul", "Gemm")
+# Batch, sequence, width; a product of whole texts has no sequence.
+_TOKEN_RANK = 3
+_WEIGHT_RANK = 2
+
+
+@dataclass(frozen=True)
+class Work:
+    """Floating-point operations of a graph: for each token, for each pair of tokens of a text, and for each text."""
+
+    per_token: int
+    per_pair: int
+    per_text: int
+
+    def of(self, lengths: NDArray[np.int64]) -> int:
+        """Return the operations for texts of some numbers of tokens, int64 [n]."""
+        tokens, pairs = int(lengths.sum()), int((lengths * lengths).sum())
+        return self.per_token * tokens + self.per_pair * pairs + self.per_text * len(lengths)
+
+
+def count_work(graph_file: Path) -> Work:
+    """Count the operations of a bundle's graph; its weights are not read.
+
+    Raises:
+        BundleError: there is no matrix product with a weight in it.
+
+    """
+    graph = onnx.load(str(graph_file), load_external_data=False).graph
+    weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    sizes = {
+        value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim]
+        for value in (*graph.value_info, *graph.output)
+    }
+    per_token = per_text = per_pair = 0
+    for node in graph.node:
+        output = sizes.get(node.output[0], [])
+        # An int8 weight reaches its product widened.
+        if node.op_type == "DequantizeLinear" and node.input[0] in weights:
+            weights[node.output[0]] = weights[node.input[0]]
+        elif node.op_type in _PRODUCTS and len(weight := weights.get(node.input[1], ())) == _WEIGHT_RANK:
+            if len(output) >= _TOKEN_RANK:
+                per_token += 2 * math.prod(weight)
+            else:
+                per_text += 2 * math.prod(weight)
+        elif node.op_type == "Attention":
+            # Scores, and their sum over values: heads x width of a head, whose axes are the known ones.
+            per_pair += 2 * 2 * math.prod(size for size in output if size)
+    if not per_token:
+        raise BundleError(graph_file.parent, [f"{graph_file.name} has no product of tokens and weights to count"])
+    return Work(per_token, per_pair, per_text)

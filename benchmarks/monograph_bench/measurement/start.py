@@ -1,0 +1,62 @@
+"""Start systems in turns, and note how long each takes to its first vector."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+
+from monograph_bench.process import MeasurementError, SystemProcess
+from monograph_bench.results import SystemResult
+from monograph_bench.systems import System
+
+logger = logging.getLogger(__name__)
+
+
+def start_all(
+    systems: Sequence[System],
+    results: Mapping[str, SystemResult],
+    cpus: Sequence[int],
+    timeout: float,
+    stack: ExitStack,
+) -> dict[str, SystemProcess]:
+    """Start the systems one after the other and return them paused, by name; the stack closes them.
+
+    One that cannot be loaded is noted with its reason and left out.
+    """
+    running: dict[str, SystemProcess] = {}
+    for system in systems:
+        result = results[system.name]
+        if result.failure:
+            continue
+        logger.info("starting %s", system.name)
+        try:
+            process = SystemProcess(system, cpus, timeout)
+        except MeasurementError as error:
+            result.failure = str(error)
+            continue
+        stack.callback(process.close)
+        process.pause()
+        result.described = process.ready["described"]
+        running[system.name] = process
+    return running
+
+
+def time_starts(
+    systems: Sequence[System],
+    results: Mapping[str, SystemResult],
+    cpus: Sequence[int],
+    timeout: float,
+    times: int,
+    stack: ExitStack,
+) -> dict[str, SystemProcess]:
+    """Start all systems several times in turns, note the seconds of each start, and return those of the last turn."""
+    running: dict[str, SystemProcess] = {}
+    for turn in range(times):
+        with ExitStack() as last:
+            running = start_all(systems, results, cpus, timeout, last)
+            for name, process in running.items():
+                results[name].start_seconds.append(process.seconds_to_first_vector)
+            if turn == times - 1:
+                stack.enter_context(last.pop_all())
+    return running

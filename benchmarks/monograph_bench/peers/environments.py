@@ -1,0 +1,154 @@
+"""The virtual environments of the peers: one for each set of packages that can be installed together."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from monograph.atomic import whole_file
+from monograph.cache import cache_folder
+from monograph.errors import InputError, MonographError
+from monograph.vector_file.lock import open_locked
+from monograph_bench.peers.catalog import PEERS, Peer
+
+_REQUIREMENTS = Path(__file__).parent / "requirements"
+_STAMP = "requirements.sha256"
+# The environment whose peers run in monograph's own where that has sentence-transformers: what users would compare.
+_TORCH = "torch"
+
+
+class PeerError(MonographError):
+    """A peer is not known, its environment is not there or cannot be made, or its form of the checkpoint cannot be."""
+
+
+def default_home() -> Path:
+    """Return where environments and forms are kept unless another folder is named."""
+    return cache_folder() / "bench"
+
+
+def peer_of(name: str) -> Peer:
+    """Return a peer by its name.
+
+    Raises:
+        PeerError: there is none of that name.
+
+    """
+    if name not in PEERS:
+        raise PeerError(f"there is no peer {name}: choose from {', '.join(PEERS)}")
+    return PEERS[name]
+
+
+def environment_of(name: str, home: Path | None = None) -> Path:
+    """Return the Python interpreter of a peer's environment.
+
+    Raises:
+        PeerError: there is no such peer, or its environment is not there, half made, or of other versions.
+
+    """
+    peer = peer_of(name)
+    if _is_own(peer.environment):
+        return Path(sys.executable)
+    folder = _folder(peer.environment, home)
+    if not _is_made(folder, peer.environment):
+        raise PeerError(f"the environment of {name} is not there: run monograph bench --setup-peers {name}")
+    return _interpreter(folder)
+
+
+def set_up(names: Iterable[str], home: Path | None = None, report: Callable[[str], None] = lambda _: None) -> None:
+    """Make the environments of peers, those that are not there as their requirements say; ``report`` is told of each.
+
+    Raises:
+        PeerError: a peer is not known, or an environment cannot be made; the others are made first.
+
+    """
+    failures = []
+    for environment in dict.fromkeys(peer_of(name).environment for name in names):
+        if _is_own(environment):
+            report(f"environment {environment}: the one that monograph runs in")
+            continue
+        try:
+            made = _make(environment, _folder(environment, home), report)
+        except PeerError as error:
+            failures.append(str(error))
+        except OSError as error:
+            failures.append(f"environment {environment} cannot be made: {error}")
+        else:
+            report(f"environment {environment}: {'made' if made else 'there already'}")
+    if failures:
+        raise PeerError("; ".join(failures))
+
+
+def requirements_of(environment: str) -> bytes:
+    """Return the requirement file of an environment."""
+    return (_REQUIREMENTS / f"{environment}.txt").read_bytes()
+
+
+def _make(environment: str, folder: Path, report: Callable[[str], None]) -> bool:
+    """Make an environment where it is not there as its requirements say; tell whether that was done."""
+    with _one_at_a_time(folder):
+        if _is_made(folder, environment):
+            return False
+        report(f"environment {environment}: installing, which takes minutes")
+        # In its place from the start, for the scripts of an environment hold its path. What a run that was cut off
+        # left has no stamp, and is cleared here.
+        _run(environment, "venv", [sys.executable, "-m", "venv", "--clear", str(folder)])
+        pip = [str(_interpreter(folder)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        _run(environment, "pip", [*pip, "--requirement", str(_REQUIREMENTS / f"{environment}.txt")])
+        with whole_file(folder / _STAMP) as stamp:
+            stamp.write(_stamp(environment))
+    return True
+
+
+def _run(environment: str, tool: str, command: list[str]) -> None:
+    variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
+    done = subprocess.run(command, capture_output=True, env=variables, check=False)  # noqa: S603 - ours
+    if done.returncode:
+        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+        raise PeerError(f"environment {environment}: {tool} failed: {said[-1] if said else 'no message'}")
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = open_locked(folder.with_name(f"{folder.name}.lock"))
+    except InputError as error:
+        raise PeerError(f"{folder} is being made by another run: wait for its end") from error
+    except OSError as error:
+        raise PeerError(f"{folder} cannot be written: {error.strerror}") from error
+    with lock:
+        yield
+
+
+def _is_own(environment: str) -> bool:
+    return environment == _TORCH and importlib.util.find_spec("sentence_transformers") is not None
+
+
+def _is_made(folder: Path, environment: str) -> bool:
+    try:
+        return (folder / _STAMP).read_bytes() == _stamp(environment)
+    except OSError:
+        return False
+
+
+def _stamp(environment: str) -> bytes:
+    """Return what an environment was made of: the requirements, and the Python that it links to."""
+    told = requirements_of(environment) + platform.python_version().encode()
+    return hashlib.sha256(told).hexdigest().encode()
+
+
+def _folder(environment: str, home: Path | None) -> Path:
+    # Not resolved: an environment's interpreter is a link.
+    return (default_home() if home is None else home).absolute() / "environments" / environment
+
+
+def _interpreter(folder: Path) -> Path:
+    # Untested on Windows.
+    return folder / "Scripts" / "python.exe" if os.name == "nt" else folder / "bin" / "python"

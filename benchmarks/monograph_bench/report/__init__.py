@@ -1,0 +1,1 @@
+"""Results for people: a table, a page, and what became slower."""

@@ -1,0 +1,94 @@
+"""The plots of a report, as SVG that scales with the page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from monograph_bench.report.figures import milliseconds, texts_per_second
+from monograph_bench.results import Results, SystemResult
+
+# Ours and theirs: distinguishable with any colour vision, and in grey.
+COLOURS = {"monograph": "#005a9c", "peer": "#b0b7bf"}
+# Narrow enough to be read on a phone without zooming.
+_WIDTH_INCHES = 5.0
+_BAR_INCHES = 0.42
+_MARGIN_INCHES = 1.1
+
+
+def plots_of(results: Results) -> dict[str, str]:
+    """Return the report's plots as SVG, by title; those without any figure are left out."""
+    found = {
+        f"Texts per second, {workload} (more is better)": _bars(_speeds(results, workload), "texts/s")
+        for workload in results.workloads
+    }
+    first = next(iter(results.workloads))
+    found["Speed against quality (right and up is better)"] = _speed_against_quality(results, first)
+    for size in dict.fromkeys(size for system in results.systems for size in system.latencies):
+        medians = [(system, calls[50]) for system in results.systems if (calls := milliseconds(system, size))]
+        found[f"Median latency of a call of {size} (less is better)"] = _bars(medians, "ms")
+    used = [(system, bytes_ / 1e6) for system in results.systems if (bytes_ := system.memory.get("anonymous"))]
+    found["Anonymous memory after all rounds (less is better)"] = _bars(used, "MB")
+    shares = [(system, share * 100) for system in results.systems if (share := system.roofline.get(first))]
+    found[f"Share of the machine's own matrix rate, {first} (more is better)"] = _bars(shares, "%")
+    return {title: svg for title, svg in found.items() if svg}
+
+
+def _speeds(results: Results, workload: str) -> list[tuple[SystemResult, float]]:
+    found = [(system, texts_per_second(results, system, workload)) for system in results.systems]
+    return [(system, speed.median) for system, speed in found if speed is not None]
+
+
+def _bars(values: Sequence[tuple[SystemResult, float]], unit: str) -> str:
+    if not values:
+        return ""
+    ordered = sorted(values, key=lambda pair: pair[1])
+    figure = Figure(figsize=(_WIDTH_INCHES, _MARGIN_INCHES + _BAR_INCHES * len(ordered)), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh(
+        [system.name for system, _ in ordered],
+        [value for _, value in ordered],
+        color=[COLOURS[system.kind] for system, _ in ordered],
+    )
+    axes.bar_label(bars, fmt="{:,.4g}", padding=3)
+    axes.set_xlabel(unit)
+    axes.margins(x=0.18)
+    _plain(axes)
+    return _svg(figure)
+
+
+def _speed_against_quality(results: Results, workload: str) -> str:
+    speeds = _speeds(results, workload)
+    points = [(system, speed, system.cosine["worst"]) for system, speed in speeds if system.cosine]
+    if not points:
+        return ""
+    figure = Figure(figsize=(_WIDTH_INCHES, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for number, (system, speed, cosine) in enumerate(points, 1):
+        axes.scatter([speed], [cosine], color=COLOURS[system.kind], zorder=3)
+        axes.annotate(str(number), (speed, cosine), xytext=(5, 5), textcoords="offset points")
+    names = "\n".join(f"{number} {system.name}" for number, (system, _, _) in enumerate(points, 1))
+    figure.supxlabel(names, fontsize="small", ha="left", x=0.02)
+    axes.set_xlabel(f"texts/s, {workload}")
+    axes.set_ylabel("worst cosine to torch float32")
+    axes.ticklabel_format(axis="y", useOffset=False)
+    axes.margins(0.12)
+    _plain(axes)
+    return _svg(figure)
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", alpha=0.25)
+    axes.set_axisbelow(True)
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    # No time of making: the same results give the same file.
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

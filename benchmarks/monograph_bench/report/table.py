@@ -1,0 +1,110 @@
+"""Results as tables on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from monograph_bench.report.figures import (
+    PERCENTILES,
+    base_of,
+    cores_used,
+    milliseconds,
+    ratio,
+    start_seconds,
+    texts_per_second,
+)
+from monograph_bench.results import Results, SystemResult
+
+
+def lines_of(results: Results) -> Iterator[str]:
+    """Yield the report's lines."""
+    machine = results.machine
+    yield f"{machine['cpu']}, {results.settings['threads']} threads each, {' '.join(machine['instruction_sets'])}"
+    rates = ", ".join(f"{dtype} {rate / 1e9:,.0f} GFLOP/s" for dtype, rate in results.rates.items())
+    yield f"the machine's own matrix products: {rates}"
+    for workload in results.workloads:
+        if any(workload in system.rounds for system in results.systems):
+            yield ""
+            yield from _throughput(results, workload)
+    for size in dict.fromkeys(size for system in results.systems for size in system.latencies):
+        yield ""
+        yield from _latency(results, size)
+    yield ""
+    yield from _start_and_memory(results)
+    failed = [system for system in results.systems if system.failure]
+    if failed:
+        yield ""
+        yield from (f"not measured: {system.name}: {system.failure}" for system in failed)
+    yield ""
+    yield f"not timed: {'; '.join(results.not_timed)}"
+
+
+def _throughput(results: Results, workload: str) -> Iterator[str]:
+    facts = results.workloads[workload]
+    base = base_of(results)
+    against = "" if base is None else f"x {base.name}"
+    header = ("texts/s", "low-high", against, "cores", "batch", "padding", "roofline", "worst cosine")
+    rows = []
+    for system in results.systems:
+        speed = texts_per_second(results, system, workload)
+        if speed is None or base is None:
+            continue
+        times = ratio(system, base, workload)
+        rows.append(
+            (
+                system.name,
+                f"{speed.median:,.1f}",
+                f"{speed.low:,.1f}-{speed.high:,.1f}",
+                "" if times is None else f"{times:.2f}",
+                f"{cores_used(system.rounds[workload]):.2f}",
+                "own" if system.batch_size is None else str(system.batch_size),
+                _percent(system.padding.get(workload)),
+                _percent(system.roofline.get(workload)),
+                f"{system.cosine['worst']:.6f}" if system.cosine else "",
+            )
+        )
+    title = f"{workload}: {facts.texts:,} texts, {facts.tokens / facts.texts:.0f} tokens on average"
+    yield from _table(title, header, rows)
+
+
+def _latency(results: Results, size: str) -> Iterator[str]:
+    rows = []
+    for system in results.systems:
+        found = milliseconds(system, size)
+        if found is not None:
+            rows.append((system.name, *(f"{found[percentile]:.2f}" for percentile in PERCENTILES)))
+    header = tuple(f"p{percentile} ms" for percentile in PERCENTILES)
+    yield from _table(f"calls of {size} short text{'s' if size != '1' else ''}", header, rows)
+
+
+def _start_and_memory(results: Results) -> Iterator[str]:
+    rows = []
+    for system in results.systems:
+        start = start_seconds(system)
+        if start is not None:
+            spread = f"{start.low:.2f}-{start.high:.2f}"
+            memory = [_megabytes(system, kind) for kind in ("anonymous", "resident", "peak")]
+            rows.append((system.name, f"{start.median:.2f}", spread, *memory))
+    header = ("s", "low-high", "anonymous MB", "resident MB", "peak MB")
+    yield from _table("start of a process to its first vector; memory after all rounds", header, rows)
+
+
+def _megabytes(system: SystemResult, kind: str) -> str:
+    value = system.memory.get(kind)
+    return "" if value is None else f"{value / 1e6:,.0f}"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
+
+
+def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield lines with the first column to the left and the others to the right, columns that are empty left out."""
+    kept = [0, *(i for i in range(1, len(header) + 1) if any(row[i] for row in rows))]
+    cells = [[(title, *header)[i] for i in kept], *([row[i] for i in kept] for row in rows)]
+    # The title has the line to itself where names are shorter.
+    widths = [max(len(row[i]) for row in cells[i == 0 :]) for i in range(len(kept))]
+    yield title
+    for row in [["", *cells[0][1:]], *cells[1:]]:
+        first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join([f"  {first.strip():<{widths[0]}}", *others])

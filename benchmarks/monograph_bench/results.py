@@ -1,0 +1,108 @@
+"""What was measured, as it is kept: docs/benchmark.md describes the JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from monograph.errors import InputError
+
+SCHEMA_VERSION = 1
+
+
+@dataclass
+class Round:
+    """One pass over the texts of a workload, in seconds: wall-clock time, CPU time, and the yardstick's around it."""
+
+    seconds: float
+    cpu_seconds: float
+    yardstick_seconds: float
+
+
+@dataclass
+class Calls:
+    """The calls of a round one after the other: seconds of each, and the yardstick's around them."""
+
+    seconds: list[float]
+    yardstick_seconds: float
+
+
+@dataclass
+class SystemResult:
+    """What was measured of one system; ``failure`` says why there is nothing, or nothing more.
+
+    ``rounds`` is by workload, ``latencies`` by texts a call; ``memory`` in bytes; ``cosine`` to
+    the reference (mean, worst); ``padding`` the share of padded tokens and ``roofline`` that of the machine's own
+    matrix rate, by workload.
+    """
+
+    name: str
+    kind: str
+    described: dict[str, str] = field(default_factory=dict)
+    batch_size: int | None = None
+    start_seconds: list[float] = field(default_factory=list)
+    rounds: dict[str, list[Round]] = field(default_factory=dict)
+    latencies: dict[str, list[Calls]] = field(default_factory=dict)
+    memory: dict[str, int | None] = field(default_factory=dict)
+    cosine: dict[str, float] = field(default_factory=dict)
+    padding: dict[str, float] = field(default_factory=dict)
+    roofline: dict[str, float] = field(default_factory=dict)
+    failure: str = ""
+
+
+@dataclass
+class WorkloadFacts:
+    """A workload: its texts, and their tokens as the first bundle's tokenizer counts them."""
+
+    texts: int
+    tokens: int
+    longest: int
+
+
+@dataclass
+class Results:
+    """All of a run; ``rates`` are those of the machine's own matrix products, FLOP/s by type."""
+
+    machine: dict[str, Any]
+    settings: dict[str, Any]
+    workloads: dict[str, WorkloadFacts]
+    rates: dict[str, float]
+    reference: str
+    not_timed: list[str]
+    systems: list[SystemResult]
+    schema_version: int = SCHEMA_VERSION
+
+    def write(self, path: Path) -> None:
+        """Write the results as JSON."""
+        text = json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=1, allow_nan=False)
+        path.write_text(text + "\n", encoding="utf-8")
+
+
+def read_results(path: Path) -> Results:
+    """Read what ``Results.write`` wrote.
+
+    Raises:
+        InputError: the file cannot be read, or is no result of this schema.
+
+    """
+    try:
+        told = json.loads(path.read_text("utf-8"))
+        version = told["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise InputError(f"{path} has schema_version {version}, this release reads {SCHEMA_VERSION}")
+        told["workloads"] = {name: WorkloadFacts(**facts) for name, facts in told["workloads"].items()}
+        told["systems"] = [_system(system) for system in told["systems"]]
+        return Results(**told)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no result of monograph bench: {error}") from error
+
+
+def _system(told: dict[str, Any]) -> SystemResult:
+    rounds = {name: [Round(**one) for one in rounds] for name, rounds in told["rounds"].items()}
+    latencies = {size: [Calls(**one) for one in rounds] for size, rounds in told["latencies"].items()}
+    return SystemResult(**(told | {"rounds": rounds, "latencies": latencies}))

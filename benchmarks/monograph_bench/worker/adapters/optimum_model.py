@@ -1,0 +1,76 @@
+"""optimum's ONNX Runtime model and transformers' tokenizer, with the lines that users write behind them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from optimum.onnxruntime import ORTModelForFeatureExtraction
+from transformers import AutoTokenizer
+
+from adapters.contract import Model, versions
+from adapters.length_order import in_length_order
+
+# What normalisation divides by at least, as torch.nn.functional.normalize.
+_LEAST_NORM = 1e-12
+
+
+class _Optimum(Model):
+    def __init__(
+        self,
+        model: ORTModelForFeatureExtraction,
+        tokenizer: AutoTokenizer,
+        pooling: str,
+        normalize: bool,
+        max_length: int,
+    ) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._pooling = pooling
+        self._normalize = normalize
+        self._max_length = max_length
+
+    def encode(self, texts: list[str], batch_size: int | None) -> NDArray[np.float32]:
+        return in_length_order(texts, batch_size, self._embed)
+
+    def _embed(self, texts: list[str]) -> NDArray[np.float32]:
+        inputs = self._tokenizer(texts, padding=True, truncation=True, max_length=self._max_length, return_tensors="np")
+        states: NDArray[np.float32] = self._model(**inputs).last_hidden_state
+        vectors = states[:, 0] if self._pooling == "cls" else _mean(states, inputs["attention_mask"])
+        if self._normalize:
+            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _LEAST_NORM)
+        return vectors
+
+    def described(self) -> dict[str, str]:
+        session = self._model.session
+        return versions(["optimum", "optimum-onnx", "transformers", "onnxruntime"]) | {
+            "device": ", ".join(session.get_providers()),
+            "compute_dtype": "float32",
+            "threads": str(session.get_session_options().intra_op_num_threads),
+        }
+
+
+def load(*, checkpoint: str, threads: int, pooling: str, normalize: bool, max_length: int) -> Model:
+    """Load the ONNX form of a checkpoint.
+
+    Raises:
+        ValueError: tokens are padded on the left, where the first one is not that of cls pooling.
+
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    model = ORTModelForFeatureExtraction.from_pretrained(
+        checkpoint, subfolder="onnx", file_name="model.onnx", provider="CPUExecutionProvider", session_options=options,
+        local_files_only=True,
+    )  # fmt: skip
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+    if tokenizer.padding_side != "right":
+        raise ValueError("the tokenizer pads on the left, for which cls pooling by hand is not written")
+    return _Optimum(model, tokenizer, pooling, normalize, max_length)
+
+
+def _mean(states: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the mean of the states [n, t, d] of tokens that are no padding, [n, d]."""
+    weights = mask[:, :, np.newaxis].astype(np.float32)
+    mean: NDArray[np.float32] = (states * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-9)
+    return mean

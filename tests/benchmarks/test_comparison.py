@@ -1,0 +1,156 @@
+"""What became slower between two runs: found where it is, and not where there is only noise."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monograph.errors import InputError
+from monograph_bench.bundles import open_bundles, systems_of_bundles
+from monograph_bench.measurement.session import Plan, run_session
+from monograph_bench.measurement.settings import Settings
+from monograph_bench.report.comparison import compare
+from monograph_bench.results import Calls, Results, Round, SystemResult, WorkloadFacts
+from monograph_bench.texts import Workload, make_workload
+
+# A quarter more time in every run of a graph, spent as the graph spends it.
+SLOWER = """
+import time
+from monograph.engines.onnxruntime import OnnxRuntimeEngine
+
+run = OnnxRuntimeEngine.run
+
+def slower(engine, inputs):
+    begin = time.perf_counter()
+    result = run(engine, inputs)
+    end = time.perf_counter() + (time.perf_counter() - begin) * 0.25
+    while time.perf_counter() < end:
+        pass
+    return result
+
+OnnxRuntimeEngine.run = slower
+"""
+
+
+def made_up(seed: int, slower: float = 1.0, phase: float = 1.0, rounds: int = 5) -> Results:
+    """Results with noise of 3 %, of a system that is ``slower``, on a machine in a slow ``phase``."""
+    generator = np.random.default_rng(seed)
+
+    def noisy(seconds: float) -> float:
+        return float(seconds * generator.normal(1, 0.03))
+
+    def one(seconds: float) -> Round:
+        return Round(noisy(seconds * phase), seconds, noisy(0.02 * phase))
+
+    system = SystemResult(
+        "monograph cpu float32",
+        "monograph",
+        rounds={"mixed": [one(2.0 * slower) for _ in range(rounds)]},
+        latencies={"1": [Calls([noisy(0.002 * phase) for _ in range(20)], noisy(0.02 * phase)) for _ in range(rounds)]},
+        memory={"anonymous": 100_000_000, "resident": 200_000_000, "peak": None},
+    )
+    return Results(
+        machine={"cpu": "one", "available_cpus": 2},
+        settings={"threads": 2, "rounds": rounds},
+        workloads={"mixed": WorkloadFacts(1000, 55_000, 200)},
+        rates={},
+        reference="",
+        not_timed=[],
+        systems=[system],
+    )
+
+
+@pytest.mark.parametrize("phase", [1.0, 1.4])
+def test_a_fifth_less_speed_is_found_also_in_a_slow_phase_of_the_machine(phase: float) -> None:
+    for seed in range(50):
+        [change] = compare(made_up(seed), made_up(seed + 1000, slower=1.25, phase=phase))
+        assert change.what == "time for mixed"
+        assert 1.15 < change.factor < 1.35
+        assert str(change).startswith("monograph cpu float32: time for mixed 1.")
+
+
+@pytest.mark.parametrize("phase", [1.0, 1.4])
+def test_two_equal_runs_are_quiet(phase: float) -> None:
+    assert not [seed for seed in range(200) if compare(made_up(seed), made_up(seed + 1000, phase=phase))]
+
+
+def test_what_became_faster_is_no_news() -> None:
+    assert not compare(made_up(0), made_up(1, slower=0.5))
+
+
+def test_more_memory_is_found() -> None:
+    new = made_up(1)
+    new.systems[0].memory["anonymous"] = 120_000_000
+    [change] = compare(made_up(0), new)
+    assert (change.what, change.factor) == ("anonymous memory", 1.2)
+
+
+def another_machine(results: Results) -> None:
+    results.machine["cpu"] = "another"
+
+
+def other_threads(results: Results) -> None:
+    results.settings["threads"] = 1
+
+
+def other_texts(results: Results) -> None:
+    results.workloads["mixed"].tokens += 1
+
+
+def another_system(results: Results) -> None:
+    results.systems[0].name = "another"
+
+
+def few_rounds(results: Results) -> None:
+    results.settings["rounds"] = 3
+
+
+def a_failure(results: Results) -> None:
+    results.systems[0].failure = "out of memory"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (another_machine, "different machines"),
+        (other_threads, "2 and 1 threads"),
+        (other_texts, "different texts"),
+        (another_system, "no system in common"),
+        (few_rounds, "fewer than 5"),
+        (a_failure, "out of memory"),
+    ],
+)
+def test_runs_that_cannot_be_compared_are_refused(change: Callable[[Results], None], reason: str) -> None:
+    old = made_up(0)
+    new = copy.deepcopy(old)
+    change(new)
+    with pytest.raises(InputError, match=reason):
+        compare(old, new)
+
+
+def measured(bundle: Path) -> Results:
+    bundles = open_bundles([str(bundle)])
+    cpus = sorted(os.sched_getaffinity(0))
+    systems = systems_of_bundles(bundles, "cpu", "float32", len(cpus))
+    calls = Workload("calls", make_workload("short", 32, "en").texts)
+    settings = Settings(rounds=8, starts=1, calls=30, trial_texts=8)
+    return run_session(Plan(systems, bundles, [make_workload("mixed", 150, "en")], calls, cpus, settings))
+
+
+# Slow because only an idle machine can tell: other work beside it is what it is there to find.
+@pytest.mark.slow
+def test_a_planted_slowdown_is_found_and_equal_runs_are_quiet(
+    minilm_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, equal = measured(minilm_bundle), measured(minilm_bundle)
+    (tmp_path / "sitecustomize.py").write_text(SLOWER)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.getenv("PYTHONPATH")])]))
+    planted = measured(minilm_bundle)
+    assert not compare(old, equal)
+    changes = compare(old, planted)
+    assert "time for mixed" in {change.what for change in changes}, changes

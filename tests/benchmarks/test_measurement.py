@@ -1,0 +1,158 @@
+"""What `monograph bench` measures, on real systems: threads, rows of those that fail, and the work of a graph."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monograph.bundle import open_bundle
+from monograph.errors import InputError
+from monograph_bench.bundles import open_bundles, systems_of_bundles, token_lengths
+from monograph_bench.measurement.roofline import count_work
+from monograph_bench.measurement.session import Plan, run_session
+from monograph_bench.measurement.settings import Settings
+from monograph_bench.process import MeasurementError, SystemProcess
+from monograph_bench.report.table import lines_of
+from monograph_bench.results import Results, read_results
+from monograph_bench.systems import System
+from monograph_bench.texts import MIXES, Workload, make_workload
+
+QUICK = Settings(rounds=1, starts=1, calls=3, trial_texts=8)
+
+
+def cpus(count: int) -> list[int]:
+    return sorted(os.sched_getaffinity(0))[:count]
+
+
+def sentence_transformers(checkpoint: Path, threads: int) -> System:
+    options = {"checkpoint": str(checkpoint), "backend": "torch", "compute_dtype": "float32", "threads": threads}
+    return System("sentence-transformers", Path(sys.executable), "sentence_transformers_model", options, (8, 32))
+
+
+def systems(bundle: Path, checkpoint: Path, threads: int) -> list[System]:
+    ours = systems_of_bundles(open_bundles([str(bundle)]), "all", "float32", threads).values()
+    return [*(system for system in ours if isinstance(system, System)), sentence_transformers(checkpoint, threads)]
+
+
+def test_a_system_allowed_one_thread_uses_one_core(minilm_bundle: Path, minilm: Path, tmp_path: Path) -> None:
+    texts = tmp_path / "texts.json"
+    texts.write_text(json.dumps(make_workload("mixed", 150, "en").texts))
+    asked = systems(minilm_bundle, minilm, 1)
+    assert len(asked) >= 3
+    for system in asked:
+        with SystemProcess(system, cpus(1), 120) as process:
+            process.ask("read", name="texts", file=str(texts))
+            before = process.cpu_seconds()
+            seconds = process.ask("encode", name="texts", batch_size=8, vectors=None)["seconds"]
+            # The clock of CPU time ticks in hundredths of a second, and reading the request is in it too.
+            assert process.cpu_seconds() - before <= seconds * 1.03 + 0.05, system.name
+            assert process.ready["described"]["threads"] == "1"
+
+
+def test_a_paused_system_takes_no_cpu_time(minilm_bundle: Path, minilm: Path) -> None:
+    for system in systems(minilm_bundle, minilm, 2):
+        with SystemProcess(system, cpus(2), 120) as process:
+            process.pause()
+            before = process.cpu_seconds()
+            np.linalg.svd(np.random.default_rng(0).random((400, 400)))
+            assert process.cpu_seconds() == before
+            process.resume()
+
+
+@pytest.fixture(scope="module")
+def results(tiny_bundle: Path, tiny_checkpoint: Path) -> Results:
+    bundles = open_bundles([str(tiny_bundle)])
+    asked: dict[str, System | str] = dict(systems_of_bundles(bundles, "all", "all", 1))
+    asked["sentence-transformers"] = sentence_transformers(tiny_checkpoint, 1)
+    asked["lost"] = System(
+        "lost", Path(sys.executable), "monograph_embedder", bundle_options(Path("/nowhere")), (None,)
+    )
+    asked["absent"] = "its environment is not there"
+    workloads = [make_workload("mixed", 12, "en"), make_workload("short", 12, "en")]
+    calls = Workload("calls", make_workload("short", 8, "en").texts)
+    return run_session(Plan(asked, bundles, workloads, calls, cpus(1), QUICK))
+
+
+def bundle_options(bundle: Path) -> dict[str, object]:
+    return {"bundle": str(bundle), "device": "cpu", "compute_dtype": "float32", "threads": 1}
+
+
+def test_every_system_is_measured_in_every_way(results: Results) -> None:
+    measured = [system for system in results.systems if not system.failure]
+    assert {system.name for system in measured} >= {"monograph cpu float32", "sentence-transformers"}
+    for system in measured:
+        assert [len(rounds) for rounds in system.rounds.values()] == [1, 1]
+        assert all(one.seconds > 0 and one.yardstick_seconds > 0 for rounds in system.rounds.values() for one in rounds)
+        assert {size: [len(calls.seconds) for calls in rounds] for size, rounds in system.latencies.items()} == {
+            "1": [3],
+            "8": [3],
+        }
+        assert len(system.start_seconds) == 1
+        assert system.memory["anonymous"] is not None
+        assert system.cosine["worst"] > 0.999
+        assert system.described["threads"] == "1"
+    ours = next(system for system in measured if system.kind == "monograph")
+    assert 0 <= ours.padding["mixed"] < 1
+    assert 0 < ours.roofline["mixed"] < 1
+
+
+def test_a_system_that_cannot_run_is_a_row_with_its_reason(results: Results) -> None:
+    failures = {system.name: system.failure for system in results.systems if system.failure}
+    assert "/nowhere" in failures["lost"]
+    assert failures["absent"] == "its environment is not there"
+    table = "\n".join(lines_of(results))
+    assert f"not measured: lost: {failures['lost']}" in table
+
+
+def test_results_are_read_as_they_were_written(results: Results, tmp_path: Path) -> None:
+    results.write(tmp_path / "results.json")
+    assert read_results(tmp_path / "results.json") == results
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"schema_version": 99}', "[1]"])
+def test_what_is_no_result_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(InputError, match=r"results\.json"):
+        read_results(tmp_path / "results.json")
+
+
+def test_a_system_that_does_not_answer_in_time_is_ended(minilm: Path) -> None:
+    with pytest.raises(MeasurementError, match="no answer within 0 s"):
+        SystemProcess(sentence_transformers(minilm, 1), cpus(1), timeout=0.2)
+
+
+def test_a_system_that_dies_is_told_with_its_last_words(tiny_bundle: Path) -> None:
+    system = System("dies", Path(sys.executable), "monograph_embedder", bundle_options(tiny_bundle), (None,))
+    with SystemProcess(system, cpus(1), 60) as process:
+        process._seen.kill()
+        with pytest.raises(MeasurementError, match="exit status -9"):
+            process.ask("read", name="texts", file="none")
+
+
+def test_the_work_of_minilm_is_counted(minilm_bundle: Path) -> None:
+    work = count_work(minilm_bundle / "model.onnx")
+    # 6 layers: query, key, value and output of 384 x 384, two of 384 x 1,536; scores and sums of 384.
+    assert work.per_token == 6 * 2 * (4 * 384 * 384 + 2 * 384 * 1536)
+    assert work.per_pair == 6 * 2 * 2 * 384
+    assert work.of(np.array([10, 20])) == work.per_token * 30 + work.per_pair * 500 + work.per_text * 2
+
+
+@pytest.mark.parametrize("mix", list(MIXES))
+@pytest.mark.parametrize("language", ["en", None])
+def test_texts_of_a_mix_are_the_same_every_time_and_none_is_there_twice(mix: str, language: str | None) -> None:
+    texts = make_workload(mix, 1000, language).texts
+    assert len(set(texts)) == 1000
+    assert make_workload(mix, 1000, language).texts == texts
+
+
+def test_mixed_texts_have_50_to_60_tokens_and_long_ones_fill_the_model(minilm_bundle: Path) -> None:
+    bundle = open_bundle(minilm_bundle)
+    means = {mix: token_lengths(bundle, make_workload(mix, 1000, "en").texts).mean() for mix in MIXES}
+    assert means["short"] < 30
+    assert 50 <= means["mixed"] <= 60
+    assert means["long"] > 200

@@ -1,0 +1,360 @@
+"""The peers: their environments, what they are refused for, and their vectors beside sentence-transformers'."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from monograph.errors import MonographError
+from monograph_bench.peers import PEERS, PeerError, environment_of, environments, set_up, systems_of
+from monograph_bench.peers.modules import CheckpointError, read_modules
+from monograph_bench.peers.settings import write_settings
+from monograph_bench.process import WORKER, SystemProcess
+from monograph_bench.systems import System
+from monograph_export.probes import probe_sentences
+from support import checkpoints
+
+NAMES = [
+    "sentence-transformers", "st-bf16", "st-onnx", "st-openvino", "optimum", "fastembed", "light-embed",
+    "openvino-genai",
+]  # fmt: skip
+# Peers that load an encoder and are told what is behind it.
+ENCODER_ONLY = ["optimum", "fastembed", "light-embed", "openvino-genai"]
+# Where the user's own peers are; the tests' cache is another one, and empty.
+HOME = environments.default_home()
+# Every script, every length up to beyond where MiniLM cuts texts, and an empty text.
+TEXTS = [*probe_sentences()[:48], "", "Word " * 300]
+TIMEOUT = 300.0
+# To torch at float32. OpenVINO takes bfloat16 by itself where the CPU has it, and its tokenizer writes the Greek final
+# sigma as any other, so that some words of such texts have other tokens.
+LEAST_COSINE = {"st-bf16": 0.999, "st-openvino": 0.999, "openvino-genai": 0.99}
+EXACT = 0.99999
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home of the tests' own, for forms, with the environments that the user's has."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "environments").symlink_to(HOME / "environments")
+    return folder
+
+
+@pytest.fixture
+def slow_home(home: Path, name: str) -> Path:
+    """That home, where the peer of the test has its environment."""
+    try:
+        environment_of(name, home)
+    except PeerError as error:
+        pytest.skip(str(error))
+    return home
+
+
+def test_the_names_are_the_reports() -> None:
+    assert list(PEERS) == NAMES
+    assert all(peer.name == name for name, peer in PEERS.items())
+
+
+def test_each_peer_has_an_adapter() -> None:
+    assert all((WORKER / "adapters" / f"{peer.adapter}.py").is_file() for peer in PEERS.values())
+
+
+@pytest.mark.parametrize("environment", sorted({peer.environment for peer in PEERS.values()}))
+def test_requirements_are_pinned(environment: str) -> None:
+    text = environments.requirements_of(environment).decode()
+    pins = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert pins
+    assert all(re.fullmatch(r"[a-z0-9-]+(\[[a-z]+\])?==[0-9.]+", pin) for pin in pins)
+    # A bare torch on Linux brings gigabytes of CUDA packages.
+    if any("sentence-transformers" in pin for pin in pins):
+        torch = [
+            line for line in (_project() / "constraints.txt").read_text().splitlines() if line.startswith("torch==")
+        ]
+        assert torch[0] in pins
+
+
+def test_an_unknown_peer_is_refused_with_the_names() -> None:
+    with pytest.raises(PeerError, match="no peer bert: choose from sentence-transformers, st-bf16"):
+        systems_of(["bert"], Path(), threads=1)
+
+
+def test_an_environment_that_is_not_there_says_how_it_is_made(tmp_path: Path) -> None:
+    with pytest.raises(MonographError, match=r"run monograph bench --setup-peers fastembed$"):
+        environment_of("fastembed", tmp_path)
+
+
+def test_torch_peers_run_in_this_environment(tmp_path: Path) -> None:
+    assert (
+        environment_of("sentence-transformers", tmp_path) == environment_of("st-bf16", tmp_path) == Path(sys.executable)
+    )
+
+
+def test_an_environment_is_made_once_and_again_where_its_requirements_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requirements = _requirements(tmp_path, monkeypatch, "# nothing\n")
+    said: list[str] = []
+    set_up(["fastembed", "light-embed"], tmp_path, said.append)
+    assert said == ["environment onnxruntime: installing, which takes minutes", "environment onnxruntime: made"]
+    python = environment_of("fastembed", tmp_path)
+    prefix = subprocess.run([python, "-c", "import sys; print(sys.prefix)"], capture_output=True, check=True, text=True)
+    assert Path(prefix.stdout.strip()) == tmp_path / "environments" / "onnxruntime"
+
+    said.clear()
+    left = tmp_path / "environments" / "onnxruntime" / "left"
+    left.touch()
+    set_up(["light-embed"], tmp_path, said.append)
+    assert said == ["environment onnxruntime: there already"]
+    assert left.exists()
+
+    requirements.write_text("# another nothing\n")
+    with pytest.raises(PeerError, match="--setup-peers"):
+        environment_of("fastembed", tmp_path)
+    set_up(["light-embed"], tmp_path)
+    assert not left.exists()
+    environment_of("fastembed", tmp_path)
+
+
+def test_a_half_made_environment_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What a package index that has nothing answers, without a network.
+    _requirements(tmp_path, monkeypatch, "--no-index\nno-such-package==1.0\n")
+    with pytest.raises(PeerError) as caught:
+        set_up(["fastembed"], tmp_path)
+    message = str(caught.value)
+    assert message.startswith("environment onnxruntime: pip failed: ")
+    assert "no-such-package==1.0" in message
+    assert "\n" not in message
+    assert (tmp_path / "environments" / "onnxruntime").is_dir()
+    with pytest.raises(PeerError, match="--setup-peers"):
+        environment_of("fastembed", tmp_path)
+
+
+def test_both_spellings_read_alike(tmp_path: Path) -> None:
+    checkpoint = checkpoints.tiny(tmp_path, max_length=100, pooling="cls")
+    new = read_modules(checkpoint)
+    old = read_modules(checkpoints.respell_as_legacy(checkpoint))
+    for found in (new, old):
+        assert found.poolings == ("cls",)
+        assert (found.dimension, found.max_length, found.normalized, found.lowercase) == (32, 100, True, False)
+        assert [entry.kind for entry in found.entries] == ["Transformer", "Pooling", "Normalize"]
+        assert found.beyond_pooling() == []
+
+
+def test_a_bare_transformer_has_mean_pooling(tmp_path: Path) -> None:
+    tokenizer = checkpoints.wordpiece(1000, lowercase=True)
+    checkpoint = checkpoints.save_transformer(checkpoints.TINY_BERT, tokenizer, tmp_path / "bare")
+    found = read_modules(checkpoint)
+    limit = SentenceTransformer(str(checkpoint), device="cpu").max_seq_length
+    assert (found.poolings, found.normalized, found.max_length) == (("mean",), False, limit)
+
+
+def test_a_folder_that_is_no_checkpoint_is_a_reason(tmp_path: Path) -> None:
+    systems, reasons = systems_of(["fastembed"], tmp_path, threads=1, home=tmp_path)
+    assert not systems
+    assert reasons["fastembed"].endswith("has neither modules.json nor config.json: it is not a checkpoint")
+
+
+def test_a_module_of_others_is_a_reason(tmp_path: Path) -> None:
+    checkpoint = checkpoints.tiny(tmp_path)
+    _change(checkpoint / "modules.json", lambda modules: modules[1].update(type="somewhere.else.Pooling"))
+    with pytest.raises(CheckpointError, match=r"somewhere\.else\.Pooling is not of Sentence Transformers"):
+        read_modules(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"dense": [{"in_features": 32, "out_features": 16, "activation": "Tanh"}]}, "leaves out .*: Dense"),
+        ({"pooling": "max"}, "measured with pooling cls or mean, and this checkpoint has max"),
+        ({"pooling": ["cls", "mean"]}, r"this checkpoint has cls \+ mean"),
+    ],
+)
+def test_what_an_encoder_alone_cannot_do_is_a_reason(options: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    checkpoint = checkpoints.tiny(tmp_path, **options)
+    systems, reasons = systems_of(["sentence-transformers", *ENCODER_ONLY], checkpoint, threads=1, home=tmp_path)
+    assert [system.name for system in systems] == ["sentence-transformers"]
+    assert list(reasons) == ENCODER_ONLY
+    assert all(re.search(reason, told) for told in reasons.values())
+    assert not (tmp_path / "forms").exists()
+
+
+def test_lower_casing_outside_the_tokenizer_is_a_reason(tmp_path: Path) -> None:
+    checkpoint = checkpoints.respell_as_legacy(checkpoints.tiny(tmp_path))
+    _change(checkpoint / "sentence_bert_config.json", lambda settings: settings.update(do_lower_case=True))
+    assert read_modules(checkpoint).beyond_pooling() == []
+    _change(checkpoint / "tokenizer_config.json", lambda settings: settings.update(do_lower_case=False))
+    assert read_modules(checkpoint).beyond_pooling() == ["lower-casing outside the tokenizer"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pooling": "cls", "normalize": False},
+        {"pooling": ["cls", "mean"], "max_length": 20},
+        {"dense": [{"in_features": 32, "out_features": 16, "activation": "Tanh"}]},
+    ],
+)
+def test_settings_of_a_form_mean_what_the_checkpoints_mean(options: dict[str, Any], tmp_path: Path) -> None:
+    checkpoint = checkpoints.tiny(tmp_path, **options)
+    form = tmp_path / "form"
+    form.mkdir()
+    write_settings(checkpoint, read_modules(checkpoint), form)
+    shutil.copyfile(checkpoint / "model.safetensors", form / "model.safetensors")
+    np.testing.assert_array_equal(_torch_vectors(form), _torch_vectors(checkpoint))
+    listed = json.loads((form / "modules.json").read_text())
+    assert all(module["type"].startswith("sentence_transformers.models.") for module in listed)
+
+
+def test_poolings_in_an_order_that_older_releases_have_not_are_refused(tmp_path: Path) -> None:
+    checkpoint = checkpoints.tiny(tmp_path, pooling=["mean", "cls"])
+    form = tmp_path / "form"
+    form.mkdir()
+    with pytest.raises(CheckpointError, match=r"pooling mean \+ cls, in this order"):
+        write_settings(checkpoint, read_modules(checkpoint), form)
+
+
+@pytest.mark.parametrize("size", [None, 1, 3, 100])
+def test_length_order_gives_back_the_callers(size: int | None) -> None:
+    lengths_seen: list[list[int]] = []
+
+    def embed(texts: list[str]) -> NDArray[np.float32]:
+        lengths_seen.append([len(text) for text in texts])
+        return np.array([[int(text)] for text in texts], np.float32)
+
+    texts = ["10", "2", "300", "4", "50", "600"]
+    found = _length_order().in_length_order(texts, size, embed)
+    np.testing.assert_array_equal(found[:, 0], [10, 2, 300, 4, 50, 600])
+    flat = [length for batch in lengths_seen for length in batch]
+    assert flat == sorted(flat, reverse=True)
+    assert max(map(len, lengths_seen)) <= (size or 32)
+
+
+@pytest.mark.parametrize("name", ["sentence-transformers", "st-bf16"])
+def test_torch_peers_give_the_models_vectors(name: str, minilm: Path, minilm_torch: Any, tmp_path: Path) -> None:
+    vectors, told = _measured(_system(name, minilm, tmp_path), tmp_path)
+    assert _worst_cosine(vectors, _encoded(minilm_torch)) > LEAST_COSINE.get(name, EXACT)
+    assert told["compute_dtype"] == {"st-bf16": "bfloat16"}.get(name, "float32")
+    assert (told["device"], told["threads"]) == ("cpu", "1")
+
+
+def test_no_peer_adds_the_models_default_prompt(tmp_path: Path) -> None:
+    checkpoint = checkpoints.tiny(tmp_path, prompts={"query": "ask: "}, default_prompt_name="query")
+    vectors, _ = _measured(_system("sentence-transformers", checkpoint, tmp_path), tmp_path)
+    model = SentenceTransformer(str(checkpoint), device="cpu")
+    assert _worst_cosine(vectors, model.encode(TEXTS, prompt="", show_progress_bar=False)) > EXACT
+    assert _worst_cosine(vectors, model.encode(TEXTS, show_progress_bar=False)) < EXACT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["minilm", "cls"])
+def test_each_peer_gives_the_models_vectors(
+    name: str, kind: str, minilm: Path, slow_home: Path, tmp_path: Path
+) -> None:
+    checkpoint = minilm if kind == "minilm" else checkpoints.tiny(tmp_path, pooling="cls", normalize=False)
+    vectors, told = _measured(_system(name, checkpoint, slow_home), tmp_path)
+    expected = _torch_vectors(checkpoint)
+    assert _worst_cosine(vectors, expected) > LEAST_COSINE.get(name, EXACT)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), np.linalg.norm(expected, axis=1), rtol=0.01)
+    assert told["threads"] == "1"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["st-onnx", "st-openvino"])
+def test_sentence_transformers_keeps_dense_whatever_runs_the_encoder(
+    name: str, slow_home: Path, tmp_path: Path
+) -> None:
+    dense = {"in_features": 32, "out_features": 16, "activation": "Tanh"}
+    checkpoint = checkpoints.tiny(tmp_path, pooling="cls", dense=[dense])
+    vectors, _ = _measured(_system(name, checkpoint, slow_home), tmp_path)
+    assert _worst_cosine(vectors, _torch_vectors(checkpoint)) > LEAST_COSINE.get(name, EXACT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["st-onnx"])
+def test_a_form_is_made_once_and_anew_for_other_weights(name: str, slow_home: Path, tmp_path: Path) -> None:
+    checkpoint = checkpoints.tiny(tmp_path, max_length=77)
+    said: list[str] = []
+    forms = []
+    for peer in (name, "optimum"):
+        systems, reasons = systems_of([peer], checkpoint, threads=1, home=slow_home, report=said.append)
+        assert not reasons
+        forms.append(systems[0].options["checkpoint"])
+    assert forms[0] == forms[1]
+    assert said == ["exporting checkpoint for peers: onnx"]
+    (checkpoint / "model.safetensors").unlink()
+    _, reasons = systems_of([name], checkpoint, threads=1, home=slow_home)
+    assert reasons[name].startswith("optimum-cli export onnx failed: ")
+    assert "\n" not in reasons[name]
+
+
+def _project() -> Path:
+    return Path(__file__).parents[2]
+
+
+def _requirements(folder: Path, patch: pytest.MonkeyPatch, text: str) -> Path:
+    """Have environments made of a requirement file of the test's own, and return it."""
+    patch.setattr(environments, "_REQUIREMENTS", folder)
+    path = folder / "onnxruntime.txt"
+    path.write_text(text)
+    return path
+
+
+def _change(path: Path, change: Callable[[Any], object]) -> None:
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def _length_order() -> Any:
+    """Import the adapters' module that needs NumPy alone, from a folder that is no package of this environment."""
+    spec = importlib.util.spec_from_file_location("length_order", WORKER / "adapters" / "length_order.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _system(name: str, checkpoint: Path, home: Path) -> System:
+    systems, reasons = systems_of([name], checkpoint, threads=1, home=home)
+    assert not reasons
+    return systems[0]
+
+
+def _measured(system: System, folder: Path) -> tuple[NDArray[np.float32], dict[str, str]]:
+    """Return the vectors of TEXTS from a system in its own process, and what it says of itself."""
+    texts, vectors = folder / "texts.json", folder / "vectors.npy"
+    texts.write_text(json.dumps(TEXTS))
+    with SystemProcess(system, sorted(os.sched_getaffinity(0))[:1], TIMEOUT) as running:
+        running.ask("read", name="texts", file=str(texts))
+        running.ask("encode", name="texts", batch_size=8, vectors=str(vectors))
+        told: dict[str, str] = running.ready["described"]
+    found: NDArray[np.float32] = np.load(vectors)
+    return found, told
+
+
+def _torch_vectors(checkpoint: Path) -> NDArray[np.float32]:
+    return _encoded(SentenceTransformer(str(checkpoint), device="cpu", local_files_only=True))
+
+
+def _encoded(model: Any) -> NDArray[np.float32]:
+    vectors: NDArray[np.float32] = model.encode(TEXTS, batch_size=8, show_progress_bar=False)
+    return vectors
+
+
+def _worst_cosine(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+    return float(((found * expected).sum(axis=1) / norms).min())
