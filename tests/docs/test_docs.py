@@ -1,0 +1,230 @@
+"""The documentation is true: commands parse, code runs, links lead somewhere, quoted messages are in the code."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Not by `from`: the package has the function of that name.
+main = importlib.import_module("monograph.commands.main")
+PROJECT = Path(__file__).parents[2]
+PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
+SOURCES = [PROJECT / "runtime", PROJECT / "exporter", PROJECT / "benchmarks"]
+# The names that the pages give their bundles; what is shown of them holds for any model.
+BUNDLES = ("minilm", "labse", "labse-en-ru")
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+# Options of other programs.
+FOREIGN_OPTIONS = {"--preload", "--upgrade"}
+# What reads a key of a JSON object: the methods of monograph.bundle.fields.Fields.
+READERS = ("need", "maybe", "number", "strings", "integers", "axes", "string_map", "child", "children", "items")
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [text for kind, text in FENCE.findall(page.read_text("utf-8")) if kind == language]
+
+
+def prose(page: Path) -> str:
+    return FENCE.sub("", page.read_text("utf-8"))
+
+
+def commands(block: str) -> Iterator[list[str]]:
+    """Yield the words of each command of a console block: pipes are taken apart, redirections left out."""
+    for line in re.sub(r"\\\n", " ", block).splitlines():
+        if not line.startswith("$ "):
+            continue
+        lexer = shlex.shlex(line[2:], posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        words: list[str] = []
+        skipped = False
+        for word in lexer:
+            if set(word) <= set("<>"):
+                skipped = True
+            elif set(word) <= set("|&;"):
+                yield words
+                words = []
+            elif skipped:
+                skipped = False
+            else:
+                words.append(word)
+        yield words
+
+
+@pages
+def test_commands_parse(page: Path) -> None:
+    for words in (words for block in blocks(page, "console") for words in commands(block)):
+        if words[0] != "monograph":
+            continue
+        try:
+            main._parser(words[1:]).parse_args(words[1:])
+        except SystemExit as end:
+            pytest.fail(f"{shlex.join(words)} is bad usage ({end.code})")
+
+
+@pages
+def test_scripts_and_extras_exist(page: Path) -> None:
+    extras = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    for words in (words for block in blocks(page, "console") for words in commands(block)):
+        if "/" in words[0]:
+            assert (PROJECT / words[0]).is_file(), words
+    for named in re.findall(r"(?:monograph|\.)\[([a-z,]+)\]", page.read_text("utf-8")):
+        assert set(named.split(",")) <= extras.keys(), named
+
+
+@pages
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if target.startswith("https://"):
+            continue
+        file, _, place = target.partition("#")
+        linked = (page.parent / file).resolve() if file else page
+        assert linked.exists(), target
+        assert linked.is_relative_to(PROJECT), target
+        if place:
+            assert place in headings(linked), target
+
+
+def headings(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", sorted((PROJECT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_options_that_the_text_names_exist(page: Path) -> None:
+    known: set[str] = set()
+    for name in ("embed", "similarity", "info", "verify", "pack", "unpack", "export", "bench", "eval"):
+        parser = main._parser([name])
+        subparsers = next(action for action in parser._actions if action.dest == "command")
+        assert isinstance(subparsers.choices, dict)
+        known |= subparsers.choices[name]._option_string_actions.keys()
+    quoted = " ".join(re.findall(r"`([^`\n]+)`", prose(page)))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]\b(?!-…)", quoted))
+    assert named <= known | FOREIGN_OPTIONS
+
+
+@pages
+def test_python_compiles(page: Path) -> None:
+    for number, block in enumerate(blocks(page, "python")):
+        compile(block, f"{page.name} block {number}", "exec")
+
+
+@pytest.mark.parametrize("name", ["quickstart", "choosing", "labse"])
+def test_python_runs(name: str, minilm_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pages' blocks run one by one, each by itself, where the bundles that they name are MiniLM's."""
+    for bundle in BUNDLES:
+        (tmp_path / bundle).symlink_to(minilm_bundle)
+    monkeypatch.chdir(tmp_path)
+    found = blocks(PROJECT / "docs" / f"{name}.md", "python")
+    assert found
+    for number, block in enumerate(found):
+        exec(compile(block, f"{name}.md block {number}", "exec"), {"__name__": f"{name}_{number}"})  # noqa: S102
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The worked example of the bundle format, as a file."""
+    (code,) = blocks(PROJECT / "docs" / "bundle-format.md", "python")
+    imported = {
+        (node.module or "").partition(".")[0] if isinstance(node, ast.ImportFrom) else node.names[0].name
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+    }
+    assert imported - sys.stdlib_module_names == {"numpy", "onnxruntime", "tokenizers"}
+    file = tmp_path_factory.mktemp("reader") / "reader.py"
+    file.write_text(code, encoding="utf-8")
+    return file
+
+
+def read(reader: Path, bundle: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(reader), str(bundle)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("fixture", ["tiny_bundle", "minilm_bundle"])
+def test_the_worked_reader_reproduces_the_probes(fixture: str, reader: Path, request: pytest.FixtureRequest) -> None:
+    done = read(reader, request.getfixturevalue(fixture))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "the reader reproduces the probes"
+
+
+def test_the_worked_reader_refuses_a_damaged_bundle(reader: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    for file in tiny_bundle.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = tmp_path / "model.onnx.data"
+    weights.write_bytes(bytes(weights.stat().st_size))
+    (tmp_path / "tokenizer.json").unlink()
+    done = read(reader, tmp_path)
+    assert done.returncode == 1
+    assert "model.onnx.data was changed" in done.stderr
+    assert "tokenizer.json is missing" in done.stderr
+
+
+def test_the_format_page_names_every_key_of_the_manifest() -> None:
+    """The fields of the manifest's classes, and what is read by name beside them."""
+    page = (PROJECT / "docs" / "bundle-format.md").read_text("utf-8")
+    code = ast.parse((PROJECT / "runtime" / "monograph" / "bundle" / "manifest.py").read_text("utf-8"))
+    keys: set[object] = set()
+    for node in ast.walk(code):
+        if isinstance(node, ast.ClassDef):
+            fields = (field.target for field in node.body if isinstance(field, ast.AnnAssign))
+            keys |= {target.id for target in fields if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.For) and isinstance(node.iter, ast.Tuple):
+            keys |= {element.value for element in node.iter.elts if isinstance(element, ast.Constant)}
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in READERS:
+            keys |= {first.value for first in node.args[:1] if isinstance(first, ast.Constant)}
+    assert len(keys) > 50
+    assert {key for key in keys if f"`{key}`" not in page} == set()
+
+
+def messages() -> list[str]:
+    """Return the literal strings of the source tree, with "…" where a value is put in; named constants are put in."""
+    trees = [ast.parse(file.read_text("utf-8")) for folder in SOURCES for file in folder.rglob("*.py")]
+    constants = {
+        target.id: node.value.value
+        for tree in trees
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    found = []
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        if isinstance(node, ast.JoinedStr):
+            found.append("".join(part_of(value, constants) for value in node.values))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.append(node.value)
+    return found
+
+
+def part_of(value: ast.expr, constants: dict[str, str]) -> str:
+    if isinstance(value, ast.Constant):
+        return str(value.value)
+    if isinstance(value, ast.FormattedValue) and isinstance(value.value, ast.Name):
+        return constants.get(value.value.id, "…")
+    return "…"
+
+
+def test_quoted_messages_are_in_the_code() -> None:
+    page = (PROJECT / "docs" / "troubleshooting.md").read_text("utf-8")
+    quoted = re.findall(r"^\| `([^`]+)` \| .* \| .* \|$", page, re.MULTILINE)
+    quoted = [message for message in quoted if not message.endswith("Error")]
+    assert len(quoted) > 50
+    known = messages()
+    assert [message for message in quoted if not any(message in text for text in known)] == []
+
+
+def test_every_error_class_is_explained() -> None:
+    page = (PROJECT / "docs" / "troubleshooting.md").read_text("utf-8")
+    code = ast.parse((PROJECT / "runtime" / "monograph" / "errors.py").read_text("utf-8"))
+    classes = {node.name for node in code.body if isinstance(node, ast.ClassDef)}
+    assert {name for name in classes if f"`{name}`" not in page and f"`monograph.{name}`" not in page} == set()
