@@ -17,7 +17,7 @@ from monograph_bench.report.comparison import compare
 from monograph_bench.report.page import write_page
 from monograph_bench.report.table import lines_of
 from monograph_bench.results import read_results
-from monograph_bench.systems import System
+from monograph_bench.systems import PEER, System, Unavailable
 from monograph_bench.texts import Workload, file_workload, make_workload
 
 # Texts of a workload: a round takes seconds, not minutes, on a small machine.
@@ -51,11 +51,12 @@ def measure(asked: Asked, settings: Settings, output: Path | None, page: Path | 
 
     """
     results = run_session(_plan(asked, settings))
+    # The rounds first: everything else can be made of them again.
     if output is not None:
         results.write(output)
+    yield from lines_of(results)
     if page is not None:
         write_page(results, page)
-    yield from lines_of(results)
 
 
 def changes(old: Path, new: Path) -> list[str]:
@@ -75,15 +76,15 @@ def _plan(asked: Asked, settings: Settings) -> Plan:
     systems |= _peer_systems(asked, len(cpus))
     language = _language(bundles)
     calls = Workload("calls", make_workload("short", _CALLED_TEXTS, language).texts)
-    return Plan(systems, bundles, _workloads(asked, language), calls, cpus, settings)
+    return Plan(systems, bundles, _workloads(asked, language), calls, cpus, settings, sys.argv)
 
 
-def _peer_systems(asked: Asked, threads: int) -> dict[str, System | str]:
+def _peer_systems(asked: Asked, threads: int) -> dict[str, System | Unavailable]:
     if asked.checkpoint is None:
         return {}
     peers, reasons = systems_of(asked.peers, asked.checkpoint, threads, report=_say)
-    found: dict[str, System | str] = {peer.name: peer for peer in peers}
-    return found | dict(reasons)
+    found: dict[str, System | Unavailable] = {peer.name: peer for peer in peers}
+    return found | {name: Unavailable(PEER, reason) for name, reason in reasons.items()}
 
 
 def _workloads(asked: Asked, language: str | None) -> list[Workload]:

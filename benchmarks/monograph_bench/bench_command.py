@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -35,6 +34,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--texts", type=Path, metavar="FILE", help="measure with your own texts, one a line")
     parser.add_argument("--count", type=positive, help="texts of each; default: 1000, of long ones 200, of a file all")
     parser.add_argument("--rounds", type=positive, default=Settings.rounds, help=f"default: {Settings.rounds}")
+    parser.add_argument(
+        "--timeout",
+        type=positive,
+        default=Settings.timeout,
+        metavar="SECONDS",
+        help=f"that a system may take for a start, or a pass over the texts; default: {Settings.timeout}",
+    )
     parser.add_argument(
         "--against", type=_peers, default=[], metavar="PEERS", help=f"measure beside them: {','.join(PEERS)}, or all"
     )
@@ -80,9 +86,9 @@ def run(arguments: argparse.Namespace) -> int:
         peers=arguments.against,
         checkpoint=arguments.checkpoint,
     )
-    for line in bench.measure(asked, Settings(rounds=arguments.rounds), arguments.output, arguments.page):
+    settings = Settings(rounds=arguments.rounds, timeout=arguments.timeout)
+    for line in bench.measure(asked, settings, arguments.output, arguments.page):
         print(line)
-    sys.stdout.flush()
     return 0
 
 
@@ -102,9 +108,13 @@ def _check(arguments: argparse.Namespace) -> None:
         raise InputError(
             "--against PEERS measures other software, which loads a checkpoint, --checkpoint FOLDER: give both"
         )
+    if arguments.checkpoint is not None and not arguments.checkpoint.is_dir():
+        raise InputError(f"--checkpoint {arguments.checkpoint} is no folder: give that of the model that peers load")
     for option in (arguments.output, arguments.page):
         if option is not None and not option.absolute().parent.is_dir():
             raise InputError(f"{option.parent} is no folder: {option.name} could not be written after the run")
+        if option is not None and option.is_dir():
+            raise InputError(f"{option} is a folder: name a file")
 
 
 def _peers(names: str) -> list[str]:

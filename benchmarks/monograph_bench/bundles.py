@@ -14,10 +14,8 @@ from monograph.bundle.sources import locate_bundle
 from monograph.engines import dtypes_for, installed_devices
 from monograph.errors import DeviceError, InputError
 from monograph.pipeline import load_tokenizer
-from monograph_bench.systems import System
+from monograph_bench.systems import OURS, System, Unavailable
 
-ADAPTER = "monograph_embedder"
-KIND = "monograph"
 ALL = "all"
 
 
@@ -41,28 +39,24 @@ def open_bundles(names: Sequence[str]) -> dict[str, Bundle]:
 
 def systems_of_bundles(
     bundles: dict[str, Bundle], device: str, compute_dtype: str, threads: int
-) -> dict[str, System | str]:
-    """Return a system for each bundle, device and type that is asked for, or the reason why there is none, by name.
+) -> dict[str, System | Unavailable]:
+    """Return a system for each bundle, device and type that is asked for, or why there is none, by name.
 
     ``device`` and ``compute_dtype`` may be "all".
     """
-    found: dict[str, System | str] = {}
+    found: dict[str, System | Unavailable] = {}
     for short, bundle in bundles.items():
         for kind in installed_devices() if device == ALL else (device,):
             try:
                 dtypes = dtypes_for(bundle, kind) if compute_dtype == ALL and kind != "auto" else (compute_dtype,)
             except DeviceError as error:
-                found[_name(bundles, short, kind, "")] = str(error)
+                found[_name(short, kind)] = Unavailable(OURS, str(error))
                 continue
             for dtype in dtypes:
-                name = _name(bundles, short, kind, "auto" if dtype == ALL else dtype)
-                options = {
-                    "bundle": str(bundle.path),
-                    "device": kind,
-                    "compute_dtype": "auto" if dtype == ALL else dtype,
-                    "threads": threads,
-                }
-                found[name] = System(name, Path(sys.executable), ADAPTER, options, (None,))
+                asked = "auto" if dtype == ALL else dtype
+                name = _name(short, kind, asked)
+                options = {"bundle": str(bundle.path), "device": kind, "compute_dtype": asked, "threads": threads}
+                found[name] = System(name, OURS, Path(sys.executable), "monograph_embedder", options, (None,))
     return found
 
 
@@ -71,6 +65,6 @@ def token_lengths(bundle: Bundle, texts: Sequence[str]) -> NDArray[np.int64]:
     return load_tokenizer(bundle)(texts).lengths
 
 
-def _name(bundles: dict[str, Bundle], short: str, device: str, dtype: str) -> str:
-    parts = [KIND, *([short] if len(bundles) > 1 else []), device, *([dtype] if dtype not in ("", "auto") else [])]
-    return " ".join(parts)
+def _name(short: str, device: str, dtype: str = "auto") -> str:
+    # With the bundle, also where there is one only: kept results are compared by these names.
+    return " ".join([OURS, short, device, *([] if dtype == "auto" else [dtype])])

@@ -44,9 +44,11 @@ def cpus_for(threads: int | None) -> list[int]:
     """Return the numbers of the CPUs that each system may use, as many as there are threads.
 
     Raises:
-        InputError: there are fewer.
+        InputError: there are fewer, or this system has no affinity masks.
 
     """
+    if not hasattr(os, "sched_setaffinity"):
+        raise InputError("monograph bench holds every system to the same CPUs, for which it needs Linux")
     usable = sorted(os.sched_getaffinity(0))[: available_cpus()]
     if threads is not None and not 1 <= threads <= len(usable):
         raise InputError(f"{threads} threads cannot be measured: this process may use {len(usable)} CPUs")

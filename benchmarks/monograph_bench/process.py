@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,20 +35,26 @@ _QUIET = {
     "PYTHONWARNINGS": "ignore",
 }
 _CHUNK = 1 << 16
+# What a process may take to end once it has closed its output.
+_SECONDS_TO_END = 5
 
 
 class MeasurementError(MonographError):
-    """A system cannot be loaded, failed, or did not answer in time."""
+    """A system cannot be loaded, ended, or did not answer in time."""
+
+
+class RequestError(MeasurementError):
+    """A request failed in the system, which goes on."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident memory of a process and its children, in bytes; None where the operating system does not tell it.
+    """Memory of a process and its children, in bytes; None where the operating system does not tell it.
 
-    ``anonymous`` is what no file is behind, ``peak`` the most that was resident so far.
+    ``anonymous`` is what no file is behind, swapped out or not; ``peak`` the most that was resident so far.
     """
 
-    resident: int
+    resident: int | None
     anonymous: int | None
     peak: int | None
 
@@ -69,17 +76,23 @@ class SystemProcess:
         told = json.dumps({"adapter": system.adapter, "options": system.options})
         command = [str(system.python), "-P", str(WORKER), told, ",".join(map(str, cpus))]
         begin = time.perf_counter()
-        self._process = subprocess.Popen(  # noqa: S603 - our own worker
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-            env=environment(len(cpus), system.python), bufsize=0,
-        )  # fmt: skip
+        try:
+            # A session of its own: Ctrl-C is this process's affair, and whatever the system starts ends with it.
+            self._process = subprocess.Popen(  # noqa: S603 - our own worker
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+                env=variables(len(cpus), system.python), bufsize=0, start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            self._errors.close()
+            raise MeasurementError(f"{system.python} cannot be started: {error.strerror}") from error
         self._seen = psutil.Process(self._process.pid)
         try:
-            self.ready = self._answer()
+            self._answer()
+            self.seconds_to_first_vector = time.perf_counter() - begin
+            self.described: dict[str, str] = self.ask("describe")["described"]
         except BaseException:
             self.close()
             raise
-        self.seconds_to_first_vector = time.perf_counter() - begin
 
     def ask(self, do: str, **details: object) -> dict[str, Any]:
         """Send a request and return its answer.
@@ -97,34 +110,28 @@ class SystemProcess:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that the process and its children have used, in seconds."""
-        return sum(sum(process.cpu_times()[:2]) for process in self._all())
+        seconds = 0.0
+        for process in self._all():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                seconds += sum(process.cpu_times()[:2])
+        return seconds
 
     def memory(self) -> Memory:
         """Return the memory in use, and the most there was."""
-        processes = self._all()
-        status = [_status(process.pid) for process in processes]
-        known = all(status)
-        return Memory(
-            resident=sum(process.memory_info().rss for process in processes),
-            anonymous=sum(told["RssAnon"] for told in status) if known else None,
-            peak=sum(told["VmHWM"] for told in status) if known else None,
-        )
+        status = [told for process in self._all() if (told := _status(process.pid))]
+        return Memory(*(_sum(status, *names) for names in (("VmRSS",), ("RssAnon", "VmSwap"), ("VmHWM",))))
 
     def pause(self) -> None:
         """Stop the process where it is: while others are measured it must not take a cycle."""
-        for process in self._all():
-            process.suspend()
+        self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let the process go on."""
-        for process in self._all():
-            process.resume()
+        self._signal(signal.SIGCONT)
 
     def close(self) -> None:
         """End the process and those that it started."""
-        for process in self._all():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        self._signal(signal.SIGKILL)
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             if stream is not None:
@@ -136,6 +143,11 @@ class SystemProcess:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    def _signal(self, number: signal.Signals) -> None:
+        """Signal the process and all that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
     def _all(self) -> list[psutil.Process]:
         try:
             return [self._seen, *self._seen.children(recursive=True)]
@@ -145,7 +157,7 @@ class SystemProcess:
     def _answer(self) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self._line())
         if reason := answer.get("failed"):
-            raise MeasurementError(str(reason))
+            raise RequestError(str(reason))
         return answer
 
     def _line(self) -> bytes:
@@ -164,13 +176,17 @@ class SystemProcess:
         return b"".join(parts)
 
     def _death(self) -> str:
-        status = self._process.wait()
+        try:
+            status = self._process.wait(_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            status = self._process.wait()
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines() or ["no message"]
         return f"ended with exit status {status}: {lines[-1]}"
 
 
-def environment(threads: int, python: Path) -> dict[str, str]:
+def variables(threads: int, python: Path) -> dict[str, str]:
     """Return this process's variables with the thread budget, for another Python without those of this one."""
     foreign = () if python == Path(sys.executable) else ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if name not in foreign}
@@ -185,3 +201,10 @@ def _status(pid: int) -> dict[str, int]:
         return {}
     pairs = (line.split(":", 1) for line in lines)
     return {name: int(value.split()[0]) * 1024 for name, value in pairs if value.strip().endswith("kB")}
+
+
+def _sum(status: Sequence[dict[str, int]], *names: str) -> int | None:
+    """Return the sum of some lines of all processes, None where one does not have them."""
+    found = [told.get(name) for told in status for name in names]
+    known = [value for value in found if value is not None]
+    return sum(known) if known and len(known) == len(found) else None

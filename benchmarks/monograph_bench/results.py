@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from monograph.atomic import whole_file
 from monograph.errors import InputError
 
 SCHEMA_VERSION = 1
@@ -34,7 +35,7 @@ class Calls:
 class SystemResult:
     """What was measured of one system; ``failure`` says why there is nothing, or nothing more.
 
-    ``rounds`` is by workload, ``latencies`` by texts a call; ``memory`` in bytes; ``cosine`` to
+    ``batch_sizes`` and ``rounds`` are by workload, ``latencies`` by texts a call; ``memory`` in bytes; ``cosine`` to
     the reference (mean, worst); ``padding`` the share of padded tokens and ``roofline`` that of the machine's own
     matrix rate, by workload.
     """
@@ -42,7 +43,7 @@ class SystemResult:
     name: str
     kind: str
     described: dict[str, str] = field(default_factory=dict)
-    batch_size: int | None = None
+    batch_sizes: dict[str, int | None] = field(default_factory=dict)
     start_seconds: list[float] = field(default_factory=list)
     rounds: dict[str, list[Round]] = field(default_factory=dict)
     latencies: dict[str, list[Calls]] = field(default_factory=dict)
@@ -78,7 +79,8 @@ class Results:
     def write(self, path: Path) -> None:
         """Write the results as JSON."""
         text = json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=1, allow_nan=False)
-        path.write_text(text + "\n", encoding="utf-8")
+        with whole_file(path) as file:
+            file.write(f"{text}\n".encode())
 
 
 def read_results(path: Path) -> Results:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+# The kinds of system that reports tell apart.
+OURS, PEER = "monograph", "peer"
+
 
 @dataclass(frozen=True)
 class System:
@@ -17,7 +20,16 @@ class System:
     """
 
     name: str
+    kind: str
     python: Path
     adapter: str
     options: Mapping[str, object]
     batch_sizes: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """A system that cannot be measured here, and why."""
+
+    kind: str
+    reason: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def make_workload(mix: str, count: int, language: str | None) -> Workload:
     every = read_sentences(compression.__name__, SENTENCES_FILE, language)
     # Some are whole paragraphs, in all languages longer than any sentence.
     sentences = [sentence for sentence in every if len(sentence) <= LONGEST_SENTENCE]
-    generator = np.random.default_rng(sorted(MIXES).index(mix))
+    generator = np.random.default_rng(zlib.crc32(mix.encode()))
     parts = MIXES[mix]
     texts: dict[str, None] = {}
     while len(texts) < count:
@@ -60,6 +61,11 @@ def file_workload(file: Path, limit: int | None) -> Workload:
 
     Raises:
         ExportError: the file cannot be read, is not UTF-8 or has no text.
+        InputError: it is named as a mix is.
 
     """
+    if file.name in MIXES:
+        raise InputError(
+            f"{file} is named as the length mix {file.name}: the report could not tell them apart, rename it"
+        )
     return Workload(file.name, tuple(read_texts(file)[:limit]))

@@ -12,6 +12,7 @@ from monograph.errors import ExportError
 from monograph_export.compression.options import Compression, Limits
 from monograph_export.compression.texts import read_calibration
 from monograph_export.vocabulary.options import Trimming, named_texts
+from monograph_export.writer import check_output
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -85,12 +86,15 @@ def export(
         limits=Limits(min_mean_cosine, min_worst_cosine, min_neighbour_agreement),
     )
     compression.check()
+    # Not resolve(), which would follow a link that output may be.
+    target = Path(os.path.abspath(output))  # noqa: PTH100
+    check_output(target)
     try:
         # Here and not above: the command line reads this module before torch is known to be there.
         from monograph_export.pipeline import run_export
     except ModuleNotFoundError as error:
         raise ExportError(f"export needs {error.name}: pip install 'monograph[export,onnx]'") from error
-    return run_export(source, output, task=task, compression=compression, trimming=trimming, recipe=recipe)
+    return run_export(source, target, task=task, compression=compression, trimming=trimming, recipe=recipe)
 
 
 def _paths(files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:

@@ -47,7 +47,7 @@ from monograph_export.tokenizer import check_rows, check_tokenizer, store_tokeni
 from monograph_export.vocabulary.options import Trimming
 from monograph_export.vocabulary.scripts import check_scripts
 from monograph_export.vocabulary.trim import Trimmed, trim
-from monograph_export.writer import check_output, list_files, staged, write_manifest
+from monograph_export.writer import list_files, staged, write_manifest
 
 logger = logging.getLogger(__name__)
 _PRODUCERS = ("torch", "transformers", "sentence-transformers", "onnx-ir", "onnxscript")
@@ -55,25 +55,21 @@ _PRODUCERS = ("torch", "transformers", "sentence-transformers", "onnx-ir", "onnx
 
 def run_export(
     source: str | os.PathLike[str] | SentenceTransformer,
-    output: str | os.PathLike[str],
+    target: Path,
     *,
     task: str | None,
     compression: Compression,
     trimming: Trimming,
     recipe: str | None,
 ) -> Bundle:
-    """Do what ``monograph_export.export`` says."""
+    """Do what ``monograph_export.export`` says; ``target`` is an absolute path that may be written."""
     if task not in (None, "embedding"):
         raise ExportError(f"task {task!r} cannot be exported by this release; it has 'embedding'")
-    compression.check()
     if REQUIRED_DEVICE not in installed_devices():
         raise ExportError(
             "an export is verified with ONNX Runtime, which is not installed: pip install 'monograph[onnx]'"
         )
     check_scripts(trimming.scripts)
-    # Not resolve(), which would follow a link that output may be.
-    target = Path(os.path.abspath(output))  # noqa: PTH100
-    check_output(target)
     known = recipe_of(source, recipe)
     with staged(target) as folder, verifier_processes() as others:
         manifest, compressed = _write_unverified(source, folder, known, compression, trimming)

@@ -49,6 +49,8 @@ def test_the_page_needs_no_network_and_has_every_plot(run: tuple[str, Path]) -> 
         ([], "give at least one BUNDLE"),
         (["{bundle}", "--against", "fastembed"], "--checkpoint FOLDER"),
         (["{bundle}", "--checkpoint", "{bundle}"], "--against PEERS"),
+        (["{bundle}", "--checkpoint", "/nowhere", "--against", "fastembed"], "/nowhere is no folder"),
+        (["{bundle}", "--page", "{bundle}"], "is a folder: name a file"),
         (["{bundle}", "--output", "/nowhere/results.json"], "could not be written"),
         (["{bundle}", "--threads", "4096"], "4096 threads cannot be measured"),
         (["{bundle}", "{bundle}"], "rename a folder"),
@@ -74,4 +76,4 @@ def test_bad_usage_is_told_as_such(arguments: list[str], tiny_bundle: Path) -> N
 def test_where_nothing_could_be_measured_the_reasons_are_there(tiny_bundle: Path) -> None:
     done = monograph("bench", tiny_bundle, "--device", "openvino:NPU", "--rounds", 1, "--count", 4)
     assert done.returncode == 1
-    assert b"nothing could be measured: monograph openvino:NPU: " in done.stderr
+    assert b"nothing could be measured: monograph bundle openvino:NPU: " in done.stderr

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from monograph.bundle import open_bundle
@@ -16,10 +21,12 @@ from monograph_bench.bundles import open_bundles, systems_of_bundles, token_leng
 from monograph_bench.measurement.roofline import count_work
 from monograph_bench.measurement.session import Plan, run_session
 from monograph_bench.measurement.settings import Settings
+from monograph_bench.measurement.speed import Rounds
+from monograph_bench.measurement.start import start_all
 from monograph_bench.process import MeasurementError, SystemProcess
 from monograph_bench.report.table import lines_of
-from monograph_bench.results import Results, read_results
-from monograph_bench.systems import System
+from monograph_bench.results import Results, SystemResult, read_results
+from monograph_bench.systems import System, Unavailable
 from monograph_bench.texts import MIXES, Workload, make_workload
 
 QUICK = Settings(rounds=1, starts=1, calls=3, trial_texts=8)
@@ -31,7 +38,9 @@ def cpus(count: int) -> list[int]:
 
 def sentence_transformers(checkpoint: Path, threads: int) -> System:
     options = {"checkpoint": str(checkpoint), "backend": "torch", "compute_dtype": "float32", "threads": threads}
-    return System("sentence-transformers", Path(sys.executable), "sentence_transformers_model", options, (8, 32))
+    return System(
+        "sentence-transformers", "peer", Path(sys.executable), "sentence_transformers_model", options, (8, 32)
+    )
 
 
 def systems(bundle: Path, checkpoint: Path, threads: int) -> list[System]:
@@ -51,7 +60,7 @@ def test_a_system_allowed_one_thread_uses_one_core(minilm_bundle: Path, minilm: 
             seconds = process.ask("encode", name="texts", batch_size=8, vectors=None)["seconds"]
             # The clock of CPU time ticks in hundredths of a second, and reading the request is in it too.
             assert process.cpu_seconds() - before <= seconds * 1.03 + 0.05, system.name
-            assert process.ready["described"]["threads"] == "1"
+            assert process.described["threads"] == "1"
 
 
 def test_a_paused_system_takes_no_cpu_time(minilm_bundle: Path, minilm: Path) -> None:
@@ -67,15 +76,17 @@ def test_a_paused_system_takes_no_cpu_time(minilm_bundle: Path, minilm: Path) ->
 @pytest.fixture(scope="module")
 def results(tiny_bundle: Path, tiny_checkpoint: Path) -> Results:
     bundles = open_bundles([str(tiny_bundle)])
-    asked: dict[str, System | str] = dict(systems_of_bundles(bundles, "all", "all", 1))
+    asked: dict[str, System | Unavailable] = dict(systems_of_bundles(bundles, "all", "all", 1))
     asked["sentence-transformers"] = sentence_transformers(tiny_checkpoint, 1)
-    asked["lost"] = System(
-        "lost", Path(sys.executable), "monograph_embedder", bundle_options(Path("/nowhere")), (None,)
-    )
-    asked["absent"] = "its environment is not there"
+    asked["lost"] = ours("lost", Path("/nowhere"))
+    asked["absent"] = Unavailable("peer", "its environment is not there")
     workloads = [make_workload("mixed", 12, "en"), make_workload("short", 12, "en")]
     calls = Workload("calls", make_workload("short", 8, "en").texts)
     return run_session(Plan(asked, bundles, workloads, calls, cpus(1), QUICK))
+
+
+def ours(name: str, bundle: Path) -> System:
+    return System(name, "monograph", Path(sys.executable), "monograph_embedder", bundle_options(bundle), (None,))
 
 
 def bundle_options(bundle: Path) -> dict[str, object]:
@@ -84,7 +95,7 @@ def bundle_options(bundle: Path) -> dict[str, object]:
 
 def test_every_system_is_measured_in_every_way(results: Results) -> None:
     measured = [system for system in results.systems if not system.failure]
-    assert {system.name for system in measured} >= {"monograph cpu float32", "sentence-transformers"}
+    assert {system.name for system in measured} >= {"monograph bundle cpu float32", "sentence-transformers"}
     for system in measured:
         assert [len(rounds) for rounds in system.rounds.values()] == [1, 1]
         assert all(one.seconds > 0 and one.yardstick_seconds > 0 for rounds in system.rounds.values() for one in rounds)
@@ -127,8 +138,7 @@ def test_a_system_that_does_not_answer_in_time_is_ended(minilm: Path) -> None:
 
 
 def test_a_system_that_dies_is_told_with_its_last_words(tiny_bundle: Path) -> None:
-    system = System("dies", Path(sys.executable), "monograph_embedder", bundle_options(tiny_bundle), (None,))
-    with SystemProcess(system, cpus(1), 60) as process:
+    with SystemProcess(ours("dies", tiny_bundle), cpus(1), 60) as process:
         process._seen.kill()
         with pytest.raises(MeasurementError, match="exit status -9"):
             process.ask("read", name="texts", file="none")
@@ -156,3 +166,62 @@ def test_mixed_texts_have_50_to_60_tokens_and_long_ones_fill_the_model(minilm_bu
     assert means["short"] < 30
     assert 50 <= means["mixed"] <= 60
     assert means["long"] > 200
+
+
+def test_a_system_that_fails_in_a_round_keeps_its_rounds_and_does_not_stop_the_others(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    names = ("dies", "lives")
+    results = {name: SystemResult(name, "monograph") for name in names}
+    workload = make_workload("short", 8, "en")
+    with ExitStack() as stack:
+        running = start_all([ours(name, tiny_bundle) for name in names], results, cpus(1), 60, stack)
+        rounds = Rounds(running, results, QUICK, tmp_path)
+        rounds.read(workload)
+        rounds.throughput([workload])
+        running["dies"]._seen.kill()
+        for _ in range(2):
+            rounds.throughput([workload])
+        rounds.latency(workload)
+    assert [len(results[name].rounds["short"]) for name in names] == [1, 3]
+    assert results["dies"].failure == "encode: ended with exit status -9: no message"
+    assert not results["dies"].latencies
+    assert not results["lives"].failure
+    assert len(results["lives"].latencies["8"]) == 1
+
+
+def test_texts_that_a_system_cannot_embed_cost_only_what_they_were_for(tiny_bundle: Path, tmp_path: Path) -> None:
+    results = {"ours": SystemResult("ours", "monograph")}
+    workload = make_workload("short", 8, "en")
+    with ExitStack() as stack:
+        rounds = Rounds(start_all([ours("ours", tiny_bundle)], results, cpus(1), 60, stack), results, QUICK, tmp_path)
+        # No text, as JSON has it.
+        assert not list(rounds.vectors(Workload("odd", (None,))))  # type: ignore[arg-type]
+        rounds.read(workload)
+        rounds.throughput([workload])
+    assert not results["ours"].failure
+    assert len(results["ours"].rounds["short"]) == 1
+
+
+KILLED = """
+import json, os, sys
+from pathlib import Path
+from monograph_bench.process import SystemProcess
+from monograph_bench.systems import System, Unavailable
+
+system = System("ours", "monograph", Path(sys.executable), "monograph_embedder", json.loads(sys.argv[1]), (None,))
+process = SystemProcess(system, [min(os.sched_getaffinity(0))], 60)
+process.pause()
+print(process._process.pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_no_stopped_process_is_left_where_the_benchmark_is_killed(tiny_bundle: Path) -> None:
+    options = json.dumps(bundle_options(tiny_bundle) | {"threads": 1})
+    done = subprocess.run([sys.executable, "-c", KILLED, options], stdout=subprocess.PIPE, check=False)
+    assert done.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(int(done.stdout)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(int(done.stdout))

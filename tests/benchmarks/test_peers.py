@@ -341,7 +341,7 @@ def _measured(system: System, folder: Path) -> tuple[NDArray[np.float32], dict[s
     with SystemProcess(system, sorted(os.sched_getaffinity(0))[:1], TIMEOUT) as running:
         running.ask("read", name="texts", file=str(texts))
         running.ask("encode", name="texts", batch_size=8, vectors=str(vectors))
-        told: dict[str, str] = running.ready["described"]
+        told: dict[str, str] = running.described
     found: NDArray[np.float32] = np.load(vectors)
     return found, told
 

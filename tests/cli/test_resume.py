@@ -89,10 +89,16 @@ def assert_resumes_to(whole: Path, bundle: Path, output: Path) -> None:
     assert names(output.parent) == [output.name]
 
 
-@pytest.mark.parametrize("texts", [WINDOW_TEXTS, WINDOW_TEXTS + 400, WINDOW_TEXTS + 701])
 @pytest.mark.parametrize(
-    ("how", "code", "word"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGKILL, -9, "")],
+    ("how", "code", "word", "texts"),
+    [
+        (signal.SIGINT, 130, "interrupted", WINDOW_TEXTS + 400),
+        (signal.SIGTERM, 143, "terminated", WINDOW_TEXTS + 701),
+        # What SIGKILL leaves is least: nothing is done on the way out.
+        (signal.SIGKILL, -9, "", WINDOW_TEXTS),
+        (signal.SIGKILL, -9, "", WINDOW_TEXTS + 400),
+        (signal.SIGKILL, -9, "", WINDOW_TEXTS + 701),
+    ],
 )
 def test_cut_off_and_resumed_is_as_if_nothing_had_happened(
     how: signal.Signals, code: int, word: str, texts: int, whole: Path, tiny_bundle: Path, tmp_path: Path

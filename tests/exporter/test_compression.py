@@ -110,8 +110,8 @@ def test_what_is_observed_is_what_the_layers_are_given(tiny_checkpoint: Path) ->
     seen = observe(model, ["one text", "another, longer text", "a third"])
     names = [group.names for group in seen]
     assert names[0] == tuple(f"encoder.layer.0.attention.self.{part}" for part in ("query", "key", "value"))
-    # Two layers of four inputs each; the pooler, which sentence vectors do not use, is none of them.
-    assert len(names) == 8
+    # The pooler, which sentence vectors do not use, is none of them.
+    assert len(names) == 4
     given = model.preprocess(["another, longer text"])
     embedded = model[0].auto_model.embeddings(given["input_ids"], given["token_type_ids"])
     assert torch.equal(seen[0].folds[1].high, embedded.amax(dim=(0, 1)))
@@ -155,9 +155,9 @@ def test_the_costliest_inputs_stay_float32_and_then_it_is_refused(tiny_checkpoin
     quantizer = LayerQuantizer(copy.deepcopy(model), built_in_texts().calibration[:60], WEIGHT_LEVELS)
     quantizer.quantize(Limits(0, -1, 0))
     assert quantizer.kept_float == []
-    # More than any vectors can hold: a third of eight inputs is as far as it goes.
+    # More than any vectors can hold: a third of four inputs is as far as it goes.
     quantizer.quantize(Limits(1.1, -1, 0))
-    assert len(quantizer.kept_float) == 2
+    assert len(quantizer.kept_float) == 1
     words = r"below 1\.1; the layers that cost most of the mean cosine, each by itself: encoder\.layer\."
     with pytest.raises(ExportError, match=words):
         compress(model, Compression("int8", limits=Limits(1.1, -1, 0)), built_in_texts())
@@ -236,10 +236,10 @@ def test_an_int8_graph_has_standard_operators_of_unsigned_inputs_and_signed_weig
     types = {tensor.name: tensor.data_type for tensor in graph.initializer}
     rounded = [node for node in graph.node if node.op_type == "QuantizeLinear"]
     # An input that layers share is rounded once: four a layer.
-    assert len(rounded) == 8
+    assert len(rounded) == 4
     assert {types[node.input[2]] for node in rounded} == {onnx.TensorProto.UINT8}
     weights = [node.input[0] for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in types]
-    assert len(weights) == 12
+    assert len(weights) == 6
     assert {types[name] for name in weights} == {onnx.TensorProto.INT8}
 
 

@@ -25,6 +25,7 @@ TINY_BERT: dict[str, Any] = {
     "model_type": "bert",
     "vocab_size": 1200,
     "hidden_size": 32,
+    # One: torch traces a second for as long again, in every test that exports. The systems have theirs.
     "num_hidden_layers": 1,
     "num_attention_heads": 4,
     "intermediate_size": 64,

@@ -22,12 +22,13 @@ from onnx import TensorProto, helper, numpy_helper
 from monograph.engines.onnxruntime import import_onnxruntime
 from monograph.engines.openvino import import_openvino
 from monograph.errors import MonographError
-from monograph_bench.process import environment
+from monograph_bench.process import variables
 
 # Rows, inner size and columns of the product: large enough that nothing but the product counts.
 SIZE = 2048
-_SECONDS = 1.0
+_SECONDS = 0.5
 _FEWEST_PASSES = 5
+_TIMEOUT = 300
 
 
 def matrix_rates(cpus: Sequence[int]) -> dict[str, float]:
@@ -38,14 +39,18 @@ def matrix_rates(cpus: Sequence[int]) -> dict[str, float]:
 
     """
     command = [sys.executable, "-P", "-m", __name__, ",".join(map(str, cpus))]
-    done = subprocess.run(  # noqa: S603 - our own module
-        command,
-        env=environment(len(cpus), Path(sys.executable)),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(  # noqa: S603 - our own module
+            command,
+            env=variables(len(cpus), Path(sys.executable)),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_TIMEOUT,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise MonographError(f"the machine's matrix rate was not measured within {_TIMEOUT} s") from error
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise MonographError(f"the machine's matrix rate cannot be measured: {last}")

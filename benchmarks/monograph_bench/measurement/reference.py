@@ -27,10 +27,11 @@ class Reference:
 def reference_of(bundles: Mapping[str, Bundle]) -> Reference | None:
     """Return the probes of the first bundle whose reference is the unchanged model, None where there is no such bundle.
 
-    The probes of a compressed bundle are torch's with the same rounding, which would hide what the rounding costs.
+    The probes of a compressed bundle are torch's with the same rounding, which would hide what the rounding costs, and
+    those of one with fewer tokens are of the model with fewer tokens.
     """
     for name, bundle in bundles.items():
-        if "compression" not in bundle.manifest.quality:
+        if not bundle.manifest.quality.keys() & {"compression", "vocabulary"}:
             probes = read_probes(bundle.path)
             words = f"torch at float32, by the {len(probes.texts)} probes of {name}"
             return Reference(Workload(PROBES, probes.texts), probes.vectors, words)

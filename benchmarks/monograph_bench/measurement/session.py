@@ -14,7 +14,7 @@ import numpy as np
 
 from monograph.bundle import Bundle
 from monograph.errors import MonographError
-from monograph_bench.bundles import ADAPTER, token_lengths
+from monograph_bench.bundles import token_lengths
 from monograph_bench.machine import describe_machine
 from monograph_bench.measurement.matrix_rate import matrix_rates
 from monograph_bench.measurement.reference import Reference, cosines, reference_of
@@ -23,29 +23,31 @@ from monograph_bench.measurement.settings import Settings
 from monograph_bench.measurement.speed import Rounds
 from monograph_bench.measurement.start import start_all, time_starts
 from monograph_bench.results import Results, SystemResult, WorkloadFacts
-from monograph_bench.systems import System
+from monograph_bench.systems import System, Unavailable
 from monograph_bench.texts import Workload
 
 logger = logging.getLogger(__name__)
 NOT_TIMED = [
     "the first start of each system, which fills caches of the file system and of compiled models",
     "loading, in throughput and latency",
-    "one pass over the probes with every system before the first round",
+    "one pass over the first workload and one over the probes with every system before the first round",
     "reading the texts and sending them to the system's process",
     "the choice of batch sizes",
+    "five calls before those that are timed",
 ]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run measures: systems (or the reason why one cannot be), texts, and on which CPUs."""
+    """What a run measures: systems, by name, texts, and on which CPUs; ``command`` is how it was asked for."""
 
-    systems: Mapping[str, System | str]
+    systems: Mapping[str, System | Unavailable]
     bundles: Mapping[str, Bundle]
     workloads: Sequence[Workload]
     calls: Workload
     cpus: Sequence[int]
     settings: Settings
+    command: Sequence[str] = ()
 
 
 def run_session(plan: Plan) -> Results:
@@ -56,37 +58,22 @@ def run_session(plan: Plan) -> Results:
 
     """
     results = {
-        name: SystemResult(name, kind=_kind(system), failure=system if isinstance(system, str) else "")
+        name: SystemResult(name, system.kind, failure="" if isinstance(system, System) else system.reason)
         for name, system in plan.systems.items()
     }
-    systems = [system for system in plan.systems.values() if isinstance(system, System)]
-    logger.info("measuring the machine's matrix rate")
-    rates = matrix_rates(plan.cpus)
     reference = reference_of(plan.bundles)
     with tempfile.TemporaryDirectory(prefix="monograph-bench-") as folder:
-        with ExitStack() as stack:
-            running = start_all(systems, results, plan.cpus, plan.settings.timeout, stack)
-            trial = Rounds(running, results, plan.settings, Path(folder))
-            trial.read(plan.workloads)
-            trial.choose_batch_sizes({system.name: system.batch_sizes for system in systems}, plan.workloads[0])
-            trial.padding(plan.workloads)
-        with ExitStack() as stack:
-            starts = plan.settings.starts
-            running = time_starts(systems, results, plan.cpus, plan.settings.timeout, starts, stack)
-            rounds = Rounds(running, results, plan.settings, Path(folder))
-            rounds.read(plan.workloads)
-            _compare(rounds, results, reference)
-            rounds.throughput(plan.workloads)
-            rounds.latency(plan.calls)
-            rounds.memory()
-    if all(result.failure for result in results.values()):
+        _choose(plan, results, Path(folder))
+        _measure(plan, results, reference, Path(folder))
+    if not any(result.rounds for result in results.values()):
         reasons = "; ".join(f"{result.name}: {result.failure}" for result in results.values())
         raise MonographError(f"nothing could be measured: {reasons}")
+    rates = _matrix_rates(plan.cpus)
     _add_roofline(plan, results, rates)
+    settings = dataclasses.asdict(plan.settings) | {"call_sizes": list(plan.settings.call_sizes)}
     return Results(
         machine=describe_machine(),
-        settings=dataclasses.asdict(plan.settings)
-        | {"call_sizes": list(plan.settings.call_sizes), "threads": len(plan.cpus)},
+        settings=settings | {"threads": len(plan.cpus), "command": list(plan.command)},
         workloads=_facts(plan),
         rates=rates,
         reference="none: no bundle here holds the vectors of the unchanged model"
@@ -97,23 +84,53 @@ def run_session(plan: Plan) -> Results:
     )
 
 
-def _kind(system: System | str) -> str:
-    return "monograph" if isinstance(system, System) and system.adapter == ADAPTER else "peer"
+def _runnable(plan: Plan) -> list[System]:
+    return [system for system in plan.systems.values() if isinstance(system, System)]
 
 
-def _compare(rounds: Rounds, results: Mapping[str, SystemResult], reference: Reference | None) -> None:
-    if reference is None:
-        return
-    rounds.read([reference.texts])
-    for name, vectors in rounds.vectors(reference.texts).items():
-        results[name].cosine = cosines(vectors, reference)
+def _choose(plan: Plan, results: Mapping[str, SystemResult], folder: Path) -> None:
+    """Choose batch sizes and ask for padding, with processes of their own: large batches leave memory behind."""
+    systems = _runnable(plan)
+    with ExitStack() as stack:
+        running = start_all(systems, results, plan.cpus, plan.settings.timeout, stack)
+        rounds = Rounds(running, results, plan.settings, folder)
+        for workload in plan.workloads:
+            rounds.choose_batch_sizes({system.name: system.batch_sizes for system in systems}, workload)
+            rounds.read(workload)
+            rounds.padding(workload)
+
+
+def _measure(plan: Plan, results: Mapping[str, SystemResult], reference: Reference | None, folder: Path) -> None:
+    settings = plan.settings
+    with ExitStack() as stack:
+        running = time_starts(_runnable(plan), results, plan.cpus, settings.timeout, settings.starts, stack)
+        rounds = Rounds(running, results, settings, folder)
+        if reference is not None:
+            for name, vectors in rounds.vectors(reference.texts):
+                results[name].cosine = cosines(vectors, reference)
+        for workload in plan.workloads:
+            rounds.read(workload)
+        rounds.warm_up(plan.workloads[0])
+        rounds.throughput(plan.workloads)
+        rounds.latency(plan.calls)
+        rounds.memory()
+
+
+def _matrix_rates(cpus: Sequence[int]) -> dict[str, float]:
+    logger.info("measuring the machine's matrix rate")
+    try:
+        return matrix_rates(cpus)
+    except MonographError as error:
+        # A side figure: everything else can be measured without it.
+        logger.warning("%s", error)
+        return {}
 
 
 def _facts(plan: Plan) -> dict[str, WorkloadFacts]:
     """Return the workloads' sizes, by the first bundle's tokenizer."""
     first = next(iter(plan.bundles.values()))
     facts = {}
-    for workload in (*plan.workloads, plan.calls):
+    for workload in plan.workloads:
         lengths = token_lengths(first, workload.texts)
         facts[workload.name] = WorkloadFacts(len(lengths), int(lengths.sum()), int(lengths.max()))
     return facts
@@ -126,7 +143,7 @@ def _add_roofline(plan: Plan, results: Mapping[str, SystemResult], rates: Mappin
         work = count_work(bundle.path / graph.file)
         lengths = {workload.name: token_lengths(bundle, workload.texts) for workload in plan.workloads}
         for name, system in plan.systems.items():
-            if isinstance(system, str) or system.options.get("bundle") != str(bundle.path):
+            if isinstance(system, Unavailable) or system.options.get("bundle") != str(bundle.path):
                 continue
             result = results[name]
             dtype = "int8" if graph.precision == "int8" else result.described.get("compute_dtype", "")

@@ -10,7 +10,7 @@ from monograph_bench.peers.catalog import CHECKPOINT, Peer
 from monograph_bench.peers.environments import PeerError, default_home, environment_of, peer_of
 from monograph_bench.peers.forms import form_of
 from monograph_bench.peers.modules import Modules, read_modules
-from monograph_bench.systems import System
+from monograph_bench.systems import PEER, System
 
 
 def systems_of(
@@ -46,7 +46,9 @@ def _system_of(peer: Peer, checkpoint: Path, threads: int, home: Path, report: C
     python = environment_of(peer.name, home)
     place = checkpoint if modules is None else form_of(peer.form, checkpoint, modules, home, report)
     options["checkpoint"] = str(place.resolve())
-    return System(name=peer.name, python=python, adapter=peer.adapter, options=options, batch_sizes=peer.batch_sizes)
+    return System(
+        name=peer.name, kind=PEER, python=python, adapter=peer.adapter, options=options, batch_sizes=peer.batch_sizes
+    )
 
 
 def _told_modules(peer: Peer, poolings: frozenset[str], modules: Modules) -> dict[str, object]:

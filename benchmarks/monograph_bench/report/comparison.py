@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -26,11 +27,13 @@ class Change:
 
     system: str
     what: str
-    factor: float
+    factor: float = math.inf
 
     def __str__(self) -> str:
         """Return the change in words."""
-        return f"{self.system}: {self.what} {self.factor:.2f} times what it was"
+        return f"{self.system}: {self.what}" + (
+            "" if math.isinf(self.factor) else f" {self.factor:.2f} times what it was"
+        )
 
 
 def compare(old: Results, new: Results) -> list[Change]:
@@ -48,7 +51,7 @@ def compare(old: Results, new: Results) -> list[Change]:
 
 def _changes(old: SystemResult, new: SystemResult) -> Iterator[Change]:
     if new.failure and not old.failure:
-        raise InputError(f"{new.name} failed in the new run, and did not in the old: {new.failure}")
+        yield Change(new.name, f"failed, as it did not before: {new.failure}")
     for workload, rounds in new.rounds.items():
         earlier = [one.seconds / one.yardstick_seconds for one in old.rounds.get(workload, ())]
         factor = _slower(earlier, [one.seconds / one.yardstick_seconds for one in rounds])

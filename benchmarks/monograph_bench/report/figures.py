@@ -48,7 +48,8 @@ def cores_used(rounds: Sequence[Round]) -> float:
 def ratio(system: SystemResult, base: SystemResult, workload: str) -> float | None:
     """Return how many times as fast as another a system is: the median of the rounds' own ratios.
 
-    A round's systems ran one after the other, so a slow phase of the machine is in both.
+    A round's systems ran one after the other, so a slow phase of the machine is in both. One that failed has fewer
+    rounds, the first ones: a system never comes back.
     """
     pairs = list(zip(system.rounds.get(workload, ()), base.rounds.get(workload, ()), strict=False))
     return float(np.median([other.seconds / own.seconds for own, other in pairs])) if pairs else None
@@ -57,7 +58,7 @@ def ratio(system: SystemResult, base: SystemResult, workload: str) -> float | No
 def base_of(results: Results) -> SystemResult | None:
     """Return the system that others are compared with: torch at float32, or else the slowest on the first workload."""
     workload = next(iter(results.workloads))
-    ran = [system for system in results.systems if system.rounds.get(workload)]
+    ran = [system for system in results.systems if system.rounds.get(workload) and not system.failure]
     named = [system for system in ran if system.name == "sentence-transformers"]
     slowest = sorted(ran, key=lambda system: texts_per_second(results, system, workload).median)  # type: ignore[union-attr]
     return next(iter([*named, *slowest]), None)

@@ -15,6 +15,9 @@ from monograph_bench.report.figures import (
 )
 from monograph_bench.results import Results, SystemResult
 
+# A system that has all cores to itself uses them nearly whole; tokenization and the like is on fewer.
+_BUSY_SHARE = 0.6
+
 
 def lines_of(results: Results) -> Iterator[str]:
     """Yield the report's lines."""
@@ -31,10 +34,13 @@ def lines_of(results: Results) -> Iterator[str]:
         yield from _latency(results, size)
     yield ""
     yield from _start_and_memory(results)
+    yield from _shared_machine(results)
     failed = [system for system in results.systems if system.failure]
     if failed:
         yield ""
-        yield from (f"not measured: {system.name}: {system.failure}" for system in failed)
+        yield from (
+            f"{'failed' if system.rounds else 'not measured'}: {system.name}: {system.failure}" for system in failed
+        )
     yield ""
     yield f"not timed: {'; '.join(results.not_timed)}"
 
@@ -52,12 +58,12 @@ def _throughput(results: Results, workload: str) -> Iterator[str]:
         times = ratio(system, base, workload)
         rows.append(
             (
-                system.name,
+                f"{system.name} (failed)" if system.failure else system.name,
                 f"{speed.median:,.1f}",
                 f"{speed.low:,.1f}-{speed.high:,.1f}",
                 "" if times is None else f"{times:.2f}",
                 f"{cores_used(system.rounds[workload]):.2f}",
-                "own" if system.batch_size is None else str(system.batch_size),
+                str(system.batch_sizes.get(workload) or "own"),
                 _percent(system.padding.get(workload)),
                 _percent(system.roofline.get(workload)),
                 f"{system.cosine['worst']:.6f}" if system.cosine else "",
@@ -65,6 +71,15 @@ def _throughput(results: Results, workload: str) -> Iterator[str]:
         )
     title = f"{workload}: {facts.texts:,} texts, {facts.tokens / facts.texts:.0f} tokens on average"
     yield from _table(title, header, rows)
+
+
+def _shared_machine(results: Results) -> Iterator[str]:
+    """Warn where systems got fewer cores than they asked for: something else was running."""
+    rounds = [one for system in results.systems for rounds in system.rounds.values() for one in rounds]
+    most = max((cores_used([one]) for one in rounds), default=0.0)
+    if most < _BUSY_SHARE * results.settings["threads"]:
+        yield ""
+        yield f"no system got more than {most:.2f} cores in any round: the machine was busy with something else"
 
 
 def _latency(results: Results, size: str) -> Iterator[str]:

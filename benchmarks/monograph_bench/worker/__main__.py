@@ -7,9 +7,11 @@ come as JSON lines on standard input, answers go as JSON lines to what was stand
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -20,23 +22,28 @@ if TYPE_CHECKING:
     from adapters.contract import Model
 
 FIRST_TEXT = "a first text"
+_CALLS_BEFORE = 5
+# Of prctl(2).
+_PR_SET_PDEATHSIG = 1
 
 
 def main(system_as_json: str, cpus: str) -> None:
     """Load the system, embed a first text, then answer requests until standard input ends."""
+    _end_with_parent()
     # Before anything is imported that counts CPUs.
     os.sched_setaffinity(0, map(int, cpus.split(",")))
     answers = _own_output()
     system = json.loads(system_as_json)
+    # OpenVINO sends an event when it is imported, unless this package cannot be.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     try:
         adapter = importlib.import_module(f"adapters.{system['adapter']}")
         model: Model = adapter.load(**system["options"])
-        first = model.encode([FIRST_TEXT], 1)
-        ready = {"dimension": int(first.shape[1]), "described": model.described()}
+        model.encode([FIRST_TEXT], 1)
     except Exception as error:  # noqa: BLE001 - whatever a system raises is its result
         _tell(answers, _failure(error))
         return
-    _tell(answers, ready)
+    _tell(answers, {})
     texts: dict[str, list[str]] = {}
     for line in sys.stdin:
         request = json.loads(line)
@@ -47,6 +54,12 @@ def main(system_as_json: str, cpus: str) -> None:
         _tell(answers, answer)
 
 
+def _end_with_parent() -> None:
+    """Have the kernel end this process when the one that started it ends: stopped, it would not see its input end."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _answer(model: Model, texts: dict[str, list[str]], request: dict[str, Any]) -> dict[str, Any]:
     match request:
         case {"do": "read", "name": str(name), "file": str(file)}:
@@ -54,6 +67,8 @@ def _answer(model: Model, texts: dict[str, list[str]], request: dict[str, Any]) 
             return {"texts": len(texts[name])}
         case {"do": "encode", "name": str(name), "batch_size": batch_size, "vectors": vectors}:
             return _encoded(model, texts[name], batch_size, vectors)
+        case {"do": "describe"}:
+            return {"described": model.described()}
         case {"do": "padding", "name": str(name)}:
             return {"share": model.padding_share(texts[name])}
         case {"do": "calls", "name": str(name), "size": int(size), "calls": int(calls)}:
@@ -73,14 +88,17 @@ def _encoded(model: Model, texts: list[str], batch_size: int | None, vectors: st
 
 
 def _called(model: Model, texts: list[str], size: int, calls: int) -> list[float]:
-    """Return the seconds of calls one after the other, each with the next ``size`` texts."""
+    """Return the seconds of calls one after the other, each with the next ``size`` texts.
+
+    The first few are not timed: this process was stopped until now, and its caches are others'.
+    """
     seconds = []
-    for call in range(calls):
+    for call in range(-_CALLS_BEFORE, calls):
         chosen = [texts[(call * size + i) % len(texts)] for i in range(size)]
         begin = time.perf_counter()
         model.encode(chosen, size)
         seconds.append(time.perf_counter() - begin)
-    return seconds
+    return seconds[_CALLS_BEFORE:]
 
 
 def _own_output() -> TextIO:
@@ -92,7 +110,9 @@ def _own_output() -> TextIO:
 
 def _failure(error: Exception) -> dict[str, Any]:
     lines = str(error).strip().splitlines() or ["no message"]
-    return {"failed": f"{type(error).__name__}: {lines[0]}", "traceback": traceback.format_exc()}
+    # Beside it on standard error, which is shown where the process ends.
+    traceback.print_exc()
+    return {"failed": f"{type(error).__name__}: {lines[0]}"}
 
 
 def _tell(answers: TextIO, answer: dict[str, Any]) -> None:

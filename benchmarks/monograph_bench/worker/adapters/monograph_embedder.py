@@ -43,6 +43,7 @@ class _Monograph(Model):
     def described(self) -> dict[str, str]:
         embedder = self._embedder
         return versions(["monograph"]) | {
+            "bundle": embedder.fingerprint,
             "engine": embedder.engine,
             "device": embedder.device,
             "compute_dtype": embedder.compute_dtype,

@@ -1,0 +1,84 @@
+"""Results as a Markdown table, and as the part of README that it is.
+
+python -m monograph_bench.report.markdown RESULTS.json README.md PLOT.svg renews both files.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from monograph.errors import InputError
+from monograph_bench.report.figures import base_of, milliseconds, ratio, start_seconds, texts_per_second
+from monograph_bench.report.plots import throughput_plot
+from monograph_bench.results import Results, SystemResult, read_results
+
+BEGIN, END = "<!-- begin: monograph bench -->", "<!-- end: monograph bench -->"
+
+
+def table_of(results: Results) -> str:
+    """Return the figures of the first workload, latency, start and memory: a row a system, the fastest first."""
+    return "\n".join(_lines(results))
+
+
+def with_table(text: str, table: str) -> str:
+    """Return a text with the table between its marks.
+
+    Raises:
+        InputError: the marks are not there.
+
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise InputError(f"there is no place for the table: it stands between {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+
+
+def _lines(results: Results) -> Iterator[str]:
+    workload, facts = next(iter(results.workloads.items()))
+    base = base_of(results)
+    if base is None:
+        raise InputError("the results have no system that was measured")
+    machine = results.machine
+    sets = ", ".join(machine["instruction_sets"])
+    mean = facts.tokens / facts.texts
+    yield f"{machine['cpu']} ({sets}), {results.settings['threads']} threads each; {facts.texts:,} texts of {mean:.0f}"
+    yield f"tokens on average; {results.settings['rounds']} rounds in turns."
+    yield ""
+    yield f"| | texts/s | x {base.name} | one short text, p50 / p99 | first vector | anonymous memory | worst cosine |"
+    yield "|---|---|---|---|---|---|---|"
+    ran = [system for system in results.systems if system.rounds.get(workload)]
+    for system in sorted(ran, key=lambda system: -(ratio(system, base, workload) or 0)):
+        yield _row(results, system, base, workload)
+    for system in results.systems:
+        if system.failure:
+            yield f"| {system.name} | not measured: {system.failure} | | | | | |"
+
+
+def _row(results: Results, system: SystemResult, base: SystemResult, workload: str) -> str:
+    speed, start, calls = texts_per_second(results, system, workload), start_seconds(system), milliseconds(system, "1")
+    anonymous = system.memory.get("anonymous")
+    cells = [
+        system.name,
+        f"{speed.median:,.0f}" if speed else "",
+        f"{ratio(system, base, workload):.2f}",
+        f"{calls[50]:.1f} / {calls[99]:.1f} ms" if calls else "",
+        f"{start.median:.2f} s" if start else "",
+        f"{anonymous / 1e6:,.0f} MB" if anonymous else "",
+        f"{system.cosine['worst']:.5f}" if system.cosine else "",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def main(results_file: str, readme: str, plot: str) -> None:
+    """Renew README's table and the plot."""
+    results = read_results(Path(results_file))
+    path = Path(readme)
+    path.write_text(with_table(path.read_text("utf-8"), table_of(results)), encoding="utf-8")
+    Path(plot).write_text(throughput_plot(results, next(iter(results.workloads))), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
