@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
@@ -104,12 +105,7 @@ class Rounds:
     def memory(self) -> None:
         """Note the memory of every system, in bytes."""
         for name, process in self._processes.items():
-            used = process.memory()
-            self._results[name].memory = {
-                "resident": used.resident,
-                "anonymous": used.anonymous,
-                "peak": used.peak,
-            }
+            self._results[name].memory = dataclasses.asdict(process.memory())
 
     def _in_turn(self, number: int) -> list[str]:
         """Return the running systems, each round beginning with another: none always follows the same."""

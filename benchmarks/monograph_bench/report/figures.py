@@ -60,8 +60,9 @@ def base_of(results: Results) -> SystemResult | None:
     workload = next(iter(results.workloads))
     ran = [system for system in results.systems if system.rounds.get(workload) and not system.failure]
     named = [system for system in ran if system.name == "sentence-transformers"]
-    slowest = sorted(ran, key=lambda system: texts_per_second(results, system, workload).median)  # type: ignore[union-attr]
-    return next(iter([*named, *slowest]), None)
+    return max(
+        named or ran, key=lambda system: np.median([one.seconds for one in system.rounds[workload]]), default=None
+    )
 
 
 def _spread(values: Sequence[float]) -> Spread:
