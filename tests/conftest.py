@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from monograph import Embedder
-from monograph_export import export
+from monograph_export import export, parity
 from support import checkpoints
 from support.tatoeba import Tatoeba
 
@@ -69,6 +69,12 @@ def minilm_bundle(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def minilm_embedder(minilm_bundle: Path) -> Iterator[Embedder]:
     with Embedder(minilm_bundle, device="cpu") as model:
         yield model
+
+
+@pytest.fixture
+def verified_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports as if ONNX Runtime were the only engine: where the subject is no engine, it saves a second in each."""
+    monkeypatch.setattr(parity, "installed_devices", lambda: [parity.REQUIRED_DEVICE])
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monograph.bundle import Bundle
-from monograph_bench.bundles import open_bundles, systems_of_bundles
+from monograph_bench.bundles import bundle_systems, open_bundles
 from monograph_bench.machine import cpus_for
 from monograph_bench.measurement.session import Plan, run_session
 from monograph_bench.measurement.settings import Settings
-from monograph_bench.peers import systems_of
+from monograph_bench.peers import peer_systems
 from monograph_bench.report.comparison import compare
 from monograph_bench.report.page import write_page
 from monograph_bench.report.table import lines_of
@@ -72,7 +72,7 @@ def changes(old: Path, new: Path) -> list[str]:
 def _plan(asked: Asked, settings: Settings) -> Plan:
     cpus = cpus_for(asked.threads)
     bundles = open_bundles(asked.bundles)
-    systems = systems_of_bundles(bundles, asked.device, asked.compute_dtype, len(cpus))
+    systems = bundle_systems(bundles, asked.device, asked.compute_dtype, len(cpus))
     systems |= _peer_systems(asked, len(cpus))
     language = _language(bundles)
     calls = Workload("calls", make_workload("short", _CALLED_TEXTS, language).texts)
@@ -82,7 +82,7 @@ def _plan(asked: Asked, settings: Settings) -> Plan:
 def _peer_systems(asked: Asked, threads: int) -> dict[str, System | Unavailable]:
     if asked.checkpoint is None:
         return {}
-    peers, reasons = systems_of(asked.peers, asked.checkpoint, threads, report=_say)
+    peers, reasons = peer_systems(asked.peers, asked.checkpoint, threads, report=_say)
     found: dict[str, System | Unavailable] = {peer.name: peer for peer in peers}
     return found | {name: Unavailable(PEER, reason) for name, reason in reasons.items()}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 from pathlib import Path
 from types import ModuleType
 
@@ -66,6 +67,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print the tables; or set up peers, or compare two runs."""
+    if arguments.bundles and (arguments.setup_peers is not None or arguments.compare is not None):
+        raise InputError("--setup-peers and --compare measure nothing: give no BUNDLE with them")
     if arguments.setup_peers is not None:
         set_up(arguments.setup_peers, report=print)
         return 0
@@ -75,6 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(changes) or "nothing became slower beyond noise")
         return 1 if changes else 0
     _check(arguments)
+    # A run takes minutes: what it is at goes to stderr, with -v or without.
+    logging.getLogger("monograph_bench").setLevel(logging.INFO)
     asked = bench.Asked(
         bundles=arguments.bundles,
         device=arguments.device,

@@ -17,6 +17,7 @@ from monograph.pipeline import load_tokenizer
 from monograph_bench.systems import OURS, System, Unavailable
 
 ALL = "all"
+USAGE = "Embedder(bundle).encode; it plans its batches by tokens."
 
 
 def open_bundles(names: Sequence[str]) -> dict[str, Bundle]:
@@ -37,7 +38,7 @@ def open_bundles(names: Sequence[str]) -> dict[str, Bundle]:
     return bundles
 
 
-def systems_of_bundles(
+def bundle_systems(
     bundles: dict[str, Bundle], device: str, compute_dtype: str, threads: int
 ) -> dict[str, System | Unavailable]:
     """Return a system for each bundle, device and type that is asked for, or why there is none, by name.
@@ -56,7 +57,7 @@ def systems_of_bundles(
                 asked = "auto" if dtype == ALL else dtype
                 name = _name(short, kind, asked)
                 options = {"bundle": str(bundle.path), "device": kind, "compute_dtype": asked, "threads": threads}
-                found[name] = System(name, OURS, Path(sys.executable), "monograph_embedder", options, (None,))
+                found[name] = System(name, OURS, Path(sys.executable), "monograph_embedder", options, (None,), USAGE)
     return found
 
 

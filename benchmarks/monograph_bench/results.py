@@ -15,6 +15,14 @@ SCHEMA_VERSION = 1
 
 
 @dataclass
+class Start:
+    """A start: seconds from that of a process to its first vector, and the yardstick's around it."""
+
+    seconds: float
+    yardstick_seconds: float
+
+
+@dataclass
 class Round:
     """One pass over the texts of a workload, in seconds: wall-clock time, CPU time, and the yardstick's around it."""
 
@@ -35,6 +43,7 @@ class Calls:
 class SystemResult:
     """What was measured of one system; ``failure`` says why there is nothing, or nothing more.
 
+    ``usage`` says how it is called, ``described`` what it says of itself: versions, device, type, threads.
     ``batch_sizes`` and ``rounds`` are by workload, ``latencies`` by texts a call; ``memory`` in bytes; ``cosine`` to
     the reference (mean, worst); ``padding`` the share of padded tokens and ``roofline`` that of the machine's own
     matrix rate, by workload.
@@ -42,9 +51,10 @@ class SystemResult:
 
     name: str
     kind: str
+    usage: str = ""
     described: dict[str, str] = field(default_factory=dict)
     batch_sizes: dict[str, int | None] = field(default_factory=dict)
-    start_seconds: list[float] = field(default_factory=list)
+    starts: list[Start] = field(default_factory=list)
     rounds: dict[str, list[Round]] = field(default_factory=dict)
     latencies: dict[str, list[Calls]] = field(default_factory=dict)
     memory: dict[str, int | None] = field(default_factory=dict)
@@ -105,6 +115,7 @@ def read_results(path: Path) -> Results:
 
 
 def _system(told: dict[str, Any]) -> SystemResult:
+    starts = [Start(**one) for one in told["starts"]]
     rounds = {name: [Round(**one) for one in rounds] for name, rounds in told["rounds"].items()}
     latencies = {size: [Calls(**one) for one in rounds] for size, rounds in told["latencies"].items()}
-    return SystemResult(**(told | {"rounds": rounds, "latencies": latencies}))
+    return SystemResult(**(told | {"starts": starts, "rounds": rounds, "latencies": latencies}))

@@ -16,7 +16,7 @@ class System:
 
     ``python`` is its environment's interpreter; ``adapter`` the module of ``worker/adapters`` that loads it, with
     ``options`` as keywords, JSON values; ``batch_sizes`` are those that are tried before the best is measured, None
-    being the system's own choice.
+    being the system's own choice; ``usage`` says in words how the adapter calls it.
     """
 
     name: str
@@ -25,6 +25,7 @@ class System:
     adapter: str
     options: Mapping[str, object]
     batch_sizes: tuple[int | None, ...]
+    usage: str
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def run(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[st
 
 def test_it_prints_tables_and_keeps_every_round(run: tuple[str, Path]) -> None:
     table, folder = run
-    for words in ("mixed: 12 texts", "short: 12 texts", "calls of 1 short text", "start of a process", "not timed: "):
+    for words in ("mixed: 12 texts", "short: 12 texts", "calls of 1 short text", "start of a process", "not timed:"):
         assert words in table
     told = json.loads((folder / "results.json").read_text("utf-8"))
     assert told["schema_version"] == 1

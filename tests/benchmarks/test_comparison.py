@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from monograph.errors import InputError
-from monograph_bench.bundles import open_bundles, systems_of_bundles
+from monograph_bench.bundles import bundle_systems, open_bundles
 from monograph_bench.measurement.session import Plan, run_session
 from monograph_bench.measurement.settings import Settings
 from monograph_bench.report.comparison import compare
-from monograph_bench.results import Calls, Results, Round, SystemResult, WorkloadFacts
+from monograph_bench.results import Calls, Results, Round, Start, SystemResult, WorkloadFacts
 from monograph_bench.texts import Workload, make_workload
 
-# A quarter more time in every run of a graph, spent as the graph spends it.
+# A fifth more time in every run of a graph, spent as the graph spends it.
 SLOWER = """
 import time
 from monograph.engines.onnxruntime import OnnxRuntimeEngine
@@ -28,7 +28,7 @@ run = OnnxRuntimeEngine.run
 def slower(engine, inputs):
     begin = time.perf_counter()
     result = run(engine, inputs)
-    end = time.perf_counter() + (time.perf_counter() - begin) * 0.25
+    end = time.perf_counter() + (time.perf_counter() - begin) * 0.2
     while time.perf_counter() < end:
         pass
     return result
@@ -37,8 +37,8 @@ OnnxRuntimeEngine.run = slower
 """
 
 
-def made_up(seed: int, slower: float = 1.0, phase: float = 1.0, rounds: int = 5) -> Results:
-    """Results with noise of 3 %, of a system that is ``slower``, on a machine in a slow ``phase``."""
+def made_up(seed: int, slower: float = 1.0, phase: float = 1.0, rounds: int = 5, start: float = 1.0) -> Results:
+    """Results with noise of 3 %, of a system that is ``slower``, or to ``start``, on a machine in a slow ``phase``."""
     generator = np.random.default_rng(seed)
 
     def noisy(seconds: float) -> float:
@@ -50,6 +50,8 @@ def made_up(seed: int, slower: float = 1.0, phase: float = 1.0, rounds: int = 5)
     system = SystemResult(
         "monograph cpu float32",
         "monograph",
+        starts=[Start(noisy(0.4 * phase * start), noisy(0.02 * phase)) for _ in range(3)],
+        cosine={"mean": 0.9999, "worst": 0.9998},
         rounds={"mixed": [one(2.0 * slower) for _ in range(rounds)]},
         latencies={"1": [Calls([noisy(0.002 * phase) for _ in range(20)], noisy(0.02 * phase)) for _ in range(rounds)]},
         memory={"anonymous": 100_000_000, "resident": 200_000_000, "peak": None},
@@ -66,12 +68,13 @@ def made_up(seed: int, slower: float = 1.0, phase: float = 1.0, rounds: int = 5)
 
 
 @pytest.mark.parametrize("phase", [1.0, 1.4])
-def test_a_fifth_less_speed_is_found_also_in_a_slow_phase_of_the_machine(phase: float) -> None:
-    for seed in range(50):
-        [change] = compare(made_up(seed), made_up(seed + 1000, slower=1.25, phase=phase))
-        assert change.what == "time for mixed"
-        assert 1.15 < change.factor < 1.35
-        assert str(change).startswith("monograph cpu float32: time for mixed 1.")
+def test_a_fifth_more_time_is_found_also_in_a_slow_phase_of_the_machine(phase: float) -> None:
+    found = [change for seed in range(200) for change in compare(made_up(seed), made_up(seed + 1000, 1.2, phase))]
+    assert {change.what for change in found} == {"time for mixed"}
+    # With five rounds, in seven of a thousand pairs of runs the noise hides it (docs/benchmark.md).
+    assert len(found) >= 195
+    assert all(change.factor is not None and 1.1 <= change.factor < 1.35 for change in found)
+    assert str(found[0]).startswith("monograph cpu float32: time for mixed 1.")
 
 
 @pytest.mark.parametrize("phase", [1.0, 1.4])
@@ -90,8 +93,30 @@ def test_more_memory_is_found() -> None:
     assert (change.what, change.factor) == ("anonymous memory", 1.2)
 
 
+@pytest.mark.parametrize("phase", [1.0, 1.4])
+def test_a_slower_start_is_found(phase: float) -> None:
+    for seed in range(50):
+        [change] = compare(made_up(seed), made_up(seed + 1000, phase=phase, start=1.6))
+        assert change.what == "start to the first vector"
+
+
+def test_a_few_slow_calls_in_every_round_are_found() -> None:
+    new = made_up(1)
+    for calls in new.systems[0].latencies["1"]:
+        calls.seconds[:2] = [0.004, 0.004]
+    [change] = compare(made_up(0), new)
+    assert change.what == "p95 of a call of 1"
+
+
+def test_vectors_further_from_the_reference_are_found() -> None:
+    new = made_up(1)
+    new.systems[0].cosine["worst"] = 0.9981
+    [change] = compare(made_up(0), new)
+    assert str(change) == "monograph cpu float32: worst cosine to the reference fell from 0.999800 to 0.998100"
+
+
 def test_a_system_that_fails_as_it_did_not_before_is_told_beside_what_became_slower() -> None:
-    new = made_up(1, slower=1.25)
+    new = made_up(1, slower=1.2)
     new.systems[0].failure = "out of memory"
     changes = [str(change) for change in compare(made_up(0), new)]
     assert "monograph cpu float32: failed, as it did not before: out of memory" in changes
@@ -144,9 +169,9 @@ def test_runs_that_cannot_be_compared_are_refused(change: Callable[[Results], No
 def measured(bundle: Path) -> Results:
     bundles = open_bundles([str(bundle)])
     cpus = sorted(os.sched_getaffinity(0))
-    systems = systems_of_bundles(bundles, "cpu", "float32", len(cpus))
+    systems = bundle_systems(bundles, "cpu", "float32", len(cpus))
     calls = Workload("calls", make_workload("short", 32, "en").texts)
-    settings = Settings(rounds=8, starts=1, calls=30, trial_texts=8)
+    settings = Settings(rounds=8, starts=3, calls=30, trial_texts=8)
     return run_session(Plan(systems, bundles, [make_workload("mixed", 150, "en")], calls, cpus, settings))
 
 

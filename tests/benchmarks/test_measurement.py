@@ -17,7 +17,7 @@ import pytest
 
 from monograph.bundle import open_bundle
 from monograph.errors import InputError
-from monograph_bench.bundles import open_bundles, systems_of_bundles, token_lengths
+from monograph_bench.bundles import bundle_systems, open_bundles, token_lengths
 from monograph_bench.measurement.roofline import count_work
 from monograph_bench.measurement.session import Plan, run_session
 from monograph_bench.measurement.settings import Settings
@@ -39,12 +39,12 @@ def cpus(count: int) -> list[int]:
 def sentence_transformers(checkpoint: Path, threads: int) -> System:
     options = {"checkpoint": str(checkpoint), "backend": "torch", "compute_dtype": "float32", "threads": threads}
     return System(
-        "sentence-transformers", "peer", Path(sys.executable), "sentence_transformers_model", options, (8, 32)
+        "sentence-transformers", "peer", Path(sys.executable), "sentence_transformers_model", options, (8, 32), ""
     )
 
 
 def systems(bundle: Path, checkpoint: Path, threads: int) -> list[System]:
-    ours = systems_of_bundles(open_bundles([str(bundle)]), "all", "float32", threads).values()
+    ours = bundle_systems(open_bundles([str(bundle)]), "all", "float32", threads).values()
     return [*(system for system in ours if isinstance(system, System)), sentence_transformers(checkpoint, threads)]
 
 
@@ -76,7 +76,7 @@ def test_a_paused_system_takes_no_cpu_time(minilm_bundle: Path, minilm: Path) ->
 @pytest.fixture(scope="module")
 def results(tiny_bundle: Path, tiny_checkpoint: Path) -> Results:
     bundles = open_bundles([str(tiny_bundle)])
-    asked: dict[str, System | Unavailable] = dict(systems_of_bundles(bundles, "all", "all", 1))
+    asked: dict[str, System | Unavailable] = dict(bundle_systems(bundles, "all", "all", 1))
     asked["sentence-transformers"] = sentence_transformers(tiny_checkpoint, 1)
     asked["lost"] = ours("lost", Path("/nowhere"))
     asked["absent"] = Unavailable("peer", "its environment is not there")
@@ -86,7 +86,7 @@ def results(tiny_bundle: Path, tiny_checkpoint: Path) -> Results:
 
 
 def ours(name: str, bundle: Path) -> System:
-    return System(name, "monograph", Path(sys.executable), "monograph_embedder", bundle_options(bundle), (None,))
+    return System(name, "monograph", Path(sys.executable), "monograph_embedder", bundle_options(bundle), (None,), "")
 
 
 def bundle_options(bundle: Path) -> dict[str, object]:
@@ -103,7 +103,7 @@ def test_every_system_is_measured_in_every_way(results: Results) -> None:
             "1": [3],
             "8": [3],
         }
-        assert len(system.start_seconds) == 1
+        assert len(system.starts) == 1
         assert system.memory["anonymous"] is not None
         assert system.cosine["worst"] > 0.999
         assert system.described["threads"] == "1"
@@ -203,13 +203,24 @@ def test_texts_that_a_system_cannot_embed_cost_only_what_they_were_for(tiny_bund
     assert len(results["ours"].rounds["short"]) == 1
 
 
+def test_a_batch_size_that_fails_is_not_chosen_and_costs_nothing_else(tiny_bundle: Path, tmp_path: Path) -> None:
+    results = {"ours": SystemResult("ours", "monograph")}
+    workload = make_workload("short", 8, "en")
+    with ExitStack() as stack:
+        rounds = Rounds(start_all([ours("ours", tiny_bundle)], results, cpus(1), 60, stack), results, QUICK, tmp_path)
+        # Texts in a batch cannot be none.
+        rounds.choose_batch_sizes({"ours": (0, 4)}, workload)
+    assert not results["ours"].failure
+    assert results["ours"].batch_sizes == {"short": 4}
+
+
 KILLED = """
 import json, os, sys
 from pathlib import Path
 from monograph_bench.process import SystemProcess
 from monograph_bench.systems import System, Unavailable
 
-system = System("ours", "monograph", Path(sys.executable), "monograph_embedder", json.loads(sys.argv[1]), (None,))
+system = System("ours", "monograph", Path(sys.executable), "monograph_embedder", json.loads(sys.argv[1]), (None,), "")
 process = SystemProcess(system, [min(os.sched_getaffinity(0))], 60)
 process.pause()
 print(process._process.pid, flush=True)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from monograph.errors import MonographError
-from monograph_bench.peers import PEERS, PeerError, environment_of, environments, set_up, systems_of
+from monograph_bench.peers import PEERS, PeerError, environment_of, environments, peer_systems, set_up
 from monograph_bench.peers.modules import CheckpointError, read_modules
 from monograph_bench.peers.settings import write_settings
 from monograph_bench.process import WORKER, SystemProcess
@@ -87,7 +87,7 @@ def test_requirements_are_pinned(environment: str) -> None:
 
 def test_an_unknown_peer_is_refused_with_the_names() -> None:
     with pytest.raises(PeerError, match="no peer bert: choose from sentence-transformers, st-bf16"):
-        systems_of(["bert"], Path(), threads=1)
+        peer_systems(["bert"], Path(), threads=1)
 
 
 def test_an_environment_that_is_not_there_says_how_it_is_made(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_bare_transformer_has_mean_pooling(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_checkpoint_is_a_reason(tmp_path: Path) -> None:
-    systems, reasons = systems_of(["fastembed"], tmp_path, threads=1, home=tmp_path)
+    systems, reasons = peer_systems(["fastembed"], tmp_path, threads=1, home=tmp_path)
     assert not systems
     assert reasons["fastembed"].endswith("has neither modules.json nor config.json: it is not a checkpoint")
 
@@ -183,7 +183,7 @@ def test_a_module_of_others_is_a_reason(tmp_path: Path) -> None:
 )
 def test_what_an_encoder_alone_cannot_do_is_a_reason(options: dict[str, Any], reason: str, tmp_path: Path) -> None:
     checkpoint = checkpoints.tiny(tmp_path, **options)
-    systems, reasons = systems_of(["sentence-transformers", *ENCODER_ONLY], checkpoint, threads=1, home=tmp_path)
+    systems, reasons = peer_systems(["sentence-transformers", *ENCODER_ONLY], checkpoint, threads=1, home=tmp_path)
     assert [system.name for system in systems] == ["sentence-transformers"]
     assert list(reasons) == ENCODER_ONLY
     assert all(re.search(reason, told) for told in reasons.values())
@@ -289,13 +289,13 @@ def test_a_form_is_made_once_and_anew_for_other_weights(name: str, slow_home: Pa
     said: list[str] = []
     forms = []
     for peer in (name, "optimum"):
-        systems, reasons = systems_of([peer], checkpoint, threads=1, home=slow_home, report=said.append)
+        systems, reasons = peer_systems([peer], checkpoint, threads=1, home=slow_home, report=said.append)
         assert not reasons
         forms.append(systems[0].options["checkpoint"])
     assert forms[0] == forms[1]
     assert said == ["exporting checkpoint for peers: onnx"]
     (checkpoint / "model.safetensors").unlink()
-    _, reasons = systems_of([name], checkpoint, threads=1, home=slow_home)
+    _, reasons = peer_systems([name], checkpoint, threads=1, home=slow_home)
     assert reasons[name].startswith("optimum-cli export onnx failed: ")
     assert "\n" not in reasons[name]
 
@@ -329,7 +329,7 @@ def _length_order() -> Any:
 
 
 def _system(name: str, checkpoint: Path, home: Path) -> System:
-    systems, reasons = systems_of([name], checkpoint, threads=1, home=home)
+    systems, reasons = peer_systems([name], checkpoint, threads=1, home=home)
     assert not reasons
     return systems[0]
 

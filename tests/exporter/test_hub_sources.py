@@ -18,6 +18,7 @@ from support import checkpoints
 from support.hub import Hub, Repository, environment, python, serve
 
 NAME = "some-org/tiny"
+RECIPE = read_recipe("all-MiniLM-L6-v2")
 # What the command line says of each source, in one process: importing torch takes seconds.
 EXPORT_EACH = """
 import contextlib, io, json, sys
@@ -77,14 +78,24 @@ def export_each(hub: Hub, home: Path, *sources: str) -> dict[str, tuple[int, str
 def exported(
     hub: Hub, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Repository, list[str]]:
-    """The tiny checkpoint exported from the Hub, the repository, and what was asked for."""
+    """The tiny checkpoint and a recipe exported from the Hub, the first one's repository, what was asked of it."""
     home = tmp_path_factory.mktemp("exported")
     repository = hub.add(NAME, tiny_checkpoint)
     repository.files |= dict.fromkeys(IGNORED, b"not to be downloaded")
     repository.files["README.md"] = b"---\nlicense: apache-2.0\n---\n"
-    (said,) = export_each(hub, home, NAME).values()
-    assert (said[0], said[2]) == (0, True), said[1]
+    add_recipe(hub, tmp_path_factory.mktemp("recipe"))
+    for code, message, exists in export_each(hub, home, NAME, RECIPE.name).values():
+        assert (code, exists) == (0, True), message
     return home, repository, hub.asked(NAME)
+
+
+def add_recipe(hub: Hub, folder: Path) -> None:
+    """A checkpoint of the recipe's shape, one layer of it, at no revision but the one that the recipe pins."""
+    assert RECIPE.repository is not None
+    shape = dict(RECIPE.architecture["config"], vocab_size=1200, num_hidden_layers=1, intermediate_size=64)
+    checkpoint = checkpoints.tiny(folder, config=shape, max_length=RECIPE.max_length)
+    repository = hub.add(RECIPE.repository, checkpoint)
+    repository.pinned, repository.revisions = RECIPE.revision, ()
 
 
 def test_an_export_from_a_hub_names_repository_and_revision(
@@ -120,18 +131,12 @@ def test_a_second_use_works_offline(
     assert hub.requests == []
 
 
-def test_the_name_of_a_recipe_downloads_its_pinned_revision_and_is_applied(hub: Hub, tmp_path: Path) -> None:
-    """A checkpoint of the recipe's shape, one layer of it, at the revision that the recipe pins."""
-    recipe = read_recipe("all-MiniLM-L6-v2")
-    assert recipe.repository is not None
-    shape = dict(recipe.architecture["config"], vocab_size=1200, num_hidden_layers=1, intermediate_size=64)
-    checkpoint = checkpoints.tiny(tmp_path, config=shape, max_length=recipe.max_length)
-    hub.add(recipe.repository, checkpoint).pinned = recipe.revision
-    hub.repositories[recipe.repository].revisions = ()
-    (said,) = export_each(hub, tmp_path, recipe.name).values()
-    assert (said[0], said[2]) == (0, True), said[1]
-    source = open_bundle(tmp_path / "bundle-0").manifest.source
-    assert (source.name, source.revision, source.licence) == (recipe.repository, recipe.revision, recipe.licence)
+def test_the_name_of_a_recipe_downloads_its_pinned_revision_and_is_applied(
+    exported: tuple[Path, Repository, list[str]],
+) -> None:
+    home, _, _ = exported
+    source = open_bundle(home / "bundle-1").manifest.source
+    assert (source.name, source.revision, source.licence) == (RECIPE.repository, RECIPE.revision, RECIPE.licence)
 
 
 def refused(hub: Hub, checkpoint: Path) -> dict[str, tuple[str, ...]]:

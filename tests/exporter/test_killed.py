@@ -15,7 +15,7 @@ from monograph.bundle import open_bundle
 from monograph_export import export
 
 # The file whose appearance in the staging folder is the moment of the kill; "" is the folder, None the bundle itself.
-MOMENTS = ("", "tokenizer.json", "model.onnx", "model.onnx.data", "probes.json", "manifest.json", None)
+MOMENTS = ("", "model.onnx.data", "manifest.json", None)
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def assert_equal_to_torch(model: SentenceTransformer, folder: Path) -> None:
     bundle = export(model, folder)
+    assert all(verdict["passed"] for verdict in bundle.manifest.quality["verdicts"])
     expected = model.encode(TEXTS, batch_size=1, show_progress_bar=False)
     with Embedder(bundle.path, device="cpu") as embedder:
         found = embedder.encode(TEXTS)

@@ -133,7 +133,7 @@ def assemble(
     return SentenceTransformer(modules=modules, device="cpu", **options)
 
 
-def tiny(folder: Path, *, config: dict[str, Any] | None = None, max_length: int = 256, **options: Any) -> Path:
+def tiny(folder: Path, *, config: dict[str, Any] | None = None, max_length: int = 96, **options: Any) -> Path:
     """Save a tiny BERT checkpoint of real form and return its folder."""
     transformer = save_transformer(config or TINY_BERT, wordpiece(1000, lowercase=True), folder / "transformer")
     model = assemble(transformer, max_length=max_length, **options)

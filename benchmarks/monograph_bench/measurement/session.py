@@ -58,7 +58,9 @@ def run_session(plan: Plan) -> Results:
 
     """
     results = {
-        name: SystemResult(name, system.kind, failure="" if isinstance(system, System) else system.reason)
+        name: SystemResult(name, system.kind, usage=system.usage)
+        if isinstance(system, System)
+        else SystemResult(name, system.kind, failure=system.reason)
         for name, system in plan.systems.items()
     }
     reference = reference_of(plan.bundles)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
+from monograph_bench.measurement.yardstick import yardstick_seconds
 from monograph_bench.process import MeasurementError, SystemProcess
-from monograph_bench.results import SystemResult
+from monograph_bench.results import Start, SystemResult
 from monograph_bench.systems import System
 
 logger = logging.getLogger(__name__)
@@ -24,22 +25,7 @@ def start_all(
 
     One that cannot be loaded is noted with its reason and left out.
     """
-    running: dict[str, SystemProcess] = {}
-    for system in systems:
-        result = results[system.name]
-        if result.failure:
-            continue
-        logger.info("starting %s", system.name)
-        try:
-            process = SystemProcess(system, cpus, timeout)
-        except MeasurementError as error:
-            result.failure = str(error)
-            continue
-        stack.callback(process.close)
-        process.pause()
-        result.described = process.described
-        running[system.name] = process
-    return running
+    return {name: process for name, process, _ in _started(systems, results, cpus, timeout, stack)}
 
 
 def time_starts(
@@ -53,12 +39,42 @@ def time_starts(
     """Start all systems several times in turns, note the seconds of each start, and return those of the last turn."""
     running: dict[str, SystemProcess] = {}
     for turn in range(times):
+        logger.info("start %d of %d", turn + 1, times)
         with ExitStack() as last:
+            running = {}
             # Beginning with another each time: none always follows the same.
             first = turn % max(1, len(systems))
-            running = start_all([*systems[first:], *systems[:first]], results, cpus, timeout, last)
-            for name, process in running.items():
-                results[name].start_seconds.append(process.seconds_to_first_vector)
+            for name, process, start in _started([*systems[first:], *systems[:first]], results, cpus, timeout, last):
+                results[name].starts.append(start)
+                running[name] = process
             if turn == times - 1:
                 stack.enter_context(last.pop_all())
     return running
+
+
+def _started(
+    systems: Sequence[System],
+    results: Mapping[str, SystemResult],
+    cpus: Sequence[int],
+    timeout: float,
+    stack: ExitStack,
+) -> Iterator[tuple[str, SystemProcess, Start]]:
+    for system in systems:
+        result = results[system.name]
+        if result.failure:
+            continue
+        logger.info("starting %s", system.name)
+        before = yardstick_seconds()
+        try:
+            process = SystemProcess(system, cpus, timeout)
+        except MeasurementError as error:
+            result.failure = str(error)
+            continue
+        stack.callback(process.close)
+        process.pause()
+        result.described = process.described
+        yield (
+            system.name,
+            process,
+            Start(process.seconds_to_first_vector, (before + yardstick_seconds()) / 2),
+        )

@@ -17,7 +17,8 @@ class Peer:
 
     ``environment`` is the one that has its packages, ``adapter`` the module of ``worker/adapters`` that loads it with
     ``options``; ``form`` is what it loads: the CHECKPOINT, or one that ``forms`` makes of it, "onnx" or "openvino".
-    ``poolings`` are those it computes; None is a peer that loads the modules of Sentence Transformers themselves.
+    ``usage`` says in words how it is called. ``poolings`` are those it computes; None is a peer that loads the modules
+    of Sentence Transformers themselves.
     """
 
     name: str

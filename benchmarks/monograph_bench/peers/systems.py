@@ -13,7 +13,7 @@ from monograph_bench.peers.modules import Modules, read_modules
 from monograph_bench.systems import PEER, System
 
 
-def systems_of(
+def peer_systems(
     names: Iterable[str],
     checkpoint: Path,
     threads: int,
@@ -47,7 +47,13 @@ def _system_of(peer: Peer, checkpoint: Path, threads: int, home: Path, report: C
     place = checkpoint if modules is None else form_of(peer.form, checkpoint, modules, home, report)
     options["checkpoint"] = str(place.resolve())
     return System(
-        name=peer.name, kind=PEER, python=python, adapter=peer.adapter, options=options, batch_sizes=peer.batch_sizes
+        name=peer.name,
+        kind=PEER,
+        python=python,
+        adapter=peer.adapter,
+        options=options,
+        batch_sizes=peer.batch_sizes,
+        usage=peer.usage,
     )
 
 

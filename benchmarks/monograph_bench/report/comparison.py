@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,30 +9,34 @@ import numpy as np
 from scipy.stats import mannwhitneyu
 
 from monograph.errors import InputError
-from monograph_bench.results import Results, SystemResult
+from monograph_bench.results import Calls, Results, Round, Start, SystemResult
 
 # Less is not worth a word, whatever the statistics say.
-LEAST_CHANGE = 0.07
+LEAST_CHANGE = 0.10
 # One-sided; with five rounds each the smallest there is is 0.004.
 _SIGNIFICANCE = 0.01
 FEWEST_ROUNDS = 5
 # Anonymous memory is nearly the same at every run.
 _LEAST_GROWTH = 0.10
+# Starts are few and read files: all of the new ones have to be slower than all of the old ones, and by more.
+_LEAST_CHANGE_OF_STARTS = 0.25
+# The slowest calls of a round are few as well.
+_LEAST_CHANGE_OF_P95 = 0.20
+# The vectors of a system are the same at every run, but for which engine builds which kernels.
+_LEAST_LOSS_OF_COSINE = 1e-4
 
 
 @dataclass(frozen=True)
 class Change:
-    """A figure that became worse: ``factor`` times as many seconds, or bytes, as before."""
+    """A figure that became worse: ``factor`` times as many seconds, or bytes, as before, where it is one of these."""
 
     system: str
     what: str
-    factor: float = math.inf
+    factor: float | None = None
 
     def __str__(self) -> str:
         """Return the change in words."""
-        return f"{self.system}: {self.what}" + (
-            "" if math.isinf(self.factor) else f" {self.factor:.2f} times what it was"
-        )
+        return f"{self.system}: {self.what}" + ("" if self.factor is None else f" {self.factor:.2f} times what it was")
 
 
 def compare(old: Results, new: Results) -> list[Change]:
@@ -53,28 +56,47 @@ def _changes(old: SystemResult, new: SystemResult) -> Iterator[Change]:
     if new.failure and not old.failure:
         yield Change(new.name, f"failed, as it did not before: {new.failure}")
     for workload, rounds in new.rounds.items():
-        earlier = [one.seconds / one.yardstick_seconds for one in old.rounds.get(workload, ())]
-        factor = _slower(earlier, [one.seconds / one.yardstick_seconds for one in rounds])
-        if factor is not None:
+        times = _relative(old.rounds.get(workload, ())), _relative(rounds)
+        if factor := _slower(*times, LEAST_CHANGE):
             yield Change(new.name, f"time for {workload}", factor)
     for size, calls in new.latencies.items():
-        earlier = [float(np.median(one.seconds)) / one.yardstick_seconds for one in old.latencies.get(size, ())]
-        factor = _slower(earlier, [float(np.median(one.seconds)) / one.yardstick_seconds for one in calls])
-        if factor is not None:
-            yield Change(new.name, f"median time of a call of {size}", factor)
+        for percentile, least in ((50, LEAST_CHANGE), (95, _LEAST_CHANGE_OF_P95)):
+            times = _percentiles(old.latencies.get(size, ()), percentile), _percentiles(calls, percentile)
+            if factor := _slower(*times, least):
+                yield Change(new.name, f"p{percentile} of a call of {size}", factor)
+    if factor := _slower_start(_relative(old.starts), _relative(new.starts)):
+        yield Change(new.name, "start to the first vector", factor)
     was, now = old.memory.get("anonymous"), new.memory.get("anonymous")
     if was and now and now > was * (1 + _LEAST_GROWTH):
         yield Change(new.name, "anonymous memory", now / was)
+    before, after = old.cosine.get("worst"), new.cosine.get("worst")
+    if before is not None and after is not None and after < before - _LEAST_LOSS_OF_COSINE:
+        yield Change(new.name, f"worst cosine to the reference fell from {before:.6f} to {after:.6f}")
 
 
-def _slower(old: Sequence[float], new: Sequence[float]) -> float | None:
+def _relative(times: Sequence[Round | Start]) -> list[float]:
+    return [one.seconds / one.yardstick_seconds for one in times]
+
+
+def _percentiles(rounds: Sequence[Calls], percentile: int) -> list[float]:
+    return [float(np.percentile(one.seconds, percentile)) / one.yardstick_seconds for one in rounds]
+
+
+def _slower(old: Sequence[float], new: Sequence[float], least: float) -> float | None:
     """Return how many times as long it takes, None where that is within noise or one of the two was not measured."""
     if not old or not new:
         return None
     factor = float(np.median(new) / np.median(old))
-    if factor < 1 + LEAST_CHANGE:
+    if factor < 1 + least:
         return None
     return factor if mannwhitneyu(new, old, alternative="greater").pvalue < _SIGNIFICANCE else None
+
+
+def _slower_start(old: Sequence[float], new: Sequence[float]) -> float | None:
+    if not old or not new or min(new) <= max(old):
+        return None
+    factor = float(np.median(new) / np.median(old))
+    return factor if factor >= 1 + _LEAST_CHANGE_OF_STARTS else None
 
 
 def _check(old: Results, new: Results) -> None:

@@ -29,7 +29,7 @@ def texts_per_second(results: Results, system: SystemResult, workload: str) -> S
 
 def start_seconds(system: SystemResult) -> Spread | None:
     """Return the seconds from the start of a process to its first vector, None where there are none."""
-    return _spread(system.start_seconds) if system.start_seconds else None
+    return _spread([one.seconds for one in system.starts]) if system.starts else None
 
 
 def milliseconds(system: SystemResult, size: str) -> dict[int, float] | None:

@@ -37,7 +37,12 @@ def _parts(results: Results) -> Iterator[str]:
     for number, (caption, svg) in enumerate(plots_of(results).items()):
         # Names inside an SVG are the page's: each plot gets its own.
         yield f"<figure>\n<figcaption>{html.escape(caption)}</figcaption>\n{_with_own_names(svg, number)}</figure>\n"
-    yield f"</main>\n<h2>Tables</h2>\n<pre>{html.escape(chr(10).join(lines_of(results)))}</pre>\n</body>\n</html>\n"
+    yield f"</main>\n<h2>Tables</h2>\n<pre>{html.escape(chr(10).join(lines_of(results)))}</pre>\n"
+    yield "<h2>How each system is called</h2>\n<dl>\n"
+    for system in results.systems:
+        if system.usage:
+            yield f"<dt>{html.escape(system.name)}</dt><dd>{html.escape(system.usage)}</dd>\n"
+    yield "</dl>\n</body>\n</html>\n"
 
 
 def _with_own_names(svg: str, number: int) -> str:

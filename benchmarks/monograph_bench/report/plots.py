@@ -21,19 +21,17 @@ _MARGIN_INCHES = 1.1
 
 def plots_of(results: Results) -> dict[str, str]:
     """Return the report's plots as SVG, by title; those without any figure are left out."""
-    found = {
-        f"Texts per second, {workload} (more is better)": throughput_plot(results, workload)
-        for workload in results.workloads
-    }
-    first = next(iter(results.workloads))
-    found["Speed against quality (right and up is better)"] = _speed_against_quality(results, first)
+    found = {}
+    for workload in results.workloads:
+        found[f"Texts per second, {workload} (more is better)"] = throughput_plot(results, workload)
+        found[f"Speed against quality, {workload} (right and up is better)"] = _speed_against_quality(results, workload)
+        shares = [(system, share * 100) for system in results.systems if (share := system.roofline.get(workload))]
+        found[f"Share of the machine's own matrix rate, {workload} (more is better)"] = _bars(shares, "%")
     for size in dict.fromkeys(size for system in results.systems for size in system.latencies):
         medians = [(system, calls[50]) for system in results.systems if (calls := milliseconds(system, size))]
         found[f"Median latency of a call of {size} (less is better)"] = _bars(medians, "ms")
     used = [(system, bytes_ / 1e6) for system in results.systems if (bytes_ := system.memory.get("anonymous"))]
     found["Anonymous memory after all rounds (less is better)"] = _bars(used, "MB")
-    shares = [(system, share * 100) for system in results.systems if (share := system.roofline.get(first))]
-    found[f"Share of the machine's own matrix rate, {first} (more is better)"] = _bars(shares, "%")
     return {title: svg for title, svg in found.items() if svg}
 
 

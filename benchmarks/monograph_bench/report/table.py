@@ -42,7 +42,8 @@ def lines_of(results: Results) -> Iterator[str]:
             f"{'failed' if system.rounds else 'not measured'}: {system.name}: {system.failure}" for system in failed
         )
     yield ""
-    yield f"not timed: {'; '.join(results.not_timed)}"
+    yield "not timed:"
+    yield from (f"  {what}" for what in results.not_timed)
 
 
 def _throughput(results: Results, workload: str) -> Iterator[str]:
