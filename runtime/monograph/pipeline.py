@@ -41,16 +41,11 @@ class Pipeline:
         unique, positions = distinct(texts)
         result = np.empty((len(unique), self.output_width), dtype=np.float32)
         tokens = self.tokenize(unique)
-        widths = self.engine.widths
-        padded = rounded_up(tokens.lengths, widths)
-        plan = plan_batches(padded, self.engine.tokens_per_batch, batch_size, fill_last=widths is not None)
-        waiting = len(unique)
+        padded = rounded_up(tokens.lengths, self.engine.widths)
+        plan = plan_batches(padded, self.engine.tokens_per_batch, batch_size)
         for batch, vectors in self.engine.stream(self.batches(tokens, plan)):
             result[batch.rows] = vectors
-            # The last batch may have texts that were done before.
-            done = min(waiting, len(batch.rows))
-            waiting -= done
-            on_batch(done)
+            on_batch(len(batch.rows))
         on_batch(len(texts) - len(unique))
         return result if positions is None else result[positions]
 

@@ -41,7 +41,7 @@ def test_a_terminal_without_unicode_gets_escapes(tiny_bundle: Path) -> None:
 def test_info_and_verify(tiny_bundle: Path) -> None:
     info = monograph("info", tiny_bundle)
     assert info.returncode == 0
-    for words in ("24 dimensions, unit length, cosine", "256 tokens", "query='search: '", "equal to torch"):
+    for words in ("24 dimensions, unit length, cosine", "96 tokens", "query='search: '", "equal to torch"):
         assert words in info.stdout.decode()
     assert json.loads(monograph("info", tiny_bundle, "--json").stdout)["format_version"] == 1
     verified = monograph("verify", tiny_bundle, "--device", "cpu", "--json")

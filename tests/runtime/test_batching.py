@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monograph.batching import assemble, plan_batches, rounded_up, widths_to, windows
+from monograph.batching import assemble, plan_batches, windows
 from monograph.batching.plan import price
 from monograph.tokenization import TokenizedTexts
 
@@ -133,26 +133,3 @@ def test_the_unpadded_part_of_every_row_is_its_text(seed: int) -> None:
         for row, ids, mask in zip(rows, batch.inputs["input_ids"], batch.inputs["attention_mask"], strict=True):
             assert ids[mask == 1].tolist() == texts[row]
             assert not ids[mask == 0].any()
-
-
-@pytest.mark.parametrize("batch_size", [None, 5])
-def test_a_last_batch_that_is_filled_up_is_no_shape_of_its_own(batch_size: int | None) -> None:
-    random = np.random.default_rng(3)
-    shapes, plain = set(), set()
-    for _ in range(40):
-        lengths = rounded_up(random.integers(2, 41, random.integers(300, 400)), widths_to(40))
-        plan = list(plan_batches(lengths, 200, batch_size, fill_last=True))
-        assert set(np.concatenate(plan).tolist()) == set(range(len(lengths)))
-        # Texts are computed twice in the last batch only.
-        assert len(np.concatenate(plan[:-1])) == len(set(np.concatenate(plan[:-1]).tolist()))
-        shapes |= {(len(rows), int(lengths[rows].max())) for rows in plan}
-        plain |= {(len(rows), int(lengths[rows].max())) for rows in plan_batches(lengths, 200, batch_size)}
-    # It may be as wide as the batch before it; without being filled up, any number of rows is a shape.
-    assert len(shapes) <= 2 * len(widths_to(40))
-    assert len(plain) > len(shapes)
-
-
-def test_a_plan_of_one_batch_is_not_filled_up() -> None:
-    lengths = np.array([3, 9, 4], dtype=np.int64)
-    assert [rows.tolist() for rows in plan_batches(lengths, 200, None, fill_last=True)] == [[1, 2, 0]]
-    assert list(plan_batches(lengths[:0], 200, None, fill_last=True)) == []

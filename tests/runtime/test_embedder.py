@@ -77,7 +77,7 @@ def test_equal_texts_get_equal_vectors_and_others_other_ones(tiny_embedder: Embe
 
 
 def test_a_longer_text_than_the_model_takes_is_cut(tiny_embedder: Embedder) -> None:
-    assert tiny_embedder.max_length == 256
+    assert tiny_embedder.max_length == 96
     assert_near(tiny_embedder.encode("wire " * 500), tiny_embedder.encode("wire " * 5000))
 
 

@@ -23,7 +23,7 @@ def test_an_embedder_says_what_it_runs_on(tiny_embedder: Embedder, tiny_bundle: 
     assert tiny_embedder.compute_dtype == "float32"
     assert tiny_embedder.threads == available_cpus()
     assert tiny_embedder.dimension == 24
-    assert tiny_embedder.max_length == 256
+    assert tiny_embedder.max_length == 96
     assert tiny_embedder.manifest.prompts == {"query": "search: ", "passage": "text: ", "document": ""}
     for told in (str(tiny_bundle), "cpu", tiny_embedder.engine, "float32"):
         assert told in repr(tiny_embedder)
@@ -110,7 +110,7 @@ def test_a_tokenizer_that_cuts_elsewhere_than_the_manifest_says_is_refused(
     bundle_copy: Path, edit_manifest: EditManifest
 ) -> None:
     edit_manifest(lambda value: value["tokenizer"].update(max_length=100))
-    with pytest.raises(BundleError, match="truncates to 256 tokens, the manifest says 100"):
+    with pytest.raises(BundleError, match="truncates to 96 tokens, the manifest says 100"):
         Embedder(bundle_copy)
 
 

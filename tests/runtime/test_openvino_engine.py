@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -192,6 +193,69 @@ def test_shapes_are_few_however_texts_vary_in_length() -> None:
     padded = widths[np.searchsorted(widths, lengths)]
     assert (padded >= lengths).all()
     assert (padded - lengths).sum() < 0.05 * lengths.sum()
+
+
+def anonymous_bytes() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) * 1024
+
+
+# Slow because it takes two minutes until every kernel that is kept has been replaced.
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is told by Linux alone")
+def test_memory_is_flat_over_thousands_of_shapes(minilm_bundle: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    widths = widths_to(128)
+    with closing(engine_of(minilm_bundle, tmp_path)) as engine:
+        used = []
+        for number in range(3001):
+            width = int(random.choice(widths))
+            shape = (int(random.integers(1, max(2, 512 // width))), width)
+            engine.run({name: np.ones(shape, np.int64) for name in engine.graph.inputs})
+            if number % 1000 == 0:
+                used.append(anonymous_bytes() / 1e6)
+    assert used[3] - used[1] <= 0.15 * used[1], used
+
+
+# Kernels kept, the bundle and the cache; prints by how many bytes 400 more shapes make the process larger.
+GROWTH = """
+import sys
+from pathlib import Path
+import numpy as np
+import monograph.engines.openvino as openvino
+from monograph.bundle import open_bundle
+from monograph.engines import EngineOptions, open_engine
+
+openvino._KERNELS_KEPT = int(sys.argv[1])
+engine = open_engine(open_bundle(Path(sys.argv[2])), EngineOptions("openvino", "float32", 1, Path(sys.argv[3])))
+used = []
+for rows in range(1, 13):
+    for width in range(2, 102, 2):
+        engine.run({name: np.ones((rows, width), np.int64) for name in engine.graph.inputs})
+    lines = Path("/proc/self/status").read_text().splitlines()
+    used.append(int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) * 1024)
+print(used[-1] - used[3])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is told by Linux alone")
+@pytest.mark.parametrize("compiled", ["compiled", "from the cache"])
+def test_fewer_kernels_that_are_kept_are_less_memory(compiled: str, tiny_bundle: Path, tmp_path: Path) -> None:
+    if compiled == "from the cache":
+        for count in (30, 5000):
+            grown(count, tiny_bundle, tmp_path)
+    assert grown(30, tiny_bundle, tmp_path) < 0.6 * grown(5000, tiny_bundle, tmp_path)
+
+
+def grown(kept_kernels: int, bundle: Path, cache: Path) -> int:
+    command = [sys.executable, "-c", GROWTH, str(kept_kernels), str(bundle), str(cache)]
+    return int(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+def engine_of(bundle: Path, cache: Path) -> OpenVinoEngine:
+    engine = open_engine(open_bundle(bundle), EngineOptions("openvino", DTYPES_HERE[0], 2, cache))
+    assert isinstance(engine, OpenVinoEngine)
+    return engine
 
 
 def test_models_of_one_shape_give_the_same_for_every_row(tiny_bundle: Path, tmp_path: Path) -> None:

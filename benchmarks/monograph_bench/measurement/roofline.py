@@ -50,6 +50,10 @@ def count_work(graph_file: Path) -> Work:
         value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim]
         for value in (*graph.value_info, *graph.output)
     }
+
+    def known(name: str) -> int:
+        return math.prod(size for size in sizes.get(name, ()) if size)
+
     per_token = per_text = per_pair = 0
     for node in graph.node:
         output = sizes.get(node.output[0], [])
@@ -61,9 +65,13 @@ def count_work(graph_file: Path) -> Work:
                 per_token += 2 * math.prod(weight)
             else:
                 per_text += 2 * math.prod(weight)
+        elif node.op_type in _PRODUCTS:
+            # Of two values that the graph computes: attention's scores, and their sums over values. Heads x width of a
+            # head, the known axes of one of them or of both.
+            per_pair += 2 * max(known(node.input[0]), known(node.input[1]))
         elif node.op_type == "Attention":
-            # Scores, and their sum over values: heads x width of a head, whose axes are the known ones.
-            per_pair += 2 * 2 * math.prod(size for size in output if size)
+            # Both at once.
+            per_pair += 2 * 2 * known(node.output[0])
     if not per_token:
         raise BundleError(graph_file.parent, [f"{graph_file.name} has no product of tokens and weights to count"])
     return Work(per_token, per_pair, per_text)

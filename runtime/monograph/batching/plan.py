@@ -18,23 +18,18 @@ def price(rows: int, longest: int) -> float:
 
 
 def plan_batches(
-    lengths: NDArray[np.int64], tokens_per_batch: int, batch_size: int | None, *, fill_last: bool = False
+    lengths: NDArray[np.int64], tokens_per_batch: int, batch_size: int | None
 ) -> Iterator[NDArray[np.intp]]:
     """Yield the positions (intp [rows]) of the texts of each batch, longest texts first.
 
     ``lengths`` (int64 [n]) counts the tokens of each text. A batch holds ``batch_size`` texts, or where that is
     None as many as ``tokens_per_batch`` pays for, at least one. Texts of like length share a batch, so that
     little of it is padding; the longest come first, so that too large a batch fails at once.
-
-    With ``fill_last`` a last batch that would be short is filled up with texts of the batch before it, which are then
-    computed twice: for an engine that keeps memory for every shape, that is cheaper than one more shape.
     """
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
         longest = max(1, int(lengths[order[start]]))
         rows = batch_size or max(1, int(tokens_per_batch // price(1, longest)))
-        if fill_last and start + rows > len(order) >= rows:
-            start = len(order) - rows
         yield order[start : start + rows]
         start += rows

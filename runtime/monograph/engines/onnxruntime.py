@@ -22,6 +22,8 @@ _MINIMUM_VERSION = (1, 23)
 # Larger batches fall out of the cache and hold more memory. With two threads 512 tokens were as fast as 1,024 (MiniLM)
 # or faster (LaBSE, 5 %), 2,048 were 5 to 10 % slower; more threads were not measured.
 TOKENS_PER_BATCH_AND_THREAD = 256
+# The fused operators are slower than those that they replace: 5 to 10 % at float32, 20 % at int8 (docs/performance.md).
+_SLOWER_FUSIONS = ("SkipLayerNormFusion", "BiasGeluFusion")
 _DTYPES = {"tensor(int64)": "int64", "tensor(float)": "float32"}
 
 
@@ -65,7 +67,9 @@ class OnnxRuntimeEngine(Engine):
         path = bundle.path / graph.file
         options = _session_options(runtime, threads)
         try:
-            session: Any = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            session: Any = runtime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=_SLOWER_FUSIONS
+            )
         except Exception as error:
             raise BundleError(
                 bundle.path, [f"ONNX Runtime {self.version} cannot load {graph.file} ({first_line(error)})"]

@@ -32,9 +32,8 @@ class _Monograph(Model):
         )
         try:
             lengths = pipeline.tokenize(texts).lengths
-            widths = pipeline.engine.widths
-            padded = rounded_up(lengths, widths)
-            plan = plan_batches(padded, pipeline.engine.tokens_per_batch, None, fill_last=widths is not None)
+            padded = rounded_up(lengths, pipeline.engine.widths)
+            plan = plan_batches(padded, pipeline.engine.tokens_per_batch, None)
             computed = sum(len(rows) * int(padded[rows].max()) for rows in plan)
         finally:
             pipeline.engine.close()

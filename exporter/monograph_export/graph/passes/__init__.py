@@ -6,6 +6,9 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from monograph_export.graph.passes.anonymize import Anonymize
+from monograph_export.graph.passes.attention import DecomposeAttention
+from monograph_export.graph.passes.padding_mask import SharePaddingMask
+from monograph_export.graph.passes.reshape import ConstantReshapes
 
 __all__ = ["apply_passes"]
 
@@ -13,6 +16,9 @@ __all__ = ["apply_passes"]
 def apply_passes(model: ir.Model) -> ir.Model:
     """Apply every exact pass, in order, and return the model."""
     passes = ir.passes.Sequential(
+        DecomposeAttention(),
+        SharePaddingMask(),
+        ConstantReshapes(),
         common.ClearMetadataAndDocStringPass(),
         Anonymize(),
         common.RemoveUnusedNodesPass(),

@@ -1,0 +1,100 @@
+"""One mask for the whole graph: what attention adds to its scores, made of attention_mask in three operators.
+
+Traced masks are made by index arithmetic for every pair of positions, and are as large as the scores of a head.
+
+Rules
+    P1  A value that is added to the input of a Softmax, depends on attention_mask and sizes alone, and is for sample
+        masks 0 where attention_mask is 1 and LOWEST where it is 0, for every query, becomes
+        (1 - attention_mask) x LOWEST, [batch, 1, 1, sequence], made once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx.reference import ReferenceEvaluator
+
+from monograph_export.graph.passes.attention import LOWEST
+from monograph_export.graph.passes.constants import constant
+
+_MASK = "attention_mask"
+# Masks to find out by: padding on the right, none, on the left, gaps; a text of two tokens at least.
+_SAMPLES = (
+    np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 1, 0, 0, 0]], dtype=np.int64),
+    np.array([[0, 0, 1, 1], [1, 0, 1, 0]], dtype=np.int64),
+    np.array([[1, 1, 1, 1, 1, 1, 0]], dtype=np.int64),
+)
+# A mask is made of sizes and positions; what reads larger constants is not.
+_MOST_CONSTANT_VALUES = 100_000
+
+
+class SharePaddingMask(ir.passes.InPlacePass):
+    """Replace masks that only hide padding by one small one; the numbers do not change."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Apply rule P1."""
+        graph = model.graph
+        shared: dict[ir.DataType, ir.Value] = {}
+        candidates = dict.fromkeys(value for node in graph for value in _summands(node))
+        found = [value for value in candidates if _hides_padding_only(model, value)]
+        for value in found:
+            assert value.dtype is not None  # noqa: S101 - a summand of scores is of their type
+            if value.dtype not in shared:
+                shared[value.dtype] = _padding_mask(graph, value.dtype)
+            value.replace_all_uses_with(shared[value.dtype])
+        return ir.passes.PassResult(model, bool(found))
+
+
+def _summands(softmax: ir.Node) -> list[ir.Value]:
+    """Return what is added to the input of a Softmax."""
+    producer = softmax.inputs[0].producer() if softmax.op_type == "Softmax" and softmax.inputs[0] is not None else None
+    if producer is None or producer.op_type != "Add":
+        return []
+    return [value for value in producer.inputs if value is not None and value.dtype in LOWEST]
+
+
+def _hides_padding_only(model: ir.Model, value: ir.Value) -> bool:
+    inputs = list(model.graph.inputs)
+    if value.producer() is None or _MASK not in {one.name for one in inputs}:
+        return False
+    part = ir.convenience.extract(model.graph, inputs, [value])
+    constants = [one.const_value.size for one in part.initializers.values() if one.const_value is not None]
+    if sum(constants) > _MOST_CONSTANT_VALUES:
+        return False
+    part.opset_imports.update(model.opset_imports)
+    evaluate = ReferenceEvaluator(ir.to_proto(ir.Model(part, ir_version=model.ir_version)))
+    return all(_is_padding(evaluate, [str(one.name) for one in inputs], mask) for mask in _SAMPLES)
+
+
+def _is_padding(evaluate: ReferenceEvaluator, names: list[str], mask: NDArray[np.int64]) -> bool:
+    fed = {name: mask if name == _MASK else np.ones_like(mask) for name in names}
+    found = np.asarray(next(iter(evaluate.run(None, fed))))
+    lowest = LOWEST[ir.DataType.from_numpy(found.dtype)]
+    expected = np.where(mask[:, np.newaxis, np.newaxis, :] == 1, 0, lowest)
+    try:
+        return bool(np.isclose(found, expected, rtol=1e-3).all())
+    except ValueError:
+        # Of another shape.
+        return False
+
+
+def _padding_mask(graph: ir.Graph, dtype: ir.DataType) -> ir.Value:
+    [mask] = (value for value in graph.inputs if value.name == _MASK)
+    assert mask.shape is not None  # noqa: S101 - inputs have one
+    batch, sequence = mask.shape
+    one = constant(graph, "padding_mask.one", np.array(1, dtype=dtype.numpy()))
+    lowest = constant(graph, "padding_mask.lowest", np.array(LOWEST[dtype], dtype=dtype.numpy()))
+    axes = constant(graph, "padding_mask.axes", np.array([1, 2], dtype=np.int64))
+    flat, full = ir.Shape([batch, sequence]), ir.Shape([batch, 1, 1, sequence])
+    cast = ir.node("Cast", [mask], {"to": dtype})
+    padding = ir.node("Sub", [one, cast.outputs[0]])
+    product = ir.node("Mul", [padding.outputs[0], lowest])
+    unsqueezed = ir.node("Unsqueeze", [product.outputs[0], axes])
+    nodes = [cast, padding, product, unsqueezed]
+    for node in nodes:
+        node.outputs[0].type = ir.TensorType(dtype)
+        node.outputs[0].shape = full if node is unsqueezed else flat
+    first = next(iter(graph))
+    graph.insert_before(first, nodes)
+    return unsqueezed.outputs[0]

@@ -1,0 +1,186 @@
+"""Exact rewrites of the graph: what each rule does, what it leaves alone, and that no number changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from numpy.typing import NDArray
+from onnx.reference import ReferenceEvaluator
+
+from monograph.bundle import Bundle, open_bundle
+from monograph_export.graph.passes import apply_passes
+from monograph_export.graph.passes.attention import DecomposeAttention
+from monograph_export.graph.passes.padding_mask import SharePaddingMask
+from monograph_export.graph.passes.reshape import ConstantReshapes
+
+MASK = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]], dtype=np.int64)
+HEADS = "float[batch,4,sequence,8] q, float[batch,4,sequence,8] k, float[batch,4,sequence,8] v"
+
+
+def parsed(text: str) -> ir.Model:
+    model = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 23]> {text}')
+    return ir.from_proto(onnx.shape_inference.infer_shapes(model))
+
+
+def ran(model: ir.Model, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto)
+    return np.asarray(next(iter(ReferenceEvaluator(proto).run(None, dict(inputs)))))
+
+
+def operators(model: ir.Model) -> list[str]:
+    return [node.op_type for node in model.graph]
+
+
+def summands(model: ir.Model) -> set[ir.Value]:
+    """What is added to the inputs of softmaxes."""
+    inputs = [node.inputs[0] for node in model.graph if node.op_type == "Softmax"]
+    additions = [value.producer() for value in inputs if value is not None]
+    return {addition.inputs[1] for addition in additions if addition is not None and addition.inputs[1] is not None}
+
+
+def heads(*shape: int) -> dict[str, NDArray[Any]]:
+    generator = np.random.default_rng(0)
+    return {name: generator.standard_normal(shape).astype(np.float32) for name in "qkv"}
+
+
+@pytest.mark.parametrize("attributes", ["", "<scale = 0.5>"])
+@pytest.mark.parametrize(
+    ("mask_type", "mask"),
+    [
+        (None, None),
+        ("bool[batch,1,1,sequence]", MASK[:, np.newaxis, np.newaxis] == 1),
+        ("float[batch,1,1,sequence]", np.where(MASK[:, np.newaxis, np.newaxis] == 1, 0, -1e30).astype(np.float32)),
+    ],
+)
+def test_attention_written_out_gives_the_same(
+    attributes: str, mask_type: str | None, mask: NDArray[Any] | None
+) -> None:
+    inputs = heads(3, 4, 5, 8) | ({} if mask is None else {"mask": mask})
+    names = "q, k, v" + ("" if mask is None else ", mask")
+    signature = HEADS + ("" if mask is None else f", {mask_type} mask")
+    model = parsed(f"g ({signature}) => (float[batch,4,sequence,8] out) {{ out = Attention {attributes} ({names}) }}")
+    expected = ran(model, inputs)
+    assert DecomposeAttention()(model).modified
+    assert "Attention" not in operators(model)
+    np.testing.assert_allclose(ran(model, inputs), expected, atol=1e-6)
+
+
+def test_one_summand_serves_all_attentions_of_a_boolean_mask() -> None:
+    model = parsed(
+        f"g ({HEADS}, bool[batch,1,1,sequence] mask) => (float[batch,4,sequence,8] out)"
+        "{ first = Attention(q, k, v, mask) out = Attention(first, k, v, mask) }"
+    )
+    DecomposeAttention()(model)
+    assert operators(model).count("Where") == 1
+    assert operators(model).count("Softmax") == 2
+
+
+@pytest.mark.parametrize("attributes", ["<is_causal = 1>", "<softcap = 30.0>"])
+def test_attention_that_is_more_than_products_is_left(attributes: str) -> None:
+    model = parsed(f"g ({HEADS}) => (float[batch,4,sequence,8] out) {{ out = Attention {attributes} (q, k, v) }}")
+    assert not DecomposeAttention()(model).modified
+    assert operators(model) == ["Attention"]
+
+
+def test_attention_with_fewer_heads_for_keys_is_left() -> None:
+    model = parsed(
+        "g (float[batch,4,sequence,8] q, float[batch,2,sequence,8] k, float[batch,2,sequence,8] v) => "
+        "(float[batch,4,sequence,8] out) { out = Attention(q, k, v) }"
+    )
+    assert not DecomposeAttention()(model).modified
+
+
+# Every pair of positions, as traced graphs have it.
+PAIRS = """
+    kept = Cast <to = 9> (attention_mask)
+    keys = Unsqueeze (kept, axes)
+    size = Shape <start = 1, end = 2> (attention_mask)
+    zero = Constant <value_int = 0> ()
+    one = Constant <value_int = 1> ()
+    length = Squeeze (size)
+    positions = Range (zero, length, one)
+    column = Unsqueeze (positions, last)
+    {more}
+    lowest = Constant <value_float = -3e38> ()
+    nothing = Constant <value_float = 0.0> ()
+    summand = Where (seen, nothing, lowest)
+    sum = Add (scores, summand)
+    out = Softmax <axis = -1> (sum)
+"""
+PADDING = "always = GreaterOrEqual (column, zero) seen = And (keys, always)"
+CAUSAL = "before = LessOrEqual (positions, column) seen = And (keys, before)"
+
+
+def masked(more: str) -> ir.Model:
+    return parsed(
+        "g (float[batch,4,sequence,sequence] scores, int64[batch,sequence] attention_mask) => "
+        "(float[batch,4,sequence,sequence] out) <int64[2] axes = {1, 2}, int64[1] last = {1}>"
+        f"{{ {PAIRS.format(more=more)} }}"
+    )
+
+
+def scores() -> dict[str, NDArray[Any]]:
+    values = np.random.default_rng(0).standard_normal((3, 4, 5, 5)).astype(np.float32)
+    return {"scores": values, "attention_mask": MASK}
+
+
+def test_a_mask_that_hides_only_padding_is_made_once_and_small() -> None:
+    model = masked(PADDING)
+    expected = ran(model, scores())
+    assert SharePaddingMask()(model).modified
+    [mask] = summands(model)
+    assert str(mask.shape) == "[batch,1,1,sequence]"
+    np.testing.assert_array_equal(ran(model, scores()), expected)
+
+
+def test_a_mask_that_hides_more_than_padding_is_left() -> None:
+    model = masked(CAUSAL)
+    assert not SharePaddingMask()(model).modified
+
+
+def test_a_summand_that_is_no_mask_is_left() -> None:
+    model = parsed(
+        "g (float[batch,4,sequence,sequence] scores, int64[batch,sequence] attention_mask, "
+        "float[batch,4,sequence,sequence] bias) => (float[batch,4,sequence,sequence] out)"
+        "{ sum = Add (scores, bias) out = Softmax <axis = -1> (sum) }"
+    )
+    assert not SharePaddingMask()(model).modified
+
+
+def test_a_reshape_that_splits_an_axis_gets_a_constant_shape() -> None:
+    model = parsed(
+        "g (float[batch,sequence,32] x) => (float[batch,sequence,4,8] out) <int64[2] inner = {4, 8}>"
+        "{ outer = Shape <start = 0, end = 2> (x) shape = Concat <axis = 0> (outer, inner) "
+        "out = Reshape <allowzero = 1> (x, shape) }"
+    )
+    values = {"x": np.random.default_rng(0).standard_normal((3, 5, 32)).astype(np.float32)}
+    expected = ran(model, values)
+    assert ConstantReshapes()(model).modified
+    assert operators(apply_passes(model)) == ["Reshape"]
+    np.testing.assert_array_equal(ran(model, values), expected)
+
+
+def test_a_reshape_that_moves_an_unknown_axis_is_left() -> None:
+    model = parsed(
+        "g (float[batch,sequence,32] x, int64[3] shape) => (float[sequence,batch,32] out) { out = Reshape (x, shape) }"
+    )
+    assert not ConstantReshapes()(model).modified
+
+
+def test_a_bundle_has_one_mask_and_no_attention_operator(tiny_bundle: Path) -> None:
+    bundle: Bundle = open_bundle(tiny_bundle)
+    model = ir.load(bundle.path / "model.onnx")
+    assert "Attention" not in operators(model)
+    assert "GatherND" not in operators(model)
+    [mask] = summands(model)
+    assert str(mask.shape) == "[batch,1,1,sequence]"
+    shapes = [node.inputs[1] for node in model.graph if node.op_type == "Reshape"]
+    assert shapes
+    assert all(shape is not None and shape.const_value is not None for shape in shapes)
