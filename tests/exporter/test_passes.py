@@ -16,6 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from monograph.bundle import Bundle, open_bundle
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.passes.attention import DecomposeAttention
+from monograph_export.graph.passes.first_token import SelectFirstTokenEarly
 from monograph_export.graph.passes.padding_mask import SharePaddingMask
 from monograph_export.graph.passes.reshape import ConstantReshapes
 
@@ -184,3 +185,88 @@ def test_a_bundle_has_one_mask_and_no_attention_operator(tiny_bundle: Path) -> N
     shapes = [node.inputs[1] for node in model.graph if node.op_type == "Reshape"]
     assert shapes
     assert all(shape is not None and shape.const_value is not None for shape in shapes)
+
+
+# One layer with CLS pooling, as it is traced, of random weights: which token is selected is asked for.
+LAYER = """
+    g (float[batch,sequence,32] x, int64[batch,sequence] attention_mask, int64[batch,1,32] position)
+    => (float[batch,1,32] out)
+    <int64[4] split = {0, 0, 4, 8}, int64[3] merge = {0, 0, 32}, float scale = {0.25}, int64[2] axes = {1, 2},
+     float one = {1.0}, float lowest = {-1e30}, int64[1] first = {1}>
+    {
+        real = Cast <to = 1> (attention_mask)
+        padding = Sub (one, real)
+        hidden = Mul (padding, lowest)
+        mask = Unsqueeze (hidden, axes)
+        q3 = MatMul (x, wq) q4 = Reshape (q3, split) q = Transpose <perm = [0, 2, 1, 3]> (q4)
+        k3 = MatMul (x, wk) k4 = Reshape (k3, split) k = Transpose <perm = [0, 2, 3, 1]> (k4)
+        v3 = MatMul (x, wv) v4 = Reshape (v3, split) v = Transpose <perm = [0, 2, 1, 3]> (v4)
+        product = MatMul (q, k) scaled = Mul (product, scale) scores = Add (scaled, mask)
+        shares = Softmax <axis = -1> (scores)
+        context = MatMul (shares, v) back = Transpose <perm = [0, 2, 1, 3]> (context) merged = Reshape (back, merge)
+        projected = MatMul (merged, wo) residual = Add (projected, x)
+        normal = LayerNormalization (residual, gamma)
+        up = MatMul (normal, w1) bent = Gelu (up) down = MatMul (bent, w2) sum = Add (down, normal)
+        last = LayerNormalization (sum, gamma)
+        {tail}
+    }
+"""
+WEIGHTS = {
+    "wq": (32, 32),
+    "wk": (32, 32),
+    "wv": (32, 32),
+    "wo": (32, 32),
+    "w1": (32, 64),
+    "w2": (64, 32),
+    "gamma": (32,),
+}
+CLS = "out = GatherElements <axis = 1> (last, position)"
+
+
+def layer(tail: str = CLS) -> ir.Model:
+    """The layer with weights and, as shape inference finds them, shapes."""
+    generator = np.random.default_rng(1)
+    proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 23]> {LAYER.replace("{tail}", tail)}')
+    for name, shape in WEIGHTS.items():
+        values = (generator.standard_normal(shape) / 6).astype(np.float32)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+    return ir.from_proto(onnx.shape_inference.infer_shapes(proto, data_prop=True))
+
+
+def layer_inputs() -> dict[str, NDArray[Any]]:
+    x = np.random.default_rng(2).standard_normal((3, 5, 32)).astype(np.float32)
+    position = np.broadcast_to(np.array([0, 2, 0], dtype=np.int64)[:, np.newaxis, np.newaxis], (3, 1, 32))
+    return {"x": x, "attention_mask": MASK, "position": np.ascontiguousarray(position)}
+
+
+def of_one_token(model: ir.Model) -> list[str]:
+    """The weights of products that are computed for one token of each text."""
+    products = [node for node in model.graph if node.op_type == "MatMul" and node.outputs[0].shape is not None]
+    return [
+        str(node.inputs[1].name) for node in products if node.inputs[1] and list(node.outputs[0].shape or ())[1] == 1
+    ]
+
+
+def test_the_last_layer_is_computed_for_the_token_that_pooling_takes() -> None:
+    model = layer()
+    expected = ran(model, layer_inputs())
+    model = apply_passes(model)
+    # Each product once: what was computed for all tokens is gone.
+    assert operators(model).count("MatMul") == len(WEIGHTS) - 1 + 2
+    assert of_one_token(model) == ["wq", "wo", "w1", "w2"]
+    np.testing.assert_allclose(ran(model, layer_inputs()), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        # All tokens of the last layer are asked for as well.
+        f"{CLS.replace('out', 'chosen')} all = ReduceSum <keepdims = 1> (last, first) out = Add (chosen, all)",
+        # One of another width than the layer's input.
+        "wide = MatMul (last, w1) twice = Concat <axis = 2> (position, position) "
+        "chosen = GatherElements <axis = 1> (wide, twice) out = MatMul (chosen, w2)",
+    ],
+)
+def test_a_selection_that_saves_nothing_or_cannot_move_is_left(tail: str) -> None:
+    model = layer(tail)
+    assert not SelectFirstTokenEarly()(model).modified

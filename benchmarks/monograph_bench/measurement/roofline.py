@@ -61,14 +61,19 @@ def count_work(graph_file: Path) -> Work:
         if node.op_type == "DequantizeLinear" and node.input[0] in weights:
             weights[node.output[0]] = weights[node.input[0]]
         elif node.op_type in _PRODUCTS and len(weight := weights.get(node.input[1], ())) == _WEIGHT_RANK:
-            if len(output) >= _TOKEN_RANK:
+            # A product of one token of each text is one of texts.
+            if len(output) >= _TOKEN_RANK and output[1] != 1:
                 per_token += 2 * math.prod(weight)
             else:
                 per_text += 2 * math.prod(weight)
         elif node.op_type in _PRODUCTS:
             # Of two values that the graph computes: attention's scores, and their sums over values. Heads x width of a
-            # head, the known axes of one of them or of both.
-            per_pair += 2 * max(known(node.input[0]), known(node.input[1]))
+            # head, the known axes of one of them or of both; one query a text makes it a matter of tokens.
+            work = 2 * max(known(node.input[0]), known(node.input[1]))
+            if len(output) > _TOKEN_RANK and output[2] == 1:
+                per_token += work
+            else:
+                per_pair += work
         elif node.op_type == "Attention":
             # Both at once.
             per_pair += 2 * 2 * known(node.output[0])

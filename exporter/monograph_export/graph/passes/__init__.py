@@ -7,6 +7,7 @@ import onnx_ir.passes.common as common
 
 from monograph_export.graph.passes.anonymize import Anonymize
 from monograph_export.graph.passes.attention import DecomposeAttention
+from monograph_export.graph.passes.first_token import SelectFirstTokenEarly
 from monograph_export.graph.passes.padding_mask import SharePaddingMask
 from monograph_export.graph.passes.reshape import ConstantReshapes
 
@@ -19,6 +20,7 @@ def apply_passes(model: ir.Model) -> ir.Model:
         DecomposeAttention(),
         SharePaddingMask(),
         ConstantReshapes(),
+        SelectFirstTokenEarly(),
         common.ClearMetadataAndDocStringPass(),
         Anonymize(),
         common.RemoveUnusedNodesPass(),

@@ -25,8 +25,6 @@ _SAMPLES = (
     np.array([[0, 0, 1, 1], [1, 0, 1, 0]], dtype=np.int64),
     np.array([[1, 1, 1, 1, 1, 1, 0]], dtype=np.int64),
 )
-# A mask is made of sizes and positions; what reads larger constants is not.
-_MOST_CONSTANT_VALUES = 100_000
 
 
 class SharePaddingMask(ir.passes.InPlacePass):
@@ -55,16 +53,28 @@ def _summands(softmax: ir.Node) -> list[ir.Value]:
 
 
 def _hides_padding_only(model: ir.Model, value: ir.Value) -> bool:
+    if not _depends_on_mask_and_sizes(value):
+        return False
     inputs = list(model.graph.inputs)
-    if value.producer() is None or _MASK not in {one.name for one in inputs}:
-        return False
     part = ir.convenience.extract(model.graph, inputs, [value])
-    constants = [one.const_value.size for one in part.initializers.values() if one.const_value is not None]
-    if sum(constants) > _MOST_CONSTANT_VALUES:
-        return False
     part.opset_imports.update(model.opset_imports)
     evaluate = ReferenceEvaluator(ir.to_proto(ir.Model(part, ir_version=model.ir_version)))
     return all(_is_padding(evaluate, [str(one.name) for one in inputs], mask) for mask in _SAMPLES)
+
+
+def _depends_on_mask_and_sizes(value: ir.Value) -> bool:
+    """Tell whether a value is computed of attention_mask, and of no more than the sizes of other inputs."""
+    seen: set[ir.Value] = set()
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        node = value.producer()
+        if value.is_graph_input() and value.name != _MASK:
+            return False
+        seen.add(value)
+        if node is not None and node.op_type != "Shape":
+            waiting.extend(operand for operand in node.inputs if operand is not None and operand not in seen)
+    return _MASK in {value.name for value in seen}
 
 
 def _is_padding(evaluate: ReferenceEvaluator, names: list[str], mask: NDArray[np.int64]) -> bool:

@@ -1,0 +1,213 @@
+"""Compute the last layer for the one token that CLS pooling takes of each text.
+
+Where the sentence vector is one token's, no other token's query, attention output or feed-forward of the last layer is
+read; keys and values are needed of all. Of a model of 12 layers that is 7 % of the multiply-adds, of 6 layers 14 %, of
+2 layers 42 %.
+
+Rules
+    F1  A GatherElements that takes one position of each text (axis 1 of [batch, sequence, width]) moves before what
+        computes each token by itself: normalisation, activations, rounding, sums, products with constants.
+    F2  It moves before attention as DecomposeAttention writes it, into the queries; keys and values stay whole.
+    F3  It stops at the values that keys and values of the last attention are made of.
+    F4  It stays where all tokens are read elsewhere too, as by mean pooling beside CLS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+_SEQUENCE, _QUERIES = 1, 2
+_TOKEN_RANK = 3
+_HEADS_FIRST = [0, 2, 1, 3]
+# Each token by itself, whatever the others are; products only with constants.
+_BY_ITSELF = (
+    *("LayerNormalization", "RMSNormalization", "Gelu", "Relu", "Tanh", "Sigmoid", "Erf", "Cast"),
+    *("QuantizeLinear", "DequantizeLinear", "Add", "Sub", "Mul", "Div", "MatMul"),
+)
+_SCORES_SCALED_AND_MASKED = ("Add", "Mul", "Div")
+
+
+class SelectFirstTokenEarly(ir.passes.InPlacePass):
+    """Move the selection of one token of each text before the last layer; the numbers do not change."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Apply rules F1 to F3."""
+        modified = False
+        for node in list(model.graph):
+            if _takes_one_token(node):
+                modified |= _move(model.graph, node)
+        return ir.passes.PassResult(model, modified)
+
+
+@dataclass(frozen=True)
+class _Attention:
+    """Attention written out: its nodes from the query's product to the merging of heads."""
+
+    query: ir.Value
+    split: ir.Node
+    turn: ir.Node
+    scores: ir.Node
+    between: tuple[ir.Node, ...]
+    context: ir.Node
+    turn_back: ir.Node
+    merge: ir.Node
+
+
+class _CannotMoveError(Exception):
+    """A value on the way is neither computed token by token nor of the selection's width."""
+
+
+def _takes_one_token(node: ir.Node) -> bool:
+    if node.op_type != "GatherElements" or node.domain or node.attributes.get_int("axis", 0) != _SEQUENCE:
+        return False
+    shapes = [None if value is None else value.shape for value in node.inputs]
+    if any(shape is None or len(shape) != _TOKEN_RANK for shape in shapes):
+        return False
+    return shapes[1] is not None and shapes[1][_SEQUENCE] == 1
+
+
+def _move(graph: ir.Graph, selection: ir.Node) -> bool:
+    tokens = selection.inputs[0]
+    if tokens is None or len(tokens.uses()) > 1 or tokens.is_graph_output():
+        return False
+    attentions = [found for value in _ancestors([tokens]) if (found := _attention_at(value)) is not None]
+    if not attentions:
+        return False
+    places = {node: place for place, node in enumerate(graph)}
+    last = max(attentions, key=lambda attention: places[attention.merge])
+    whole = set(_ancestors([value for value in (last.scores.inputs[1], last.context.inputs[1]) if value is not None]))
+    try:
+        moved = _Selected(graph, selection, whole).of(tokens)
+    except _CannotMoveError:
+        # What was made on the way is not used, and removed with all that is not.
+        return False
+    selection.outputs[0].replace_all_uses_with(moved, replace_graph_outputs=True)
+    return True
+
+
+class _Selected:
+    """Values of one token of each text, made of values of all tokens."""
+
+    def __init__(self, graph: ir.Graph, selection: ir.Node, whole: set[ir.Value]) -> None:
+        self._graph = graph
+        self._selection = selection
+        self._whole = whole
+        self._made: dict[ir.Value, ir.Value] = {}
+
+    def of(self, value: ir.Value) -> ir.Value:
+        """Return a value [batch, 1, width] of a value [batch, sequence, width]; constants are themselves."""
+        if value not in self._made:
+            self._made[value] = value if _is_constant(value) else self._make(value)
+        return self._made[value]
+
+    def _make(self, value: ir.Value) -> ir.Value:
+        node = value.producer()
+        if value in self._whole or node is None:
+            return self._gathered(value)
+        attention = _attention_at(value)
+        if attention is not None:
+            return self._attended(attention)
+        if node.domain or node.op_type not in _BY_ITSELF or (node.op_type == "MatMul" and not _has_weights(node)):
+            return self._gathered(value)
+        return self._again(node, [None if operand is None else self.of(operand) for operand in node.inputs], _SEQUENCE)
+
+    def _gathered(self, value: ir.Value) -> ir.Value:
+        """Rule F3; the positions are repeated over the width, so it has to be the selection's."""
+        positions = self._selection.inputs[1]
+        if value.shape is None or positions is None or positions.shape is None or len(value.shape) != _TOKEN_RANK:
+            raise _CannotMoveError
+        if value.shape[2] != positions.shape[2]:
+            raise _CannotMoveError
+        return self._again(self._selection, [value, positions], _SEQUENCE)
+
+    def _attended(self, attention: _Attention) -> ir.Value:
+        """Rule F2."""
+        split = self._again(attention.split, [self.of(attention.query), attention.split.inputs[1]], _SEQUENCE)
+        turned = self._again(attention.turn, [split], _QUERIES)
+        value = self._again(attention.scores, [turned, attention.scores.inputs[1]], _QUERIES)
+        before = attention.scores.outputs[0]
+        for node in attention.between:
+            value = self._again(node, [value if operand is before else operand for operand in node.inputs], _QUERIES)
+            before = node.outputs[0]
+        value = self._again(attention.context, [value, attention.context.inputs[1]], _QUERIES)
+        value = self._again(attention.turn_back, [value], _SEQUENCE)
+        return self._again(attention.merge, [value, attention.merge.inputs[1]], _SEQUENCE)
+
+    def _again(self, node: ir.Node, inputs: list[ir.Value | None], axis: int) -> ir.Value:
+        """Return the output of the same operator with other inputs, whose ``axis`` has one place."""
+        copy = ir.Node(node.domain, node.op_type, inputs, attributes=list(node.attributes.values()), num_outputs=1)
+        was = node.outputs[0]
+        if was.shape is not None:
+            copy.outputs[0].shape = ir.Shape([1 if place == axis else size for place, size in enumerate(was.shape)])
+        copy.outputs[0].type = was.type
+        self._graph.insert_before(self._selection, copy)
+        return copy.outputs[0]
+
+
+def _attention_at(value: ir.Value) -> _Attention | None:
+    """Return the attention whose heads a value merges, None where it is something else."""
+    merge = _produced(value, "Reshape")
+    turn_back = _produced(merge.inputs[0], "Transpose") if merge is not None else None
+    context = _produced(turn_back.inputs[0], "MatMul") if turn_back is not None else None
+    softmax = _produced(context.inputs[0], "Softmax") if context is not None else None
+    if merge is None or turn_back is None or context is None or softmax is None or not _has_constant_shape(merge):
+        return None
+    between = [softmax]
+    while (node := _produced(between[-1].inputs[0], *_SCORES_SCALED_AND_MASKED)) is not None:
+        # A summand that differs from query to query would have to be selected too.
+        if not all(_is_the_same_for_queries(operand) for operand in node.inputs[1:]):
+            return None
+        between.append(node)
+    scores = _produced(between[-1].inputs[0], "MatMul")
+    turn = _produced(scores.inputs[0], "Transpose") if scores is not None else None
+    split = _produced(turn.inputs[0], "Reshape") if turn is not None else None
+    if scores is None or turn is None or split is None or split.inputs[0] is None or not _has_constant_shape(split):
+        return None
+    if any(list(node.attributes.get_ints("perm", [])) != _HEADS_FIRST for node in (turn, turn_back)):
+        return None
+    return _Attention(split.inputs[0], split, turn, scores, tuple(reversed(between)), context, turn_back, merge)
+
+
+def _produced(value: ir.Value | None, *operators: str) -> ir.Node | None:
+    node = None if value is None else value.producer()
+    return node if node is not None and node.op_type in operators and not node.domain else None
+
+
+def _is_the_same_for_queries(value: ir.Value | None) -> bool:
+    shape = None if value is None else value.shape
+    return shape is not None and (len(shape) <= 1 or shape[len(shape) - 2] == 1)
+
+
+def _has_constant_shape(reshape: ir.Node) -> bool:
+    """Tell whether a Reshape copies the first two axes, as ConstantReshapes writes it."""
+    shape = None if reshape.inputs[1] is None else reshape.inputs[1].const_value
+    return shape is not None and not shape.numpy()[:2].any()
+
+
+def _has_weights(product: ir.Node) -> bool:
+    return product.inputs[1] is not None and _is_constant(product.inputs[1])
+
+
+def _is_constant(value: ir.Value) -> bool:
+    node = value.producer()
+    if node is None:
+        return value.const_value is not None
+    return bool(node.inputs) and all(operand is None or _is_constant(operand) for operand in node.inputs)
+
+
+def _ancestors(values: Iterable[ir.Value]) -> dict[ir.Value, None]:
+    """Return the values, and all that they are computed of."""
+    found: dict[ir.Value, None] = {}
+    waiting = list(values)
+    while waiting:
+        value = waiting.pop()
+        if value in found:
+            continue
+        found[value] = None
+        node = value.producer()
+        if node is not None:
+            waiting.extend(operand for operand in node.inputs if operand is not None)
+    return found
