@@ -35,7 +35,7 @@ _QUIET = {
     "PYTHONWARNINGS": "ignore",
 }
 _CHUNK = 1 << 16
-# What a process may take to end once it has closed its output.
+# What a process may take to end once it has closed its output, or to stop.
 _SECONDS_TO_END = 5
 
 
@@ -124,6 +124,10 @@ class SystemProcess:
     def pause(self) -> None:
         """Stop the process where it is: while others are measured it must not take a cycle."""
         self._signal(signal.SIGSTOP)
+        # The signal comes to each thread in its own time.
+        deadline = time.monotonic() + _SECONDS_TO_END
+        while any(_runs(process) for process in self._all()) and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def resume(self) -> None:
         """Let the process go on."""
@@ -191,6 +195,13 @@ def variables(threads: int, python: Path) -> dict[str, str]:
     foreign = () if python == Path(sys.executable) else ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if name not in foreign}
     return kept | _QUIET | dict.fromkeys(_THREAD_VARIABLES, str(threads))
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE))
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _status(pid: int) -> dict[str, int]:

@@ -16,6 +16,8 @@ from monograph.engines import Engine, dtypes_of
 from monograph.opening import open_pipeline
 from monograph.pipeline import Pipeline
 from monograph.verification import verify
+from monograph_export import export
+from support import checkpoints
 
 
 class FaultyAtOneWidth(Engine):
@@ -39,13 +41,20 @@ class FaultyAtOneWidth(Engine):
 
 
 @pytest.fixture(scope="module")
-def probes(tiny_bundle: Path) -> Probes:
-    return read_probes(tiny_bundle)
+def long_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model with texts of up to 256 tokens."""
+    folder = tmp_path_factory.mktemp("long")
+    return export(checkpoints.tiny(folder, max_length=256), folder / "bundle").path
+
+
+@pytest.fixture(scope="module")
+def probes(long_bundle: Path) -> Probes:
+    return read_probes(long_bundle)
 
 
 @pytest.fixture(scope="module", params=["cpu", "openvino"])
-def pipeline(tiny_bundle: Path, request: pytest.FixtureRequest) -> Iterator[Pipeline]:
-    opened = open_pipeline(open_bundle(tiny_bundle), device=request.param, compute_dtype="float32", threads=None)
+def pipeline(long_bundle: Path, request: pytest.FixtureRequest) -> Iterator[Pipeline]:
+    opened = open_pipeline(open_bundle(long_bundle), device=request.param, compute_dtype="float32", threads=None)
     yield opened
     opened.engine.close()
 
@@ -97,9 +106,9 @@ def test_nan_does_not_pass(pipeline: Pipeline, probes: Probes) -> None:
 
 @pytest.mark.parametrize("compute_dtype", dtypes_of("openvino"))
 def test_every_type_is_verified_with_the_tolerance_of_its_own(
-    tiny_bundle: Path, probes: Probes, compute_dtype: str
+    long_bundle: Path, probes: Probes, compute_dtype: str
 ) -> None:
-    opened = open_pipeline(open_bundle(tiny_bundle), device="openvino", compute_dtype=compute_dtype, threads=None)
+    opened = open_pipeline(open_bundle(long_bundle), device="openvino", compute_dtype=compute_dtype, threads=None)
     verdict = verify(opened, probes)
     opened.engine.close()
     assert verdict.passed, verdict.reason
