@@ -12,6 +12,7 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
+from sentence_transformers import SentenceTransformer
 
 from monograph.bundle import Bundle, open_bundle
 from monograph_export.graph.passes import apply_passes
@@ -19,6 +20,8 @@ from monograph_export.graph.passes.attention import DecomposeAttention
 from monograph_export.graph.passes.first_token import SelectFirstTokenEarly
 from monograph_export.graph.passes.padding_mask import SharePaddingMask
 from monograph_export.graph.passes.reshape import ConstantReshapes
+from monograph_export.graph.trace import trace
+from support import checkpoints
 
 MASK = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]], dtype=np.int64)
 HEADS = "float[batch,4,sequence,8] q, float[batch,4,sequence,8] k, float[batch,4,sequence,8] v"
@@ -73,6 +76,21 @@ def test_attention_written_out_gives_the_same(
     np.testing.assert_allclose(ran(model, inputs), expected, atol=1e-6)
 
 
+def test_products_beyond_float16_are_scaled_before() -> None:
+    model = parsed(
+        f"g ({HEADS.replace('float', 'float16')}) => (float16[batch,4,sequence,8] out) "
+        "{ out = Attention <scale = 0.001> (q, k, v) }"
+    )
+    large = {name: (values * 150).astype(np.float16) for name, values in heads(1, 4, 5, 8).items()}
+    wide = {name: values.astype(np.float32) for name, values in large.items()}
+    reference = parsed(
+        f"g ({HEADS}) => (float[batch,4,sequence,8] out) {{ out = Attention <scale = 0.001> (q, k, v) }}"
+    )
+    assert np.abs(np.einsum("bhqd,bhkd->bhqk", wide["q"], wide["k"])).max() > np.finfo(np.float16).max
+    DecomposeAttention()(model)
+    np.testing.assert_allclose(ran(model, large), ran(reference, wide), rtol=0.05, atol=2)
+
+
 def test_one_summand_serves_all_attentions_of_a_boolean_mask() -> None:
     model = parsed(
         f"g ({HEADS}, bool[batch,1,1,sequence] mask) => (float[batch,4,sequence,8] out)"
@@ -116,6 +134,10 @@ PAIRS = """
     out = Softmax <axis = -1> (sum)
 """
 PADDING = "always = GreaterOrEqual (column, zero) seen = And (keys, always)"
+WINDOW = """
+    distance = Sub (positions, column) away = Abs (distance) size_of_window = Constant <value_int = 40> ()
+    near = LessOrEqual (away, size_of_window) seen = And (keys, near)
+"""
 CAUSAL = "before = LessOrEqual (positions, column) seen = And (keys, before)"
 
 
@@ -141,8 +163,9 @@ def test_a_mask_that_hides_only_padding_is_made_once_and_small() -> None:
     np.testing.assert_array_equal(ran(model, scores()), expected)
 
 
-def test_a_mask_that_hides_more_than_padding_is_left() -> None:
-    model = masked(CAUSAL)
+@pytest.mark.parametrize("more", [CAUSAL, WINDOW, WINDOW.replace("40", "4000")])
+def test_a_mask_that_hides_more_than_padding_is_left(more: str) -> None:
+    model = masked(more)
     assert not SharePaddingMask()(model).modified
 
 
@@ -192,7 +215,7 @@ LAYER = """
     g (float[batch,sequence,32] x, int64[batch,sequence] attention_mask, int64[batch,1,32] position)
     => (float[batch,1,32] out)
     <int64[4] split = {0, 0, 4, 8}, int64[3] merge = {0, 0, 32}, float scale = {0.25}, int64[2] axes = {1, 2},
-     float one = {1.0}, float lowest = {-1e30}, int64[1] first = {1}>
+     float one = {1.0}, float lowest = {-1e30}, int64[1] first = {1}, int64[1] second = {2}>
     {
         real = Cast <to = 1> (attention_mask)
         padding = Sub (one, real)
@@ -262,6 +285,11 @@ def test_the_last_layer_is_computed_for_the_token_that_pooling_takes() -> None:
     [
         # All tokens of the last layer are asked for as well.
         f"{CLS.replace('out', 'chosen')} all = ReduceSum <keepdims = 1> (last, first) out = Add (chosen, all)",
+        # The same where the token is taken of what is made of them, as for the last token.
+        "real_too = Cast <to = 1> (attention_mask) wide_mask = Unsqueeze (real_too, second) "
+        "kept = Mul (last, wide_mask) "
+        f"{CLS.replace('out', 'chosen').replace('last', 'kept')} all = ReduceSum <keepdims = 1> (last, first) "
+        "out = Add (chosen, all)",
         # One of another width than the layer's input.
         "wide = MatMul (last, w1) twice = Concat <axis = 2> (position, position) "
         "chosen = GatherElements <axis = 1> (wide, twice) out = MatMul (chosen, w2)",
@@ -270,3 +298,11 @@ def test_the_last_layer_is_computed_for_the_token_that_pooling_takes() -> None:
 def test_a_selection_that_saves_nothing_or_cannot_move_is_left(tail: str) -> None:
     model = layer(tail)
     assert not SelectFirstTokenEarly()(model).modified
+
+
+def test_a_traced_model_with_cls_pooling_computes_one_token_in_its_last_layer(tmp_path: Path) -> None:
+    config = checkpoints.TINY_BERT | {"num_hidden_layers": 2}
+    model = SentenceTransformer(str(checkpoints.tiny(tmp_path, config=config, pooling="cls")), device="cpu")
+    found = of_one_token(apply_passes(trace(model)))
+    # Query, attention output and the two of the feed-forward; those of the layer before are of all tokens.
+    assert len(found) == 4

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 NOT_TIMED = [
     "the first start of each system, which fills caches of the file system and of compiled models",
     "loading, in throughput and latency",
-    "one pass over the first workload and one over the probes with every system before the first round",
+    "one pass over the first workload with every system before the first round",
     "reading the texts and sending them to the system's process",
     "the choice of batch sizes",
     "five calls before those that are timed",
@@ -65,8 +65,8 @@ def run_session(plan: Plan) -> Results:
     }
     reference = reference_of(plan.bundles)
     with tempfile.TemporaryDirectory(prefix="monograph-bench-") as folder:
-        _choose(plan, results, Path(folder))
-        _measure(plan, results, reference, Path(folder))
+        _choose(plan, results, reference, Path(folder))
+        _measure(plan, results, Path(folder))
     if not any(result.rounds for result in results.values()):
         reasons = "; ".join(f"{result.name}: {result.failure}" for result in results.values())
         raise MonographError(f"nothing could be measured: {reasons}")
@@ -90,8 +90,11 @@ def _runnable(plan: Plan) -> list[System]:
     return [system for system in plan.systems.values() if isinstance(system, System)]
 
 
-def _choose(plan: Plan, results: Mapping[str, SystemResult], folder: Path) -> None:
-    """Choose batch sizes and ask for padding, with processes of their own: large batches leave memory behind."""
+def _choose(plan: Plan, results: Mapping[str, SystemResult], reference: Reference | None, folder: Path) -> None:
+    """Choose batch sizes, ask for padding and compare vectors, in processes of their own.
+
+    Batches that are larger than those of the rounds leave memory behind.
+    """
     systems = _runnable(plan)
     with ExitStack() as stack:
         running = start_all(systems, results, plan.cpus, plan.settings.timeout, stack)
@@ -100,16 +103,16 @@ def _choose(plan: Plan, results: Mapping[str, SystemResult], folder: Path) -> No
             rounds.choose_batch_sizes({system.name: system.batch_sizes for system in systems}, workload)
             rounds.read(workload)
             rounds.padding(workload)
+        if reference is not None:
+            for name, vectors in rounds.vectors(reference.texts):
+                results[name].cosine = cosines(vectors, reference)
 
 
-def _measure(plan: Plan, results: Mapping[str, SystemResult], reference: Reference | None, folder: Path) -> None:
+def _measure(plan: Plan, results: Mapping[str, SystemResult], folder: Path) -> None:
     settings = plan.settings
     with ExitStack() as stack:
         running = time_starts(_runnable(plan), results, plan.cpus, settings.timeout, settings.starts, stack)
         rounds = Rounds(running, results, settings, folder)
-        if reference is not None:
-            for name, vectors in rounds.vectors(reference.texts):
-                results[name].cosine = cosines(vectors, reference)
         for workload in plan.workloads:
             rounds.read(workload)
         rounds.warm_up(plan.workloads[0])
@@ -142,7 +145,12 @@ def _add_roofline(plan: Plan, results: Mapping[str, SystemResult], rates: Mappin
     """Note each bundle's share of the machine's own rate at the type that its products are of."""
     for bundle in plan.bundles.values():
         [graph] = bundle.manifest.graphs
-        work = count_work(bundle.path / graph.file)
+        try:
+            work = count_work(bundle.path / graph.file)
+        except MonographError as error:
+            # A side figure, like the rates.
+            logger.warning("%s", error)
+            continue
         lengths = {workload.name: token_lengths(bundle, workload.texts) for workload in plan.workloads}
         for name, system in plan.systems.items():
             if isinstance(system, Unavailable) or system.options.get("bundle") != str(bundle.path):

@@ -107,10 +107,9 @@ class Rounds:
             self._results[name].memory = dataclasses.asdict(process.memory())
 
     def _in_turn(self, number: int) -> list[str]:
-        """Return the running systems, each round beginning with another: none always follows the same."""
+        """Return the running systems in an order of the round's own: none always follows the same."""
         names = list(self._processes)
-        start = number % max(1, len(names))
-        return names[start:] + names[:start]
+        return [names[place] for place in np.random.default_rng(number).permutation(len(names))]
 
     def _fastest(self, name: str, choices: Sequence[int | None]) -> int | None:
         """Return the batch size of the fastest pass; one that fails is not chosen, and the system goes on."""

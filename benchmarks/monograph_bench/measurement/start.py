@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
+import numpy as np
+
 from monograph_bench.measurement.yardstick import yardstick_seconds
 from monograph_bench.process import MeasurementError, SystemProcess
 from monograph_bench.results import Start, SystemResult
@@ -42,9 +44,9 @@ def time_starts(
         logger.info("start %d of %d", turn + 1, times)
         with ExitStack() as last:
             running = {}
-            # Beginning with another each time: none always follows the same.
-            first = turn % max(1, len(systems))
-            for name, process, start in _started([*systems[first:], *systems[:first]], results, cpus, timeout, last):
+            # In an order of the turn's own: none always follows the same.
+            order = [systems[place] for place in np.random.default_rng(turn).permutation(len(systems))]
+            for name, process, start in _started(order, results, cpus, timeout, last):
                 results[name].starts.append(start)
                 running[name] = process
             if turn == times - 1:

@@ -53,7 +53,7 @@ def _lines(results: Results) -> Iterator[str]:
     for system in sorted(ran, key=lambda system: -(ratio(system, base, workload) or 0)):
         yield _row(results, system, base, workload)
     for system in results.systems:
-        if system.failure:
+        if system.failure and system not in ran:
             yield f"| {system.name} | not measured: {system.failure} | | | | | |"
 
 
@@ -61,7 +61,7 @@ def _row(results: Results, system: SystemResult, base: SystemResult, workload: s
     speed, start, calls = texts_per_second(results, system, workload), start_seconds(system), milliseconds(system, "1")
     anonymous = system.memory.get("anonymous")
     cells = [
-        system.name,
+        f"{system.name} (failed)" if system.failure else system.name,
         f"{speed.median:,.0f}" if speed else "",
         f"{ratio(system, base, workload):.2f}",
         f"{calls[50]:.1f} / {calls[99]:.1f} ms" if calls else "",

@@ -6,6 +6,7 @@ for; ONNX Runtime has fast kernels for the products and none for the operator (d
 Rules
     D1  An Attention (ONNX, opset 23) of [batch, heads, sequence, head] without causality, cap or cache, and with as
         many heads for keys as for queries, becomes MatMul, Mul, Add of its mask, Softmax and MatMul.
+        At float16 the query is scaled instead of the product, which could pass 65,504.
     D2  A boolean mask is added as 0 and LOWEST of the type, made once for all that have it.
 """
 
@@ -19,6 +20,8 @@ import onnx_ir as ir
 from monograph_export.graph.passes.constants import constant
 
 _RANK = 4
+# The last two axes of the key.
+_TURNED = [0, 1, 3, 2]
 # Of float32 not the least number there is: bfloat16 would round that to -inf, and rows of nothing else give NaN.
 LOWEST = {ir.DataType.FLOAT: -3e38, ir.DataType.FLOAT16: -6e4}
 
@@ -60,6 +63,7 @@ def _replace(graph: ir.Graph, attention: ir.Node, additive: dict[ir.Value, ir.Va
     mask = attention.inputs[3] if len(attention.inputs) > len((query, key, value)) else None
     if query.shape is None or key.shape is None or query.dtype is None or not isinstance(query.shape[3], int):
         raise ValueError(f"{attention} is not plain")
+    dtype = query.dtype
     scale = attention.attributes.get_float("scale", None) or 1 / math.sqrt(query.shape[3])
     scores = ir.Shape([*list(query.shape)[:3], key.shape[2]])
 
@@ -69,12 +73,17 @@ def _replace(graph: ir.Graph, attention: ir.Node, additive: dict[ir.Value, ir.Va
         graph.insert_before(attention, node)
         return node.outputs[0]
 
-    turned = ir.Shape([key.shape[axis] for axis in (0, 1, 3, 2)])
-    product = new("MatMul", [query, new("Transpose", [key], turned, perm=[0, 1, 3, 2])], scores)
-    product = new("Mul", [product, _number(graph, f"{attention.outputs[0].name}.scale", scale, query.dtype)], scores)
+    factor = _number(graph, f"{attention.outputs[0].name}.scale", scale, dtype)
+    if dtype == ir.DataType.FLOAT16:
+        query = new("Mul", [query, factor], query.shape)
+    product = new(
+        "MatMul", [query, new("Transpose", [key], ir.Shape([key.shape[i] for i in _TURNED]), perm=_TURNED)], scores
+    )
+    if dtype != ir.DataType.FLOAT16:
+        product = new("Mul", [product, factor], scores)
     if mask is not None:
         if mask not in additive:
-            additive[mask] = _as_summand(graph, attention, mask, query.dtype)
+            additive[mask] = _as_summand(graph, attention, mask, dtype)
         product = new("Add", [product, additive[mask]], scores)
     weights = new("Softmax", [product], scores, axis=-1)
     result = new("MatMul", [weights, value], attention.outputs[0].shape)

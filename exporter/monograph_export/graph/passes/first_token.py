@@ -34,7 +34,7 @@ class SelectFirstTokenEarly(ir.passes.InPlacePass):
     """Move the selection of one token of each text before the last layer; the numbers do not change."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Apply rules F1 to F3."""
+        """Apply rules F1 to F4."""
         modified = False
         for node in list(model.graph):
             if _takes_one_token(node):
@@ -55,6 +55,11 @@ class _Attention:
     turn_back: ir.Node
     merge: ir.Node
 
+    @property
+    def nodes(self) -> tuple[ir.Node, ...]:
+        """All of them, in order."""
+        return (self.split, self.turn, self.scores, *self.between, self.context, self.turn_back, self.merge)
+
 
 class _CannotMoveError(Exception):
     """A value on the way is neither computed token by token nor of the selection's width."""
@@ -71,7 +76,7 @@ def _takes_one_token(node: ir.Node) -> bool:
 
 def _move(graph: ir.Graph, selection: ir.Node) -> bool:
     tokens = selection.inputs[0]
-    if tokens is None or len(tokens.uses()) > 1 or tokens.is_graph_output():
+    if tokens is None:
         return False
     attentions = [found for value in _ancestors([tokens]) if (found := _attention_at(value)) is not None]
     if not attentions:
@@ -79,10 +84,13 @@ def _move(graph: ir.Graph, selection: ir.Node) -> bool:
     places = {node: place for place, node in enumerate(graph)}
     last = max(attentions, key=lambda attention: places[attention.merge])
     whole = set(_ancestors([value for value in (last.scores.inputs[1], last.context.inputs[1]) if value is not None]))
+    selected = _Selected(graph, selection, whole)
     try:
-        moved = _Selected(graph, selection, whole).of(tokens)
+        moved = selected.of(tokens)
     except _CannotMoveError:
         # What was made on the way is not used, and removed with all that is not.
+        return False
+    if not selected.is_all_that_is_read():
         return False
     selection.outputs[0].replace_all_uses_with(moved, replace_graph_outputs=True)
     return True
@@ -96,6 +104,7 @@ class _Selected:
         self._selection = selection
         self._whole = whole
         self._made: dict[ir.Value, ir.Value] = {}
+        self._computed_again: set[ir.Value] = set()
 
     def of(self, value: ir.Value) -> ir.Value:
         """Return a value [batch, 1, width] of a value [batch, sequence, width]; constants are themselves."""
@@ -103,15 +112,24 @@ class _Selected:
             self._made[value] = value if _is_constant(value) else self._make(value)
         return self._made[value]
 
+    def is_all_that_is_read(self) -> bool:
+        """Tell whether nothing but the selection reads what is computed again, rule F4."""
+        users = {use.node for value in self._computed_again for use in value.uses()}
+        read = {node.outputs[0] for node in users if node is not self._selection}
+        outputs = any(value.is_graph_output() for value in self._computed_again)
+        return read <= self._computed_again and not outputs
+
     def _make(self, value: ir.Value) -> ir.Value:
         node = value.producer()
         if value in self._whole or node is None:
             return self._gathered(value)
         attention = _attention_at(value)
         if attention is not None:
+            self._computed_again.update(node.outputs[0] for node in attention.nodes)
             return self._attended(attention)
         if node.domain or node.op_type not in _BY_ITSELF or (node.op_type == "MatMul" and not _has_weights(node)):
             return self._gathered(value)
+        self._computed_again.add(value)
         return self._again(node, [None if operand is None else self.of(operand) for operand in node.inputs], _SEQUENCE)
 
     def _gathered(self, value: ir.Value) -> ir.Value:
@@ -192,10 +210,8 @@ def _has_weights(product: ir.Node) -> bool:
 
 
 def _is_constant(value: ir.Value) -> bool:
-    node = value.producer()
-    if node is None:
-        return value.const_value is not None
-    return bool(node.inputs) and all(operand is None or _is_constant(operand) for operand in node.inputs)
+    """Tell whether a value is computed of weights and numbers alone."""
+    return all(one.const_value is not None or one.producer() is not None for one in _ancestors([value]))
 
 
 def _ancestors(values: Iterable[ir.Value]) -> dict[ir.Value, None]:

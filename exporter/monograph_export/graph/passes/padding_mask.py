@@ -4,7 +4,8 @@ Traced masks are made by index arithmetic for every pair of positions, and are a
 
 Rules
     P1  A value that is added to the input of a Softmax, depends on attention_mask and sizes alone, and is for sample
-        masks 0 where attention_mask is 1 and LOWEST where it is 0, for every query, becomes
+        masks, one of them longer than any number in its making, 0 where attention_mask is 1 and LOWEST where it is 0,
+        for every query, becomes
         (1 - attention_mask) x LOWEST, [batch, 1, 1, sequence], made once.
 """
 
@@ -25,6 +26,13 @@ _SAMPLES = (
     np.array([[0, 0, 1, 1], [1, 0, 1, 0]], dtype=np.int64),
     np.array([[1, 1, 1, 1, 1, 1, 0]], dtype=np.int64),
 )
+
+
+# Of a mask that hides what is further away than a window the samples must be longer than that. Numbers from the second
+# on are no sizes: ends of slices, and what stands for -inf.
+_LONGEST_WINDOW = 2048
+_NO_SIZE = 1 << 20
+_BEYOND = 3
 
 
 class SharePaddingMask(ir.passes.InPlacePass):
@@ -59,7 +67,25 @@ def _hides_padding_only(model: ir.Model, value: ir.Value) -> bool:
     part = ir.convenience.extract(model.graph, inputs, [value])
     part.opset_imports.update(model.opset_imports)
     evaluate = ReferenceEvaluator(ir.to_proto(ir.Model(part, ir_version=model.ir_version)))
-    return all(_is_padding(evaluate, [str(one.name) for one in inputs], mask) for mask in _SAMPLES)
+    names = [str(one.name) for one in inputs]
+    window = _largest_number(part)
+    if window > _LONGEST_WINDOW:
+        return False
+    samples = (*_SAMPLES, np.ones((1, window + _BEYOND), dtype=np.int64))
+    return all(_is_padding(evaluate, names, mask) for mask in samples)
+
+
+def _largest_number(part: ir.Graph) -> int:
+    """Return the largest number in a mask's graph that may be the size of a window; ends of slices are beyond any."""
+    tensors = [value.const_value for value in part.initializers.values()]
+    tensors += [
+        attribute.as_tensor() for node in part for attribute in node.attributes.values() if attribute.name == "value"
+    ]
+    numbers = [
+        abs(float(number)) for one in tensors if one is not None and one.size == 1 for number in one.numpy().flat
+    ]
+    numbers += [abs(node.attributes.get_int("value_int", 0)) for node in part]
+    return int(max((number for number in numbers if number < _NO_SIZE), default=0))
 
 
 def _depends_on_mask_and_sizes(value: ir.Value) -> bool:
@@ -93,9 +119,10 @@ def _padding_mask(graph: ir.Graph, dtype: ir.DataType) -> ir.Value:
     [mask] = (value for value in graph.inputs if value.name == _MASK)
     assert mask.shape is not None  # noqa: S101 - inputs have one
     batch, sequence = mask.shape
-    one = constant(graph, "padding_mask.one", np.array(1, dtype=dtype.numpy()))
-    lowest = constant(graph, "padding_mask.lowest", np.array(LOWEST[dtype], dtype=dtype.numpy()))
-    axes = constant(graph, "padding_mask.axes", np.array([1, 2], dtype=np.int64))
+    name = f"padding_mask.{dtype.name}"
+    one = constant(graph, f"{name}.one", np.array(1, dtype=dtype.numpy()))
+    lowest = constant(graph, f"{name}.lowest", np.array(LOWEST[dtype], dtype=dtype.numpy()))
+    axes = constant(graph, f"{name}.axes", np.array([1, 2], dtype=np.int64))
     flat, full = ir.Shape([batch, sequence]), ir.Shape([batch, 1, 1, sequence])
     cast = ir.node("Cast", [mask], {"to": dtype})
     padding = ir.node("Sub", [one, cast.outputs[0]])
