@@ -15,7 +15,11 @@ __all__ = ["apply_passes"]
 
 
 def apply_passes(model: ir.Model) -> ir.Model:
-    """Apply every exact pass, in order, and return the model."""
+    """Apply every exact pass and return the model.
+
+    The order matters: SelectFirstTokenEarly recognises attention as DecomposeAttention writes it, with the constant
+    shapes of ConstantReshapes and a mask that SharePaddingMask made the same for every query.
+    """
     passes = ir.passes.Sequential(
         DecomposeAttention(),
         SharePaddingMask(),
