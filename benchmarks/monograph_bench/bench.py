@@ -76,7 +76,9 @@ def _plan(asked: Asked, settings: Settings) -> Plan:
     systems |= _peer_systems(asked, len(cpus))
     language = _language(bundles)
     calls = Workload("calls", make_workload("short", _CALLED_TEXTS, language).texts)
-    return Plan(systems, bundles, _workloads(asked, language), calls, cpus, settings, sys.argv)
+    # Results are shared, and where this machine keeps its files is nobody's business.
+    command = [Path(part).name if Path(part).is_absolute() else part for part in sys.argv]
+    return Plan(systems, bundles, _workloads(asked, language), calls, cpus, settings, command)
 
 
 def _peer_systems(asked: Asked, threads: int) -> dict[str, System | Unavailable]:
