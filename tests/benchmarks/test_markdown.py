@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from monograph.errors import InputError
-from monograph_bench.report.markdown import BEGIN, END, table_of, with_table
-from monograph_bench.results import read_results
-
-PROJECT = Path(__file__).parents[2]
-KEPT = PROJECT / "benchmarks" / "results" / "minilm.json"
-
-
-def test_readme_shows_the_kept_results() -> None:
-    readme = (PROJECT / "README.md").read_text("utf-8")
-    assert with_table(readme, table_of(read_results(KEPT))) == readme
+from monograph_bench.report.markdown import BEGIN, END, with_table
 
 
 def test_the_table_takes_the_place_between_the_marks() -> None:
