@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import logging
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +20,8 @@ _ALL = "all"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
+    # A run takes minutes: what it is at goes to stderr as with -v.
+    parser.set_defaults(verbose=True)
     parser.add_argument("bundles", nargs="*", metavar="BUNDLE", help="folders that `monograph export` wrote")
     parser.add_argument("--device", default=_ALL, help="all that is installed (default), auto, cpu, openvino, ...")
     parser.add_argument("--compute-dtype", default=_ALL, choices=(_ALL, *COMPUTE_DTYPES), help="default: all")
@@ -78,8 +79,6 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(changes) or "nothing became slower beyond noise")
         return 1 if changes else 0
     _check(arguments)
-    # A run takes minutes: what it is at goes to stderr, with -v or without.
-    logging.getLogger("monograph_bench").setLevel(logging.INFO)
     asked = bench.Asked(
         bundles=arguments.bundles,
         device=arguments.device,

@@ -41,9 +41,7 @@ class Pipeline:
         unique, positions = distinct(texts)
         result = np.empty((len(unique), self.output_width), dtype=np.float32)
         tokens = self.tokenize(unique)
-        padded = rounded_up(tokens.lengths, self.engine.widths)
-        plan = plan_batches(padded, self.engine.tokens_per_batch, batch_size)
-        for batch, vectors in self.engine.stream(self.batches(tokens, plan)):
+        for batch, vectors in self.engine.stream(self.batches(tokens, self.plan(tokens, batch_size))):
             result[batch.rows] = vectors
             on_batch(len(batch.rows))
         on_batch(len(texts) - len(unique))
@@ -64,6 +62,11 @@ class Pipeline:
                 f"the tokenizer gives the id {largest}, the vocabulary has {self.vocabulary_size}: export it again"
             )
         return tokens
+
+    def plan(self, tokens: TokenizedTexts, batch_size: int | None = None) -> Iterator[NDArray[np.intp]]:
+        """Yield the positions (intp [rows]) of the texts of each batch, as the engine's widths and prices want them."""
+        padded = rounded_up(tokens.lengths, self.engine.widths)
+        return plan_batches(padded, self.engine.tokens_per_batch, batch_size)
 
     def batches(self, tokens: TokenizedTexts, plan: Iterator[NDArray[np.intp]]) -> Iterator[TokenBatch]:
         """Yield the batches of a plan, each padded only when it is asked for."""

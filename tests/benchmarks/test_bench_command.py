@@ -19,6 +19,7 @@ def run(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[st
         "--output", folder / "results.json", "--page", folder / "results.html",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert b"round 1 of 1: mixed" in done.stderr
     return done.stdout.decode(), folder
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -190,28 +191,32 @@ def test_a_system_that_fails_in_a_round_keeps_its_rounds_and_does_not_stop_the_o
     assert len(results["lives"].latencies["8"]) == 1
 
 
-def test_texts_that_a_system_cannot_embed_cost_only_what_they_were_for(tiny_bundle: Path, tmp_path: Path) -> None:
-    results = {"ours": SystemResult("ours", "monograph")}
-    workload = make_workload("short", 8, "en")
+@pytest.fixture
+def one(tiny_bundle: Path, tmp_path: Path) -> Iterator[tuple[Rounds, SystemResult]]:
+    """Rounds of one running system, and its result."""
+    result = SystemResult("ours", "monograph")
     with ExitStack() as stack:
-        rounds = Rounds(start_all([ours("ours", tiny_bundle)], results, cpus(1), 60, stack), results, QUICK, tmp_path)
-        # No text, as JSON has it.
-        assert not list(rounds.vectors(Workload("odd", (None,))))  # type: ignore[arg-type]
-        rounds.read(workload)
-        rounds.throughput([workload])
-    assert not results["ours"].failure
-    assert len(results["ours"].rounds["short"]) == 1
+        running = start_all([ours("ours", tiny_bundle)], {"ours": result}, cpus(1), 60, stack)
+        yield Rounds(running, {"ours": result}, QUICK, tmp_path), result
 
 
-def test_a_batch_size_that_fails_is_not_chosen_and_costs_nothing_else(tiny_bundle: Path, tmp_path: Path) -> None:
-    results = {"ours": SystemResult("ours", "monograph")}
+def test_texts_that_a_system_cannot_embed_cost_only_what_they_were_for(one: tuple[Rounds, SystemResult]) -> None:
+    rounds, result = one
     workload = make_workload("short", 8, "en")
-    with ExitStack() as stack:
-        rounds = Rounds(start_all([ours("ours", tiny_bundle)], results, cpus(1), 60, stack), results, QUICK, tmp_path)
-        # Texts in a batch cannot be none.
-        rounds.choose_batch_sizes({"ours": (0, 4)}, workload)
-    assert not results["ours"].failure
-    assert results["ours"].batch_sizes == {"short": 4}
+    # No text, as JSON has it.
+    assert not list(rounds.vectors(Workload("odd", (None,))))  # type: ignore[arg-type]
+    rounds.read(workload)
+    rounds.throughput([workload])
+    assert not result.failure
+    assert len(result.rounds["short"]) == 1
+
+
+def test_a_batch_size_that_fails_is_not_chosen_and_costs_nothing_else(one: tuple[Rounds, SystemResult]) -> None:
+    rounds, result = one
+    # Texts in a batch cannot be none.
+    rounds.choose_batch_sizes({"ours": (0, 4)}, make_workload("short", 8, "en"))
+    assert not result.failure
+    assert result.batch_sizes == {"short": 4}
 
 
 KILLED = """

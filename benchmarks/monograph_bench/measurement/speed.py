@@ -125,9 +125,7 @@ class Rounds:
         return min(seconds, key=seconds.__getitem__)
 
     def _encode(self, name: str, workload: str) -> Round | None:
-        process = self._processes.get(name)
-        if process is None:
-            return None
+        process = self._processes[name]
         batch_size = self._results[name].batch_sizes.get(workload)
         before = yardstick_seconds()
         used = process.cpu_seconds()

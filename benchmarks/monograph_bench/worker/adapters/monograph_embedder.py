@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from adapters.contract import Model, versions
 from monograph import Embedder
-from monograph.batching import plan_batches, rounded_up
 from monograph.bundle import open_bundle
 from monograph.opening import open_pipeline
 
@@ -31,13 +30,12 @@ class _Monograph(Model):
             threads=embedder.threads,
         )
         try:
-            lengths = pipeline.tokenize(texts).lengths
-            padded = rounded_up(lengths, pipeline.engine.widths)
-            plan = plan_batches(padded, pipeline.engine.tokens_per_batch, None)
-            computed = sum(len(rows) * int(padded[rows].max()) for rows in plan)
+            tokens = pipeline.tokenize(texts)
+            batches = pipeline.batches(tokens, pipeline.plan(tokens))
+            computed = sum(batch.inputs["input_ids"].size for batch in batches)
         finally:
             pipeline.engine.close()
-        return 1 - int(lengths.sum()) / computed
+        return 1 - int(tokens.lengths.sum()) / computed
 
     def described(self) -> dict[str, str]:
         embedder = self._embedder

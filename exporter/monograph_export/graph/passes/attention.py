@@ -60,7 +60,7 @@ def _is_plain(node: ir.Node) -> bool:
 
 def _replace(graph: ir.Graph, attention: ir.Node, additive: dict[ir.Value, ir.Value]) -> None:
     query, key, value = (operand for operand in attention.inputs[:3] if operand is not None)
-    mask = attention.inputs[3] if len(attention.inputs) > len((query, key, value)) else None
+    mask = next(iter(attention.inputs[3:]), None)
     if query.shape is None or key.shape is None or query.dtype is None or not isinstance(query.shape[3], int):
         raise ValueError(f"{attention} is not plain")
     dtype = query.dtype

@@ -1,8 +1,8 @@
 """Compute the last layer for the one token that CLS pooling takes of each text.
 
 Where the sentence vector is one token's, no other token's query, attention output or feed-forward of the last layer is
-read; keys and values are needed of all. Of a model of 12 layers that is 7 % of the multiply-adds, of 6 layers 14 %, of
-2 layers 42 %.
+read; keys and values are needed of all. Of a BERT's products with weights these are 10 of 12 parts of one layer: 7 % of
+a model of 12 layers, 14 % of 6, 42 % of 2.
 
 Rules
     F1  A GatherElements that takes one position of each text (axis 1 of [batch, sequence, width]) moves before what
@@ -14,10 +14,11 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import onnx_ir as ir
+
+from monograph_export.graph.passes.ancestors import ancestors
 
 _SEQUENCE, _QUERIES = 1, 2
 _TOKEN_RANK = 3
@@ -78,12 +79,12 @@ def _move(graph: ir.Graph, selection: ir.Node) -> bool:
     tokens = selection.inputs[0]
     if tokens is None:
         return False
-    attentions = [found for value in _ancestors([tokens]) if (found := _attention_at(value)) is not None]
+    attentions = [found for value in ancestors([tokens]) if (found := _attention_at(value)) is not None]
     if not attentions:
         return False
     places = {node: place for place, node in enumerate(graph)}
     last = max(attentions, key=lambda attention: places[attention.merge])
-    whole = set(_ancestors([value for value in (last.scores.inputs[1], last.context.inputs[1]) if value is not None]))
+    whole = ancestors(value for value in (last.scores.inputs[1], last.context.inputs[1]) if value is not None)
     selected = _Selected(graph, selection, whole)
     try:
         moved = selected.of(tokens)
@@ -211,19 +212,4 @@ def _has_weights(product: ir.Node) -> bool:
 
 def _is_constant(value: ir.Value) -> bool:
     """Tell whether a value is computed of weights and numbers alone."""
-    return all(one.const_value is not None or one.producer() is not None for one in _ancestors([value]))
-
-
-def _ancestors(values: Iterable[ir.Value]) -> dict[ir.Value, None]:
-    """Return the values, and all that they are computed of."""
-    found: dict[ir.Value, None] = {}
-    waiting = list(values)
-    while waiting:
-        value = waiting.pop()
-        if value in found:
-            continue
-        found[value] = None
-        node = value.producer()
-        if node is not None:
-            waiting.extend(operand for operand in node.inputs if operand is not None)
-    return found
+    return all(one.const_value is not None or one.producer() is not None for one in ancestors([value]))

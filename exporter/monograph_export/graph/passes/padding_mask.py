@@ -5,8 +5,7 @@ Traced masks are made by index arithmetic for every pair of positions, and are a
 Rules
     P1  A value that is added to the input of a Softmax, depends on attention_mask and sizes alone, and is for sample
         masks, one of them longer than any number in its making, 0 where attention_mask is 1 and LOWEST where it is 0,
-        for every query, becomes
-        (1 - attention_mask) x LOWEST, [batch, 1, 1, sequence], made once.
+        for every query, becomes (1 - attention_mask) x LOWEST, [batch, 1, 1, sequence], made once.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
+from monograph_export.graph.passes.ancestors import ancestors
 from monograph_export.graph.passes.attention import LOWEST
 from monograph_export.graph.passes.constants import constant
 
@@ -26,8 +26,6 @@ _SAMPLES = (
     np.array([[0, 0, 1, 1], [1, 0, 1, 0]], dtype=np.int64),
     np.array([[1, 1, 1, 1, 1, 1, 0]], dtype=np.int64),
 )
-
-
 # Of a mask that hides what is further away than a window the samples must be longer than that. Numbers from the second
 # on are no sizes: ends of slices, and what stands for -inf.
 _LONGEST_WINDOW = 2048
@@ -65,12 +63,12 @@ def _hides_padding_only(model: ir.Model, value: ir.Value) -> bool:
         return False
     inputs = list(model.graph.inputs)
     part = ir.convenience.extract(model.graph, inputs, [value])
-    part.opset_imports.update(model.opset_imports)
-    evaluate = ReferenceEvaluator(ir.to_proto(ir.Model(part, ir_version=model.ir_version)))
-    names = [str(one.name) for one in inputs]
     window = _largest_number(part)
     if window > _LONGEST_WINDOW:
         return False
+    part.opset_imports.update(model.opset_imports)
+    evaluate = ReferenceEvaluator(ir.to_proto(ir.Model(part, ir_version=model.ir_version)))
+    names = [str(one.name) for one in inputs]
     samples = (*_SAMPLES, np.ones((1, window + _BEYOND), dtype=np.int64))
     return all(_is_padding(evaluate, names, mask) for mask in samples)
 
@@ -81,26 +79,14 @@ def _largest_number(part: ir.Graph) -> int:
     tensors += [
         attribute.as_tensor() for node in part for attribute in node.attributes.values() if attribute.name == "value"
     ]
-    numbers = [
-        abs(float(number)) for one in tensors if one is not None and one.size == 1 for number in one.numpy().flat
-    ]
+    numbers = [abs(float(one.numpy().item())) for one in tensors if one is not None and one.size == 1]
     numbers += [abs(node.attributes.get_int("value_int", 0)) for node in part]
     return int(max((number for number in numbers if number < _NO_SIZE), default=0))
 
 
 def _depends_on_mask_and_sizes(value: ir.Value) -> bool:
     """Tell whether a value is computed of attention_mask, and of no more than the sizes of other inputs."""
-    seen: set[ir.Value] = set()
-    waiting = [value]
-    while waiting:
-        value = waiting.pop()
-        node = value.producer()
-        if value.is_graph_input() and value.name != _MASK:
-            return False
-        seen.add(value)
-        if node is not None and node.op_type != "Shape":
-            waiting.extend(operand for operand in node.inputs if operand is not None and operand not in seen)
-    return _MASK in {value.name for value in seen}
+    return {one.name for one in ancestors([value], of_sizes=False) if one.is_graph_input()} == {_MASK}
 
 
 def _is_padding(evaluate: ReferenceEvaluator, names: list[str], mask: NDArray[np.int64]) -> bool:
