@@ -13,7 +13,7 @@ from monograph_bench.machine import cpus_for
 from monograph_bench.measurement.session import Plan, run_session
 from monograph_bench.measurement.settings import Settings
 from monograph_bench.peers import peer_systems
-from monograph_bench.report.comparison import compare
+from monograph_bench.report.comparison import compare, uncompared
 from monograph_bench.report.page import write_page
 from monograph_bench.report.table import lines_of
 from monograph_bench.results import read_results
@@ -60,13 +60,17 @@ def measure(asked: Asked, settings: Settings, output: Path | None, page: Path | 
 
 
 def changes(old: Path, new: Path) -> list[str]:
-    """Return in words what became slower, or larger, from one kept run to another.
+    """Return in words what became slower, or larger, from one kept run to another; say what only one of them has.
 
     Raises:
         InputError: a file is no result, or the two cannot be compared.
 
     """
-    return [str(change) for change in compare(read_results(old), read_results(new))]
+    before, after = read_results(old), read_results(new)
+    found = compare(before, after)
+    for line in uncompared(before, after):
+        _say(f"not compared: {line}")
+    return [str(change) for change in found]
 
 
 def _plan(asked: Asked, settings: Settings) -> Plan:

@@ -14,7 +14,7 @@ from monograph.errors import InputError
 from monograph_bench.bundles import bundle_systems, open_bundles
 from monograph_bench.measurement.session import Plan, run_session
 from monograph_bench.measurement.settings import Settings
-from monograph_bench.report.comparison import compare
+from monograph_bench.report.comparison import compare, uncompared
 from monograph_bench.results import Calls, Results, Round, Start, SystemResult, WorkloadFacts
 from monograph_bench.texts import Workload, make_workload
 
@@ -121,6 +121,14 @@ def test_a_system_that_fails_as_it_did_not_before_is_told_beside_what_became_slo
     changes = [str(change) for change in compare(made_up(0), new)]
     assert "monograph cpu float32: failed, as it did not before: out of memory" in changes
     assert len(changes) == 2
+
+
+def test_what_only_one_run_has_is_told() -> None:
+    old, new = made_up(0), made_up(1)
+    assert not uncompared(old, new)
+    new.systems.append(SystemResult("fastembed", "peer"))
+    old.workloads["long"] = WorkloadFacts(200, 40_000, 250)
+    assert uncompared(old, new) == ["long: only in the old run", "fastembed: only in the new run"]
 
 
 def another_machine(results: Results) -> None:
