@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from monograph.errors import InputError
-from monograph_bench.report.markdown import BEGIN, END, with_table
+from monograph_bench.report.markdown import BEGIN, END, table_of, with_table
+from monograph_bench.results import read_results
+
+PROJECT = Path(__file__).parents[2]
 
 
 def test_the_table_takes_the_place_between_the_marks() -> None:
@@ -17,3 +22,9 @@ def test_the_table_takes_the_place_between_the_marks() -> None:
 def test_a_text_without_a_place_for_the_table_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="no place for the table"):
         with_table(text, "| a |")
+
+
+def test_the_readme_has_the_kept_results() -> None:
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    results = read_results(PROJECT / "benchmarks" / "results" / "minilm.json")
+    assert with_table(readme, table_of(results)) == readme

@@ -92,10 +92,17 @@ def test_a_text_is_the_same_alone_and_among_others(model: Embedder, tatoeba: Tat
         assert cosines.min() >= 0.9999
 
 
-def test_a_bad_calibration_file_is_refused_with_cause_and_layers(minilm: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("checkpoint", "limits"),
+    [("tiny_checkpoint", ["--min-mean-cosine", "1"]), pytest.param("minilm", [], marks=pytest.mark.slow)],
+)
+def test_a_bad_calibration_file_is_refused_with_cause_and_layers(
+    checkpoint: str, limits: list[str], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    source = request.getfixturevalue(checkpoint)
     file = tmp_path / "constant.txt"
     file.write_text("the same line\n" * 500)
-    done = monograph("export", minilm, tmp_path / "bundle", "--precision", "int8", "--calibration", file)
+    done = monograph("export", source, tmp_path / "bundle", "--precision", "int8", "--calibration", file, *limits)
     words = ("too far from the original", "is below", "encoder.layer.", "1 of the 1 different lines", "a few hundred")
     assert_error(done, 1, *words)
     print(f"\n{done.stderr.decode()}")
