@@ -12,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
 from monograph import Embedder
+from monograph_export import export
 from monograph_export.probes import probe_sentences
 from monograph_export.vocabulary.options import NamedTexts, Trimming
 from monograph_export.vocabulary.reduction import reduce_tokenizer
@@ -22,7 +23,7 @@ from support.tatoeba import Tatoeba
 
 SIZE: dict[str, Any] = {
     "hidden_size": 32,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 1,
     "num_attention_heads": 4,
     "intermediate_size": 64,
     "max_position_embeddings": 300,
@@ -49,13 +50,11 @@ def test_texts_of_the_corpus_embed_as_before(kind: str, tmp_path: Path) -> None:
     corpus.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
     others.write_text("\n".join(OTHERS) + "\n", encoding="utf-8")
     weights = (tmp_path / "checkpoint" / "model.safetensors").read_bytes()
-    done = monograph(
-        "export", tmp_path / "checkpoint", tmp_path / "bundle", "--keep-vocab", corpus, "--coverage", others
-    )
-    assert done.returncode == 0, done.stderr
+    export(tmp_path / "checkpoint", tmp_path / "bundle", keep_vocab=corpus, coverage=others)
     assert (tmp_path / "checkpoint" / "model.safetensors").read_bytes() == weights
+    said = monograph("info", tmp_path / "bundle").stdout.decode()
     for words in ("tokens kept: those that the texts of corpus.txt need", f"of {len(OTHERS)} texts of others.txt"):
-        assert words in done.stdout.decode()
+        assert words in said
     expected = SentenceTransformer(str(tmp_path / "checkpoint"), device="cpu").encode(TEXTS, batch_size=1)
     for device in ("cpu", "openvino"):
         with Embedder(tmp_path / "bundle", device, "float32") as embedder:
