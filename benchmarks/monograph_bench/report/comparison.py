@@ -54,12 +54,9 @@ def compare(old: Results, new: Results) -> list[Change]:
 
 def uncompared(old: Results, new: Results) -> list[str]:
     """Return in words the systems and mixes that only one of two runs has."""
-    names = [({system.name for system in run.systems}, run.workloads.keys()) for run in (old, new)]
-    (old_systems, old_mixes), (new_systems, new_mixes) = names
-    found = [f"{name}: only in the old run" for name in sorted((old_systems - new_systems) | (old_mixes - new_mixes))]
-    return found + [
-        f"{name}: only in the new run" for name in sorted((new_systems - old_systems) | (new_mixes - old_mixes))
-    ]
+    before, after = ({system.name for system in run.systems} | run.workloads.keys() for run in (old, new))
+    found = [f"{name}: only in the old run" for name in sorted(before - after)]
+    return found + [f"{name}: only in the new run" for name in sorted(after - before)]
 
 
 def _changes(old: SystemResult, new: SystemResult) -> Iterator[Change]:
