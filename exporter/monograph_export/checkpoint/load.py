@@ -43,7 +43,6 @@ def load_folder(folder: Path) -> SentenceTransformer:
             # Whatever type the file has: the reference is the model in float32.
             model_kwargs={
                 "dtype": torch.float32,
-                "attn_implementation": "sdpa",
                 "weights_only": True,
                 "use_kernels": False,
             },

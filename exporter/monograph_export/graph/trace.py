@@ -10,6 +10,7 @@ from typing import Any
 
 import onnx_ir as ir
 import torch
+from onnxscript.optimizer import optimize_ir
 from sentence_transformers import SentenceTransformer
 
 from monograph.errors import ExportError, first_line
@@ -43,7 +44,7 @@ def trace(model: SentenceTransformer) -> ir.Model:
                 output_names=[OUTPUT_NAME],
                 # forward takes *inputs: one tuple for all of them.
                 dynamic_shapes=(tuple(axes for _ in names),),
-                optimize=True,
+                optimize=False,
                 verify=False,
                 verbose=False,
             )
@@ -52,6 +53,9 @@ def trace(model: SentenceTransformer) -> ir.Model:
     if program is None:
         raise ExportError("torch returned no program")
     graph: ir.Model = program.model
+    # Not by torch's option, which goes on to fuse operators: its RotaryEmbedding shares one table of positions among
+    # the texts of a batch, which ONNX Runtime 1.31 refuses (onnxscript 0.7).
+    optimize_ir(graph)
     _name_axes(graph)
     return graph
 
