@@ -63,7 +63,7 @@ def bundle_systems(
 
 def token_lengths(bundle: Bundle, texts: Sequence[str]) -> NDArray[np.int64]:
     """Return the tokens of each text as the bundle's model sees it, truncated, special ones included: int64 [n]."""
-    return load_tokenizer(bundle)(texts).lengths
+    return load_tokenizer(bundle, bundle.manifest.tokenizer)(texts).lengths
 
 
 def _name(short: str, device: str, dtype: str = "auto") -> str:

@@ -13,7 +13,7 @@ from monograph.errors import ExportError, ParityError
 from monograph_export.compression.compress import Compressed
 from monograph_export.compression.gate import agreement, broken_limits
 from monograph_export.compression.options import Limits
-from monograph_export.verdict import VerifierProcess, staged_pipeline, verdict_of
+from monograph_export.verdict import VerifierProcess, staged_routes, verdict_of
 
 logger = logging.getLogger(__name__)
 # The engine that must be right for a bundle to be written at all; the others get a verdict.
@@ -62,8 +62,8 @@ def measured_agreement(folder: Path, compressed: Compressed, limits: Limits) -> 
         ExportError: it is further than the limits allow.
 
     """
-    with staged_pipeline(folder, REQUIRED_DEVICE, "float32") as pipeline:
-        found = agreement(compressed.reference, pipeline.outputs(compressed.texts))
+    with staged_routes(folder, REQUIRED_DEVICE, "float32") as routes:
+        found = agreement(compressed.reference, routes.main.outputs(compressed.texts))
     if broken := broken_limits(limits, found):
         raise ExportError(f"on ONNX Runtime the compressed model is too far from the original: {', '.join(broken)}")
     return found.to_json()

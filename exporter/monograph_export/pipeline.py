@@ -6,13 +6,14 @@ import gc
 import importlib.metadata
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
 from monograph.bundle import Bundle, Probes, open_bundle, write_probes
-from monograph.bundle.manifest import FORMAT_VERSION, Embedding, Graph, Manifest, Source, TokenizerSpec
+from monograph.bundle.manifest import FORMAT_VERSION, Embedding, Graph, Manifest, Routing, Source, TokenizerSpec
 from monograph.engines import installed_devices
 from monograph.engines.devices import ENGINES
 from monograph.errors import ExportError
@@ -27,7 +28,9 @@ from monograph_export.checkpoint.facts import (
     with_recipe,
 )
 from monograph_export.checkpoint.load import copy_loaded, load_folder
+from monograph_export.checkpoint.routes import RoutedModel
 from monograph_export.checkpoint.source import locate_checkpoint, recipe_of
+from monograph_export.checkpoint.token_table import has_transformer
 from monograph_export.compression.compress import Compressed, compress
 from monograph_export.compression.options import Compression
 from monograph_export.compression.texts import (
@@ -38,12 +41,12 @@ from monograph_export.compression.texts import (
 )
 from monograph_export.graph.compose import OUTPUT_NAME
 from monograph_export.graph.passes import apply_passes
-from monograph_export.graph.store import store_graph
+from monograph_export.graph.store import numbered, store_graphs
 from monograph_export.graph.trace import trace
 from monograph_export.parity import REQUIRED_DEVICE, measured_agreement, verifier_processes, verify_everywhere
 from monograph_export.probes import make_probes
 from monograph_export.recipes import Recipe
-from monograph_export.tokenizer import check_rows, check_tokenizer, store_tokenizer
+from monograph_export.tokenizer import TOKENIZER_FILE, check_rows, check_tokenizer, store_tokenizer
 from monograph_export.vocabulary.options import Trimming
 from monograph_export.vocabulary.scripts import check_scripts
 from monograph_export.vocabulary.trim import Trimmed, trim
@@ -96,37 +99,41 @@ def _write_unverified(
     """Write everything into the staging folder, the manifest still without verdicts."""
     logger.info("loading")
     if isinstance(source, SentenceTransformer):
-        model, origin = copy_loaded(source), source_of_loaded(source)
+        routed, origin = copy_loaded(source), source_of_loaded(source)
     else:
         checkpoint = locate_checkpoint(source)
-        model, origin = load_folder(checkpoint), source_of(checkpoint)
-    check_rows(model)
-    trimmed = trim(model, trimming, _prompts(model, recipe))
-    tokenizer = store_tokenizer(model, folder)
-    embedding = embedding_of(model)
+        routed, origin = load_folder(checkpoint), source_of(checkpoint)
+    for model in routed.routes.values():
+        check_rows(model)
+    main = routed.main
+    _check_asked(routed, compression, trimming)
+    trimmed = trim(main, trimming, _prompts(main, recipe))
+    tokenizers = _store_tokenizers(routed, folder)
+    embedding = embedding_of(routed)
     if recipe is not None:
-        check_shape(recipe, embedding, tokenizer)
+        check_shape(recipe, embedding, next(iter(tokenizers.values())))
         origin, embedding = with_recipe(recipe, origin, embedding)
-    compressed = compress(model, compression, _texts(compression, trimming, trimmed))
+    compressed = None
+    if len(routed.routes) == 1:
+        compressed = compress(main, compression, _texts(compression, trimming, trimmed))
     logger.info("computing the reference")
-    probes = make_probes(model)
-    check_tokenizer(model, folder / tokenizer.file, probes.texts)
+    probes = _make_probes(routed, tokenizers, folder)
     logger.info("tracing")
-    graph = store_graph(
-        apply_passes(trace(model)),
+    graphs = store_graphs(
+        {route: apply_passes(trace(model)) for route, model in routed.routes.items()},
         folder,
         precision=compression.precision,
-        parts=sizes_by_part(model),
+        parts={route: sizes_by_part(model) for route, model in routed.routes.items()},
         engines=tuple(entry.engine for entry in ENGINES),
         devices=tuple(entry.kind for entry in ENGINES),
     )
     write_probes(folder, probes)
-    _check_dimension(graph, probes, embedding)
-    manifest = _manifest(model, origin, graph, tokenizer, embedding, compressed, folder)
+    _check_dimensions(graphs, probes, embedding)
+    manifest = _manifest(routed, origin, graphs, tokenizers, embedding, compressed, folder)
     if trimmed is not None:
         manifest.quality["vocabulary"] = trimmed.record
     if recipe is not None:
-        manifest.prompts.update({name: text for name, text in recipe.prompts.items() if not model.prompts.get(name)})
+        manifest.prompts.update({name: text for name, text in recipe.prompts.items() if not main.prompts.get(name)})
     write_manifest(folder, manifest)
     return manifest, compressed
 
@@ -150,17 +157,53 @@ def _texts(compression: Compression, trimming: Trimming, trimmed: Trimmed | None
     return texts if trimmed is None else texts.only(trimmed.vocabularies.usable)
 
 
-def _check_dimension(graph: Graph, probes: Probes, embedding: Embedding) -> None:
-    traced, reference = graph.outputs[OUTPUT_NAME].shape[-1], probes.vectors.shape[1]
-    if not traced == reference == embedding.dimension:
+def _check_asked(routed: RoutedModel, compression: Compression, trimming: Trimming) -> None:
+    """Refuse options that a kind of model does not have, before minutes are spent on it."""
+    asked = [
+        *(["--keep-vocab or --keep-scripts"] if trimming.wanted else []),
+        *([f"--precision {compression.precision}"] if compression.precision != "fp32" else []),
+    ]
+    if len(routed.routes) > 1:
+        asked += ["--table int8"] if compression.table == "int8" else []
+        kind = "a model with a Router"
+    elif not has_transformer(routed.main):
+        kind = "a StaticEmbedding, which has no layers,"
+    else:
+        return
+    if asked:
+        raise ExportError(f"{kind} is exported as it is: leave out {', '.join(asked)}")
+
+
+def _store_tokenizers(routed: RoutedModel, folder: Path) -> dict[str | None, TokenizerSpec]:
+    """Write the tokenizer of each route."""
+    return {
+        route: store_tokenizer(model, folder / numbered(TOKENIZER_FILE, number))
+        for number, (route, model) in enumerate(routed.routes.items())
+    }
+
+
+def _make_probes(routed: RoutedModel, tokenizers: Mapping[str | None, TokenizerSpec], folder: Path) -> list[Probes]:
+    """Return the probes of each route, of which the written tokenizers give the model's own tokens."""
+    sets: list[Probes] = []
+    for route, model in routed.routes.items():
+        found = make_probes(model, route)
+        check_tokenizer(model, folder / tokenizers[route].file, found[0].texts)
+        sets += found
+    return sets
+
+
+def _check_dimensions(graphs: Sequence[Graph], probes: Sequence[Probes], embedding: Embedding) -> None:
+    traced = {graph.outputs[OUTPUT_NAME].shape[-1] for graph in graphs}
+    reference = {int(found.vectors.shape[1]) for found in probes}
+    if not traced == reference == {embedding.dimension}:
         raise ExportError(f"the graph gives {traced} dimensions, torch {reference}, the modules {embedding.dimension}")
 
 
 def _manifest(
-    model: SentenceTransformer,
+    routed: RoutedModel,
     origin: Source,
-    graph: Graph,
-    tokenizer: TokenizerSpec,
+    graphs: tuple[Graph, ...],
+    tokenizers: dict[str | None, TokenizerSpec],
     embedding: Embedding,
     compressed: Compressed | None,
     folder: Path,
@@ -171,16 +214,19 @@ def _manifest(
         "reference": f"sentence-transformers in torch, float32, each text alone{rounding}",
         "verdicts": [],
     }
+    main = routed.main
+    named = {route: tokenizer for route, tokenizer in tokenizers.items() if route is not None}
     return Manifest(
         format_version=FORMAT_VERSION,
         task="embedding",
         source=origin,
-        graphs=(graph,),
-        tokenizer=tokenizer,
+        graphs=graphs,
+        tokenizer=next(iter(tokenizers.values())),
         embedding=embedding,
-        prompts=dict(model.prompts),
-        default_prompt_name=model.default_prompt_name,
+        prompts=dict(main.prompts),
+        default_prompt_name=main.default_prompt_name,
         quality=quality,
         producer=producer,
         files=list_files(folder),
+        routing=Routing(named, routed.tasks, routed.default) if named else None,
     )

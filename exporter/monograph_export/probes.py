@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 
 from monograph.bundle import Probes
 from monograph.errors import ExportError, first_line
-from monograph_export.checkpoint.rust_tokenizer import unlimited
+from monograph_export.checkpoint.rust_tokenizer import max_length_of, token_ids, tokenizer_of, unlimited
+from monograph_export.graph.compose import pools_without_prompt
 from monograph_export.text_files import read_sentences
 
 # Every length up to here has a probe of its own: engines have been seen to be wrong at one length only.
@@ -40,20 +41,33 @@ _ODD_TEXTS = (
 _ATTEMPTS = 24
 
 
-def make_probes(model: SentenceTransformer) -> Probes:
+# Put before texts of models that leave prompts out of their pooling and bring none.
+_PROMPT = "Represent the sentence: "
+
+
+def make_probes(model: SentenceTransformer, route: str | None) -> list[Probes]:
     """Return texts of many languages, oddities and lengths with the reference for each.
 
-    The reference is the model itself, each text alone: float32 [n, d], before any truncation of dimensions.
+    The reference is the model itself, each text alone: float32 [n, d], before any truncation of dimensions. A model
+    that leaves prompts out of its pooling has a second set, with a prompt.
 
     Raises:
         ExportError: torch cannot run the model, or gives vectors that are not finite.
 
     """
-    texts = [*probe_sentences(), *_ODD_TEXTS, *_texts_of_every_length(model)]
-    vectors = reference_vectors(model, texts)
+    sentences = [*probe_sentences(), *_ODD_TEXTS]
+    sets = [_probes(model, route, "", [*sentences, *_texts_of_every_length(tokenizer_of(model))])]
+    if pools_without_prompt(model):
+        prompt = next(filter(None, model.prompts.values()), _PROMPT)
+        sets.append(_probes(model, route, prompt, sentences))
+    return sets
+
+
+def _probes(model: SentenceTransformer, route: str | None, prompt: str, texts: list[str]) -> Probes:
+    vectors = reference_vectors(model, texts, prompt=prompt)
     check_finite(vectors)
-    counts = tuple(int(model.preprocess([text])["input_ids"].shape[1]) for text in texts)
-    return Probes(tuple(texts), counts, vectors)
+    counts = tuple(len(token_ids(model, prompt + text)) for text in texts)
+    return Probes(tuple(texts), counts, vectors, route, prompt)
 
 
 def check_finite(vectors: NDArray[np.float32]) -> None:
@@ -70,12 +84,16 @@ def check_finite(vectors: NDArray[np.float32]) -> None:
         )
 
 
-def reference_vectors(model: SentenceTransformer, texts: list[str], batch_size: int = 1) -> NDArray[np.float32]:
-    """Return what sentence-transformers gives for each text, alone or in padded batches, float32 [n, d]."""
+def reference_vectors(
+    model: SentenceTransformer, texts: list[str], batch_size: int = 1, prompt: str = ""
+) -> NDArray[np.float32]:
+    """Return what sentence-transformers gives for each text, alone or in padded batches, float32 [n, d].
+
+    The model's own default prompt is not added.
+    """
     with torch.inference_mode(), model.truncate_embeddings(None):
         try:
-            # An empty prompt, so that the model's default prompt is not added.
-            vectors = model.encode(texts, prompt="", batch_size=batch_size, show_progress_bar=False)
+            vectors = model.encode(texts, prompt=prompt, batch_size=batch_size, show_progress_bar=False)
         except Exception as error:
             raise ExportError(
                 f"torch cannot run the model on texts of up to its maximum length: {first_line(error)}"
@@ -88,9 +106,10 @@ def probe_sentences() -> list[str]:
     return read_sentences(__package__, "probe_sentences.txt")
 
 
-def _texts_of_every_length(model: SentenceTransformer) -> Iterator[str]:
-    limit = min(model.max_seq_length or LONGEST, LONGEST)
-    tokenizer = unlimited(model.tokenizer.backend_tokenizer)
+def _texts_of_every_length(tokenizer: Tokenizer) -> Iterator[str]:
+    """Yield a text of every length that a tokenizer keeps, and one that it cuts."""
+    limit = min(max_length_of(tokenizer) or LONGEST, LONGEST)
+    tokenizer = unlimited(tokenizer)
     wanted = {*range(1, EVERY_LENGTH_TO + 1), *SAMPLED_LENGTHS, limit - 1, limit}
     words = [word for sentence in probe_sentences() for word in sentence.split()]
     for length in sorted(length for length in wanted if length <= limit):

@@ -10,31 +10,26 @@ from sentence_transformers import SentenceTransformer
 from monograph.bundle.manifest import TokenizerSpec
 from monograph.errors import ExportError, ParityError
 from monograph.tokenization import TextTokenizer
-from monograph_export.checkpoint.rust_tokenizer import unlimited
+from monograph_export.checkpoint.rust_tokenizer import max_length_of, token_ids, tokenizer_of
+from monograph_export.checkpoint.token_table import has_transformer, rows_of
+from monograph_export.graph.compose import pools_without_prompt
 
 TOKENIZER_FILE = "tokenizer.json"
-# transformers gives a tokenizer without a stated limit an astronomic one.
-_NO_LIMIT = 10**9
 
 
-def store_tokenizer(model: SentenceTransformer, folder: Path) -> TokenizerSpec:
-    """Write tokenizer.json with lower-casing and truncation as the model applies them."""
-    tokenizer = model.tokenizer
-    limit = model.max_seq_length
-    max_length = None if limit is None or limit >= _NO_LIMIT else int(limit)
-    backend = unlimited(tokenizer.backend_tokenizer)
-    if max_length is not None:
-        backend.enable_truncation(max_length, direction=tokenizer.truncation_side)
-    path = folder / TOKENIZER_FILE
-    backend.save(str(path), pretty=False)
+def store_tokenizer(model: SentenceTransformer, path: Path) -> TokenizerSpec:
+    """Write a file of the tokenizer with lower-casing and truncation as the model applies them."""
+    tokenizer = tokenizer_of(model)
+    tokenizer.save(str(path), pretty=False)
     # Padding is masked, so any id would do; 0 where the model names none.
-    pad_id = tokenizer.pad_token_id
+    pad_id = model.tokenizer.pad_token_id if has_transformer(model) else None
     return TokenizerSpec(
-        file=TOKENIZER_FILE,
-        max_length=max_length,
+        file=path.name,
+        max_length=max_length_of(tokenizer),
         padding_side="right",
         pad_id=0 if pad_id is None else int(pad_id),
         vocabulary_size=TextTokenizer(path).vocabulary_size,
+        special_ids=tuple(sorted(model.tokenizer.all_special_ids)) if pools_without_prompt(model) else (),
     )
 
 
@@ -45,8 +40,8 @@ def check_rows(model: SentenceTransformer) -> None:
         ExportError: the tokenizer gives ids that the table has no row for.
 
     """
-    rows = model[0].auto_model.get_input_embeddings().num_embeddings
-    largest = max(model.tokenizer.backend_tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+    rows = rows_of(model)
+    largest = max(tokenizer_of(model).get_vocab(with_added_tokens=True).values(), default=-1)
     if largest >= rows:
         raise ExportError(
             f"the tokenizer gives ids up to {largest}, and the embedding table has {rows} rows: "
@@ -63,7 +58,7 @@ def check_tokenizer(model: SentenceTransformer, path: Path, texts: Sequence[str]
     """
     tokens = TextTokenizer(path)(texts)
     for position, text in enumerate(texts):
-        expected = model.preprocess([text])["input_ids"][0].tolist()
+        expected = token_ids(model, text)
         found = tokens.ids[tokens.starts[position] : tokens.starts[position + 1]].tolist()
         if found != expected:
             raise ParityError(

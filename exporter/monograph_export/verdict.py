@@ -17,13 +17,13 @@ from typing import Any, Self
 from monograph.bundle import open_bundle, read_probes
 from monograph.engines import EngineOptions, dtypes_for, dtypes_of
 from monograph.errors import MonographError
-from monograph.pipeline import Pipeline, load_pipeline, load_tokenizer
+from monograph.routes import Routes, load_routes, load_tokenizers
 from monograph.threads import available_cpus
 from monograph.verification import Verdict, verify
 
 
 @contextmanager
-def staged_pipeline(folder: Path, device: str, compute_dtype: str) -> Iterator[Pipeline]:
+def staged_routes(folder: Path, device: str, compute_dtype: str) -> Iterator[Routes]:
     """Give a staged bundle, opened on a device and computing in one type.
 
     Raises:
@@ -33,11 +33,11 @@ def staged_pipeline(folder: Path, device: str, compute_dtype: str) -> Iterator[P
     bundle = open_bundle(folder)
     # No cache: what is compiled here is of a bundle whose manifest is not final.
     options = EngineOptions(device, compute_dtype, available_cpus(), cache=None)
-    pipeline = load_pipeline(bundle, load_tokenizer(bundle), options)
+    routes = load_routes(bundle, load_tokenizers(bundle), options)
     try:
-        yield pipeline
+        yield routes
     finally:
-        pipeline.engine.close()
+        routes.close()
 
 
 def verdict_of(folder: Path, device: str, compute_dtype: str, tolerance: float) -> Verdict:
@@ -47,8 +47,8 @@ def verdict_of(folder: Path, device: str, compute_dtype: str, tolerance: float) 
         MonographError: the device cannot run the bundle.
 
     """
-    with staged_pipeline(folder, device, compute_dtype) as pipeline:
-        return verify(pipeline, read_probes(folder), tolerance)
+    with staged_routes(folder, device, compute_dtype) as routes:
+        return verify(routes, read_probes(folder), tolerance)
 
 
 class VerifierProcess:

@@ -86,27 +86,27 @@ class Embedder:
     @property
     def max_length(self) -> int | None:
         """Tokens that are kept of a text, special ones included."""
-        return self._open.pipeline.tokenizer.max_length
+        return self._open.routes.max_length
 
     @property
     def device(self) -> str:
         """The device that runs the graph."""
-        return self._open.pipeline.engine.device
+        return self._open.routes.main.engine.device
 
     @property
     def engine(self) -> str:
         """The engine that runs the graph, with its version."""
-        return f"{self._open.pipeline.engine.name} {self._open.pipeline.engine.version}"
+        return f"{self._open.routes.main.engine.name} {self._open.routes.main.engine.version}"
 
     @property
     def compute_dtype(self) -> str:
         """The type the engine multiplies in."""
-        return self._open.pipeline.engine.compute_dtype
+        return self._open.routes.main.engine.compute_dtype
 
     @property
     def threads(self) -> int:
         """CPU threads of the engine."""
-        return self._open.pipeline.engine.threads
+        return self._open.routes.main.engine.threads
 
     @property
     def fingerprint(self) -> str:
@@ -125,6 +125,7 @@ class Embedder:
         ranges: ArrayLike | None = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
+        task: str | None = None,
     ) -> NDArray[Any]:
         """Embed one text or many.
 
@@ -138,6 +139,7 @@ class Embedder:
             ranges: Least and greatest value of each dimension, float32 [2, d], for "int8" and "uint8".
             normalize_embeddings: Bring each vector to length 1.
             truncate_dim: Keep only the first dimensions, without normalising again.
+            task: What the texts are to a model with a Router, "query" or "document" for example; None for its default.
 
         Returns:
             For one text float32 [d], for n texts float32 [n, d], [0, d] for none. At "int8" and "binary" the type
@@ -151,13 +153,14 @@ class Embedder:
         finish = self._finish(precision, ranges, normalize_embeddings, truncate_dim)
         before = self._prompt(prompt_name, prompt)
         size = None if batch_size is None else checked_count(batch_size, "batch_size")
+        self._open.routes.of_task(task)
         single = isinstance(texts, str)
         checked = [checked_text(texts, 0)] if single else checked_texts(texts)
         unique, positions = distinct(checked)
         result = np.empty((len(unique), finish.width), dtype=finish.dtype)
         done = 0
         with _progress(len(checked), show_progress_bar) as on_batch:
-            for block in self._blocks(unique, before, size, finish, on_batch):
+            for block in self._blocks(unique, before, task, size, finish, on_batch):
                 result[done : done + len(block)] = block
                 done += len(block)
             on_batch(len(checked) - len(unique))
@@ -179,13 +182,15 @@ class Embedder:
     ) -> NDArray[Any]:
         """Embed queries: ``encode`` with the model's "query" prompt where it has one and none is given.
 
+        A model with a Router takes the route of the task "query".
+
         Arguments, results (float32 [d] or [n, d]) and errors are those of ``encode``.
         """
         if prompt_name is None and prompt is None:
             prompt_name = prompting.first_known(self.manifest.prompts, prompting.QUERY_PROMPTS)
         return self.encode(
             texts, prompt_name, prompt, batch_size, show_progress_bar, precision, ranges, normalize_embeddings,
-            truncate_dim,
+            truncate_dim, self._routed("query"),
         )  # fmt: skip
 
     def encode_document(
@@ -202,13 +207,15 @@ class Embedder:
     ) -> NDArray[Any]:
         """Embed documents: ``encode`` with the model's "document", "passage" or "corpus" prompt, if it has one.
 
+        A model with a Router takes the route of the task "document".
+
         Arguments, results (float32 [d] or [n, d]) and errors are those of ``encode``.
         """
         if prompt_name is None and prompt is None:
             prompt_name = prompting.first_known(self.manifest.prompts, prompting.DOCUMENT_PROMPTS)
         return self.encode(
             texts, prompt_name, prompt, batch_size, show_progress_bar, precision, ranges, normalize_embeddings,
-            truncate_dim,
+            truncate_dim, self._routed("document"),
         )  # fmt: skip
 
     def encode_iter(
@@ -222,6 +229,7 @@ class Embedder:
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         on_texts: Callable[[int], object] = lambda _: None,
+        task: str | None = None,
     ) -> Iterator[NDArray[Any]]:
         """Embed any iterable of texts and yield blocks of vectors [k, d] in order, in constant memory.
 
@@ -235,7 +243,8 @@ class Embedder:
         finish = self._finish(precision, ranges, normalize_embeddings, truncate_dim)
         before = self._prompt(prompt_name, prompt)
         size = None if batch_size is None else checked_count(batch_size, "batch_size")
-        return self._blocks(checked_stream(texts), before, size, finish, on_texts)
+        self._open.routes.of_task(task)
+        return self._blocks(checked_stream(texts), before, task, size, finish, on_texts)
 
     def similarity(self, first: ArrayLike, second: ArrayLike) -> NDArray[np.float32]:
         """Return the model's similarity of every vector of ``first`` [n, d] with every one of ``second`` [m, d].
@@ -262,7 +271,7 @@ class Embedder:
         with self._lock():
             self._closed = True
             if self._model is not None:
-                self._model.pipeline.engine.close()
+                self._model.routes.close()
 
     def __enter__(self) -> Embedder:
         return self
@@ -327,17 +336,20 @@ class Embedder:
     def _prompt(self, prompt_name: str | None, prompt: str | None) -> str:
         return prompting.resolve_prompt(self.manifest.prompts, self.manifest.default_prompt_name, prompt_name, prompt)
 
+    def _routed(self, task: str) -> str | None:
+        return None if self.manifest.routing is None else task
+
     def _blocks(
         self,
         texts: Iterable[str],
         prompt: str,
+        task: str | None,
         batch_size: int | None,
         finish: Postprocess,
         on_batch: Callable[[int], object] = lambda _: None,
     ) -> Iterator[NDArray[Any]]:
-        prompted = (prompt + text for text in texts) if prompt else texts
-        for window in windows(prompted):
-            yield finish(self._open.pipeline.outputs(window, batch_size, on_batch))
+        for window in windows(texts):
+            yield finish(self._open.routes.of_task(task).outputs(window, batch_size, on_batch, prompt))
 
 
 @contextmanager

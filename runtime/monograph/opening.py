@@ -16,9 +16,8 @@ from monograph.engines import EngineOptions, automatic_devices, dtypes_for
 from monograph.engines.devices import check_compute_dtype
 from monograph.errors import BundleError, DeviceError, MonographError
 from monograph.hardware import cpu_identity
-from monograph.pipeline import Pipeline, load_pipeline, load_tokenizer
+from monograph.routes import Routes, Tokenizers, load_routes, load_tokenizers
 from monograph.threads import available_cpus
-from monograph.tokenization import TextTokenizer
 from monograph.verification import quick_failure
 
 logger = logging.getLogger(__name__)
@@ -32,7 +31,7 @@ class OpenModel:
     """A bundle, what runs it, and its folder wherever the process goes on to work."""
 
     bundle: Bundle
-    pipeline: Pipeline
+    routes: Routes
     folder: Path
 
 
@@ -62,17 +61,17 @@ class ModelSource:
             raise BundleError(self.path, [f"its task is {bundle.manifest.task!r}, and this class runs {self.task!r}"])
         if self.manifest_sha256 not in (None, bundle.manifest_sha256):
             raise BundleError(self.path, ["it is another bundle than the one that was pickled: pickle the model again"])
-        pipeline = open_pipeline(
+        routes = open_routes(
             bundle,
             device=self.device,
             compute_dtype=self.compute_dtype,
             threads=self.threads,
             cache_dir=self.cache_dir,
         )
-        return OpenModel(bundle, pipeline, bundle.path.absolute())
+        return OpenModel(bundle, routes, bundle.path.absolute())
 
 
-def open_pipeline(
+def open_routes(
     bundle: Bundle,
     *,
     device: str,
@@ -80,8 +79,8 @@ def open_pipeline(
     threads: int | None,
     cache_dir: str | os.PathLike[str] | None = None,
     heed_verdicts: bool = True,
-) -> Pipeline:
-    """Load the tokenizer and the graph of a bundle; ``threads`` of None means every CPU this process may use.
+) -> Routes:
+    """Load the tokenizer and the graph of a bundle, of each of its routes; ``threads`` of None means every CPU allowed.
 
     ``device`` is "auto" or a kind with an optional ":" and a name; ``compute_dtype`` is "auto" or a type; ``cache_dir``
     is for what can be computed again, None for the user's cache. A device named without ``heed_verdicts`` is opened
@@ -93,24 +92,24 @@ def open_pipeline(
 
     """
     check_compute_dtype(compute_dtype)
-    tokenizer = load_tokenizer(bundle)
+    tokenizers = load_tokenizers(bundle)
     cache = cache_folder(cache_dir)
     options = EngineOptions(device, compute_dtype, available_cpus() if threads is None else threads, cache)
     if device != "auto":
-        return load_pipeline(bundle, tokenizer, options, heed_verdicts=heed_verdicts)
-    return _open_preferred(bundle, tokenizer, options, cache)
+        return load_routes(bundle, tokenizers, options, heed_verdicts=heed_verdicts)
+    return _open_preferred(bundle, tokenizers, options, cache)
 
 
-def _open_preferred(bundle: Bundle, tokenizer: TextTokenizer, options: EngineOptions, cache: Path) -> Pipeline:
+def _open_preferred(bundle: Bundle, tokenizers: Tokenizers, options: EngineOptions, cache: Path) -> Routes:
     """Open the first engine, in order of preference, that gives the reference on a few probes."""
     refusals: list[MonographError] = []
     for device, compute_dtype in _candidates(bundle, options.compute_dtype, refusals):
         try:
-            pipeline = load_pipeline(bundle, tokenizer, replace(options, device=device, compute_dtype=compute_dtype))
-            failure = _failure_on_probes(bundle, pipeline, cache)
+            routes = load_routes(bundle, tokenizers, replace(options, device=device, compute_dtype=compute_dtype))
+            failure = _failure_on_probes(bundle, routes, cache)
             if not failure:
-                return pipeline
-            pipeline.engine.close()
+                return routes
+            routes.close()
             raise DeviceError(f"{device} at {compute_dtype} fails on the bundle's probes: {failure}")
         except (DeviceError, BundleError) as error:
             logger.warning("device 'auto' goes on to the next engine: %s", error)
@@ -135,15 +134,15 @@ def _candidates(bundle: Bundle, compute_dtype: str, refusals: list[MonographErro
         yield from ((device, dtype) for dtype in possible)
 
 
-def _failure_on_probes(bundle: Bundle, pipeline: Pipeline, cache: Path) -> str:
+def _failure_on_probes(bundle: Bundle, routes: Routes, cache: Path) -> str:
     """Return what is wrong with the engine's vectors, "" for nothing; what passed once on this CPU is believed."""
-    engine = pipeline.engine
+    engine = routes.main.engine
     told = (bundle.manifest_sha256, engine.name, engine.version, engine.device, engine.compute_dtype, cpu_identity())
     kept = cache / "verdicts" / hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
     if read_cached(kept) == _PASSED:
         return ""
     try:
-        failure = quick_failure(pipeline, _few(read_probes(bundle.path)))
+        failure = quick_failure(routes, [_few(probes) for probes in read_probes(bundle.path)])
     except MonographError as error:
         # An engine that loads a graph and cannot run it is no better than one that cannot load it.
         failure = str(error)
@@ -157,6 +156,9 @@ def _few(probes: Probes) -> Probes:
     order = sorted(range(len(probes.texts)), key=lambda i: probes.token_counts[i])
     quick = [i for i in order if probes.token_counts[i] <= QUICK_PROBE_TOKENS] or order[:1]
     chosen = sorted({quick[0], quick[len(quick) // 2], quick[-1]})
-    return Probes(
-        tuple(probes.texts[i] for i in chosen), tuple(probes.token_counts[i] for i in chosen), probes.vectors[chosen]
+    return replace(
+        probes,
+        texts=tuple(probes.texts[i] for i in chosen),
+        token_counts=tuple(probes.token_counts[i] for i in chosen),
+        vectors=probes.vectors[chosen],
     )

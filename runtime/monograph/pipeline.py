@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monograph.batching import TokenBatch, assemble, distinct, plan_batches, rounded_up
 from monograph.bundle import Bundle
+from monograph.bundle.manifest import TokenizerSpec
 from monograph.engines import Engine, EngineOptions, open_engine
 from monograph.errors import BundleError, MonographError
 from monograph.tokenization import TextTokenizer, TokenizedTexts
@@ -23,45 +24,61 @@ class Pipeline:
 
     tokenizer: TextTokenizer
     engine: Engine
-    input_names: tuple[str, ...]
-    pad_id: int
-    vocabulary_size: int
+    specification: TokenizerSpec
     output_width: int
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The inputs of the graph."""
+        return tuple(self.engine.graph.inputs)
 
     def outputs(
         self,
         texts: Sequence[str],
         batch_size: int | None = None,
         on_batch: Callable[[int], object] = lambda _: None,
+        prompt: str = "",
     ) -> Outputs:
         """Return the graph's output for each text, float32 [n, ``output_width``], in the texts' order.
 
-        Identical texts are computed once. ``on_batch`` is told the number of texts of each batch as it is done.
+        ``prompt`` is put before each text. Identical texts are computed once. ``on_batch`` is told the number of texts
+        of each batch as it is done.
         """
         unique, positions = distinct(texts)
         result = np.empty((len(unique), self.output_width), dtype=np.float32)
-        tokens = self.tokenize(unique)
+        tokens = self.tokenize(unique, prompt)
         for batch, vectors in self.engine.stream(self.batches(tokens, self.plan(tokens, batch_size))):
             result[batch.rows] = vectors
             on_batch(len(batch.rows))
         on_batch(len(texts) - len(unique))
         return result if positions is None else result[positions]
 
-    def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
-        """Tokenize texts, each by itself and without padding.
+    def tokenize(self, texts: Sequence[str], prompt: str = "") -> TokenizedTexts:
+        """Tokenize texts, each by itself, behind a prompt and without padding.
 
         Raises:
             MonographError: the tokenizer gives an id that the embedding table has no row for.
 
         """
-        tokens = self.tokenizer(texts)
+        tokens = self.tokenizer([prompt + text for text in texts] if prompt else texts)
         largest = int(tokens.ids.max(initial=0))
         # Checked here because engines differ: ONNX Runtime fails, OpenVINO goes on with a row of zeros.
-        if largest >= self.vocabulary_size:
+        if largest >= self.specification.vocabulary_size:
             raise MonographError(
-                f"the tokenizer gives the id {largest}, the vocabulary has {self.vocabulary_size}: export it again"
+                f"the tokenizer gives the id {largest}, the vocabulary has {self.specification.vocabulary_size}: "
+                "export it again"
             )
+        if prompt and "pooling_mask" in self.input_names:
+            tokens = replace(tokens, not_pooled=self._prompt_tokens(prompt))
         return tokens
+
+    def _prompt_tokens(self, prompt: str) -> int:
+        """Return the tokens of a prompt by itself, without a special one at its end, as Sentence Transformers counts.
+
+        What is before the prompt, such as [CLS], counts as part of it.
+        """
+        ids = self.tokenizer([prompt]).ids
+        return len(ids) - int(ids[-1] in self.specification.special_ids) if len(ids) else 0
 
     def plan(self, tokens: TokenizedTexts, batch_size: int | None = None) -> Iterator[NDArray[np.intp]]:
         """Yield the positions (intp [rows]) of the texts of each batch, as the engine's widths and prices want them."""
@@ -71,40 +88,32 @@ class Pipeline:
     def batches(self, tokens: TokenizedTexts, plan: Iterator[NDArray[np.intp]]) -> Iterator[TokenBatch]:
         """Yield the batches of a plan, each padded only when it is asked for."""
         widths = self.engine.widths
-        return (assemble(tokens, rows, self.input_names, self.pad_id, widths) for rows in plan)
+        return (assemble(tokens, rows, self.input_names, self.specification.pad_id, widths) for rows in plan)
 
 
 def load_pipeline(
-    bundle: Bundle, tokenizer: TextTokenizer, options: EngineOptions, *, heed_verdicts: bool = True
+    bundle: Bundle, route: str | None, tokenizer: TextTokenizer, options: EngineOptions, *, heed_verdicts: bool = True
 ) -> Pipeline:
-    """Load the graph of a bundle on one device beside its tokenizer; ``heed_verdicts`` as in ``open_engine``.
+    """Load the graph of a bundle's route on one device beside its tokenizer; ``heed_verdicts`` as in ``open_engine``.
 
     Raises:
         BundleError: the engine cannot load the graph.
         DeviceError: the device cannot run the bundle here.
 
     """
-    engine = open_engine(bundle, options, heed_verdicts=heed_verdicts)
+    engine = open_engine(bundle, options, route, heed_verdicts=heed_verdicts)
     manifest = bundle.manifest
-    return Pipeline(
-        tokenizer,
-        engine,
-        tuple(engine.graph.inputs),
-        manifest.tokenizer.pad_id,
-        manifest.tokenizer.vocabulary_size,
-        manifest.embedding.dimension,
-    )
+    return Pipeline(tokenizer, engine, manifest.tokenizers[route], manifest.embedding.dimension)
 
 
-def load_tokenizer(bundle: Bundle) -> TextTokenizer:
-    """Load the tokenizer of a bundle.
+def load_tokenizer(bundle: Bundle, specification: TokenizerSpec) -> TextTokenizer:
+    """Load a tokenizer of a bundle.
 
     Raises:
         BundleError: it cannot be loaded, or cuts texts elsewhere than the manifest says.
 
     """
-    specification = bundle.manifest.tokenizer
-    tokenizer = TextTokenizer(bundle.tokenizer_path)
+    tokenizer = TextTokenizer(bundle.path / specification.file)
     if tokenizer.max_length != specification.max_length:
         found, stated = tokenizer.max_length, specification.max_length
         raise BundleError(bundle.path, [f"the tokenizer truncates to {found} tokens, the manifest says {stated}"])

@@ -14,6 +14,7 @@ from monograph.bundle import Probes
 from monograph.engines import Engine
 from monograph.errors import BundleError
 from monograph.pipeline import Pipeline
+from monograph.routes import Routes
 from monograph.tokenization import TokenizedTexts
 
 # At float32: max abs difference <= this x max(1, largest |reference|).
@@ -60,53 +61,90 @@ class Verdict:
         return asdict(self)
 
 
-def verify(pipeline: Pipeline, probes: Probes, tolerance: float = FLOAT32_TOLERANCE) -> Verdict:
-    """Embed the probes in every way that a caller's texts may be batched and compare with the reference.
+@dataclass(frozen=True)
+class _Finding:
+    """What one set of probes showed: its cases, the difference allowed, and the first thing wrong, "" for nothing."""
+
+    cases: tuple[Deviation, ...]
+    allowed: float
+    reason: str
+
+
+def verify(routes: Routes, sets: Sequence[Probes], tolerance: float = FLOAT32_TOLERANCE) -> Verdict:
+    """Embed every set of probes in every way that a caller's texts may be batched and compare with the reference.
 
     Raises:
-        BundleError: the probes are of another number of dimensions than the graph.
+        BundleError: the probes are of other routes, or of another number of dimensions, than the graphs.
 
     """
-    engine = pipeline.engine
-    _check_width(pipeline, probes)
-    tokens = pipeline.tokenize(probes.texts)
-    cases = tuple(_deviation(name, vectors, probes) for name, vectors in _ways(pipeline, probes, tokens))
-    allowed = _allowed(probes, tolerance)
+    findings = [_finding(_pipeline_of(routes, probes), probes, tolerance) for probes in _complete(routes, sets)]
+    cases = tuple(case for finding in findings for case in finding.cases)
+    allowed = max(finding.allowed for finding in findings)
+    engine = routes.main.engine
     least = _least_cosine(engine)
+    reason = next((finding.reason for finding in findings if finding.reason), "")
     return Verdict(
         engine=engine.name,
         version=engine.version,
         device=engine.device,
         compute_dtype=engine.compute_dtype,
-        passed=not (reason := _reason(tokens, probes, cases, allowed, least)),
+        passed=not reason,
         tolerance=f"max abs difference <= {allowed:.2e}" if least is None else f"cosine >= {least}",
         max_abs_difference=max(case.max_abs_difference for case in cases),
         min_cosine=min(case.min_cosine for case in cases),
-        probes=len(probes.texts),
+        probes=sum(len(probes.texts) for probes in sets),
         reason=reason,
         cases=cases,
     )
 
 
-def quick_failure(pipeline: Pipeline, probes: Probes, tolerance: float = FLOAT32_TOLERANCE) -> str:
+def quick_failure(routes: Routes, sets: Sequence[Probes], tolerance: float = FLOAT32_TOLERANCE) -> str:
     """Embed each probe alone and return what is wrong, "" for nothing.
 
     Raises:
-        BundleError: the probes are of another number of dimensions than the graph.
+        BundleError: the probes are of other routes, or of another number of dimensions, than the graphs.
 
     """
-    _check_width(pipeline, probes)
-    tokens = pipeline.tokenize(probes.texts)
-    case = _deviation("alone", _alone(pipeline, tokens), probes)
-    least = _least_cosine(pipeline.engine)
-    return _reason(tokens, probes, (case,), _allowed(probes, tolerance), least)
+    for probes in _complete(routes, sets):
+        pipeline = _pipeline_of(routes, probes)
+        tokens = pipeline.tokenize(probes.texts, probes.prompt)
+        case = _deviation(_named("alone", probes), _alone(pipeline, tokens), probes)
+        if reason := _reason(tokens, probes, (case,), _allowed(probes, tolerance), _least_cosine(pipeline.engine)):
+            return reason
+    return ""
 
 
-def _check_width(pipeline: Pipeline, probes: Probes) -> None:
+def _complete(routes: Routes, sets: Sequence[Probes]) -> Sequence[Probes]:
+    """Return the sets, at least one of each route."""
+    if missing := set(routes.pipelines) - {probes.route for probes in sets}:
+        raise BundleError("probes.json", [f"no probes of the route {route!r}" for route in missing])
+    return sets
+
+
+def _pipeline_of(routes: Routes, probes: Probes) -> Pipeline:
+    """Return what runs a set of probes."""
+    if probes.route not in routes.pipelines:
+        raise BundleError("probes.json", [f"probes of the route {probes.route!r}, which no graph has"])
+    pipeline = routes.pipelines[probes.route]
     if probes.vectors.shape[1] != pipeline.output_width:
         raise BundleError(
             "probes.json", [f"{probes.vectors.shape[1]} dimensions, the graph gives {pipeline.output_width}"]
         )
+    return pipeline
+
+
+def _finding(pipeline: Pipeline, probes: Probes, tolerance: float) -> _Finding:
+    tokens = pipeline.tokenize(probes.texts, probes.prompt)
+    ways = _ways(pipeline, probes, tokens)
+    cases = tuple(_deviation(_named(name, probes), vectors, probes) for name, vectors in ways)
+    allowed = _allowed(probes, tolerance)
+    return _Finding(cases, allowed, _reason(tokens, probes, cases, allowed, _least_cosine(pipeline.engine)))
+
+
+def _named(way: str, probes: Probes) -> str:
+    """Return the name of a way of batching, with the route and whether there is a prompt."""
+    named = way if probes.route is None else f"{probes.route}: {way}"
+    return f"{named}, prompted" if probes.prompt else named
 
 
 def _least_cosine(engine: Engine) -> float | None:
@@ -154,7 +192,7 @@ def _ways(pipeline: Pipeline, probes: Probes, tokens: TokenizedTexts) -> Iterato
     yield "beside a shorter text", _run(pipeline, tokens, _beside_shorter(shuffled, tokens.lengths))
     plan = list(_ragged(shuffled, probes.token_counts, RAGGED_BATCH_ROWS))
     yield f"ragged batches of {RAGGED_BATCH_ROWS}", _run(pipeline, tokens, plan)
-    yield "batched by length", pipeline.outputs(probes.texts)
+    yield "batched by length", pipeline.outputs(probes.texts, prompt=probes.prompt)
 
 
 def _alone(pipeline: Pipeline, tokens: TokenizedTexts) -> NDArray[np.float32]:
@@ -200,5 +238,7 @@ def _deviation(case: str, vectors: NDArray[np.float32], probes: Probes) -> Devia
 
 def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
     first, second = a.astype(np.float64), b.astype(np.float64)
-    norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    return np.asarray(np.einsum("nd,nd->n", first, second) / np.maximum(norms, 1e-30), dtype=np.float64)
+    norms = np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1)
+    found = np.einsum("nd,nd->n", first, second) / np.maximum(norms[0] * norms[1], 1e-30)
+    # A text without tokens is all zeros in a bag of embeddings, and zeros have no direction to be wrong.
+    return np.where((norms[0] == 0) & (norms[1] == 0), 1.0, found)

@@ -86,10 +86,10 @@ def test_verify_finds_a_wrong_reference(tiny_bundle: Path, tmp_path: Path) -> No
     from monograph.bundle import Probes, read_probes, write_probes
 
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
-    probes = read_probes(bundle)
+    (probes,) = read_probes(bundle)
     vectors = probes.vectors.copy()
     vectors[7, 3] += 1e-3
-    content = write_probes(bundle, Probes(probes.texts, probes.token_counts, vectors)).read_bytes()
+    content = write_probes(bundle, [Probes(probes.texts, probes.token_counts, vectors)]).read_bytes()
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["files"]["probes.json"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     (bundle / "manifest.json").write_text(json.dumps(manifest))

@@ -172,9 +172,10 @@ def test_the_worked_reader_refuses_a_damaged_bundle(reader: Path, tiny_bundle: P
 def test_the_format_page_names_every_key_of_the_manifest() -> None:
     """The fields of the manifest's classes, and what is read by name beside them."""
     page = (PROJECT / "docs" / "bundle-format.md").read_text("utf-8")
-    code = ast.parse((PROJECT / "runtime" / "monograph" / "bundle" / "manifest.py").read_text("utf-8"))
+    folder = PROJECT / "runtime" / "monograph" / "bundle"
+    trees = [ast.parse((folder / name).read_text("utf-8")) for name in ("manifest.py", "manifest_reader.py")]
     keys: set[object] = set()
-    for node in ast.walk(code):
+    for node in (node for tree in trees for node in ast.walk(tree)):
         if isinstance(node, ast.ClassDef):
             fields = (field.target for field in node.body if isinstance(field, ast.AnnAssign))
             keys |= {target.id for target in fields if isinstance(target, ast.Name)}

@@ -65,9 +65,9 @@ def test_an_unsupported_module_is_named_before_anything_is_loaded(kind: str, che
 def test_every_unsupported_module_and_setting_is_in_one_error(checkpoint: Path, tmp_path: Path) -> None:
     extra = {"idx": 9, "name": "9", "path": "", "type": "sentence_transformers.models.CNN"}
     edit(checkpoint / "modules.json", lambda modules: [*modules, extra])
-    edit(checkpoint / "1_Pooling" / "config.json", lambda config: {**config, "include_prompt": False})
+    edit(checkpoint / "sentence_bert_config.json", lambda config: {**config, "query_length": 32})
     edit(checkpoint / "2_Dense" / "config.json", lambda config: {**config, "activation_function": "own.Swish"})
-    assert_refused(checkpoint, tmp_path, UnsupportedModuleError, "models.CNN", "include_prompt", "own.Swish")
+    assert_refused(checkpoint, tmp_path, UnsupportedModuleError, "models.CNN", "query_length", "own.Swish")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ class OwnPooling(Pooling):  # type: ignore[misc]
 
 @pytest.mark.parametrize(
     "module",
-    [Doubled(), OwnPooling(24), CNN(24), WeightedLayerPooling(24), Pooling(24, include_prompt=False)],
+    [Doubled(), OwnPooling(24), CNN(24), WeightedLayerPooling(24)],
     ids=lambda module: type(module).__name__,
 )
 def test_a_loaded_model_with_an_unsupported_module_is_refused(

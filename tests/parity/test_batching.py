@@ -34,7 +34,7 @@ def test_batched_equals_single_at_every_length_and_position(
     model: str, rows: int, positions: int, request: pytest.FixtureRequest
 ) -> None:
     embedder: Embedder = request.getfixturevalue(model)
-    pipeline = embedder._open.pipeline
+    pipeline = embedder._open.routes.main
     tokens = random_tokens(embedder.manifest.tokenizer.vocabulary_size)
     singles = np.empty((len(LENGTHS), pipeline.output_width), np.float32)
     alone = iter(np.arange(len(LENGTHS), dtype=np.intp)[:, np.newaxis])

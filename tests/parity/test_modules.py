@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dropout, Pooling
+from sentence_transformers.base.modules import Normalize
+from sentence_transformers.sentence_transformer.modules import Dropout, LayerNorm, Pooling, StaticEmbedding
 
-from monograph import Embedder
+from monograph import Embedder, ExportError
 from monograph_export import export
 from monograph_export.probes import probe_sentences
 from support import checkpoints
@@ -30,14 +33,21 @@ def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoints.save_transformer(checkpoints.TINY_BERT, checkpoints.wordpiece(1000, lowercase=True), folder)
 
 
-def assert_equal_to_torch(model: SentenceTransformer, folder: Path) -> None:
-    bundle = export(model, folder)
-    assert all(verdict["passed"] for verdict in bundle.manifest.quality["verdicts"])
-    expected = model.encode(TEXTS, batch_size=1, show_progress_bar=False)
-    with Embedder(bundle.path, device="cpu") as embedder:
-        found = embedder.encode(TEXTS)
+def assert_close(found: NDArray[Any], expected: NDArray[Any]) -> None:
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() <= 1e-5 * max(1.0, float(np.abs(expected).max()))
+
+
+def exported(model: Any, folder: Path, **options: Any) -> Path:
+    bundle = export(model, folder, **options)
+    assert all(verdict["passed"] for verdict in bundle.manifest.quality["verdicts"])
+    return bundle.path
+
+
+def assert_equal_to_torch(model: SentenceTransformer, folder: Path) -> None:
+    with Embedder(exported(model, folder), device="cpu") as embedder:
+        found = embedder.encode(TEXTS)
+    assert_close(found, model.encode(TEXTS, batch_size=1, show_progress_bar=False))
 
 
 # All of them in a row: each mode's part of the vector is compared.
@@ -57,14 +67,74 @@ def test_dense_activations(activations: tuple[str, ...], transformer: Path, tmp_
     assert_equal_to_torch(model, tmp_path / "bundle")
 
 
-def test_dense_stack_with_residual_dropout_and_normalize(transformer: Path, tmp_path: Path) -> None:
+def test_dense_stack_with_residual_layer_norm_dropout_and_normalize(transformer: Path, tmp_path: Path) -> None:
     layers = [
         {"in_features": 64, "out_features": 48, "bias": True, "activation": "Tanh", "use_residual": True},
         {"in_features": 48, "out_features": 16, "bias": False, "activation": "Identity"},
     ]
     model = checkpoints.assemble(transformer, max_length=64, pooling=("mean", "max"), dense=layers)
-    model.insert(2, Dropout(0.5))
+    norm = LayerNorm(64)
+    torch.nn.init.normal_(norm.norm.weight)
+    torch.nn.init.normal_(norm.norm.bias)
+    model.insert(2, norm)
+    model.insert(3, Dropout(0.5))
     assert_equal_to_torch(model, tmp_path / "bundle")
+
+
+PROMPTS = ("represent this: ", "one two three", "x", "a b [SEP]", "☃", "many words " * 40)
+
+
+# The mean is what Instructor models have; all in a row because each mode leaves tokens out in a way of its own.
+@pytest.mark.parametrize("pooling", ["mean", tuple(Pooling.POOLING_MODES)])
+def test_prompts_left_out_of_the_pooling(pooling: Any, transformer: Path, tmp_path: Path) -> None:
+    model = checkpoints.assemble(
+        transformer, max_length=64, pooling=pooling, normalize=False, prompts={"query": "find: ", "document": ""}
+    )
+    model.set_pooling_include_prompt(False)
+    model.save(str(tmp_path / "checkpoint"), create_model_card=False)
+    bundle = export(tmp_path / "checkpoint", tmp_path / "bundle")
+    assert "pooling_mask" in bundle.manifest.graphs[0].inputs
+    assert any("prompted" in case["case"] for case in bundle.manifest.quality["verdicts"][0]["cases"])
+    for device in ("cpu", "openvino"):
+        with Embedder(bundle.path, device=device, compute_dtype="float32") as embedder:
+            assert_close(embedder.encode(TEXTS), model.encode(TEXTS, batch_size=1))
+            assert_close(embedder.encode_query(TEXTS), model.encode_query(TEXTS, batch_size=1))
+            # The longest fills a text's 64 tokens: nothing is left to pool, and max is -inf in torch as well.
+            for prompt in PROMPTS[: -1 if "max" in pooling else None]:
+                assert_close(embedder.encode(TEXTS, prompt=prompt), model.encode(TEXTS, batch_size=1, prompt=prompt))
+
+
+@pytest.fixture(scope="module")
+def static() -> SentenceTransformer:
+    torch.manual_seed(0)
+    bag = StaticEmbedding(checkpoints.wordpiece(1000, lowercase=True), embedding_dim=48)
+    return SentenceTransformer(modules=[bag, Normalize()], device="cpu")
+
+
+def test_static_embedding(static: SentenceTransformer, tmp_path: Path) -> None:
+    static.save(str(tmp_path / "checkpoint"), create_model_card=False)
+    bundle = exported(tmp_path / "checkpoint", tmp_path / "bundle")
+    expected = static.encode(TEXTS, batch_size=1, show_progress_bar=False)
+    assert not expected[TEXTS.index("")].any(), "a text without tokens is zeros, no special token among them"
+    for device in ("cpu", "openvino"):
+        with Embedder(bundle, device=device) as embedder:
+            assert_close(embedder.encode(TEXTS), expected)
+            assert embedder.max_length is None
+
+
+def test_static_embedding_with_an_int8_table(static: SentenceTransformer, tmp_path: Path) -> None:
+    bundle = exported(static, tmp_path / "bundle", table="int8")
+    with Embedder(bundle, device="cpu") as embedder:
+        found, expected = embedder.encode(TEXTS), static.encode(TEXTS, batch_size=1)
+    assert 0.9999 <= (found * expected).sum(axis=1)[expected.any(axis=1)].min() < 1
+    assert (bundle / "model.onnx.data").stat().st_size < 1000 * (48 + 4) + 4096
+
+
+def test_what_a_static_embedding_does_not_have_is_refused(static: SentenceTransformer, tmp_path: Path) -> None:
+    wrong: tuple[dict[str, Any], ...] = ({"precision": "int8"}, {"precision": "fp16"}, {"keep_scripts": "Latn"})
+    for options in wrong:
+        with pytest.raises(ExportError, match=r"StaticEmbedding.* leave out --"):
+            export(static, tmp_path / "bundle", **options)
 
 
 def test_a_loaded_model_is_left_as_it_was(transformer: Path, tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_a_table_is_refused(model: Embedder) -> None:
 def test_identical_texts_are_computed_once_and_have_the_same_vector_to_the_last_bit(
     model: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = model._open.pipeline.engine
+    engine = model._open.routes.main.engine
     computed: list[int] = []
     run = engine.run
 

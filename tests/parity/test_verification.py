@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from monograph.bundle import Probes, open_bundle, read_probes
 from monograph.engines import Engine, dtypes_of
-from monograph.opening import open_pipeline
-from monograph.pipeline import Pipeline
+from monograph.opening import open_routes
+from monograph.routes import Routes
 from monograph.verification import verify
 from monograph_export import export
 from support import checkpoints
@@ -40,6 +40,10 @@ class FaultyAtOneWidth(Engine):
         self.engine.close()
 
 
+def with_engine(routes: Routes, engine: Engine) -> Routes:
+    return replace(routes, pipelines={None: replace(routes.main, engine=engine)})
+
+
 @pytest.fixture(scope="module")
 def long_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model with texts of up to 256 tokens."""
@@ -49,14 +53,15 @@ def long_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def probes(long_bundle: Path) -> Probes:
-    return read_probes(long_bundle)
+    (probes,) = read_probes(long_bundle)
+    return probes
 
 
 @pytest.fixture(scope="module", params=["cpu", "openvino"])
-def pipeline(long_bundle: Path, request: pytest.FixtureRequest) -> Iterator[Pipeline]:
-    opened = open_pipeline(open_bundle(long_bundle), device=request.param, compute_dtype="float32", threads=None)
+def routes(long_bundle: Path, request: pytest.FixtureRequest) -> Iterator[Routes]:
+    opened = open_routes(open_bundle(long_bundle), device=request.param, compute_dtype="float32", threads=None)
     yield opened
-    opened.engine.close()
+    opened.close()
 
 
 def test_probes_have_every_length_to_130_and_some_to_the_longest(probes: Probes) -> None:
@@ -65,17 +70,17 @@ def test_probes_have_every_length_to_130_and_some_to_the_longest(probes: Probes)
     assert {191, 192, 255, 256} <= set(probes.token_counts)
 
 
-def test_a_right_engine_passes(pipeline: Pipeline, probes: Probes) -> None:
-    verdict = verify(pipeline, probes)
+def test_a_right_engine_passes(routes: Routes, probes: Probes) -> None:
+    verdict = verify(routes, [probes])
     assert verdict.passed, verdict.reason
     assert verdict.max_abs_difference <= 1e-5
 
 
 @pytest.mark.parametrize("rows", [range(1, 2), range(2, 100)], ids=["alone", "beside others"])
 @pytest.mark.parametrize("width", [2, 6, 16, 30, 32, 64, 128, 256])
-def test_a_fault_at_one_width_does_not_pass(pipeline: Pipeline, probes: Probes, width: int, rows: range) -> None:
-    faulty = replace(pipeline, engine=FaultyAtOneWidth(pipeline.engine, width, rows))
-    verdict = verify(faulty, probes)
+def test_a_fault_at_one_width_does_not_pass(routes: Routes, probes: Probes, width: int, rows: range) -> None:
+    faulty = with_engine(routes, FaultyAtOneWidth(routes.main.engine, width, rows))
+    verdict = verify(faulty, [probes])
     assert not verdict.passed
     assert "max abs difference" in verdict.reason
     # The reason names the text that is worst; an engine with few widths pads it to the faulty one.
@@ -85,20 +90,20 @@ def test_a_fault_at_one_width_does_not_pass(pipeline: Pipeline, probes: Probes, 
 
 @pytest.mark.parametrize("width", [3, 31, 33, 129])
 def test_a_fault_at_a_width_between_does_not_pass_where_the_engine_runs_it(
-    pipeline: Pipeline, probes: Probes, width: int
+    routes: Routes, probes: Probes, width: int
 ) -> None:
-    faulty = replace(pipeline, engine=FaultyAtOneWidth(pipeline.engine, width, range(1, 100)))
-    runs_it = pipeline.engine.widths is None or width in pipeline.engine.widths
-    assert verify(faulty, probes).passed != runs_it
+    faulty = with_engine(routes, FaultyAtOneWidth(routes.main.engine, width, range(1, 100)))
+    runs_it = routes.main.engine.widths is None or width in routes.main.engine.widths
+    assert verify(faulty, [probes]).passed != runs_it
 
 
-def test_nan_does_not_pass(pipeline: Pipeline, probes: Probes) -> None:
+def test_nan_does_not_pass(routes: Routes, probes: Probes) -> None:
     class NotANumber(FaultyAtOneWidth):
         def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
             return super().run(inputs) * (np.nan if inputs["input_ids"].shape[1] == self.width else 1)
 
-    faulty = replace(pipeline, engine=NotANumber(pipeline.engine, 32, range(0)))
-    verdict = verify(faulty, probes)
+    faulty = with_engine(routes, NotANumber(routes.main.engine, 32, range(0)))
+    verdict = verify(faulty, [probes])
     assert not verdict.passed
     # What is no number has none in JSON either.
     json.dumps(verdict.to_json(), allow_nan=False)
@@ -108,9 +113,9 @@ def test_nan_does_not_pass(pipeline: Pipeline, probes: Probes) -> None:
 def test_every_type_is_verified_with_the_tolerance_of_its_own(
     long_bundle: Path, probes: Probes, compute_dtype: str
 ) -> None:
-    opened = open_pipeline(open_bundle(long_bundle), device="openvino", compute_dtype=compute_dtype, threads=None)
-    verdict = verify(opened, probes)
-    opened.engine.close()
+    opened = open_routes(open_bundle(long_bundle), device="openvino", compute_dtype=compute_dtype, threads=None)
+    verdict = verify(opened, [probes])
+    opened.close()
     assert verdict.passed, verdict.reason
     assert verdict.compute_dtype == compute_dtype
     assert verdict.tolerance.startswith("max abs" if compute_dtype == "float32" else "cosine")

@@ -97,9 +97,9 @@ def test_auto_refuses_engines_that_fail_on_the_probes_and_says_by_how_much(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """With other reference vectors, every engine is wrong."""
-    probes = read_probes(bundle_copy)
+    (probes,) = read_probes(bundle_copy)
     turned = type(probes)(probes.texts, probes.token_counts, np.roll(probes.vectors, 1, axis=1))
-    replace_file("probes.json", write_probes(bundle_copy, turned).read_bytes())
+    replace_file("probes.json", write_probes(bundle_copy, [turned]).read_bytes())
     with pytest.raises(DeviceError, match=r"no installed engine can run.*openvino at float32.*max abs.*cpu at float32"):
         Embedder(bundle_copy, cache_dir=tmp_path / "cache")
     assert "goes on to the next engine" in caplog.text

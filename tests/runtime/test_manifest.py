@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,11 +15,12 @@ from monograph.bundle.manifest import (
     Embedding,
     FileEntry,
     Graph,
+    Routing,
     Source,
     TensorSpec,
     TokenizerSpec,
-    read_manifest,
 )
+from monograph.bundle.manifest_reader import read_manifest
 
 Steps = Sequence[str | int]
 VERDICT = {
@@ -72,6 +74,19 @@ def value() -> dict[str, Any]:
     return dict(json.loads(json.dumps(sample().to_json())))
 
 
+def routed() -> Manifest:
+    """The sample with two routes, each with a graph and a tokenizer of its own."""
+    manifest = sample()
+    other = TokenizerSpec("tokenizer.1.json", None, "right", 0, 500, special_ids=(1, 2))
+    graph = manifest.graphs[0]
+    return replace(
+        manifest,
+        graphs=(replace(graph, route="document"), replace(graph, file="model.1.onnx", route="query")),
+        routing=Routing({"document": manifest.tokenizer, "query": other}, {"query": "query"}, "document"),
+        files=manifest.files | {name: FileEntry(10, "55" * 32) for name in ("model.1.onnx", "tokenizer.1.json")},
+    )
+
+
 def spoil(whole: dict[str, Any], path: Steps, bad: object) -> None:
     at: Any = whole
     for step in path[:-1]:
@@ -100,9 +115,40 @@ def test_a_manifest_comes_back_equal_through_json() -> None:
     assert read_manifest(value()) == (sample(), [])
 
 
+def test_a_manifest_with_routes_comes_back_equal_through_json() -> None:
+    assert read_manifest(json.loads(json.dumps(routed().to_json()))) == (routed(), [])
+    assert list(routed().tokenizers) == ["document", "query"]
+    assert list(sample().tokenizers) == [None]
+
+
+@pytest.mark.parametrize(
+    ("path", "bad", "words"),
+    [
+        (("routing", "tasks", "query"), "absent", "unknown route 'absent'"),
+        (("routing", "default"), "absent", "unknown route 'absent'"),
+        (("routing", "tokenizers"), {}, "tokenizers is empty"),
+        (("routing",), None, "graphs are of the routes 'document', 'query', and tokenizers of none"),
+        (("graphs", 1, "route"), None, "graphs are of the routes 'document', none"),
+        (("graphs", 1, "route"), 3, "graphs[1].route must be a string"),
+        (("routing", "tokenizers", "query", "padding_side"), "left", "routing.tokenizers.query.padding_side 'left'"),
+        (("routing", "tokenizers", "query", "pad_id"), 500, "routing.tokenizers.query.pad_id"),
+        (("routing", "tokenizers", "query", "special_ids"), ["a"], "special_ids must hold integers"),
+        (("routing", "tokenizers", "query", "file"), "absent.json", "absent.json is used but not listed"),
+        (("routing", "tasks"), {"query": 1}, "routing.tasks must hold strings"),
+    ],
+    ids=lambda value: dotted(value) if isinstance(value, tuple) else "",
+)
+def test_routes_that_do_not_fit_together_are_named(path: Steps, bad: object, words: str) -> None:
+    whole = json.loads(json.dumps(routed().to_json()))
+    spoil(whole, path, bad)
+    problems = read_manifest(whole)[1]
+    assert any(words in problem for problem in problems), problems
+
+
 OPTIONAL: list[Steps] = [
     ("source", "revision"), ("source", "licence"), ("tokenizer", "max_length"), ("embedding", "truncate_dim"),
-    ("embedding", "ranges"), ("default_prompt_name",),
+    ("embedding", "ranges"), ("default_prompt_name",), ("routing",), ("graphs", 0, "route"),
+    ("tokenizer", "special_ids"),
 ]  # fmt: skip
 REQUIRED: list[Steps] = [
     ("format_version",), ("task",), ("source",), ("source", "name"), ("source", "sha256"), ("graphs",),

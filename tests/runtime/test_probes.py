@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,23 @@ def bits(values: NDArray[np.float32]) -> NDArray[np.uint32]:
     return np.ascontiguousarray(values).view(np.uint32)
 
 
+def test_sets_of_other_routes_and_prompts_come_back(tmp_path: Path) -> None:
+    first = replace(some_probes(), route="document")
+    sets = (first, replace(first, route="query", prompt="find: "))
+    write_probes(tmp_path, sets)
+    read = read_probes(tmp_path)
+    assert [(one.route, one.prompt, one.texts) for one in read] == [(one.route, one.prompt, one.texts) for one in sets]
+    value = json.loads((tmp_path / "probes.json").read_text())
+    value["others"][0]["token_counts"] = []
+    (tmp_path / "probes.json").write_text(json.dumps(value))
+    with pytest.raises(BundleError, match="differ in number"):
+        read_probes(tmp_path)
+
+
 def test_probes_come_back_as_they_were_written(tmp_path: Path) -> None:
     written = some_probes()
-    assert write_probes(tmp_path, written) == tmp_path / "probes.json"
-    read = read_probes(tmp_path)
+    assert write_probes(tmp_path, [written]) == tmp_path / "probes.json"
+    (read,) = read_probes(tmp_path)
     assert read.texts == written.texts
     assert read.token_counts == written.token_counts
     assert read.vectors.dtype == np.float32
@@ -49,19 +63,19 @@ def test_probes_come_back_as_they_were_written(tmp_path: Path) -> None:
     ids=["extremes, -0 and subnormal", "strided", "column order", "big-endian", "no dimension"],
 )
 def test_every_bit_of_the_vectors_is_kept(tmp_path: Path, vectors: NDArray[np.float32]) -> None:
-    write_probes(tmp_path, Probes(("a", "b"), (1, 1), vectors))
-    read = read_probes(tmp_path).vectors
+    write_probes(tmp_path, [Probes(("a", "b"), (1, 1), vectors)])
+    read = read_probes(tmp_path)[0].vectors
     assert read.shape == vectors.shape
     np.testing.assert_array_equal(bits(read), bits(vectors.astype(np.float32)))
 
 
 def test_the_vectors_that_were_read_may_be_written_to(tmp_path: Path) -> None:
-    write_probes(tmp_path, some_probes())
-    read_probes(tmp_path).vectors[0, 0] = 1
+    write_probes(tmp_path, [some_probes()])
+    read_probes(tmp_path)[0].vectors[0, 0] = 1
 
 
 def test_the_probes_of_a_bundle_fit_its_dimension(tiny_bundle: Path) -> None:
-    probes = read_probes(tiny_bundle)
+    (probes,) = read_probes(tiny_bundle)
     assert probes.vectors.shape == (len(probes.texts), 24)
     assert len(probes.token_counts) == len(probes.texts) > 0
     np.testing.assert_allclose(np.linalg.norm(probes.vectors, axis=1), 1, atol=1e-6)
@@ -95,7 +109,7 @@ def base64_of(*values: float) -> str:
 def test_a_malformed_file_is_a_bundle_error(
     tmp_path: Path, spoil: Callable[[dict[str, Any]], object], problem: str
 ) -> None:
-    path = write_probes(tmp_path, some_probes())
+    path = write_probes(tmp_path, [some_probes()])
     value = json.loads(path.read_bytes())
     spoil(value)
     path.write_text(json.dumps(value), encoding="utf-8")

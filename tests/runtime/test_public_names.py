@@ -64,10 +64,10 @@ def test_an_opened_embedder_adds_no_public_attribute(tiny_embedder: Embedder) ->
     ("method", "parameters"),
     [
         (Embedder.__init__, ["self", "path", "device", "compute_dtype", "threads", "check", "cache_dir"]),
-        (Embedder.encode, ENCODE),
+        (Embedder.encode, [*ENCODE, "task"]),
         (Embedder.encode_query, ENCODE),
         (Embedder.encode_document, ENCODE),
-        (Embedder.encode_iter, ["self", "texts", *ENCODE_OPTIONS, *RESULT_OPTIONS, "on_texts"]),
+        (Embedder.encode_iter, ["self", "texts", *ENCODE_OPTIONS, *RESULT_OPTIONS, "on_texts", "task"]),
         (Embedder.similarity, ["self", "first", "second"]),
         (Embedder.similarity_pairwise, ["self", "first", "second"]),
         (Embedder.close, ["self"]),

@@ -51,7 +51,7 @@ def _torch_model(name: str) -> Model:
     from monograph_export.checkpoint.source import locate_checkpoint
 
     source = name.removeprefix(TORCH_PREFIX)
-    model = load_folder(Path(locate_checkpoint(source)))
+    model = load_folder(Path(locate_checkpoint(source))).whole
     return Model(name, model, model.similarity_fn_name, f"cpu (torch {torch.__version__}), float32")
 
 

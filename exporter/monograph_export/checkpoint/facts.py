@@ -15,6 +15,8 @@ from yaml import YAMLError
 from monograph.bundle.files import sha256_of
 from monograph.bundle.manifest import Embedding, Source, TokenizerSpec
 from monograph.errors import ExportError
+from monograph_export.checkpoint.routes import RoutedModel
+from monograph_export.checkpoint.token_table import token_table
 from monograph_export.recipes import Recipe
 
 # What the libraries load; a folder may hold optimiser states and other exports beside it.
@@ -36,21 +38,38 @@ def source_of(folder: Path) -> Source:
 
 def source_of_loaded(model: SentenceTransformer) -> Source:
     """Describe a model that was handed over in memory, of which there is no file to hash."""
-    name = getattr(model[0].auto_model.config, "_name_or_path", "") or type(model).__name__
+    config = getattr(model.transformers_model, "config", None)
+    name = getattr(config, "_name_or_path", "") or type(model).__name__
     return Source(name=Path(name).name, revision=None, licence=None, sha256={})
 
 
-def embedding_of(model: SentenceTransformer) -> Embedding:
-    """Describe the vectors of a model, before its own truncation of dimensions."""
-    with model.truncate_embeddings(None):
-        dimension = model.get_embedding_dimension()
+def embedding_of(routed: RoutedModel) -> Embedding:
+    """Describe the vectors of a model, before its own truncation of dimensions.
+
+    Raises:
+        ExportError: its routes give vectors of different dimensions.
+
+    """
+    dimensions = {route: _dimension(model) for route, model in routed.routes.items()}
+    if len(set(dimensions.values())) != 1:
+        raise ExportError(f"the routes give vectors of different dimensions: {dimensions}")
+    model = routed.main
     return Embedding(
-        dimension=int(dimension),
-        normalized=isinstance([module for module in model if not isinstance(module, Dropout)][-1], Normalize),
+        dimension=_dimension(model),
+        normalized=all(map(_normalizes, routed.routes.values())),
         similarity=str(model.similarity_fn_name),
         matryoshka_dimensions=(),
         truncate_dim=model.truncate_dim,
     )
+
+
+def _dimension(model: SentenceTransformer) -> int:
+    with model.truncate_embeddings(None):
+        return int(model.get_embedding_dimension())
+
+
+def _normalizes(model: SentenceTransformer) -> bool:
+    return isinstance([module for module in model if not isinstance(module, Dropout)][-1], Normalize)
 
 
 def sizes_by_part(model: SentenceTransformer) -> dict[str, int]:
@@ -58,9 +77,9 @@ def sizes_by_part(model: SentenceTransformer) -> dict[str, int]:
 
     The graph may leave out what no vector depends on, so the sum is only about that of its weights.
     """
-    transformer, *others = model
-    table = _size(transformer.auto_model.get_input_embeddings())
-    return {"table": table, "layers": _size(transformer) - table, "head": sum(map(_size, others))}
+    first, *others = model
+    table = _size(token_table(model))
+    return {"table": table, "layers": _size(first) - table, "head": sum(map(_size, others))}
 
 
 def _size(module: nn.Module) -> int:

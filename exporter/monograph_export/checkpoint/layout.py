@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sentence_transformers.util import import_from_string
 
 from monograph.errors import ExportError, UnsupportedModuleError
-from monograph_export.checkpoint.modules import SUPPORTED_NAMES, check_config, supported_class
+from monograph_export.checkpoint.modules import ROUTER, SUPPORTED_NAMES, check_config, supported_class
 
 _LIBRARY = "sentence_transformers."
 _MODEL_TYPE = "SentenceTransformer"
@@ -27,6 +27,7 @@ _TRANSFORMER_CONFIGS = (
     "sentence_xlm-roberta_config.json",
     "sentence_xlnet_config.json",
 )
+_CONFIGS = {"Transformer": _TRANSFORMER_CONFIGS, ROUTER: ("router_config.json", "config.json")}
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,20 @@ def _read_entry(folder: Path, item: object, listing: Path, refused: list[str]) -
         refused.append(f"module {kind} (idx {item.get('idx', '?')})")
         return ModuleEntry(kind, place, {})
     config = _config_of(name, place)
+    if name == ROUTER:
+        for inner, inner_kind in _modules_within(config, listing).items():
+            within = {"type": inner_kind, "path": str(PurePosixPath(path, inner)), "idx": inner}
+            _read_entry(folder, within, listing, refused)
     refused.extend(f"module {kind}: {problem}" for problem in check_config(name, config))
     return ModuleEntry(name, place, config)
+
+
+def _modules_within(router: dict[str, Any], listing: Path) -> dict[str, str]:
+    """Return the folder and type of each module of a Router."""
+    types = router.get("types")
+    if not isinstance(types, dict) or not all(isinstance(kind, str) for kind in types.values()):
+        raise ExportError(f"{listing}: a Router lists its modules under types, in router_config.json or config.json")
+    return types
 
 
 def _class_name(kind: str) -> str | None:
@@ -100,7 +113,7 @@ def _class_name(kind: str) -> str | None:
 
 
 def _config_of(name: str, place: Path) -> dict[str, Any]:
-    names = _TRANSFORMER_CONFIGS if name == "Transformer" else ("config.json",)
+    names = _CONFIGS.get(name, ("config.json",))
     for candidate in names:
         if (place / candidate).exists():
             return _read_object(place / candidate)

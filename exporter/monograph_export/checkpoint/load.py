@@ -17,13 +17,16 @@ from transformers.utils import logging as transformers_logging
 from monograph.errors import ExportError, UnsupportedModuleError, first_line
 from monograph_export.checkpoint.layout import read_layout
 from monograph_export.checkpoint.modules import check_module
+from monograph_export.checkpoint.routes import RoutedModel, routes_of
 
 # A row of the table in transformers' report: name | status |, the status perhaps in colour.
 _MISSING_ROW = re.compile(r"^(\S+)\s*\|\s*(?:\x1b\[[\d;]*m)?MISSING\b", re.MULTILINE)
+# Modules that take texts.
+_FIRST = ("Transformer", "StaticEmbedding")
 
 
-def load_folder(folder: Path) -> SentenceTransformer:
-    """Load a checkpoint folder.
+def load_folder(folder: Path) -> RoutedModel:
+    """Load a checkpoint folder, and give each of its routes.
 
     Weights come from safetensors, or from old .bin files read with ``weights_only=True``; code that the
     checkpoint brings is never run, and the network is never asked.
@@ -57,7 +60,7 @@ def load_folder(folder: Path) -> SentenceTransformer:
     return _ready(model, folder)
 
 
-def copy_loaded(model: SentenceTransformer) -> SentenceTransformer:
+def copy_loaded(model: SentenceTransformer) -> RoutedModel:
     """Return a float32 copy on the CPU of a model that the caller goes on using.
 
     Raises:
@@ -67,22 +70,31 @@ def copy_loaded(model: SentenceTransformer) -> SentenceTransformer:
     return _ready(copy.deepcopy(model).to("cpu"), "the model")
 
 
-def _ready(model: SentenceTransformer, name: object) -> SentenceTransformer:
+def _ready(model: SentenceTransformer, name: object) -> RoutedModel:
     problems = [problem for module in model for problem in check_module(module)]
     if problems:
         raise UnsupportedModuleError(f"{name}: {'; '.join(problems)}")
-    first, *others = (type(module).__name__ for module in model)
-    if first != "Transformer" or "Transformer" in others:
-        raise UnsupportedModuleError(
-            f"{name}: the modules {first}, {', '.join(others)} do not begin with one Transformer"
-        )
-    if "Pooling" not in others:
-        raise UnsupportedModuleError(f"{name}: there is no Pooling among {first}, {', '.join(others)}")
     model = model.float().eval()
     model.requires_grad_(False)
+    routed = routes_of(model)
+    for route, part in routed.routes.items():
+        _check_order(part, name if route is None else f"{name}, route {route}")
+    return routed
+
+
+def _check_order(model: SentenceTransformer, name: object) -> None:
+    """Refuse modules in a row that do not make a vector of a text."""
+    first, *others = (type(module).__name__ for module in model)
+    if first not in _FIRST or any(kind in others for kind in _FIRST):
+        raise UnsupportedModuleError(
+            f"{name}: the modules {', '.join((first, *others))} do not begin with one {' or '.join(_FIRST)}"
+        )
+    if first == "StaticEmbedding":
+        return
+    if "Pooling" not in others:
+        raise UnsupportedModuleError(f"{name}: there is no Pooling among {', '.join((first, *others))}")
     if model.tokenizer is None or not getattr(model.tokenizer, "is_fast", False):
         raise ExportError(f"{name}: its tokenizer has no tokenizer.json form, so the Rust tokenizers cannot run it")
-    return model
 
 
 @contextmanager

@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sentence_transformers.base.modules import Dense, Normalize, Transformer
-from sentence_transformers.sentence_transformer.modules import Dropout, Pooling
+from sentence_transformers.base.modules import Dense, Normalize, Router, Transformer
+from sentence_transformers.sentence_transformer.modules import Dropout, LayerNorm, Pooling, StaticEmbedding
 from torch import nn
 
+ROUTER = "Router"
 _SUPPORTED: Mapping[type, str] = {
     Transformer: "Transformer",
     Pooling: "Pooling",
     Dense: "Dense",
     Normalize: "Normalize",
+    LayerNorm: "LayerNorm",
     Dropout: "Dropout",
+    StaticEmbedding: "StaticEmbedding",
+    Router: ROUTER,
 }
 SUPPORTED_NAMES = tuple(_SUPPORTED.values())
 _TEXT_TASK = "feature-extraction"
@@ -32,7 +36,7 @@ _REFUSED_WHEN_SET = (
     "tokenizer_name_or_path",
 )
 # Every setting that is looked at, of any module.
-_SETTINGS = (*_REFUSED_WHEN_SET, "transformer_task", "modality_config", "include_prompt", "activation_function")
+_SETTINGS = (*_REFUSED_WHEN_SET, "transformer_task", "modality_config", "activation_function")
 
 
 def supported_class(module_class: object) -> str | None:
@@ -45,7 +49,6 @@ def check_config(name: str, config: Mapping[str, Any]) -> list[str]:
     """Return the settings of a module's saved config that have no exact graph."""
     checks: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
         "Transformer": _transformer_problems,
-        "Pooling": _pooling_problems,
         "Dense": _dense_problems,
     }
     return checks[name](config) if name in checks else []
@@ -58,9 +61,16 @@ def check_module(module: nn.Module) -> list[str]:
         return [f"module {type(module).__module__}.{type(module).__qualname__}"]
     # By getattr, for some of them are properties.
     settings = {key: getattr(module, key) for key in _SETTINGS if hasattr(module, key)}
+    if isinstance(module, Router):
+        within = (part for route in module.sub_modules.values() for part in route)
+        return [f"in a Router {problem}" for part in within for problem in _problems_within(part)]
     if "activation_function" in settings:
         settings["activation_function"] = _full_name(settings["activation_function"])
     return [f"module {name}: {problem}" for problem in check_config(name, settings)]
+
+
+def _problems_within(module: nn.Module) -> list[str]:
+    return ["another Router"] if isinstance(module, Router) else check_module(module)
 
 
 def _transformer_problems(settings: Mapping[str, Any]) -> list[str]:
@@ -74,12 +84,6 @@ def _transformer_problems(settings: Mapping[str, Any]) -> list[str]:
     if modalities and "text" not in modalities:
         problems.append("modality_config without 'text'")
     return problems
-
-
-def _pooling_problems(settings: Mapping[str, Any]) -> list[str]:
-    if settings.get("include_prompt", True):
-        return []
-    return ["setting include_prompt=False (prompts left out of the pooling)"]
 
 
 def _dense_problems(settings: Mapping[str, Any]) -> list[str]:

@@ -55,7 +55,7 @@ class Int8Table(nn.Module):
     weight: Tensor
     scale: Tensor
 
-    def __init__(self, table: nn.Embedding) -> None:
+    def __init__(self, table: nn.Embedding | nn.EmbeddingBag) -> None:
         super().__init__()
         chunks = [quantize_rows(rows.float()) for rows in torch.split(table.weight.detach(), _CHUNK)]
         self.register_buffer("weight", torch.cat([weight for weight, _ in chunks]))
@@ -71,6 +71,24 @@ class Int8Table(nn.Module):
         """Map int64 [batch, sequence] to [batch, sequence, hidden] in the type that the table had."""
         rows = functional.embedding(ids, self.weight).float() * functional.embedding(ids, self.scale)
         return rows.to(self._dtype)
+
+
+class Int8Bag(nn.Module):
+    """The mean of rows of an int8 table for each text: what an EmbeddingBag is to its weights."""
+
+    def __init__(self, table: Int8Table) -> None:
+        super().__init__()
+        self.table = table
+
+    @property
+    def num_embeddings(self) -> int:
+        """Number of rows, by the name that nn.EmbeddingBag has for it."""
+        return self.table.num_embeddings
+
+    def forward(self, ids: Tensor, offsets: Tensor) -> Tensor:
+        """Map the ids of all texts, int64 [total], and where each begins, int64 [batch], to [batch, hidden]."""
+        positions = torch.arange(len(ids), device=ids.device)
+        return functional.embedding_bag(positions, self.table(ids), offsets, mode="mean")
 
 
 class Int8Linear(nn.Module):

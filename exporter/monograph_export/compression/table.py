@@ -6,7 +6,8 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from monograph.errors import ExportError
-from monograph_export.compression.int8 import Int8Table
+from monograph_export.checkpoint.token_table import rows_of, set_token_table, token_table
+from monograph_export.compression.int8 import Int8Bag, Int8Table
 
 # Above this many rows the table is most of a model, and int8 is the default.
 LARGE_VOCABULARY = 100_000
@@ -14,12 +15,12 @@ LARGE_VOCABULARY = 100_000
 
 def has_plain_table(model: SentenceTransformer) -> bool:
     """Tell whether the token embeddings do nothing but look up rows: some models scale them."""
-    return type(model[0].auto_model.get_input_embeddings()) is nn.Embedding
+    return type(token_table(model)) in (nn.Embedding, nn.EmbeddingBag)
 
 
 def has_large_table(model: SentenceTransformer) -> bool:
     """Tell whether the token embeddings have so many rows that int8 is the default."""
-    return int(model[0].auto_model.get_input_embeddings().num_embeddings) > LARGE_VOCABULARY
+    return rows_of(model) > LARGE_VOCABULARY
 
 
 def compress_table(model: SentenceTransformer) -> None:
@@ -29,10 +30,10 @@ def compress_table(model: SentenceTransformer) -> None:
         ExportError: the table does more than look up rows.
 
     """
-    encoder = model[0].auto_model
-    table = encoder.get_input_embeddings()
-    if not has_plain_table(model):
+    table = token_table(model)
+    if not isinstance(table, (nn.Embedding, nn.EmbeddingBag)) or not has_plain_table(model):
         raise ExportError(
             f"the embedding table is a {type(table).__name__}, which has no int8 form: choose --table fp32"
         )
-    encoder.set_input_embeddings(Int8Table(table))
+    int8 = Int8Table(table)
+    set_token_table(model, Int8Bag(int8) if isinstance(table, nn.EmbeddingBag) else int8)

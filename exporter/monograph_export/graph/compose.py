@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from torch import Tensor, nn
 
+from monograph_export.compression.int8 import Int8Bag
+
 OUTPUT_NAME = "sentence_embedding"
-# Inputs that a graph may have, in the order of its signature; those the tokenizer gives are used.
-INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
+POOLING_MASK = "pooling_mask"
+# Inputs that a graph may have, in the order of its signature; those that the model makes use of are used.
+INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids", POOLING_MASK)
+# Axes of size 0 or 1 would be taken for constants, so the sample has three texts of different length.
+_SAMPLE = ("one short text", "another text, which is a little longer", "a third")
 
 
 class SentenceGraph(nn.Module):
     """The modules of a model in a row, from token ids to ``sentence_embedding``.
 
     The modules are Sentence Transformers' own, so what is traced is the reference itself: its pooling, its
-    numerics, its order.
+    numerics, its order. Two are given what a graph has in place of what they are given in Python (``_graph_form``).
     """
 
     def __init__(self, model: SentenceTransformer, input_names: Sequence[str]) -> None:
         super().__init__()
-        self.module = nn.ModuleList(list(model))
+        self.module = nn.ModuleList([_graph_form(module) for module in model])
         self.input_names = tuple(input_names)
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -32,6 +40,72 @@ class SentenceGraph(nn.Module):
         return features[OUTPUT_NAME]
 
 
-def used_inputs(features: dict[str, object]) -> tuple[str, ...]:
-    """Return the names of the inputs that a model's tokenizer gives, in signature order."""
-    return tuple(name for name in INPUT_NAMES if name in features)
+class PromptlessPooling(Pooling):  # type: ignore[misc]
+    """Pooling over the tokens of ``pooling_mask`` instead of those behind the first so many of a prompt.
+
+    Everything else is Sentence Transformers' own: positions are weighted as without a prompt, for example.
+    """
+
+    def __init__(self, pooling: Pooling) -> None:
+        super().__init__(pooling.embedding_dimension, pooling.pooling_mode, include_prompt=False)
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Add ``sentence_embedding``, [batch, dimension], of ``token_embeddings``, [batch, sequence, hidden]."""
+        tokens, mask = features["token_embeddings"], features["attention_mask"]
+        pooled = self._forward_padded(tokens, mask, features, prompt_length=_Pooled(features[POOLING_MASK]))
+        return features | {OUTPUT_NAME: torch.cat(pooled, dim=-1)}
+
+    @staticmethod
+    def _exclude_prompt_from_mask(attention_mask: Tensor, prompt_length: _Pooled) -> Tensor:
+        return attention_mask * prompt_length.mask
+
+
+@dataclass(frozen=True)
+class _Pooled:
+    """Stands where Pooling has the length of a prompt."""
+
+    mask: Tensor
+
+
+class MeanOfRows(nn.Module):
+    """A StaticEmbedding of padded texts: the mean of the embeddings of a text's tokens, zeros for none."""
+
+    def __init__(self, bag: nn.EmbeddingBag | Int8Bag) -> None:
+        super().__init__()
+        self.table = (
+            bag.table
+            if isinstance(bag, Int8Bag)
+            else nn.Embedding(bag.num_embeddings, bag.embedding_dim, _weight=bag.weight)
+        )
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Add ``sentence_embedding``, [batch, hidden], of int64 ``input_ids`` [batch, sequence]."""
+        kept = features["attention_mask"].unsqueeze(-1).float()
+        total = (self.table(features["input_ids"]) * kept).sum(dim=1)
+        return features | {OUTPUT_NAME: total / kept.sum(dim=1).clamp(min=1)}
+
+
+def _graph_form(module: nn.Module) -> nn.Module:
+    if isinstance(module, StaticEmbedding):
+        return MeanOfRows(module.embedding)
+    if isinstance(module, Pooling) and not module.include_prompt:
+        return PromptlessPooling(module)
+    return module
+
+
+def pools_without_prompt(model: SentenceTransformer) -> bool:
+    """Tell whether a model leaves the tokens of a prompt out of its pooling."""
+    return any(isinstance(module, Pooling) and not module.include_prompt for module in model)
+
+
+def sample_inputs(model: SentenceTransformer) -> dict[str, Tensor]:
+    """Return inputs to trace a model with, int64 [batch, sequence], by name in the order of the signature."""
+    if isinstance(model[0], StaticEmbedding):
+        ids = torch.tensor([[1, 2, 0, 0], [3, 4, 5, 6], [7, 8, 9, 0]]) % model[0].num_embeddings
+        features = {"input_ids": ids, "attention_mask": torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [1, 1, 1, 0]])}
+    else:
+        features = dict(model.preprocess(list(_SAMPLE)))
+    if pools_without_prompt(model):
+        features[POOLING_MASK] = features["attention_mask"].clone()
+        features[POOLING_MASK][:, 0] = 0
+    return {name: features[name] for name in INPUT_NAMES if name in features}

@@ -1,8 +1,9 @@
-"""Write a graph and its weights, and describe them for the manifest."""
+"""Write graphs and their weights, and describe them for the manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -16,39 +17,69 @@ WEIGHTS_FILE = GRAPH_FILE.removesuffix(".onnx") + WEIGHTS_SUFFIX
 EXTERNAL_SIZE_THRESHOLD_BYTES = 1024
 
 
-def store_graph(
-    model: ir.Model,
+def numbered(file: str, number: int) -> str:
+    """Return the name that the file of a further route has: ``model.onnx``, ``model.1.onnx``, ..."""
+    stem, suffix = file.rsplit(".", 1)
+    return f"{stem}.{number}.{suffix}" if number else file
+
+
+def store_graphs(
+    models: Mapping[str | None, ir.Model],
     folder: Path,
     *,
     precision: str,
-    parts: dict[str, int],
+    parts: Mapping[str | None, dict[str, int]],
     engines: tuple[str, ...],
     devices: tuple[str, ...],
-) -> Graph:
-    """Write ``model.onnx`` and ``model.onnx.data`` into a folder and return the manifest's entry.
+) -> tuple[Graph, ...]:
+    """Write the graph of each route and one file of weights for all into a folder; return the manifest's entries.
 
     The weights are external data, which engines map into memory instead of copying it.
     """
-    ir.save(
-        model,
-        folder / GRAPH_FILE,
-        external_data=WEIGHTS_FILE,
-        size_threshold_bytes=EXTERNAL_SIZE_THRESHOLD_BYTES,
-    )
-    opset = model.opset_imports.get("")
-    if opset is None:
-        raise ExportError("the traced graph imports no standard operators")
-    return Graph(
-        file=GRAPH_FILE,
-        engines=engines,
-        devices=devices,
-        precision=precision,
-        opset=opset,
-        inputs=_specs(model.graph.inputs),
-        outputs=_specs(model.graph.outputs),
-        op_domains=tuple(sorted(domain or "ai.onnx" for domain in model.opset_imports)),
-        parts=parts,
-    )
+    _store_weights(list(models.values()), folder)
+    graphs = []
+    for number, (route, model) in enumerate(models.items()):
+        file = numbered(GRAPH_FILE, number)
+        ir.save(model, folder / file)
+        opset = model.opset_imports.get("")
+        if opset is None:
+            raise ExportError("the traced graph imports no standard operators")
+        graphs.append(
+            Graph(
+                file=file,
+                engines=engines,
+                devices=devices,
+                precision=precision,
+                opset=opset,
+                inputs=_specs(model.graph.inputs),
+                outputs=_specs(model.graph.outputs),
+                op_domains=tuple(sorted(domain or "ai.onnx" for domain in model.opset_imports)),
+                parts=parts[route],
+                route=route,
+            )
+        )
+    return tuple(graphs)
+
+
+def _store_weights(models: Sequence[ir.Model], folder: Path) -> None:
+    """Move the weights of all graphs into one file; equal ones, of a transformer that routes share, are there once."""
+    places: dict[object, list[ir.Value]] = {}
+    for model in models:
+        for value in model.graph.initializers.values():
+            tensor = value.const_value
+            if tensor is not None and tensor.nbytes >= EXTERNAL_SIZE_THRESHOLD_BYTES:
+                # One graph has each of its weights once, and hashing gigabytes takes seconds.
+                key = _identity(tensor) if len(models) > 1 else value
+                places.setdefault(key, []).append(value)
+    tensors = [values[0].const_value for values in places.values() if values[0].const_value is not None]
+    stored = ir.external_data.convert_tensors_to_external(tensors, folder, WEIGHTS_FILE)
+    for tensor, values in zip(stored, places.values(), strict=True):
+        for value in values:
+            value.const_value = tensor
+
+
+def _identity(tensor: ir.TensorProtocol) -> tuple[str, tuple[int, ...], bytes]:
+    return tensor.dtype.name, tuple(tensor.shape.numpy()), hashlib.sha256(tensor.tobytes()).digest()
 
 
 def _specs(values: Sequence[ir.Value]) -> dict[str, TensorSpec]:

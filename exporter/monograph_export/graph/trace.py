@@ -14,12 +14,10 @@ from onnxscript.optimizer import optimize_ir
 from sentence_transformers import SentenceTransformer
 
 from monograph.errors import ExportError, first_line
-from monograph_export.graph.compose import INPUT_NAMES, OUTPUT_NAME, SentenceGraph, used_inputs
+from monograph_export.graph.compose import INPUT_NAMES, OUTPUT_NAME, SentenceGraph, sample_inputs
 
 # The first opset with Attention as one standard op.
 OPSET = 23
-# Axes of size 0 or 1 would be taken for constants, so the sample has three texts of different length.
-_SAMPLE = ("one short text", "another text, which is a little longer", "a third")
 
 
 def trace(model: SentenceTransformer) -> ir.Model:
@@ -29,21 +27,20 @@ def trace(model: SentenceTransformer) -> ir.Model:
         ExportError: torch cannot trace the model.
 
     """
-    features = model.preprocess(list(_SAMPLE))
-    names = used_inputs(features)
-    composed = SentenceGraph(model, names).eval()
+    inputs = sample_inputs(model)
+    composed = SentenceGraph(model, list(inputs)).eval()
     axes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     with _quiet():
         try:
             program = torch.onnx.export(
                 composed,
-                tuple(features[name] for name in names),
+                tuple(inputs.values()),
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=list(names),
+                input_names=list(inputs),
                 output_names=[OUTPUT_NAME],
                 # forward takes *inputs: one tuple for all of them.
-                dynamic_shapes=(tuple(axes for _ in names),),
+                dynamic_shapes=(tuple(axes for _ in inputs),),
                 optimize=False,
                 verify=False,
                 verbose=False,

@@ -47,6 +47,8 @@ def assemble(
         inputs["attention_mask"] = filled.astype(np.int64)
     if "token_type_ids" in names:
         inputs["token_type_ids"] = _padded(tokens.type_ids[taken], filled, 0)
+    if "pooling_mask" in names:
+        inputs["pooling_mask"] = (filled & (np.arange(width) >= tokens.not_pooled)).astype(np.int64)
     return TokenBatch(rows, inputs)
 
 

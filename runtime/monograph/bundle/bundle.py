@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from monograph.bundle.files import file_problems
-from monograph.bundle.manifest import MANIFEST_FILE, Manifest, read_manifest
+from monograph.bundle.manifest import MANIFEST_FILE, WEIGHTS_SUFFIX, Graph, Manifest
+from monograph.bundle.manifest_reader import read_manifest
 from monograph.errors import BundleError, InputError
 
 Check = Literal["fast", "full"]
@@ -25,10 +26,12 @@ class Bundle:
     manifest: Manifest
     manifest_sha256: str
 
-    @property
-    def tokenizer_path(self) -> Path:
-        """The file that the Rust tokenizers package reads."""
-        return self.path / self.manifest.tokenizer.file
+    def weights_path(self, graph: Graph) -> Path:
+        """Return the file of a graph's weights, which several graphs may share."""
+        own = f"{graph.file.removesuffix('.onnx')}{WEIGHTS_SUFFIX}"
+        # A manifest that was read lists one.
+        shared = next(name for name in self.manifest.files if name.endswith(WEIGHTS_SUFFIX))
+        return self.path / (own if own in self.manifest.files else shared)
 
     @property
     def size_bytes(self) -> int:

@@ -46,6 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     options.add_engine(parser)
     options.add_prompt(parser)
+    parser.add_argument("--task", help="what the texts are to a model with a Router: query, document, ...")
     parser.add_argument("--batch-size", type=options.positive, help="texts in a batch; default: by their tokens")
     parser.add_argument("--truncate-dim", type=options.positive, help="keep only the first dimensions")
     parser.add_argument("--normalize", action="store_true", help="bring each vector to length 1")
@@ -100,7 +101,7 @@ def _to_file(texts: TextLines, model: Embedder, prompt: str, output: Path, argum
         ranges=None,
     )
     form = FORMATS[output.suffix](plan.dtype, plan.width)
-    settings = _settings(model, prompt, plan, form)
+    settings = _settings(model, prompt, arguments.task, plan, form)
     with (
         open_vector_file(output, form, settings, resume=arguments.resume) as file,
         _progress(texts, file.texts, arguments) as bar,
@@ -115,6 +116,7 @@ def _blocks(
     return model.encode_iter(
         texts,
         prompt=prompt,
+        task=arguments.task,
         batch_size=arguments.batch_size,
         precision=arguments.precision,
         normalize_embeddings=arguments.normalize,
@@ -123,7 +125,7 @@ def _blocks(
     )
 
 
-def _settings(model: Embedder, prompt: str, plan: Postprocess, form: VectorFormat) -> dict[str, str]:
+def _settings(model: Embedder, prompt: str, task: str | None, plan: Postprocess, form: VectorFormat) -> dict[str, str]:
     """Return what the vectors depend on beside the texts, each by the name that an error calls it.
 
     Threads and batch size are not among them: with others the vectors are equal but for rounding, and who ran out
@@ -132,6 +134,7 @@ def _settings(model: Embedder, prompt: str, plan: Postprocess, form: VectorForma
     return {
         "fingerprint of bundle, engine and device": model.fingerprint,
         "prompt": prompt,
+        "task": task or "none",
         "dimensions": str(plan.dimension),
         "normalize": str(plan.normalize),
         "precision": plan.precision,

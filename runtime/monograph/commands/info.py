@@ -6,6 +6,7 @@ import argparse
 import json
 
 from monograph.bundle import Bundle, open_bundle
+from monograph.bundle.manifest import TokenizerSpec
 from monograph.bundle.sources import locate_bundle
 from monograph.commands import options
 from monograph.commands.quality import compression_in_words, verdict_in_words, vocabulary_in_words
@@ -32,9 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     manifest = bundle.manifest
-    embedding, tokenizer = manifest.embedding, manifest.tokenizer
+    embedding = manifest.embedding
     unit = "unit length" if embedding.normalized else "not normalised"
-    length = "no limit" if tokenizer.max_length is None else f"{tokenizer.max_length} tokens"
     rows = [
         ("task", manifest.task),
         ("source", " ".join(filter(None, (manifest.source.name, manifest.source.revision)))),
@@ -43,10 +43,11 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     ]
     if embedding.truncate_dim:
         rows.append(("truncated to", f"{embedding.truncate_dim} dimensions by default"))
-    rows += [
-        ("texts", f"{length}, vocabulary of {tokenizer.vocabulary_size:,}"),
-        ("prompts", ", ".join(f"{name}={text!r}" for name, text in manifest.prompts.items()) or "none"),
-    ]
+    rows += [("texts", _texts(route, tokenizer)) for route, tokenizer in manifest.tokenizers.items()]
+    if manifest.routing is not None:
+        tasks = ", ".join(f"{task!r} by {route}" for task, route in manifest.routing.tasks.items())
+        rows.append(("tasks", f"{tasks}; without one {manifest.routing.default or 'refused'}"))
+    rows.append(("prompts", ", ".join(f"{name}={text!r}" for name, text in manifest.prompts.items()) or "none"))
     if manifest.default_prompt_name:
         rows.append(("by default", f"prompt {manifest.default_prompt_name!r}"))
     for graph in manifest.graphs:
@@ -71,3 +72,9 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     ]
     rows.append(("made by", ", ".join(f"{name} {version}" for name, version in manifest.producer.items())))
     return rows
+
+
+def _texts(route: str | None, tokenizer: TokenizerSpec) -> str:
+    length = "no limit" if tokenizer.max_length is None else f"{tokenizer.max_length} tokens"
+    by = "" if route is None else f"{route}: "
+    return f"{by}{length}, vocabulary of {tokenizer.vocabulary_size:,}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 
 from monograph.bundle import Bundle, Probes, open_bundle, read_probes
 from monograph.bundle.sources import locate_bundle
@@ -12,7 +13,7 @@ from monograph.commands import options
 from monograph.engines import automatic_devices, dtypes_for, installed_devices
 from monograph.engines.devices import COMPUTE_DTYPES
 from monograph.errors import DeviceError, MonographError
-from monograph.opening import open_pipeline
+from monograph.opening import open_routes
 from monograph.verification import Verdict, verify
 
 HELP = "hash every file, embed the bundle's probes on each engine and compare with what torch gave"
@@ -82,18 +83,20 @@ def _asked(bundle: Bundle, device: str, compute_dtype: str, not_run: dict[str, s
     return pairs
 
 
-def _verdict(bundle: Bundle, probes: Probes, device: str, compute_dtype: str, threads: int | None) -> Verdict:
-    pipeline = open_pipeline(
+def _verdict(bundle: Bundle, probes: Sequence[Probes], device: str, compute_dtype: str, threads: int | None) -> Verdict:
+    routes = open_routes(
         bundle, device=device, compute_dtype=compute_dtype, threads=threads, heed_verdicts=compute_dtype == "auto"
     )
     try:
-        return verify(pipeline, probes)
+        return verify(routes, probes)
     finally:
-        pipeline.engine.close()
+        routes.close()
 
 
 def _print(verdict: Verdict) -> None:
     print(f"{verdict.device} ({verdict.engine} {verdict.version}), {verdict.compute_dtype}: {verdict.tolerance}")
+    widest = max(len(case.case) for case in verdict.cases)
     for case in verdict.cases:
-        print(f"  {case.case:<22} max abs difference {case.max_abs_difference:.2e}  worst cosine {case.min_cosine:.7f}")
+        difference = f"max abs difference {case.max_abs_difference:.2e}"
+        print(f"  {case.case:<{widest}} {difference}  worst cosine {case.min_cosine:.7f}")
     print(f"passed: {verdict.probes} probes" if verdict.passed else f"FAILED: {verdict.reason}", flush=True)

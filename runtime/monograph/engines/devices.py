@@ -95,11 +95,15 @@ def dtypes_for(bundle: Bundle, device: str) -> tuple[str, ...]:
         DeviceError: as ``dtypes_of``; or the bundle has no graph for the device, or none of a type that it computes in.
 
     """
-    return _dtypes_of_graph(bundle, _graph_for(bundle, _entry(device)), device)
+    # The graphs of all routes are of one precision.
+    route = next(iter(bundle.manifest.tokenizers))
+    return _dtypes_of_graph(bundle, _graph_for(bundle, _entry(device), route), device)
 
 
-def open_engine(bundle: Bundle, options: EngineOptions, *, heed_verdicts: bool = True) -> Engine:
-    """Load the bundle's graph on a device, in a type that ``dtypes_for`` has or in "auto".
+def open_engine(
+    bundle: Bundle, options: EngineOptions, route: str | None = None, *, heed_verdicts: bool = True
+) -> Engine:
+    """Load the bundle's graph of a route on a device, in a type that ``dtypes_for`` has or in "auto".
 
     "auto" is the preferred type that the bundle was not found wrong in. Without ``heed_verdicts`` what the export found
     is left out of account, so that it can be verified anew.
@@ -110,7 +114,7 @@ def open_engine(bundle: Bundle, options: EngineOptions, *, heed_verdicts: bool =
 
     """
     entry = _entry(options.device)
-    graph = _graph_for(bundle, entry)
+    graph = _graph_for(bundle, entry, route)
     module = entry.load()
     asked, possible = options.compute_dtype, _dtypes_of_graph(bundle, graph, options.device)
     if asked != "auto" and asked not in possible:
@@ -153,11 +157,14 @@ def _entry(device: object) -> EngineEntry:
     raise DeviceError(f"device {device!r} is not known to this release; it has 'auto', {known}")
 
 
-def _graph_for(bundle: Bundle, entry: EngineEntry) -> Graph:
+def _graph_for(bundle: Bundle, entry: EngineEntry, route: str | None) -> Graph:
     for graph in bundle.manifest.graphs:
-        if entry.engine in graph.engines and entry.kind in graph.devices:
+        if graph.route == route and entry.engine in graph.engines and entry.kind in graph.devices:
             return graph
-    raise DeviceError(f"bundle {bundle.path} has no graph for {entry.kind!r}: export it again for that device")
+    of_route = "" if route is None else f" with the route {route!r}"
+    raise DeviceError(
+        f"bundle {bundle.path}{of_route} has no graph for {entry.kind!r}: export it again for that device"
+    )
 
 
 def _dtypes_of_graph(bundle: Bundle, graph: Graph, device: str) -> tuple[str, ...]:

@@ -148,10 +148,9 @@ def compile_graph(
         RuntimeError: OpenVINO cannot load or compile the graph.
 
     """
-    path = bundle.path / graph.file
-    weights = path.with_name(f"{path.name}.data")
+    path, weights = bundle.path / graph.file, bundle.weights_path(graph)
     keepable = target != "AUTO" and "EXPORT_IMPORT" in core.get_property(target, "OPTIMIZATION_CAPABILITIES")
-    if cache is None or not keepable or not weights.exists():
+    if cache is None or not keepable:
         return core.compile_model(read_graph(core, path, config), target, dict(config))
     config = {**config, "CACHE_MODE": "OPTIMIZE_SIZE"}
     kept = cache / "openvino" / f"{_key(core, bundle, graph, target, config)}.blob"
@@ -184,7 +183,8 @@ def _keep(core: Any, compiled: Any, kept: Path, target: str, config: Mapping[str
 def _sample(compiled: Any) -> NDArray[np.float32]:
     """Return the output for two short texts of the first ids: float32 [2, d]."""
     ones = np.ones((2, 8), dtype=np.int64)
-    values = {"input_ids": np.arange(16, dtype=np.int64).reshape(2, 8) % 5, "attention_mask": ones}
+    ids = np.arange(16, dtype=np.int64).reshape(2, 8) % 5
+    values = {"input_ids": ids, "attention_mask": ones, "pooling_mask": ones}
     inputs = {value.any_name: values.get(value.any_name, 0 * ones) for value in compiled.inputs}
     return np.array(compiled.create_infer_request().infer(inputs)[0], dtype=np.float32)
 

@@ -17,12 +17,14 @@ from monograph.errors import BundleError, MonographError
 class TokenizedTexts:
     """Token ids of n texts, end to end; text i is ``ids[starts[i]:starts[i + 1]]``.
 
-    ``ids`` and ``type_ids`` are int64 [total], ``starts`` is int64 [n + 1].
+    ``ids`` and ``type_ids`` are int64 [total], ``starts`` is int64 [n + 1]. The first ``not_pooled`` tokens of each
+    text are those of its prompt, where the model leaves prompts out of its pooling.
     """
 
     ids: NDArray[np.int64]
     type_ids: NDArray[np.int64]
     starts: NDArray[np.int64]
+    not_pooled: int = 0
 
     @property
     def lengths(self) -> NDArray[np.int64]:

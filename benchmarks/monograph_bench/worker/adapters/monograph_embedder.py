@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from adapters.contract import Model, versions
 from monograph import Embedder
 from monograph.bundle import open_bundle
-from monograph.opening import open_pipeline
+from monograph.opening import open_routes
 
 
 class _Monograph(Model):
@@ -23,18 +23,19 @@ class _Monograph(Model):
     def padding_share(self, texts: list[str]) -> float | None:
         # An engine of its own, for the embedder's is its own affair.
         embedder = self._embedder
-        pipeline = open_pipeline(
+        routes = open_routes(
             open_bundle(self._bundle),
             device=embedder.device,
             compute_dtype=embedder.compute_dtype,
             threads=embedder.threads,
         )
         try:
+            pipeline = routes.main
             tokens = pipeline.tokenize(texts)
             batches = pipeline.batches(tokens, pipeline.plan(tokens))
             computed = sum(batch.inputs["input_ids"].size for batch in batches)
         finally:
-            pipeline.engine.close()
+            routes.close()
         return 1 - int(tokens.lengths.sum()) / computed
 
     def described(self) -> dict[str, str]:

@@ -1,0 +1,117 @@
+"""What is wrong between fields of a manifest that are each well formed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from monograph.bundle.manifest import (
+    GRAPH_INPUTS,
+    OP_DOMAINS,
+    PROBES_FILE,
+    SIMILARITIES,
+    TASKS,
+    WEIGHTS_SUFFIX,
+    FileEntry,
+    Graph,
+    Manifest,
+    TokenizerSpec,
+)
+
+_LARGEST_INT32 = 2**31 - 1
+
+
+def inconsistencies(manifest: Manifest) -> list[str]:
+    """Return what is wrong between fields that are each well formed."""
+    found: list[str] = []
+    if manifest.task not in TASKS:
+        found.append(f"task {manifest.task!r} is not one of {', '.join(TASKS)}")
+    found.extend(_number_problems(manifest))
+    if manifest.embedding.similarity not in SIMILARITIES:
+        found.append(f"embedding.similarity {manifest.embedding.similarity!r} is not one of {', '.join(SIMILARITIES)}")
+    name = manifest.default_prompt_name
+    if name is not None and name not in manifest.prompts:
+        found.append(f"default_prompt_name {name!r} is not among prompts")
+    if not manifest.graphs:
+        found.append("graphs is empty")
+    for position, graph in enumerate(manifest.graphs):
+        found.extend(
+            f"graphs[{position}].{problem}" for problem in _graph_problems(graph, manifest.embedding.dimension)
+        )
+    found.extend(_routing_problems(manifest))
+    found.extend(_unlisted(manifest.files, manifest))
+    return found
+
+
+def _routing_problems(manifest: Manifest) -> list[str]:
+    """Return where tokenizers, tasks and graphs are not of the same routes."""
+    found = []
+    routes = set(manifest.tokenizers)
+    routing = manifest.routing
+    if routing is not None:
+        if not routes:
+            found.append("routing.tokenizers is empty")
+        named = [*routing.tasks.values(), *([] if routing.default is None else [routing.default])]
+        found.extend(
+            f"routing has the unknown route {route!r}" for route in dict.fromkeys(named) if route not in routes
+        )
+    of_graphs = {graph.route for graph in manifest.graphs}
+    if of_graphs and routes and of_graphs != routes:
+        found.append(f"graphs are of the routes {_listed(of_graphs)}, and tokenizers of {_listed(routes)}")
+    return found
+
+
+def _listed(routes: Collection[str | None]) -> str:
+    return ", ".join(sorted("none" if route is None else repr(route) for route in routes))
+
+
+def _graph_problems(graph: Graph, dimension: int) -> list[str]:
+    found = []
+    unknown = sorted(set(graph.op_domains) - set(OP_DOMAINS))
+    if unknown:
+        found.append(f"op_domains has the unknown {', '.join(unknown)}")
+    foreign = sorted(set(graph.inputs) - set(GRAPH_INPUTS))
+    if foreign or "input_ids" not in graph.inputs:
+        found.append(f"inputs must have input_ids and may have {', '.join(GRAPH_INPUTS[1:])}, not {', '.join(foreign)}")
+    if len(graph.outputs) != 1:
+        found.append("outputs must name one output")
+    found.extend(
+        f"outputs.{name} has the shape {list(output.shape)}, and embedding.dimension is {dimension}"
+        for name, output in graph.outputs.items()
+        if output.shape[-1:] != (dimension,)
+    )
+    return found
+
+
+def _number_problems(manifest: Manifest) -> list[str]:
+    least_one = {
+        "embedding.dimension": manifest.embedding.dimension,
+        "embedding.truncate_dim": manifest.embedding.truncate_dim,
+    }
+    found = [f"{name} must be at least 1" for name, value in least_one.items() if value is not None and value < 1]
+    found.extend(_tokenizer_problems("tokenizer", manifest.tokenizer))
+    for name, tokenizer in () if manifest.routing is None else manifest.routing.tokenizers.items():
+        found.extend(_tokenizer_problems(f"routing.tokenizers.{name}", tokenizer))
+    return found
+
+
+def _tokenizer_problems(name: str, tokenizer: TokenizerSpec) -> list[str]:
+    found = []
+    if tokenizer.padding_side != "right":
+        found.append(f"{name}.padding_side {tokenizer.padding_side!r} is not 'right'")
+    if tokenizer.vocabulary_size > _LARGEST_INT32:
+        return [*found, f"{name}.vocabulary_size is not a size of a vocabulary"]
+    least_one = {"max_length": tokenizer.max_length, "vocabulary_size": tokenizer.vocabulary_size}
+    found += [f"{name}.{key} must be at least 1" for key, value in least_one.items() if value is not None and value < 1]
+    if not 0 <= tokenizer.pad_id < max(1, tokenizer.vocabulary_size):
+        found.append(f"{name}.pad_id must be at least 0 and below vocabulary_size")
+    return found
+
+
+def _unlisted(files: Mapping[str, FileEntry], manifest: Manifest) -> list[str]:
+    tokenizers = {manifest.tokenizer.file, *(tokenizer.file for tokenizer in manifest.tokenizers.values())}
+    named = [*(graph.file for graph in manifest.graphs), *sorted(tokenizers), PROBES_FILE]
+    found = [f"{name} is used but not listed in files" for name in named if name not in files]
+    # By ending, for variants of a graph may share one file of weights.
+    if not any(name.endswith(WEIGHTS_SUFFIX) for name in files):
+        found.append(f"files lists no weights (*{WEIGHTS_SUFFIX})")
+    return found
