@@ -17,6 +17,7 @@ from monograph_export import export
 from monograph_export.probes import probe_sentences
 from monograph_export.recipes import Recipe, read_recipe, recipe_names
 from support import checkpoints
+from support.command import monograph
 
 KABARDIAN = "LaBSE-kbd-v0.2"
 
@@ -49,6 +50,24 @@ def test_recipe_exports_and_equals_torch(name: str, tmp_path: Path) -> None:
     assert np.abs(found - expected).max() <= recipe.tolerance * max(1.0, float(np.abs(expected).max()))
     assert bundle.manifest.embedding.normalized == recipe.normalized
     assert bundle.manifest.source.name == (recipe.repository or name)
+
+
+# LaBSE at its size, and with it the Kabardian model's, is scripts/full-size.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in recipe_names() if "LaBSE" not in name])
+def test_recipe_at_its_exact_size(name: str, tmp_path: Path) -> None:
+    """Export, verify and use by the command line, with all the rows, layers and dimensions that the recipe has."""
+    recipe = read_recipe(name)
+    checkpoint = checkpoints.from_recipe(recipe, tmp_path)
+    exported = monograph("export", checkpoint, tmp_path / "bundle", "--recipe", name, "--table", "fp32")
+    assert exported.returncode == 0, exported.stderr
+    verified = monograph("verify", tmp_path / "bundle")
+    assert verified.returncode == 0, verified.stderr
+    found, expected = embed_both(checkpoint, tmp_path / "bundle", [*probe_sentences(), "", "long " * 600])
+    difference = np.abs(found - expected).max() / max(1.0, float(np.abs(expected).max()))
+    size = (tmp_path / "bundle" / "model.onnx.data").stat().st_size
+    print(f"\n{name}: {size / 1e6:,.0f} MB of weights, max abs difference {difference:.1e}")
+    assert difference <= recipe.tolerance
 
 
 def test_128_dimension_model_equals_the_cards_mean_pooling(tmp_path: Path) -> None:
