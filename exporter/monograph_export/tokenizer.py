@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sentence_transformers import SentenceTransformer
+from tokenizers import Tokenizer
 
 from monograph.bundle.manifest import TokenizerSpec
 from monograph.errors import ExportError, ParityError
 from monograph.tokenization import TextTokenizer
 from monograph_export.checkpoint.rust_tokenizer import unlimited
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 TOKENIZER_FILE = "tokenizer.json"
 # transformers gives a tokenizer without a stated limit an astronomic one.
@@ -20,19 +24,26 @@ _NO_LIMIT = 10**9
 def store_tokenizer(model: SentenceTransformer, folder: Path) -> TokenizerSpec:
     """Write tokenizer.json with lower-casing and truncation as the model applies them."""
     tokenizer = model.tokenizer
-    limit = model.max_seq_length
+    return write_tokenizer(
+        tokenizer.backend_tokenizer, folder, model.max_seq_length, tokenizer.truncation_side, tokenizer.pad_token_id
+    )
+
+
+def write_tokenizer(
+    tokenizer: Tokenizer, folder: Path, limit: int | None, truncation_side: str, pad_id: int | None
+) -> TokenizerSpec:
+    """Write a tokenizer as tokenizer.json; ``limit`` counts the tokens that are kept of a text."""
     max_length = None if limit is None or limit >= _NO_LIMIT else int(limit)
-    backend = unlimited(tokenizer.backend_tokenizer)
+    backend = unlimited(tokenizer)
     if max_length is not None:
-        backend.enable_truncation(max_length, direction=tokenizer.truncation_side)
+        backend.enable_truncation(max_length, direction=truncation_side)
     path = folder / TOKENIZER_FILE
     backend.save(str(path), pretty=False)
-    # Padding is masked, so any id would do; 0 where the model names none.
-    pad_id = tokenizer.pad_token_id
     return TokenizerSpec(
         file=TOKENIZER_FILE,
         max_length=max_length,
         padding_side="right",
+        # Padding is masked, so any id would do; 0 where the model names none.
         pad_id=0 if pad_id is None else int(pad_id),
         vocabulary_size=TextTokenizer(path).vocabulary_size,
     )

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dropout, Pooling
+from sentence_transformers.sentence_transformer.modules import Dropout, LayerNorm, Pooling
 
 from monograph import Embedder
 from monograph_export import export
-from monograph_export.probes import probe_sentences
+from monograph_export.probe_texts import probe_sentences
 from support import checkpoints
 
 TEXTS = [*probe_sentences()[:20], "", "one", "many words " * 60]
@@ -57,13 +58,18 @@ def test_dense_activations(activations: tuple[str, ...], transformer: Path, tmp_
     assert_equal_to_torch(model, tmp_path / "bundle")
 
 
-def test_dense_stack_with_residual_dropout_and_normalize(transformer: Path, tmp_path: Path) -> None:
+def test_dense_stack_with_residual_layer_norm_dropout_and_normalize(transformer: Path, tmp_path: Path) -> None:
     layers = [
         {"in_features": 64, "out_features": 48, "bias": True, "activation": "Tanh", "use_residual": True},
         {"in_features": 48, "out_features": 16, "bias": False, "activation": "Identity"},
     ]
     model = checkpoints.assemble(transformer, max_length=64, pooling=("mean", "max"), dense=layers)
+    norm = LayerNorm(64)
+    with torch.no_grad():
+        norm.norm.weight.normal_(1, 0.3)
+        norm.norm.bias.normal_(0, 0.3)
     model.insert(2, Dropout(0.5))
+    model.insert(3, norm)
     assert_equal_to_torch(model, tmp_path / "bundle")
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
-OUTPUT_NAME = "sentence_embedding"
+from monograph_export.graph.names import OUTPUT_NAME
+
 # Inputs that a graph may have, in the order of its signature; those the tokenizer gives are used.
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 
