@@ -49,7 +49,10 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Graph:
-    """One ONNX graph of the bundle, and where it may run; ``parts`` are about the bytes of its parts."""
+    """One ONNX graph of the bundle, and where it may run; ``parts`` are about the bytes of its parts.
+
+    ``max_rows`` is the most texts of a batch, None for any number: 1 where a text's vector depends on its neighbours.
+    """
 
     file: str
     engines: tuple[str, ...]
@@ -60,6 +63,7 @@ class Graph:
     outputs: dict[str, TensorSpec]
     op_domains: tuple[str, ...]
     parts: dict[str, int] = field(default_factory=dict)
+    max_rows: int | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,8 @@ def _read_quality(top: Fields) -> dict[str, Any]:
         verdict.number("min_cosine")
     if quality.maybe("not_run", dict) is not None:
         quality.string_map("not_run")
+    if quality.maybe("graft", dict) is not None:
+        quality.child("graft").need("encoder", str)
     if quality.maybe("vocabulary", dict) is not None:
         _check_vocabulary(quality.child("vocabulary"))
     if quality.maybe("compression", dict) is not None:
@@ -228,6 +234,7 @@ def _read_graph(fields: Fields) -> Graph:
         outputs=_read_tensors(fields, "outputs"),
         op_domains=fields.strings("op_domains"),
         parts=_read_parts(fields),
+        max_rows=fields.maybe("max_rows", int),
     )
 
 
@@ -311,6 +318,8 @@ def _graph_problems(graph: Graph, dimension: int) -> list[str]:
     foreign = sorted(set(graph.inputs) - set(GRAPH_INPUTS))
     if foreign or "input_ids" not in graph.inputs:
         found.append(f"inputs must have input_ids and may have {', '.join(GRAPH_INPUTS[1:])}, not {', '.join(foreign)}")
+    if graph.max_rows is not None and graph.max_rows < 1:
+        found.append("max_rows must be at least 1")
     if len(graph.outputs) != 1:
         found.append("outputs must name one output")
     found.extend(
