@@ -44,7 +44,7 @@ class Appender:
 
     def constant(self, value: ArrayLike, dtype: type[np.generic] = np.float32) -> ir.Value:
         """Add an initializer."""
-        return self._tape.initializer(ir.tensor(np.ascontiguousarray(value, dtype)), self._name("value"))
+        return self._tape.initializer(ir.tensor(np.asarray(value, dtype, order="C")), self._name("value"))
 
     def _name(self, kind: str) -> str:
         self._named += 1
