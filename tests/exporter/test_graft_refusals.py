@@ -215,6 +215,20 @@ def test_graphs(changed: dict[str, Any], words: str, tiny_checkpoint: Path, tmp_
     assert_refused(tiny_checkpoint, tmp_path / "model.onnx", ExportError, words, "export it again")
 
 
+def test_weights_outside_the_folder_or_not_there(tiny_checkpoint: Path, encoder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "onnx" / "model.onnx"
+    file.parent.mkdir()
+    onnx.save(onnx.load(encoder), file, save_as_external_data=True, location="weights")
+    (file.parent / "weights").rename(tmp_path / "weights")
+    assert_refused(tiny_checkpoint, file, ExportError, "weights", "No such file")
+    model = onnx.load(file, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = "../weights" if entry.key == "location" else entry.value
+    onnx.save(model, file)
+    assert_refused(tiny_checkpoint, file, ExportError, "outside its folder")
+
+
 def test_a_graph_that_differs_leaves_no_bundle(
     tiny_checkpoint: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from onnxruntime.quantization import quantize_dynamic
@@ -141,6 +142,24 @@ def test_other_outputs_and_what_only_they_need_are_dropped(transformer: Path, tm
     assert set(bundle.manifest.graphs[0].inputs) == {"input_ids", "attention_mask"}
     assert set(bundle.manifest.source.sha256) == {"model.safetensors", GRAPH}
     assert_equal_to_torch(bundle, model)
+
+
+@on_cpu
+def test_weights_beside_the_file_may_be_links(
+    transformer: Path, encoder: Callable[[int], Path], tmp_path: Path
+) -> None:
+    """As huggingface_hub's cache has them: the name leads to a blob elsewhere."""
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "onnx").mkdir()
+    onnx.save(
+        onnx.load(encoder(14)), tmp_path / "blobs" / "graph", save_as_external_data=True, location="model.onnx_data"
+    )
+    (tmp_path / "blobs" / "model.onnx_data").rename(tmp_path / "blobs" / "weights")
+    (tmp_path / GRAPH).symlink_to(tmp_path / "blobs" / "graph")
+    (tmp_path / "onnx" / "model.onnx_data").symlink_to(tmp_path / "blobs" / "weights")
+    bundle = export(transformer, tmp_path / "bundle", from_onnx=tmp_path / GRAPH)
+    assert set(bundle.manifest.source.sha256) == {"model.safetensors", "model.onnx", "model.onnx_data"}
+    assert_equal_to_torch(bundle, SentenceTransformer(str(transformer), device="cpu"))
 
 
 def test_a_graft_says_what_the_traced_bundle_says(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,10 +79,13 @@ def open_encoder(file: Path) -> Encoder:
 
     """
     try:
-        model = common.InlinePass()(ir.load(file)).model
+        model = common.InlinePass()(_load(file)).model
         model = common.RemoveInitializersFromInputsPass()(model).model
     except Exception as error:
         raise ExportError(f"{file} cannot be read as an ONNX graph: {first_line(error)}") from error
+    for path in files_of(file):
+        if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(file.parent)):
+            raise ExportError(f"{file} keeps weights at {path}, outside its folder: {_EXPORT_AGAIN}")
     foreign = sorted({node.domain for node in model.graph.all_nodes()} - set(OP_DOMAINS))
     if foreign:
         raise ExportError(
@@ -104,11 +108,36 @@ def files_of(file: Path) -> tuple[Path, ...]:
 
     """
     try:
-        values = ir.load(file).graph.initializers.values()
+        tensors = [tensor for _, tensor in _external(ir.load(file))]
     except Exception as error:
         raise ExportError(f"{file} cannot be read as an ONNX graph: {first_line(error)}") from error
-    tensors = (value.const_value for value in values)
-    return (file, *sorted({Path(tensor.path) for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}))
+    return (file, *sorted({Path(tensor.path) for tensor in tensors}))
+
+
+def _load(file: Path) -> ir.Model:
+    """Load a graph whose weights may lie behind links, as a Hub's cache has them; by itself onnx-ir follows none."""
+    model = ir.load(file)
+    for value, tensor in _external(model):
+        path = Path(tensor.path)
+        if path.is_symlink():
+            real = path.resolve()
+            value.const_value = ir.ExternalTensor(
+                real.name,
+                tensor.offset,
+                tensor.length,
+                tensor.dtype,
+                shape=tensor.shape,
+                name=str(value.name),
+                base_dir=real.parent,
+            )
+    return model
+
+
+def _external(model: ir.Model) -> Iterator[tuple[ir.Value, ir.ExternalTensor]]:
+    """Yield the weights that lie in files beside the graph."""
+    for value in model.graph.initializers.values():
+        if isinstance(value.const_value, ir.ExternalTensor):
+            yield value, value.const_value
 
 
 def _check_inputs(file: Path, inputs: Sequence[ir.Value]) -> None:
