@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,8 +37,9 @@ def export(
     keep_scripts: str | Sequence[str] = (),
     coverage: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     recipe: str | None = None,
+    from_onnx: str | os.PathLike[str] | None = None,
 ) -> Bundle:
-    """Export a checkpoint as a bundle and verify it against torch.
+    """Export a checkpoint as a bundle and verify it against torch, or against the file of ``from_onnx``.
 
     Args:
         source: Folder of a checkpoint that sentence-transformers can load; a repository of a Hub, "org/name" or
@@ -62,13 +64,16 @@ def export(
         coverage: UTF-8 file or files of other texts, of which the manifest tells how the kept tokens do for them.
         recipe: Name of a recipe in models/ that the checkpoint is one of: the manifest takes its source, licence and
             matryoshka dimensions, and a checkpoint of another shape is refused.
+        from_onnx: An ONNX file of the checkpoint's encoder, as optimum writes it: a path, or one within the checkpoint.
+            Pooling and what follows it are appended to that, and neither torch nor the encoder's weights are needed.
+            Options that change weights are refused.
 
     Returns:
         The bundle that was written.
 
     Raises:
         UnsupportedModuleError: a module of the checkpoint has no exact graph.
-        ParityError: the graph does not equal the torch model; nothing is written.
+        ParityError: the graph does not equal the torch model, or the encoder's file; nothing is written.
         ExportError: the compressed model is further from the original than the minima allow; the calibration texts
             cannot be read; the checkpoint cannot be downloaded, read or loaded; the output cannot be written; or a
             package is missing.
@@ -86,15 +91,50 @@ def export(
         limits=Limits(min_mean_cosine, min_worst_cosine, min_neighbour_agreement),
     )
     compression.check()
+    if from_onnx is not None:
+        _check_unchanged(compression, trimming)
     # Not resolve(), which would follow a link that output may be.
     target = Path(os.path.abspath(output))  # noqa: PTH100
     check_output(target)
+    if from_onnx is not None:
+        return _graft(source, target, from_onnx, task, recipe)
     try:
         # Here and not above: the command line reads this module before torch is known to be there.
         from monograph_export.pipeline import run_export
     except ModuleNotFoundError as error:
         raise ExportError(f"export needs {error.name}: pip install 'monograph[export,onnx]'") from error
     return run_export(source, target, task=task, compression=compression, trimming=trimming, recipe=recipe)
+
+
+def _graft(source: object, target: Path, file: str | os.PathLike[str], task: str | None, recipe: str | None) -> Bundle:
+    if not isinstance(source, (str, os.PathLike)):
+        raise ExportError(
+            f"an ONNX file is grafted onto the folder or name of a checkpoint, got {type(source).__name__}: save the "
+            "model and give its folder, or leave out from_onnx"
+        )
+    try:
+        from monograph_export.grafting.graft import run_graft
+    except ModuleNotFoundError as error:
+        raise ExportError(f"grafting needs {error.name}: pip install 'monograph[graft,onnx]'") from error
+    return run_graft(source, target, file, task=task, recipe=recipe)
+
+
+def _check_unchanged(compression: Compression, trimming: Trimming) -> None:
+    """Refuse options that change weights, which an ONNX file has as they are."""
+    named = {
+        "--precision": compression.precision != Compression.precision,
+        "--table": compression.table not in (None, "fp32"),
+        "--keep-vocab": bool(trimming.corpora),
+        "--keep-scripts": bool(trimming.scripts),
+    } | {
+        f"--min-{limit.name.replace('_', '-')}": getattr(compression.limits, limit.name) != limit.default
+        for limit in fields(Limits)
+    }
+    if refused := [name for name, given in named.items() if given]:
+        raise ExportError(
+            f"{', '.join(refused)} cannot go with --from-onnx, which takes the weights as the file has them: leave out "
+            "one of the two"
+        )
 
 
 def _paths(files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:

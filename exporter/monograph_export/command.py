@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from monograph.commands.quality import compression_in_words, verdict_in_words, vocabulary_in_words
+from monograph.commands.quality import compression_in_words, reference_in_words, verdict_in_words, vocabulary_in_words
 from monograph_export import export
 from monograph_export.compression.options import PRECISIONS, TABLES, Limits
 
@@ -31,6 +31,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("output", metavar="OUTPUT", help="folder to write; must not exist yet")
     parser.add_argument("--recipe", help="name of the recipe in models/ that the checkpoint is one of")
+    parser.add_argument(
+        "--from-onnx",
+        metavar="FILE",
+        help="the encoder as optimum's ONNX file, here or within SOURCE: append pooling and what follows it to that, "
+        "without torch",
+    )
     parser.add_argument("--task", choices=("embedding",), help="default: told from the checkpoint")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the layers; default: fp32")
     parser.add_argument(
@@ -77,7 +83,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Export and say what was written and how near it is to torch."""
     if sys.stderr.isatty():
-        print(f"exporting {arguments.source}: loading, tracing, verifying", file=sys.stderr)
+        work = "appending modules" if arguments.from_onnx else "tracing"
+        print(f"exporting {arguments.source}: loading, {work}, verifying", file=sys.stderr)
     bundle = export(
         arguments.source,
         arguments.output,
@@ -93,13 +100,14 @@ def run(arguments: argparse.Namespace) -> int:
         keep_scripts=arguments.keep_scripts,
         coverage=arguments.coverage,
         recipe=arguments.recipe,
+        from_onnx=arguments.from_onnx,
     )
     print(f"{bundle.path}: {bundle.size_bytes / 1e6:,.1f} MB, {bundle.manifest.embedding.dimension} dimensions")
     if vocabulary := bundle.manifest.quality.get("vocabulary"):
         print(f"vocabulary: {vocabulary_in_words(vocabulary)}")
     compression = bundle.manifest.quality.get("compression")
     for verdict in bundle.manifest.quality["verdicts"]:
-        print(verdict_in_words(verdict, compressed=compression is not None))
+        print(verdict_in_words(verdict, reference_in_words(bundle.manifest.quality)))
     if compression is not None:
         print(f"compressed: {compression_in_words(compression)}")
     return 0

@@ -10,14 +10,24 @@ from typing import Any
 
 from monograph.engines import installed_devices
 from monograph.errors import ExportError, ParityError
-from monograph_export.compression.compress import Compressed
-from monograph_export.compression.gate import agreement, broken_limits
-from monograph_export.compression.options import Limits
-from monograph_export.verdict import VerifierProcess, staged_routes, verdict_of
+from monograph_export.verdict import VerifierProcess, verdict_of
 
 logger = logging.getLogger(__name__)
 # The engine that must be right for a bundle to be written at all; the others get a verdict.
 REQUIRED_DEVICE = "cpu"
+
+
+def check_engine() -> None:
+    """Refuse to export where the engine that must be right is not installed.
+
+    Raises:
+        ExportError: saying how to install it.
+
+    """
+    if REQUIRED_DEVICE not in installed_devices():
+        raise ExportError(
+            "an export is verified with ONNX Runtime, which is not installed: pip install 'monograph[onnx]'"
+        )
 
 
 @contextmanager
@@ -28,19 +38,22 @@ def verifier_processes() -> Iterator[list[VerifierProcess]]:
         yield [stack.enter_context(VerifierProcess(device)) for device in others]
 
 
-def verify_everywhere(folder: Path, tolerance: float, others: Sequence[VerifierProcess]) -> dict[str, Any]:
+def verify_everywhere(
+    folder: Path, tolerance: float, others: Sequence[VerifierProcess], reference: str = "torch"
+) -> dict[str, Any]:
     """Return the manifest's quality entries of a bundle, a verdict for each engine and each type it computes in here.
 
-    ``tolerance`` is the max abs difference allowed at float32 for vectors of values up to 1.
+    ``tolerance`` is the max abs difference allowed at float32 for vectors of values up to 1; ``reference`` is what gave
+    the probes' vectors, in words.
 
     Raises:
-        ParityError: ONNX Runtime's float32 vectors are not torch's.
+        ParityError: ONNX Runtime's float32 vectors are not the reference's.
         MonographError: ONNX Runtime cannot run the graph.
 
     """
     required = verdict_of(folder, REQUIRED_DEVICE, "float32", tolerance)
     if not required.passed:
-        raise ParityError(f"the graph does not equal torch on {required.engine}: {required.reason}")
+        raise ParityError(f"the graph does not equal {reference} on {required.engine}: {required.reason}")
     verdicts = [required.to_json()]
     not_run: dict[str, str] = {}
     # One after the other: side by side they would take each other's cores.
@@ -53,17 +66,3 @@ def verify_everywhere(folder: Path, tolerance: float, others: Sequence[VerifierP
             logger.warning("%s cannot run the bundle: %s", name, why)
         not_run |= missing
     return {"verdicts": verdicts, "not_run": not_run}
-
-
-def measured_agreement(folder: Path, compressed: Compressed, limits: Limits) -> dict[str, float]:
-    """Return how near a compressed bundle, run by ONNX Runtime, is to the original model.
-
-    Raises:
-        ExportError: it is further than the limits allow.
-
-    """
-    with staged_routes(folder, REQUIRED_DEVICE, "float32") as routes:
-        found = agreement(compressed.reference, routes.main.outputs(compressed.texts))
-    if broken := broken_limits(limits, found):
-        raise ExportError(f"on ONNX Runtime the compressed model is too far from the original: {', '.join(broken)}")
-    return found.to_json()

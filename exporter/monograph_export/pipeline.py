@@ -14,20 +14,15 @@ from sentence_transformers import SentenceTransformer
 
 from monograph.bundle import Bundle, Probes, open_bundle, write_probes
 from monograph.bundle.manifest import FORMAT_VERSION, Embedding, Graph, Manifest, Routing, Source, TokenizerSpec
-from monograph.engines import installed_devices
 from monograph.engines.devices import ENGINES
 from monograph.errors import ExportError
 from monograph.verification import FLOAT32_TOLERANCE
 from monograph.version import __version__
-from monograph_export.checkpoint.facts import (
-    check_shape,
-    embedding_of,
-    sizes_by_part,
-    source_of,
-    source_of_loaded,
-    with_recipe,
-)
+from monograph_export.agreement import measured_agreement
+from monograph_export.checkpoint.facts import embedding_of, sizes_by_part, source_of_loaded
 from monograph_export.checkpoint.load import copy_loaded, load_folder
+from monograph_export.checkpoint.loaded_tokenizer import check_rows, check_tokenizer, store_tokenizer
+from monograph_export.checkpoint.origin import check_shape, source_of, with_recipe
 from monograph_export.checkpoint.routes import RoutedModel
 from monograph_export.checkpoint.source import locate_checkpoint, recipe_of
 from monograph_export.checkpoint.token_table import has_transformer
@@ -39,14 +34,14 @@ from monograph_export.compression.texts import (
     calibration_of,
     texts_to_judge_by,
 )
-from monograph_export.graph.compose import OUTPUT_NAME
+from monograph_export.graph.names import OUTPUT_NAME
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.store import numbered, store_graphs
 from monograph_export.graph.trace import trace
-from monograph_export.parity import REQUIRED_DEVICE, measured_agreement, verifier_processes, verify_everywhere
+from monograph_export.parity import check_engine, verifier_processes, verify_everywhere
 from monograph_export.probes import make_probes
 from monograph_export.recipes import Recipe
-from monograph_export.tokenizer import TOKENIZER_FILE, check_rows, check_tokenizer, store_tokenizer
+from monograph_export.tokenizer import TOKENIZER_FILE
 from monograph_export.vocabulary.options import Trimming
 from monograph_export.vocabulary.scripts import check_scripts
 from monograph_export.vocabulary.trim import Trimmed, trim
@@ -68,10 +63,7 @@ def run_export(
     """Do what ``monograph_export.export`` says; ``target`` is an absolute path that may be written."""
     if task not in (None, "embedding"):
         raise ExportError(f"task {task!r} cannot be exported by this release; it has 'embedding'")
-    if REQUIRED_DEVICE not in installed_devices():
-        raise ExportError(
-            "an export is verified with ONNX Runtime, which is not installed: pip install 'monograph[onnx]'"
-        )
+    check_engine()
     check_scripts(trimming.scripts)
     known = recipe_of(source, recipe)
     with staged(target) as folder, verifier_processes() as others:

@@ -1,67 +1,29 @@
-"""The checkpoint's tokenizer as one tokenizer.json that needs no other file."""
+"""A tokenizer as one tokenizer.json that needs no other file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from sentence_transformers import SentenceTransformer
+from tokenizers import Tokenizer
 
 from monograph.bundle.manifest import TokenizerSpec
-from monograph.errors import ExportError, ParityError
 from monograph.tokenization import TextTokenizer
-from monograph_export.checkpoint.rust_tokenizer import max_length_of, token_ids, tokenizer_of
-from monograph_export.checkpoint.token_table import has_transformer, rows_of
-from monograph_export.graph.compose import pools_without_prompt
+from monograph_export.checkpoint.rust_tokenizer import max_length_of
 
 TOKENIZER_FILE = "tokenizer.json"
 
 
-def store_tokenizer(model: SentenceTransformer, path: Path) -> TokenizerSpec:
-    """Write a file of the tokenizer with lower-casing and truncation as the model applies them."""
-    tokenizer = tokenizer_of(model)
+def write_tokenizer(
+    tokenizer: Tokenizer, path: Path, pad_id: int | None, special_ids: tuple[int, ...] = ()
+) -> TokenizerSpec:
+    """Write a tokenizer that does all that is done with texts, truncation included, and describe it."""
     tokenizer.save(str(path), pretty=False)
-    # Padding is masked, so any id would do; 0 where the model names none.
-    pad_id = model.tokenizer.pad_token_id if has_transformer(model) else None
     return TokenizerSpec(
         file=path.name,
         max_length=max_length_of(tokenizer),
         padding_side="right",
+        # Padding is masked, so any id would do; 0 where the model names none.
         pad_id=0 if pad_id is None else int(pad_id),
         vocabulary_size=TextTokenizer(path).vocabulary_size,
-        special_ids=tuple(sorted(model.tokenizer.all_special_ids)) if pools_without_prompt(model) else (),
+        special_ids=special_ids,
     )
-
-
-def check_rows(model: SentenceTransformer) -> None:
-    """Compare a model's tokenizer with its embedding table.
-
-    Raises:
-        ExportError: the tokenizer gives ids that the table has no row for.
-
-    """
-    rows = rows_of(model)
-    largest = max(tokenizer_of(model).get_vocab(with_added_tokens=True).values(), default=-1)
-    if largest >= rows:
-        raise ExportError(
-            f"the tokenizer gives ids up to {largest}, and the embedding table has {rows} rows: "
-            "the tokenizer is another model's"
-        )
-
-
-def check_tokenizer(model: SentenceTransformer, path: Path, texts: Sequence[str]) -> None:
-    """Compare the token ids of the written tokenizer with those that the model itself computes from.
-
-    Raises:
-        ParityError: naming the first text whose ids differ.
-
-    """
-    tokens = TextTokenizer(path)(texts)
-    for position, text in enumerate(texts):
-        expected = token_ids(model, text)
-        found = tokens.ids[tokens.starts[position] : tokens.starts[position + 1]].tolist()
-        if found != expected:
-            raise ParityError(
-                f"tokenizer.json gives {found[:12]}... where the checkpoint's tokenizer gives {expected[:12]}... "
-                f"for {text[:60]!r}: the tokenizer has steps outside its Rust form"
-            )

@@ -83,7 +83,7 @@ class Pipeline:
     def plan(self, tokens: TokenizedTexts, batch_size: int | None = None) -> Iterator[NDArray[np.intp]]:
         """Yield the positions (intp [rows]) of the texts of each batch, as the engine's widths and prices want them."""
         padded = rounded_up(tokens.lengths, self.engine.widths)
-        return plan_batches(padded, self.engine.tokens_per_batch, batch_size)
+        return plan_batches(padded, self.engine.tokens_per_batch, batch_size, self.engine.graph.max_rows)
 
     def batches(self, tokens: TokenizedTexts, plan: Iterator[NDArray[np.intp]]) -> Iterator[TokenBatch]:
         """Yield the batches of a plan, each padded only when it is asked for."""

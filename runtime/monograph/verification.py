@@ -185,13 +185,15 @@ def _too_far(case: Deviation, allowed: float, least_cosine: float | None) -> str
 
 
 def _ways(pipeline: Pipeline, probes: Probes, tokens: TokenizedTexts) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Yield each way of batching the probes, by name, with its vectors (float32 [n, d])."""
+    """Yield each way of batching the probes that the graph is run in, by name, with its vectors (float32 [n, d])."""
     yield "alone, unpadded", _alone(pipeline, tokens)
     shuffled = np.random.default_rng(0).permutation(np.arange(len(probes.texts), dtype=np.intp))
-    # A fault at one width only shows in a batch of that width, so each length is the longest of one once.
-    yield "beside a shorter text", _run(pipeline, tokens, _beside_shorter(shuffled, tokens.lengths))
-    plan = list(_ragged(shuffled, probes.token_counts, RAGGED_BATCH_ROWS))
-    yield f"ragged batches of {RAGGED_BATCH_ROWS}", _run(pipeline, tokens, plan)
+    rows = min(RAGGED_BATCH_ROWS, pipeline.engine.graph.max_rows or RAGGED_BATCH_ROWS)
+    if rows > 1:
+        # A fault at one width only shows in a batch of that width, so each length is the longest of one once.
+        yield "beside a shorter text", _run(pipeline, tokens, _beside_shorter(shuffled, tokens.lengths))
+        plan = list(_ragged(shuffled, probes.token_counts, rows))
+        yield f"ragged batches of {rows}", _run(pipeline, tokens, plan)
     yield "batched by length", pipeline.outputs(probes.texts, prompt=probes.prompt)
 
 

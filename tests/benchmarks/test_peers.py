@@ -24,7 +24,7 @@ from monograph_bench.peers.modules import CheckpointError, read_modules
 from monograph_bench.peers.settings import write_settings
 from monograph_bench.process import WORKER, SystemProcess
 from monograph_bench.systems import System
-from monograph_export.probes import probe_sentences
+from monograph_export.probe_texts import probe_sentences
 from support import checkpoints
 
 NAMES = [

@@ -143,7 +143,7 @@ def test_a_bare_transformer_gets_mean_pooling_as_in_sentence_transformers(cased:
 def test_a_hubs_cache_tells_name_and_revision(tiny_checkpoint: Path, tmp_path: Path) -> None:
     import shutil
 
-    from monograph_export.checkpoint.facts import source_of
+    from monograph_export.checkpoint.origin import source_of
 
     revision = "0123456789abcdef0123456789abcdef01234567"
     cached = tmp_path / "models--some-lab--small-model" / "snapshots" / revision

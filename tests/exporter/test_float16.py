@@ -15,7 +15,7 @@ from monograph.errors import ExportError
 from monograph.similarity import similarity_pairwise
 from monograph_export import export
 from monograph_export.compression.float16 import halve
-from monograph_export.probes import probe_sentences
+from monograph_export.probe_texts import probe_sentences
 from support import checkpoints
 from support.command import monograph
 

@@ -42,6 +42,15 @@ try:
 except ExportError as error:
     sys.exit(str(error))
 """
+LOCATE_FOR_GRAFT = """
+import sys
+from monograph import ExportError
+from monograph_export.checkpoint.source import locate_for_graft
+try:
+    print(*locate_for_graft(*sys.argv[1:]), sep="\\n")
+except ExportError as error:
+    sys.exit(str(error))
+"""
 # What a published repository holds beside what loading reads.
 IGNORED = (
     ".gitattributes",
@@ -240,6 +249,25 @@ def test_weights_are_safetensors_where_a_folder_has_them() -> None:
     ]  # fmt: skip
     chosen = needed_files(names, {"", "1_Pooling", "2_Dense"})
     assert sorted(chosen) == sorted(set(names) - {"pytorch_model.bin", "onnx/model.onnx"})
+
+
+def test_of_a_graft_come_the_encoder_s_file_and_no_other_weights_of_it(
+    hub: Hub, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    repository = hub.add("some-org/onnx", tiny_checkpoint)
+    graph = {"onnx/model.onnx": b"graph", "onnx/model.onnx_data": b"its weights"}
+    repository.files |= graph | {"onnx/model_quint8_avx2.onnx": b"another"}
+    env = environment(hub, tmp_path)
+    done = python(LOCATE_FOR_GRAFT, "some-org/onnx", "onnx/model.onnx", env=env)
+    assert done.returncode == 0, done.stderr
+    folder, file = (Path(line) for line in done.stdout.splitlines())
+    assert file == folder / "onnx" / "model.onnx"
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    weights = {"model.safetensors", "onnx/model_quint8_avx2.onnx"}
+    assert found == set(repository.files) - weights
+    absent = python(LOCATE_FOR_GRAFT, "some-org/onnx", "onnx/model_O4.onnx", env=env)
+    assert absent.returncode == 1
+    assert "has no onnx/model_O4.onnx; ONNX files that it has: onnx/model.onnx, onnx/model_quint8" in absent.stderr
 
 
 def test_a_transformer_in_a_folder_needs_no_weights_at_the_root() -> None:

@@ -67,7 +67,7 @@ def test_an_engine_that_crashes_does_not_take_the_export_with_it(
 def test_an_export_without_onnx_runtime_is_refused_before_the_work(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monograph_export.pipeline.installed_devices", lambda: ("openvino",))
+    monkeypatch.setattr("monograph_export.parity.installed_devices", lambda: ("openvino",))
     with pytest.raises(ExportError, match=r"verified with ONNX Runtime, which is not installed: pip install"):
         export(tiny_checkpoint, tmp_path / "bundle")
     assert not list(tmp_path.iterdir())

@@ -16,7 +16,7 @@ from transformers import BertConfig, BertForMaskedLM
 
 from monograph.errors import ExportError
 from monograph_export import export
-from monograph_export.probes import probe_sentences
+from monograph_export.probe_texts import probe_sentences
 from monograph_export.text_files import read_texts
 from monograph_export.vocabulary.coverage import Vocabularies
 from monograph_export.vocabulary.options import NamedTexts, Trimming

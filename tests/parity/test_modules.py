@@ -15,7 +15,7 @@ from sentence_transformers.sentence_transformer.modules import Dropout, LayerNor
 
 from monograph import Embedder, ExportError
 from monograph_export import export
-from monograph_export.probes import probe_sentences
+from monograph_export.probe_texts import probe_sentences
 from support import checkpoints
 
 TEXTS = [*probe_sentences()[:20], "", "one", "many words " * 60]
@@ -74,10 +74,11 @@ def test_dense_stack_with_residual_layer_norm_dropout_and_normalize(transformer:
     ]
     model = checkpoints.assemble(transformer, max_length=64, pooling=("mean", "max"), dense=layers)
     norm = LayerNorm(64)
-    torch.nn.init.normal_(norm.norm.weight)
-    torch.nn.init.normal_(norm.norm.bias)
-    model.insert(2, norm)
-    model.insert(3, Dropout(0.5))
+    with torch.no_grad():
+        norm.norm.weight.normal_(1, 0.3)
+        norm.norm.bias.normal_(0, 0.3)
+    model.insert(2, Dropout(0.5))
+    model.insert(3, norm)
     assert_equal_to_torch(model, tmp_path / "bundle")
 
 

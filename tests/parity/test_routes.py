@@ -17,7 +17,7 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from monograph import Embedder, ExportError, InputError, UnsupportedModuleError
 from monograph.bundle import read_probes
 from monograph_export import export
-from monograph_export.probes import probe_sentences
+from monograph_export.probe_texts import probe_sentences
 from support import checkpoints
 from support.command import monograph
 

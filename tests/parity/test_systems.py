@@ -14,7 +14,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from monograph import Embedder
 from monograph_export import export
-from monograph_export.probes import probe_sentences
+from monograph_export.probe_texts import probe_sentences
 from monograph_export.recipes import Recipe, read_recipe, recipe_names
 from support import checkpoints
 from support.command import monograph

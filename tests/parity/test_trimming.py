@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from monograph import Embedder
 from monograph_export import export
-from monograph_export.probes import probe_sentences
+from monograph_export.probe_texts import probe_sentences
 from monograph_export.vocabulary.options import NamedTexts, Trimming
 from monograph_export.vocabulary.reduction import reduce_tokenizer
 from monograph_export.vocabulary.scripts import Scripts

@@ -61,6 +61,15 @@ def test_a_batch_size_is_respected_whatever_the_price(batch_size: int) -> None:
     assert 1 <= sizes[-1] <= batch_size
 
 
+@pytest.mark.parametrize("batch_size", [None, 1, 7])
+@pytest.mark.parametrize("max_rows", [1, 3])
+def test_a_batch_never_has_more_than_the_graph_allows(batch_size: int | None, max_rows: int) -> None:
+    lengths = random_lengths(1)
+    plan = list(plan_batches(lengths, 4096, batch_size, max_rows))
+    assert max(map(len, plan)) == min(batch_size or max_rows, max_rows)
+    assert sorted(np.concatenate(plan).tolist()) == list(range(len(lengths)))
+
+
 def test_texts_of_one_length_keep_their_order() -> None:
     lengths = np.array([5, 9, 5, 9, 5], dtype=np.int64)
     plan = plan_batches(lengths, 512, 2)

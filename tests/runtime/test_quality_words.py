@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from monograph.commands.quality import compression_in_words, vocabulary_in_words
+from monograph.commands.quality import compression_in_words, reference_in_words, vocabulary_in_words
 
 VOCABULARY: dict[str, Any] = {
     "kept": 3000,
@@ -42,3 +42,15 @@ def test_a_vocabulary_with_all_of_them() -> None:
 def test_layers_that_were_not_calibrated(others: dict[str, Any]) -> None:
     words = compression_in_words({"table": "fp16", "layers": {"precision": "fp16", **others}, "agreement": AGREEMENT})
     assert words.startswith("table fp16, layers fp16; on ONNX Runtime, over 1.0 other texts")
+
+
+@pytest.mark.parametrize(
+    ("quality", "words"),
+    [
+        ({}, "torch"),
+        ({"compression": {}}, "torch with the same rounding"),
+        ({"compression": None, "graft": {"encoder": "model.onnx"}}, "model.onnx with its modules in NumPy"),
+    ],
+)
+def test_what_a_bundle_was_compared_with(quality: dict[str, Any], words: str) -> None:
+    assert reference_in_words(quality) == words

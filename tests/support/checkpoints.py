@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import nn
 from transformers import AutoConfig, AutoModel, BertTokenizerFast, PreTrainedTokenizerFast
 
-from monograph_export.probes import probe_sentences
+from monograph_export.probe_texts import probe_sentences
 from monograph_export.recipes import Recipe
 
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -1,6 +1,6 @@
 """Read a checkpoint folder's modules.json and say whether each module has an exact graph.
 
-Nothing is loaded here: a checkpoint that cannot be exported is refused before its weights are read.
+Nothing is loaded here, neither weights nor torch: a checkpoint that cannot be exported is refused before.
 """
 
 from __future__ import annotations
@@ -10,12 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from sentence_transformers.util import import_from_string
-
 from monograph.errors import ExportError, UnsupportedModuleError
-from monograph_export.checkpoint.modules import ROUTER, SUPPORTED_NAMES, check_config, supported_class
+from monograph_export.checkpoint.modules import ROUTER, SUPPORTED_NAMES, check_config, module_name
 
-_LIBRARY = "sentence_transformers."
 _MODEL_TYPE = "SentenceTransformer"
 # The names under which Sentence Transformers has saved the settings of its Transformer module.
 _TRANSFORMER_CONFIGS = (
@@ -57,7 +54,7 @@ def read_layout(folder: Path) -> list[ModuleEntry]:
         _check_bare(folder)
         return []
     settings = folder / "config_sentence_transformers.json"
-    model_type = _read_object(settings).get("model_type", _MODEL_TYPE) if settings.exists() else _MODEL_TYPE
+    model_type = read_object(settings).get("model_type", _MODEL_TYPE) if settings.exists() else _MODEL_TYPE
     if model_type != _MODEL_TYPE:
         # Loaded as a SentenceTransformer, such a model would lose its modules and get mean pooling instead.
         raise UnsupportedModuleError(f"{folder}: a {model_type} is not exported by this release, only {_MODEL_TYPE}")
@@ -80,7 +77,7 @@ def _read_entry(folder: Path, item: object, listing: Path, refused: list[str]) -
     place = folder / str(path)
     if not place.resolve().is_relative_to(folder.resolve()):
         raise ExportError(f"{listing}: path {path!r} of {kind} leaves the folder")
-    name = _class_name(kind)
+    name = module_name(kind)
     if name is None:
         refused.append(f"module {kind} (idx {item.get('idx', '?')})")
         return ModuleEntry(kind, place, {})
@@ -101,22 +98,11 @@ def _modules_within(router: dict[str, Any], listing: Path) -> dict[str, str]:
     return types
 
 
-def _class_name(kind: str) -> str | None:
-    """Return the class's name where it is one with an exact graph, by whatever path its type spells it."""
-    # Importing a class that a checkpoint names runs its module, so only the library's own are imported.
-    if not kind.startswith(_LIBRARY):
-        return None
-    try:
-        return supported_class(import_from_string(kind))
-    except (ImportError, AttributeError):
-        return None
-
-
 def _config_of(name: str, place: Path) -> dict[str, Any]:
     names = _CONFIGS.get(name, ("config.json",))
     for candidate in names:
         if (place / candidate).exists():
-            return _read_object(place / candidate)
+            return read_object(place / candidate)
     return {}
 
 
@@ -124,12 +110,18 @@ def _check_bare(folder: Path) -> None:
     """Accept a folder without modules.json that holds an encoder, as Sentence Transformers does."""
     if not (folder / "config.json").exists():
         raise ExportError(f"{folder} has neither modules.json nor config.json: it is not a checkpoint")
-    for architecture in _read_object(folder / "config.json").get("architectures") or ():
+    for architecture in read_object(folder / "config.json").get("architectures") or ():
         if str(architecture).endswith("ForSequenceClassification"):
             raise UnsupportedModuleError(f"{folder}: a classifier ({architecture}) is not exported by this release")
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object of a file.
+
+    Raises:
+        ExportError: it cannot be read, or is no object.
+
+    """
     value = _read_json(path)
     if not isinstance(value, dict):
         raise ExportError(f"{path} must be an object")

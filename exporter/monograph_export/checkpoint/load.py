@@ -15,8 +15,8 @@ from sentence_transformers import SentenceTransformer
 from transformers.utils import logging as transformers_logging
 
 from monograph.errors import ExportError, UnsupportedModuleError, first_line
+from monograph_export.checkpoint.classes import check_module
 from monograph_export.checkpoint.layout import read_layout
-from monograph_export.checkpoint.modules import check_module
 from monograph_export.checkpoint.routes import RoutedModel, routes_of
 
 # A row of the table in transformers' report: name | status |, the status perhaps in colour.

@@ -1,7 +1,7 @@
 """Which Sentence Transformers modules have an exact graph, and with which settings.
 
-A module is added by a line in ``_SUPPORTED``; a setting that would change vectors and that the graph does not
-carry is refused by name in ``check_config`` (a folder) and ``check_module`` (a loaded model).
+Modules are known by name here, so that a folder is judged without torch. A setting that would change vectors and that
+the graph does not carry is refused by name in ``check_config``.
 """
 
 from __future__ import annotations
@@ -9,22 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sentence_transformers.base.modules import Dense, Normalize, Router, Transformer
-from sentence_transformers.sentence_transformer.modules import Dropout, LayerNorm, Pooling, StaticEmbedding
-from torch import nn
-
 ROUTER = "Router"
-_SUPPORTED: Mapping[type, str] = {
-    Transformer: "Transformer",
-    Pooling: "Pooling",
-    Dense: "Dense",
-    Normalize: "Normalize",
-    LayerNorm: "LayerNorm",
-    Dropout: "Dropout",
-    StaticEmbedding: "StaticEmbedding",
-    Router: ROUTER,
-}
-SUPPORTED_NAMES = tuple(_SUPPORTED.values())
+# What a class is called now, and was called.
+SUPPORTED_NAMES = (
+    "Transformer",
+    "Pooling",
+    "Dense",
+    "LayerNorm",
+    "Normalize",
+    "Dropout",
+    "StaticEmbedding",
+    ROUTER,
+)
+_NAMES = {name: name for name in SUPPORTED_NAMES} | {"Asym": ROUTER}
+# Where Sentence Transformers has, and had, its modules. Other packages of it have modules of the same names.
+_PACKAGES = (
+    "sentence_transformers.models.",
+    "sentence_transformers.base.modules.",
+    "sentence_transformers.sentence_transformer.modules.",
+)
 _TEXT_TASK = "feature-extraction"
 # Settings of Transformer that treat queries or inputs in ways of their own.
 # tokenizer_name_or_path would read a folder outside the checkpoint.
@@ -36,13 +39,12 @@ _REFUSED_WHEN_SET = (
     "tokenizer_name_or_path",
 )
 # Every setting that is looked at, of any module.
-_SETTINGS = (*_REFUSED_WHEN_SET, "transformer_task", "modality_config", "activation_function")
+SETTINGS = (*_REFUSED_WHEN_SET, "transformer_task", "modality_config", "activation_function")
 
 
-def supported_class(module_class: object) -> str | None:
-    """Return the name of a module class that has an exact graph, None for any other, subclasses included."""
-    # A subclass may override forward, and with it the meaning.
-    return _SUPPORTED.get(module_class) if isinstance(module_class, type) else None
+def module_name(kind: str) -> str | None:
+    """Return the name of a module's class, by whatever path its type spells it; None where it has no exact graph."""
+    return _NAMES.get(kind.rpartition(".")[2]) if kind.startswith(_PACKAGES) else None
 
 
 def check_config(name: str, config: Mapping[str, Any]) -> list[str]:
@@ -52,25 +54,6 @@ def check_config(name: str, config: Mapping[str, Any]) -> list[str]:
         "Dense": _dense_problems,
     }
     return checks[name](config) if name in checks else []
-
-
-def check_module(module: nn.Module) -> list[str]:
-    """Return why a loaded module has no exact graph, an empty list where it has one."""
-    name = supported_class(type(module))
-    if name is None:
-        return [f"module {type(module).__module__}.{type(module).__qualname__}"]
-    # By getattr, for some of them are properties.
-    settings = {key: getattr(module, key) for key in _SETTINGS if hasattr(module, key)}
-    if isinstance(module, Router):
-        within = (part for route in module.sub_modules.values() for part in route)
-        return [f"in a Router {problem}" for part in within for problem in _problems_within(part)]
-    if "activation_function" in settings:
-        settings["activation_function"] = _full_name(settings["activation_function"])
-    return [f"module {name}: {problem}" for problem in check_config(name, settings)]
-
-
-def _problems_within(module: nn.Module) -> list[str]:
-    return ["another Router"] if isinstance(module, Router) else check_module(module)
 
 
 def _transformer_problems(settings: Mapping[str, Any]) -> list[str]:
@@ -92,7 +75,3 @@ def _dense_problems(settings: Mapping[str, Any]) -> list[str]:
     if activation is None or str(activation).startswith("torch."):
         return []
     return [f"activation_function {activation}"]
-
-
-def _full_name(value: object) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"

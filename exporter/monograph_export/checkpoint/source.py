@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
@@ -34,10 +35,18 @@ def recipe_of(source: object, recipe: str | None) -> Recipe | None:
     return None if chosen is None else read_recipe(chosen)
 
 
-def locate_checkpoint(source: str | os.PathLike[str]) -> Path:
+@dataclass(frozen=True)
+class _Graft:
+    """That an ONNX file takes the place of the encoder's weights: its name in the repository, None where it is not."""
+
+    file: str | None
+
+
+def locate_checkpoint(source: str | os.PathLike[str], graft: _Graft | None = None) -> Path:
     """Return the folder of a checkpoint, which is downloaded where SOURCE is not a folder.
 
-    A path that exists wins over the name of a recipe. Of a repository come only the files that loading reads.
+    A path that exists wins over the name of a recipe. Of a repository come only the files that loading reads, or that a
+    ``graft`` does.
 
     Raises:
         ExportError: SOURCE is nothing of all that, or cannot be downloaded.
@@ -54,9 +63,27 @@ def locate_checkpoint(source: str | os.PathLike[str]) -> Path:
             f"recipe ({', '.join(recipe_names())})"
         )
     try:
-        return _download(name)
+        return _download(name, graft)
     except MonographError as error:
         raise ExportError(f"there is no folder {source}; as a repository on the Hub: {error}") from error
+
+
+def locate_for_graft(source: str | os.PathLike[str], file: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Return the folder of a checkpoint and the ONNX file of its encoder.
+
+    The file is a path, or where there is none a path within the checkpoint. Of a repository that file is downloaded,
+    with those that begin with its name, and no weights of the encoder.
+
+    Raises:
+        ExportError: as ``locate_checkpoint``; or there is no such file.
+
+    """
+    inside = None if os.path.lexists(file) else PurePosixPath(file).as_posix()
+    folder = locate_checkpoint(source, _Graft(inside))
+    found = Path(file) if inside is None else folder / inside
+    if not found.is_file():
+        raise ExportError(f"there is no file {file}, here or in {folder}: give the encoder's ONNX file")
+    return folder, found
 
 
 def _repository_of(recipe: Recipe) -> HubName:
@@ -67,25 +94,45 @@ def _repository_of(recipe: Recipe) -> HubName:
     return HubName(recipe.repository, recipe.revision)
 
 
-def _download(name: HubName) -> Path:
+def _download(name: HubName, graft: _Graft | None) -> Path:
     commit = commit_of(name)
     logger.info("downloading %s at %s", name.repository, commit)
     snapshot = download_files(name.repository, commit, lambda names: _settings_at_root(name, names))
     folders = _module_folders(snapshot / _LISTING)
-    return download_files(name.repository, commit, lambda names: needed_files(names, folders))
+    if graft is None:
+        return download_files(name.repository, commit, lambda names: needed_files(names, folders))
+    # The first module is the encoder.
+    encoder, *_ = folders
+    return download_files(
+        name.repository,
+        commit,
+        lambda names: needed_files(names, folders, {encoder}) + _graph_files(name, names, graft),
+    )
 
 
-def needed_files(names: Collection[str], folders: Collection[str]) -> list[str]:
+def _graph_files(name: HubName, names: Collection[str], graft: _Graft) -> list[str]:
+    """Return the ONNX file of a repository that is asked for, and those of its weights, which begin with its name."""
+    if graft.file is None:
+        return []
+    if graft.file not in names:
+        graphs = ", ".join(sorted(file for file in names if file.endswith(".onnx"))) or "none"
+        raise ExportError(f"the repository {name} has no {graft.file}; ONNX files that it has: {graphs}")
+    return [file for file in names if file.startswith(graft.file)]
+
+
+def needed_files(
+    names: Collection[str], folders: Collection[str], weightless: Collection[str] = frozenset()
+) -> list[str]:
     """Return the files that loading reads of a repository whose modules lie in ``folders``; "" is its root.
 
-    Weights are taken as safetensors where a folder has them. Exports to other formats and states of a training lie in
-    folders of their own or have other names.
+    Weights are taken as safetensors where a folder has them, and not at all of ``weightless`` folders. Exports to other
+    formats and states of a training lie in folders of their own or have other names.
     """
     chosen = []
     for folder in {"", *folders}:
         inside = {PurePosixPath(file).name: file for file in names if _folder_of(file) == folder}
         wanted = _matching(inside, _SETTINGS)
-        if folder in folders:
+        if folder in folders and folder not in weightless:
             wanted += _matching(inside, [_SAFETENSORS]) or _matching(inside, [_PICKLES])
         chosen += [inside[file] for file in wanted]
     return chosen
@@ -97,15 +144,16 @@ def _settings_at_root(name: HubName, names: Collection[str]) -> list[str]:
     return needed_files(names, ())
 
 
-def _module_folders(listing: Path) -> set[str]:
-    """Return the folders that modules.json names; without it the root is a bare transformer.
+def _module_folders(listing: Path) -> list[str]:
+    """Return the different folders that modules.json names, in its order; without it the root is a bare transformer.
 
     A listing that is malformed is refused later, when the layout is read.
     """
     try:
-        return {_normal(module.get("path", "")) for module in json.loads(listing.read_bytes())}
+        modules = json.loads(listing.read_bytes())
+        return list(dict.fromkeys(_normal(module.get("path", "")) for module in modules)) or [""]
     except (OSError, ValueError, RecursionError, TypeError, AttributeError):
-        return {""}
+        return [""]
 
 
 def _folder_of(file: str) -> str:

@@ -11,8 +11,8 @@ from sentence_transformers.sentence_transformer.modules import Pooling, StaticEm
 from torch import Tensor, nn
 
 from monograph_export.compression.int8 import Int8Bag
+from monograph_export.graph.names import OUTPUT_NAME
 
-OUTPUT_NAME = "sentence_embedding"
 POOLING_MASK = "pooling_mask"
 # Inputs that a graph may have, in the order of its signature; those that the model makes use of are used.
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids", POOLING_MASK)

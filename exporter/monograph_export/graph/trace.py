@@ -14,7 +14,8 @@ from onnxscript.optimizer import optimize_ir
 from sentence_transformers import SentenceTransformer
 
 from monograph.errors import ExportError, first_line
-from monograph_export.graph.compose import INPUT_NAMES, OUTPUT_NAME, SentenceGraph, sample_inputs
+from monograph_export.graph.compose import INPUT_NAMES, SentenceGraph, sample_inputs
+from monograph_export.graph.names import OUTPUT_NAME
 
 # The first opset with Attention as one standard op.
 OPSET = 23

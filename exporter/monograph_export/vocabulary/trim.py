@@ -15,7 +15,8 @@ from transformers import PreTrainedModel
 
 from monograph.errors import ParityError
 from monograph_export.checkpoint.rust_tokenizer import unlimited
-from monograph_export.probes import probe_sentences, reference_vectors
+from monograph_export.probe_texts import probe_sentences
+from monograph_export.probes import reference_vectors
 from monograph_export.vocabulary.coverage import Vocabularies
 from monograph_export.vocabulary.options import Trimming
 from monograph_export.vocabulary.reduction import Reduction, reduce_tokenizer

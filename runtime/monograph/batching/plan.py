@@ -18,18 +18,20 @@ def price(rows: int, longest: int) -> float:
 
 
 def plan_batches(
-    lengths: NDArray[np.int64], tokens_per_batch: int, batch_size: int | None
+    lengths: NDArray[np.int64], tokens_per_batch: int, batch_size: int | None, max_rows: int | None = None
 ) -> Iterator[NDArray[np.intp]]:
     """Yield the positions (intp [rows]) of the texts of each batch, longest texts first.
 
     ``lengths`` (int64 [n]) counts the tokens of each text. A batch holds ``batch_size`` texts, or where that is
-    None as many as ``tokens_per_batch`` pays for, at least one. Texts of like length share a batch, so that
-    little of it is padding; the longest come first, so that too large a batch fails at once.
+    None as many as ``tokens_per_batch`` pays for, at least one; and never more than ``max_rows``. Texts of like
+    length share a batch, so that little of it is padding; the longest come first, so that too large a batch fails
+    at once.
     """
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
         longest = max(1, int(lengths[order[start]]))
         rows = batch_size or max(1, int(tokens_per_batch // price(1, longest)))
+        rows = rows if max_rows is None else min(rows, max_rows)
         yield order[start : start + rows]
         start += rows

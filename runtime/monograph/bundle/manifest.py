@@ -45,7 +45,8 @@ class TensorSpec:
 class Graph:
     """One ONNX graph of the bundle, and where it may run.
 
-    ``parts`` are about the bytes of its parts. ``route`` is the one of the model's routes that it computes, None in a
+    ``parts`` are about the bytes of its parts. ``max_rows`` is the most texts of a batch, None for any number: 1 where
+    a text's vector depends on its neighbours. ``route`` is the one of the model's routes that it computes, None in a
     bundle without routes.
     """
 
@@ -58,6 +59,7 @@ class Graph:
     outputs: dict[str, TensorSpec]
     op_domains: tuple[str, ...]
     parts: dict[str, int] = field(default_factory=dict)
+    max_rows: int | None = None
     route: str | None = None
 
 

@@ -81,6 +81,8 @@ def _read_quality(top: Fields) -> dict[str, Any]:
         verdict.number("min_cosine")
     if quality.maybe("not_run", dict) is not None:
         quality.string_map("not_run")
+    if quality.maybe("graft", dict) is not None:
+        quality.child("graft").need("encoder", str)
     if quality.maybe("vocabulary", dict) is not None:
         _check_vocabulary(quality.child("vocabulary"))
     if quality.maybe("compression", dict) is not None:
@@ -137,6 +139,7 @@ def _read_graph(fields: Fields) -> Graph:
         outputs=_read_tensors(fields, "outputs"),
         op_domains=fields.strings("op_domains"),
         parts=_read_parts(fields),
+        max_rows=fields.maybe("max_rows", int),
         route=fields.maybe("route", str),
     )
 

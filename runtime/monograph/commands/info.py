@@ -9,7 +9,7 @@ from monograph.bundle import Bundle, open_bundle
 from monograph.bundle.manifest import TokenizerSpec
 from monograph.bundle.sources import locate_bundle
 from monograph.commands import options
-from monograph.commands.quality import compression_in_words, verdict_in_words, vocabulary_in_words
+from monograph.commands.quality import compression_in_words, reference_in_words, verdict_in_words, vocabulary_in_words
 
 HELP = "print what a bundle is"
 
@@ -59,7 +59,7 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     if compression is not None:
         rows.append(("compressed", compression_in_words(compression)))
     rows += [
-        ("verified", verdict_in_words(verdict, compressed=compression is not None))
+        ("verified", verdict_in_words(verdict, reference_in_words(manifest.quality)))
         for verdict in manifest.quality["verdicts"]
     ]
     rows += [("cannot run", f"{device}: {why}") for device, why in manifest.quality.get("not_run", {}).items()]

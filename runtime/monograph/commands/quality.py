@@ -6,14 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def verdict_in_words(verdict: Mapping[str, Any], *, compressed: bool) -> str:
-    """Return where a verdict was found, how near the vectors were, and over how many probes.
+def reference_in_words(quality: Mapping[str, Any]) -> str:
+    """Return what gave the vectors that a bundle was compared with.
 
-    A ``compressed`` bundle is compared with torch that rounds as the graph does.
+    Where it was compressed, torch that rounds as the graph does; where an encoder's ONNX file was grafted, that.
     """
+    if quality.get("graft"):
+        return f"{quality['graft']['encoder']} with its modules in NumPy"
+    return "torch" if quality.get("compression") is None else "torch with the same rounding"
+
+
+def verdict_in_words(verdict: Mapping[str, Any], reference: str) -> str:
+    """Return where a verdict was found, how near to the reference the vectors were, and over how many probes."""
     if verdict["passed"]:
         near = "equal" if verdict["tolerance"].startswith("max abs") else "close"
-        outcome = f"{near} to torch{' with the same rounding' if compressed else ''}"
+        outcome = f"{near} to {reference}"
     else:
         outcome = f"WRONG: {verdict['reason']}"
     return (

@@ -16,7 +16,7 @@ from monograph.errors import DeviceError, MonographError
 from monograph.opening import open_routes
 from monograph.verification import Verdict, verify
 
-HELP = "hash every file, embed the bundle's probes on each engine and compare with what torch gave"
+HELP = "hash every file, embed the bundle's probes on each engine and compare with their reference"
 ALL = "all"
 
 

@@ -1,0 +1,79 @@
+"""The tokenizer of a loaded model: what it does with texts, as one file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer
+
+from monograph.bundle.manifest import TokenizerSpec
+from monograph.errors import ExportError, ParityError
+from monograph.tokenization import TextTokenizer
+from monograph_export.checkpoint.rust_tokenizer import copied, limited
+from monograph_export.checkpoint.token_table import has_transformer, rows_of
+from monograph_export.graph.compose import pools_without_prompt
+from monograph_export.tokenizer import write_tokenizer
+
+
+def tokenizer_of(model: SentenceTransformer) -> Tokenizer:
+    """Return a copy of a model's tokenizer that does all that the model does with texts, truncation included."""
+    first = model[0]
+    if isinstance(first, StaticEmbedding):
+        tokenizer = copied(first.tokenizer)
+        # It asks for no special tokens, and these are all that the step adds.
+        tokenizer.post_processor = None
+        return tokenizer
+    return limited(model.tokenizer.backend_tokenizer, model.max_seq_length, model.tokenizer.truncation_side)
+
+
+def token_ids(model: SentenceTransformer, text: str) -> list[int]:
+    """Return the ids that a model computes a text from."""
+    ids: list[int] = model.preprocess([text])["input_ids"].flatten().tolist()
+    return ids
+
+
+def store_tokenizer(model: SentenceTransformer, path: Path) -> TokenizerSpec:
+    """Write a file of the tokenizer with lower-casing and truncation as the model applies them."""
+    return write_tokenizer(
+        tokenizer_of(model),
+        path,
+        pad_id=model.tokenizer.pad_token_id if has_transformer(model) else None,
+        special_ids=tuple(sorted(model.tokenizer.all_special_ids)) if pools_without_prompt(model) else (),
+    )
+
+
+def check_rows(model: SentenceTransformer) -> None:
+    """Compare a model's tokenizer with its embedding table.
+
+    Raises:
+        ExportError: the tokenizer gives ids that the table has no row for.
+
+    """
+    rows = rows_of(model)
+    largest = max(tokenizer_of(model).get_vocab(with_added_tokens=True).values(), default=-1)
+    if largest >= rows:
+        raise ExportError(
+            f"the tokenizer gives ids up to {largest}, and the embedding table has {rows} rows: "
+            "the tokenizer is another model's"
+        )
+
+
+def check_tokenizer(model: SentenceTransformer, path: Path, texts: Sequence[str]) -> None:
+    """Compare the token ids of the written tokenizer with those that the model itself computes from.
+
+    Raises:
+        ParityError: naming the first text whose ids differ.
+
+    """
+    tokens = TextTokenizer(path)(texts)
+    for position, text in enumerate(texts):
+        expected = token_ids(model, text)
+        found = tokens.ids[tokens.starts[position] : tokens.starts[position + 1]].tolist()
+        if found != expected:
+            raise ParityError(
+                f"tokenizer.json gives {found[:12]}... where the checkpoint's tokenizer gives {expected[:12]}... "
+                f"for {text[:60]!r}: the tokenizer has steps outside its Rust form"
+            )

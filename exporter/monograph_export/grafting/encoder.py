@@ -1,0 +1,192 @@
+"""Open an encoder that is an ONNX file, and refuse what cannot be run or pooled, before anything is changed."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+
+from monograph.bundle.manifest import GRAPH_INPUTS, OP_DOMAINS
+from monograph.errors import ExportError, first_line
+from monograph_export.grafting.operators import LEAST_OPSET
+
+# What exporters call the vectors of tokens: optimum by itself, and for sentence-transformers.
+TOKEN_OUTPUTS = ("last_hidden_state", "token_embeddings")
+_MASK = "attention_mask"
+_EXPORT_AGAIN = "export it again as an encoder: optimum-cli export onnx --task feature-extraction"
+# Operators that find the range of what they round at run time, over all that they are given: the whole padded batch.
+_DYNAMIC = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul"}
+# Those, and operators on what is rounded already. Weights alone may be rounded: products are then of floats.
+_ROUNDING = _DYNAMIC | {
+    "QuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearAdd", "MatMulIntegerToFloat",
+    "QAttention", "QGemm", "QOrderedMatMul", "QOrderedAttention",
+}  # fmt: skip
+_FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder's graph: ``tokens`` is its output with the vectors of tokens, ``opset`` that of standard operators."""
+
+    file: Path
+    model: ir.Model
+    tokens: ir.Value
+    opset: int
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The inputs, in the order of the file."""
+        return tuple(str(value.name) for value in self.model.graph.inputs)
+
+    @property
+    def tokens_name(self) -> str:
+        """The name of the output with the vectors of tokens."""
+        return str(self.tokens.name)
+
+    @property
+    def mask(self) -> ir.Value:
+        """The input that is 1 for a token and 0 for padding, int64 [batch, sequence]."""
+        return next(value for value in self.model.graph.inputs if value.name == _MASK)
+
+    @property
+    def precision(self) -> str:
+        """What the layers compute in, in the words of the manifest."""
+        if self._operators & _ROUNDING:
+            return "int8"
+        stored = {value.dtype for value in self.model.graph.initializers.values()}
+        return "fp16" if ir.DataType.FLOAT16 in stored else "fp32"
+
+    @property
+    def max_rows(self) -> int | None:
+        """The most texts of a batch: 1 where the range of a rounding would be that of all of them, else None."""
+        return 1 if self._operators & _DYNAMIC else None
+
+    @property
+    def _operators(self) -> set[str]:
+        return {node.op_type for node in self.model.graph.all_nodes()}
+
+
+def open_encoder(file: Path) -> Encoder:
+    """Read an encoder's file.
+
+    Raises:
+        ExportError: it is no ONNX file, or has operators, inputs or outputs that no bundle can have.
+
+    """
+    try:
+        model = common.InlinePass()(_load(file)).model
+        model = common.RemoveInitializersFromInputsPass()(model).model
+    except Exception as error:
+        raise ExportError(f"{file} cannot be read as an ONNX graph: {first_line(error)}") from error
+    for path in files_of(file):
+        if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(file.parent)):
+            raise ExportError(f"{file} keeps weights at {path}, outside its folder: {_EXPORT_AGAIN}")
+    foreign = sorted({node.domain for node in model.graph.all_nodes()} - set(OP_DOMAINS))
+    if foreign:
+        raise ExportError(
+            f"{file} has operators of {', '.join(foreign)}, which need a library of their own: {_EXPORT_AGAIN}"
+        )
+    opset = model.opset_imports.get("", 0)
+    if opset < LEAST_OPSET:
+        raise ExportError(
+            f"{file} is of opset {opset}, and modules are appended from {LEAST_OPSET} on: {_EXPORT_AGAIN}"
+        )
+    _check_inputs(file, model.graph.inputs)
+    return Encoder(file, model, _token_output(file, model.graph), opset)
+
+
+def files_of(file: Path) -> tuple[Path, ...]:
+    """Return an ONNX file and those that hold its weights, in order of their names.
+
+    Raises:
+        ExportError: it is no ONNX file.
+
+    """
+    try:
+        tensors = [tensor for _, tensor in _external(ir.load(file))]
+    except Exception as error:
+        raise ExportError(f"{file} cannot be read as an ONNX graph: {first_line(error)}") from error
+    return (file, *sorted({Path(tensor.path) for tensor in tensors}))
+
+
+def _load(file: Path) -> ir.Model:
+    """Load a graph whose weights may lie behind links, as a Hub's cache has them; by itself onnx-ir follows none."""
+    model = ir.load(file)
+    for value, tensor in _external(model):
+        path = Path(tensor.path)
+        if path.is_symlink():
+            real = path.resolve()
+            value.const_value = ir.ExternalTensor(
+                real.name,
+                tensor.offset,
+                tensor.length,
+                tensor.dtype,
+                shape=tensor.shape,
+                name=str(value.name),
+                base_dir=real.parent,
+            )
+    return model
+
+
+def _external(model: ir.Model) -> Iterator[tuple[ir.Value, ir.ExternalTensor]]:
+    """Yield the weights that lie in files beside the graph."""
+    for value in model.graph.initializers.values():
+        if isinstance(value.const_value, ir.ExternalTensor):
+            yield value, value.const_value
+
+
+def _check_inputs(file: Path, inputs: Sequence[ir.Value]) -> None:
+    names = [str(value.name) for value in inputs]
+    if foreign := [name for name in names if name not in GRAPH_INPUTS]:
+        raise ExportError(
+            f"{file} needs the inputs {', '.join(foreign)}, where a tokenizer gives {', '.join(GRAPH_INPUTS)}: "
+            f"{_EXPORT_AGAIN}"
+        )
+    if missing := [name for name in ("input_ids", _MASK) if name not in names]:
+        raise ExportError(f"{file} has no input {' and '.join(missing)}: {_EXPORT_AGAIN}")
+    for value in inputs:
+        shape = list(value.shape or ())
+        if value.dtype != ir.DataType.INT64 or len(shape) != 2 or any(isinstance(axis, int) for axis in shape):
+            raise ExportError(
+                f"{file}: the input {value.name} is {value.dtype} {value.shape} and not INT64 of any number of texts "
+                f"and tokens: {_EXPORT_AGAIN}"
+            )
+
+
+def _token_output(file: Path, graph: ir.Graph) -> ir.Value:
+    outputs = {str(value.name): value for value in graph.outputs}
+    found = next((outputs[name] for name in TOKEN_OUTPUTS if name in outputs), None)
+    if found is None or (found.shape is not None and len(found.shape) != 3):
+        raise ExportError(
+            f"{file} gives {', '.join(outputs)}, and no vectors of tokens ({' or '.join(TOKEN_OUTPUTS)}) to be pooled: "
+            f"{_EXPORT_AGAIN}"
+        )
+    if found.dtype not in _FLOATS:
+        raise ExportError(f"{file}: {found.name} is {found.dtype} and not FLOAT or FLOAT16: {_EXPORT_AGAIN}")
+    return found
+
+
+def table_of(encoder: Encoder) -> ir.TensorProtocol | None:
+    """Return the table of token embeddings, [rows, width] as it is stored, None where it is not found."""
+    ids = next(value for value in encoder.model.graph.inputs if value.name == "input_ids")
+    for node in _gathers(ids):
+        table = node.inputs[0]
+        producer = None if table is None else table.producer()
+        # Rounded as a whole, and widened before the rows are taken.
+        stored = producer.inputs[0] if producer is not None and producer.op_type == "DequantizeLinear" else table
+        tensor = None if stored is None else stored.const_value
+        if tensor is not None and len(tensor.shape) == 2:
+            return tensor
+    return None
+
+
+def _gathers(ids: ir.Value) -> Iterator[ir.Node]:
+    """Yield the nodes that take rows by token ids, as they are or cast."""
+    users = [user for user, _ in ids.uses()]
+    cast = (user for node in users if node.op_type == "Cast" for user, _ in node.outputs[0].uses())
+    return (node for node in itertools.chain(users, cast) if node.op_type == "Gather" and node.inputs[1] is not None)

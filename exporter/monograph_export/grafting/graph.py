@@ -1,0 +1,73 @@
+"""Append a checkpoint's modules to its encoder's graph, and leave in it what their vectors depend on."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+
+from monograph_export.grafting.encoder import Encoder, table_of
+from monograph_export.grafting.layout import Checkpoint
+from monograph_export.grafting.operators import Appender
+from monograph_export.graph.names import OUTPUT_NAME
+from monograph_export.graph.passes.anonymize import Anonymize
+
+# Of the first format in which weights are no inputs.
+_LEAST_IR_VERSION = 4
+
+
+def append_modules(encoder: Encoder, checkpoint: Checkpoint) -> dict[str, int]:
+    """Append pooling and what follows it to the encoder's graph, in place, and return the bytes of the graph's parts.
+
+    The other outputs of the file go, with the nodes that only they need.
+    """
+    graph = encoder.model.graph
+    # Of parts that the sentence vector does not need: gone before the table is looked for and the rest is counted.
+    graph.outputs[:] = [encoder.tokens]
+    _clean(encoder.model)
+    parts = _sizes(encoder)
+    append = Appender(graph, encoder.opset)
+    tokens = encoder.tokens
+    if tokens.dtype != ir.DataType.FLOAT:
+        tokens = append.cast(tokens, ir.DataType.FLOAT)
+    vectors = checkpoint.pooling.append(append, tokens, encoder.mask)
+    for module in checkpoint.modules:
+        vectors = module.append(append, vectors)
+    _forget_shapes(graph)
+    vectors.name, vectors.dtype = OUTPUT_NAME, ir.DataType.FLOAT
+    vectors.shape = ir.Shape(["batch", checkpoint.width])
+    graph.outputs[:] = [vectors]
+    encoder.model.ir_version = max(encoder.model.ir_version, _LEAST_IR_VERSION)
+    parts["head"] = _bytes(graph) - sum(parts.values())
+    return parts
+
+
+def _clean(model: ir.Model) -> None:
+    ir.passes.Sequential(
+        # Weights that old files keep in nodes could not lie outside the graph.
+        common.LiftConstantsToInitializersPass(),
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedOpsetsPass(),
+        common.ClearMetadataAndDocStringPass(),
+        Anonymize(),
+    )(model)
+
+
+def _forget_shapes(graph: ir.Graph) -> None:
+    """Name the axes of the inputs as all bundles do, and drop what the file said of its own names for them."""
+    for value in graph.inputs:
+        value.shape = ir.Shape(["batch", "sequence"])
+    for node in graph.all_nodes():
+        for value in node.outputs:
+            value.shape = None
+
+
+def _sizes(encoder: Encoder) -> dict[str, int]:
+    """Return the bytes of the table of token embeddings and of the encoder's other weights."""
+    table = table_of(encoder)
+    size = 0 if table is None else table.nbytes
+    return {"table": size, "layers": _bytes(encoder.model.graph) - size}
+
+
+def _bytes(graph: ir.Graph) -> int:
+    tensors = (value.const_value for value in graph.initializers.values())
+    return sum(tensor.nbytes for tensor in tensors if tensor is not None)

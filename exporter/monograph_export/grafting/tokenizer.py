@@ -1,0 +1,121 @@
+"""A checkpoint's tokenizer as Sentence Transformers sets it up, from its files alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, normalizers
+
+from monograph.bundle.manifest import TokenizerSpec
+from monograph.errors import ExportError, first_line
+from monograph_export.checkpoint.layout import read_object
+from monograph_export.checkpoint.rust_tokenizer import limited
+from monograph_export.tokenizer import TOKENIZER_FILE, write_tokenizer
+
+_CONFIG_FILE = "tokenizer_config.json"
+# What transformers takes from the config for a BertNormalizer, whatever tokenizer.json says: its name there, and here.
+_BERT_SETTINGS = {
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
+
+
+@dataclass(frozen=True)
+class GraftTokenizer:
+    """A tokenizer, the number of tokens that are kept of a text, at which side texts are cut, and the padding id."""
+
+    tokenizer: Tokenizer
+    max_length: int | None
+    truncation_side: str
+    pad_id: int | None
+
+    def store(self, folder: Path) -> TokenizerSpec:
+        """Write it as tokenizer.json."""
+        tokenizer = limited(self.tokenizer, self.max_length, self.truncation_side)
+        return write_tokenizer(tokenizer, folder / TOKENIZER_FILE, self.pad_id)
+
+
+def read_tokenizer(folder: Path, settings: Mapping[str, Any]) -> GraftTokenizer:
+    """Return the tokenizer of a transformer's folder with the Transformer module's settings applied.
+
+    Raises:
+        ExportError: there is no tokenizer.json, or a file cannot be read.
+
+    """
+    file = folder / TOKENIZER_FILE
+    if not file.exists():
+        raise ExportError(
+            f"{folder} has no {TOKENIZER_FILE}: load its tokenizer with transformers' AutoTokenizer and save it there"
+        )
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:
+        raise ExportError(f"{file} cannot be read: {first_line(error)}") from error
+    config = read_object(folder / _CONFIG_FILE) if (folder / _CONFIG_FILE).exists() else {}
+    _apply_bert_settings(tokenizer, config)
+    if settings.get("do_lower_case"):
+        _lowercase(tokenizer)
+    side = config.get("truncation_side", "right")
+    if side not in ("left", "right"):
+        raise ExportError(f"{folder / _CONFIG_FILE}: truncation_side {side!r} is neither 'left' nor 'right'")
+    return GraftTokenizer(tokenizer, _max_length(folder, settings, config), side, _pad_id(tokenizer, config))
+
+
+def _apply_bert_settings(tokenizer: Tokenizer, config: Mapping[str, Any]) -> None:
+    if not isinstance(tokenizer.normalizer, normalizers.BertNormalizer):
+        return
+    state = json.loads(tokenizer.to_str())["normalizer"]
+    del state["type"]
+    stated = {ours: config[theirs] for theirs, ours in _BERT_SETTINGS.items() if theirs in config}
+    tokenizer.normalizer = normalizers.BertNormalizer(**{**state, **stated})
+
+
+def _lowercase(tokenizer: Tokenizer) -> None:
+    """Put lower-casing before all else, where Sentence Transformers would not find it there already."""
+    present = tokenizer.normalizer
+    if present is None:
+        steps = []
+    elif isinstance(present, normalizers.Sequence):
+        # Only by their positions: to type checkers it is no iterable.
+        steps = [present[position] for position in range(len(present))]
+    else:
+        steps = [present]
+    if not any(isinstance(step, normalizers.Lowercase) for step in steps):
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
+
+
+def _max_length(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> int | None:
+    """Return the stated limit, or that of the tokenizer and the encoder's positions; None where there is none."""
+    stated = settings.get("max_seq_length")
+    if stated is not None:
+        return _checked(stated, folder, "max_seq_length")
+    limits = [config.get("model_max_length")]
+    positions = folder / "config.json"
+    if positions.exists():
+        encoder = read_object(positions)
+        # XLNet states -1 in code, whatever its config says.
+        if encoder.get("model_type") != "xlnet" and encoder.get("max_position_embeddings") != -1:
+            limits.append(encoder.get("max_position_embeddings"))
+    return min((_checked(limit, folder, "the maximum length") for limit in limits if limit is not None), default=None)
+
+
+def _checked(limit: object, folder: Path, name: str) -> int:
+    # transformers writes "no limit" as a float of 31 digits.
+    if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit >= 1:
+        raise ExportError(f"{folder}: {name} is {limit!r} and not a number of tokens")
+    return int(limit)
+
+
+def _pad_id(tokenizer: Tokenizer, config: Mapping[str, Any]) -> int | None:
+    token = config.get("pad_token")
+    # Old configs have the token with its properties.
+    content = token.get("content") if isinstance(token, dict) else token
+    if isinstance(content, str):
+        return tokenizer.token_to_id(content)
+    padding = tokenizer.padding
+    return None if padding is None else int(padding["pad_id"])

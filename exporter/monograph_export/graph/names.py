@@ -1,0 +1,3 @@
+"""Names in the graph of a bundle."""
+
+OUTPUT_NAME = "sentence_embedding"

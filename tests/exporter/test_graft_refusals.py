@@ -1,0 +1,249 @@
+"""What cannot be grafted is refused by name, before anything is written."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
+
+from monograph import ExportError, ParityError, UnsupportedModuleError
+from monograph_export import export
+from monograph_export.grafting.weights import read_weights
+from monograph_export.recipes import read_recipe
+from support import encoders
+
+pytestmark = pytest.mark.usefixtures("verified_on_cpu")
+Change = Callable[[Any], Any]
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return encoders.save_encoder(tiny_checkpoint, tmp_path_factory.mktemp("encoder") / "model.onnx")
+
+
+@pytest.fixture
+def checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny checkpoint to damage."""
+    return Path(shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"))
+
+
+def edit(path: Path, change: Change) -> None:
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+
+
+def assert_refused(source: Any, file: Path | str, error: type[ExportError], *words: str, **options: Any) -> None:
+    output = (file if isinstance(file, Path) else Path(source)).parent / "bundle"
+    with pytest.raises(error) as caught:
+        export(source, output, from_onnx=file, **options)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"precision": "int8"}, "--precision"),
+        ({"precision": "fp16", "table": "int8"}, "--precision, --table"),
+        ({"keep_scripts": "Latn"}, "--keep-scripts"),
+        ({"keep_vocab": __file__}, "--keep-vocab"),
+        ({"min_worst_cosine": 0.5}, "--min-worst-cosine"),
+    ],
+)
+def test_options_that_change_weights(options: dict[str, Any], named: str, tiny_checkpoint: Path, encoder: Path) -> None:
+    assert_refused(tiny_checkpoint, encoder, ExportError, f"{named} cannot go with --from-onnx", **options)
+
+
+def test_a_loaded_model(tiny_checkpoint: Path, encoder: Path) -> None:
+    model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
+    assert_refused(model, encoder, ExportError, "SentenceTransformer", "save the model")
+
+
+def test_a_file_that_is_not_there_or_no_graph(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    assert_refused(tiny_checkpoint, tmp_path / "absent.onnx", ExportError, "there is no file", str(tiny_checkpoint))
+    (tmp_path / "model.onnx").write_bytes(b"no graph")
+    assert_refused(tiny_checkpoint, tmp_path / "model.onnx", ExportError, "cannot be read as an ONNX graph")
+
+
+def test_another_task_and_another_recipe(tiny_checkpoint: Path, encoder: Path) -> None:
+    assert_refused(tiny_checkpoint, encoder, ExportError, "cannot be grafted", task="rerank")
+    assert_refused(tiny_checkpoint, encoder, ExportError, "not of recipe LaBSE", recipe="LaBSE")
+    assert read_recipe("LaBSE").dimension != 24
+
+
+@pytest.mark.parametrize(
+    ("extra", "error", "words"),
+    [
+        ({"type": "sentence_transformers.models.CNN"}, UnsupportedModuleError, "sentence_transformers.models.CNN"),
+        ({"type": "sentence_transformers.base.modules.router.Router"}, UnsupportedModuleError, "router.Router"),
+        ({"type": "own.Pooling"}, UnsupportedModuleError, "own.Pooling"),
+        ({"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}, UnsupportedModuleError, "one Pooling"),
+    ],
+)
+def test_modules(extra: dict[str, Any], error: type[ExportError], words: str, checkpoint: Path, encoder: Path) -> None:
+    module = {"idx": 9, "name": "9", "path": "", **extra}
+    edit(checkpoint / "modules.json", lambda modules: [*modules, module])
+    assert_refused(checkpoint, encoder, error, words)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "words"),
+    [
+        ("1_Pooling/config.json", {"include_prompt": False}, "include_prompt=False"),
+        ("1_Pooling/config.json", {"pooling_mode": "attention"}, "pooling_mode 'attention'"),
+        ("2_Dense/config.json", {"activation_function": "own.Swish"}, "own.Swish"),
+        ("2_Dense/config.json", {"activation_function": "torch.nn.modules.activation.PReLU"}, "activation.PReLU"),
+        ("2_Dense/config.json", {"module_input_name": "token_embeddings"}, "module_input_name 'token_embeddings'"),
+        ("sentence_bert_config.json", {"query_length": 32}, "setting query_length"),
+        ("sentence_bert_config.json", {"processor_kwargs": {"model_max_length": 8}}, "setting processor_kwargs"),
+        ("sentence_bert_config.json", {"module_output_name": "sentence_embedding"}, "module_output_name"),
+    ],
+)
+def test_settings(file: str, change: dict[str, Any], words: str, checkpoint: Path, encoder: Path) -> None:
+    edit(checkpoint / file, lambda config: {**config, **change})
+    assert_refused(checkpoint, encoder, UnsupportedModuleError, words)
+
+
+def test_weights_of_small_modules(checkpoint: Path, encoder: Path) -> None:
+    folder = checkpoint / "2_Dense"
+    weights = load_file(folder / "model.safetensors")
+    save_file({"linear.weight": weights["linear.weight"]}, folder / "model.safetensors")
+    assert_refused(checkpoint, encoder, ExportError, "lack linear.bias", "incomplete")
+    save_file({**weights, "linear.bias": torch.zeros(3)}, folder / "model.safetensors")
+    assert_refused(checkpoint, encoder, ExportError, "linear.bias is [3] and not [24]")
+    save_file({**weights, "linear.bias": torch.zeros(24, dtype=torch.int32)}, folder / "model.safetensors")
+    assert_refused(checkpoint, encoder, ExportError, "type I32")
+    save_file({**weights, "linear.bias": torch.full((24,), torch.nan)}, folder / "model.safetensors")
+    assert_refused(checkpoint, encoder, ExportError, "not finite")
+    (folder / "model.safetensors").write_bytes(b"cut")
+    assert_refused(checkpoint, encoder, ExportError, "cannot be read")
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"")
+    assert_refused(checkpoint, encoder, ExportError, "only torch reads", "safetensors")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64, torch.bfloat16])
+def test_weights_of_every_float_type_are_read(dtype: torch.dtype, tmp_path: Path) -> None:
+    value = torch.randn(5, 7).to(dtype)
+    save_file({"a": value}, tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(read_weights(tmp_path)["a"], value.float().numpy())
+
+
+def test_a_tokenizer_that_is_missing_or_another_model_s(checkpoint: Path, encoder: Path, tmp_path: Path) -> None:
+    (checkpoint / "tokenizer.json").rename(tmp_path / "kept.json")
+    assert_refused(checkpoint, encoder, ExportError, "has no tokenizer.json", "AutoTokenizer")
+    more = json.loads((tmp_path / "kept.json").read_text())
+    more["model"]["vocab"]["beyond"] = 1200
+    (checkpoint / "tokenizer.json").write_text(json.dumps(more))
+    assert_refused(checkpoint, encoder, ExportError, "1200 rows", "another model's")
+
+
+def test_an_encoder_of_another_width(checkpoint: Path, encoder: Path) -> None:
+    edit(checkpoint / "1_Pooling" / "config.json", lambda config: {**config, "embedding_dimension": 16})
+    dense = checkpoint / "2_Dense"
+    save_file({"linear.weight": torch.zeros(24, 16), "linear.bias": torch.zeros(24)}, dense / "model.safetensors")
+    assert_refused(checkpoint, encoder, ExportError, "pools vectors of 16", "another model's")
+
+
+def test_a_maximum_length_beyond_the_positions(checkpoint: Path, encoder: Path) -> None:
+    edit(checkpoint / "sentence_bert_config.json", lambda config: {**config, "max_seq_length": 400})
+    assert_refused(checkpoint, encoder, ExportError, "320 tokens, which max_seq_length allows")
+
+
+def graph(**changed: Any) -> onnx.ModelProto:
+    """Return a little graph in the form of an encoder, and what of that is changed."""
+    axes = ["batch", "sequence"]
+    told: dict[str, Any] = {
+        "inputs": {"input_ids": (TensorProto.INT64, axes), "attention_mask": (TensorProto.INT64, axes)},
+        "outputs": {"last_hidden_state": (TensorProto.FLOAT, [*axes, 32])},
+        "opset": 14,
+        "domain": "",
+        **changed,
+    }
+    table = numpy_helper.from_array(np.zeros((1200, 32), np.float32), "table")
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], [name], domain=told["domain"]) for name in told["outputs"]
+    ]
+    inputs, outputs = (
+        [helper.make_tensor_value_info(name, *spec) for name, spec in told[kind].items()]
+        for kind in ("inputs", "outputs")
+    )
+    domains = {"": told["opset"]} | ({told["domain"]: 1} if told["domain"] else {})
+    return helper.make_model(
+        helper.make_graph(nodes, "encoder", inputs, outputs, [table]),
+        opset_imports=[helper.make_opsetid(domain, version) for domain, version in domains.items()],
+    )
+
+
+AXES = ["b", "s"]
+BOTH = {"input_ids": (TensorProto.INT64, AXES), "attention_mask": (TensorProto.INT64, AXES)}
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"inputs": {**BOTH, "position_ids": (TensorProto.INT64, AXES)}}, "needs the inputs position_ids"),
+        ({"inputs": {**BOTH, "past_key_values.0.key": (TensorProto.FLOAT, AXES)}}, "past_key_values.0.key"),
+        ({"inputs": {"input_ids": (TensorProto.INT64, AXES)}}, "has no input attention_mask"),
+        ({"inputs": {**BOTH, "attention_mask": (TensorProto.INT64, [1, 128])}}, "any number of texts"),
+        ({"inputs": {**BOTH, "attention_mask": (TensorProto.INT32, AXES)}}, "attention_mask is INT32"),
+        (
+            {"outputs": {"sentence_embedding": (TensorProto.FLOAT, ["b", 32])}},
+            "gives sentence_embedding, and no vectors",
+        ),
+        ({"outputs": {"logits": (TensorProto.FLOAT, [*AXES, 32])}}, "gives logits"),
+        ({"outputs": {"last_hidden_state": (TensorProto.FLOAT, ["b", 32])}}, "no vectors of tokens"),
+        ({"outputs": {"last_hidden_state": (TensorProto.DOUBLE, [*AXES, 32])}}, "is DOUBLE"),
+        ({"opset": 10}, "of opset 10"),
+        ({"domain": "com.example"}, "operators of com.example"),
+    ],
+)
+def test_graphs(changed: dict[str, Any], words: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    onnx.save(graph(**changed), tmp_path / "model.onnx")
+    assert_refused(tiny_checkpoint, tmp_path / "model.onnx", ExportError, words, "export it again")
+
+
+def test_weights_outside_the_folder_or_not_there(tiny_checkpoint: Path, encoder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "onnx" / "model.onnx"
+    file.parent.mkdir()
+    onnx.save(onnx.load(encoder), file, save_as_external_data=True, location="weights")
+    (file.parent / "weights").rename(tmp_path / "weights")
+    assert_refused(tiny_checkpoint, file, ExportError, "weights", "No such file")
+    model = onnx.load(file, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = "../weights" if entry.key == "location" else entry.value
+    onnx.save(model, file)
+    assert_refused(tiny_checkpoint, file, ExportError, "outside its folder")
+
+
+def test_a_graph_that_differs_leaves_no_bundle(
+    tiny_checkpoint: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One module computes otherwise in ONNX than in NumPy; the verification must see it."""
+    modules = importlib.import_module("monograph_export.grafting.modules")
+    monkeypatch.setattr(modules.Normalize, "append", lambda _, append, value: append.op("Neg", value))
+    assert_refused(tiny_checkpoint, encoder, ParityError, "does not equal the encoder's file and NumPy")
+
+
+def test_a_missing_package_is_named_with_the_extra(
+    tiny_checkpoint: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    for name in [name for name in sys.modules if name.startswith("monograph_export.grafting")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert_refused(
+        tiny_checkpoint, encoder, ExportError, "grafting needs safetensors: pip install 'monograph[graft,onnx]'"
+    )
