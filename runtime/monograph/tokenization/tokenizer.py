@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from monograph.errors import BundleError, MonographError
+from monograph.inputs import Input
 
 
 @dataclass(frozen=True)
 class TokenizedTexts:
-    """Token ids of n texts, end to end; text i is ``ids[starts[i]:starts[i + 1]]``.
+    """Token ids of n texts or pairs, end to end; text i is ``ids[starts[i]:starts[i + 1]]``.
 
     ``ids`` and ``type_ids`` are int64 [total], ``starts`` is int64 [n + 1]. The first ``not_pooled`` tokens of each
     text are those of its prompt, where the model leaves prompts out of its pooling.
@@ -55,8 +56,8 @@ class TextTokenizer:
         """One more than the largest token id."""
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
-    def __call__(self, texts: Sequence[str]) -> TokenizedTexts:
-        """Tokenize texts, each by itself and without padding.
+    def __call__(self, texts: Sequence[Input]) -> TokenizedTexts:
+        """Tokenize texts or pairs, each by itself and without padding.
 
         Raises:
             MonographError: the tokenizer's file asks for something it does not have, an unknown token for example.
