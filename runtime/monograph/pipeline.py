@@ -13,6 +13,7 @@ from monograph.bundle import Bundle
 from monograph.bundle.manifest import TokenizerSpec
 from monograph.engines import Engine, EngineOptions, open_engine
 from monograph.errors import BundleError, MonographError
+from monograph.inputs import Input, with_prompt
 from monograph.tokenization import TextTokenizer, TokenizedTexts
 
 Outputs = NDArray[np.float32]
@@ -20,12 +21,16 @@ Outputs = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A bundle's tokenizer and its graph on an engine: what every task of monograph runs on."""
+    """A bundle's tokenizer and its graph on an engine: what every task of monograph runs on.
+
+    ``task`` is the bundle's. What it computes an output of is called a text here; for reranking that is a pair.
+    """
 
     tokenizer: TextTokenizer
     engine: Engine
     specification: TokenizerSpec
     output_width: int
+    task: str
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -34,7 +39,7 @@ class Pipeline:
 
     def outputs(
         self,
-        texts: Sequence[str],
+        texts: Sequence[Input],
         batch_size: int | None = None,
         on_batch: Callable[[int], object] = lambda _: None,
         prompt: str = "",
@@ -53,14 +58,14 @@ class Pipeline:
         on_batch(len(texts) - len(unique))
         return result if positions is None else result[positions]
 
-    def tokenize(self, texts: Sequence[str], prompt: str = "") -> TokenizedTexts:
+    def tokenize(self, texts: Sequence[Input], prompt: str = "") -> TokenizedTexts:
         """Tokenize texts, each by itself, behind a prompt and without padding.
 
         Raises:
             MonographError: the tokenizer gives an id that the embedding table has no row for.
 
         """
-        tokens = self.tokenizer([prompt + text for text in texts] if prompt else texts)
+        tokens = self.tokenizer([with_prompt(text, prompt) for text in texts] if prompt else texts)
         largest = int(tokens.ids.max(initial=0))
         # Checked here because engines differ: ONNX Runtime fails, OpenVINO goes on with a row of zeros.
         if largest >= self.specification.vocabulary_size:
@@ -101,9 +106,11 @@ def load_pipeline(
         DeviceError: the device cannot run the bundle here.
 
     """
-    engine = open_engine(bundle, options, route, heed_verdicts=heed_verdicts)
     manifest = bundle.manifest
-    return Pipeline(tokenizer, engine, manifest.tokenizers[route], manifest.embedding.dimension)
+    if manifest.output_width is None:
+        raise BundleError(bundle.path, [f"its task is {manifest.task!r}, which this release does not run"])
+    engine = open_engine(bundle, options, route, heed_verdicts=heed_verdicts)
+    return Pipeline(tokenizer, engine, manifest.tokenizers[route], manifest.output_width, manifest.task)
 
 
 def load_tokenizer(bundle: Bundle, specification: TokenizerSpec) -> TextTokenizer:

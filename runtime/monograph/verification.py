@@ -1,4 +1,4 @@
-"""Run a bundle's own acceptance test on this machine: its probes, alone, in ragged batches and as encode does."""
+"""Run a bundle's own acceptance test on this machine: its probes, alone, in ragged batches and as a call does."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ LEAST_COSINE = {"bfloat16": 0.999, "float16": 0.999}
 # The same for graphs that round by themselves. Engines come to the levels of an int8 graph by arithmetic of their own:
 # a value between two goes either way.
 LEAST_COSINE_OF_GRAPH = {"fp16": 0.999, "int8": 0.99}
+# At all of these scores of pairs, of which one alone has no direction: max abs difference <= this x max(1, largest
+# |reference|). bfloat16 moves a logit by a hundredth of its size or two, a fault of an engine by half of it.
+SCORE_TOLERANCE = 5e-2
 # Rows of the ragged batches: neighbours of very different length share one.
 RAGGED_BATCH_ROWS = 16
 # What such a batch may cost, so that verifying long texts needs no more memory than a small machine has.
@@ -32,11 +35,14 @@ RAGGED_PRICE = 16_384
 
 @dataclass(frozen=True)
 class Deviation:
-    """How far one way of running the probes is from the reference, and where it is worst."""
+    """How far one way of running the probes is from the reference, and where it is worst.
+
+    ``min_cosine`` is None for scores.
+    """
 
     case: str
     max_abs_difference: float
-    min_cosine: float
+    min_cosine: float | None
     worst_tokens: int
 
 
@@ -51,7 +57,7 @@ class Verdict:
     passed: bool
     tolerance: str
     max_abs_difference: float
-    min_cosine: float
+    min_cosine: float | None
     probes: int
     reason: str
     cases: tuple[Deviation, ...]
@@ -71,17 +77,17 @@ class _Finding:
 
 
 def verify(routes: Routes, sets: Sequence[Probes], tolerance: float = FLOAT32_TOLERANCE) -> Verdict:
-    """Embed every set of probes in every way that a caller's texts may be batched and compare with the reference.
+    """Compute every set of probes in every way that a caller's texts may be batched and compare with the reference.
 
     Raises:
-        BundleError: the probes are of other routes, or of another number of dimensions, than the graphs.
+        BundleError: the probes are of other routes, or of another number of columns, than the graphs.
 
     """
     findings = [_finding(_pipeline_of(routes, probes), probes, tolerance) for probes in _complete(routes, sets)]
     cases = tuple(case for finding in findings for case in finding.cases)
     allowed = max(finding.allowed for finding in findings)
     engine = routes.main.engine
-    least = _least_cosine(engine)
+    cosines = [case.min_cosine for case in cases if case.min_cosine is not None]
     reason = next((finding.reason for finding in findings if finding.reason), "")
     return Verdict(
         engine=engine.name,
@@ -89,9 +95,9 @@ def verify(routes: Routes, sets: Sequence[Probes], tolerance: float = FLOAT32_TO
         device=engine.device,
         compute_dtype=engine.compute_dtype,
         passed=not reason,
-        tolerance=f"max abs difference <= {allowed:.2e}" if least is None else f"cosine >= {least}",
+        tolerance=_tolerance(routes.main, allowed),
         max_abs_difference=max(case.max_abs_difference for case in cases),
-        min_cosine=min(case.min_cosine for case in cases),
+        min_cosine=min(cosines) if cosines else None,
         probes=sum(len(probes.texts) for probes in sets),
         reason=reason,
         cases=cases,
@@ -102,14 +108,15 @@ def quick_failure(routes: Routes, sets: Sequence[Probes], tolerance: float = FLO
     """Embed each probe alone and return what is wrong, "" for nothing.
 
     Raises:
-        BundleError: the probes are of other routes, or of another number of dimensions, than the graphs.
+        BundleError: the probes are of other routes, or of another number of columns, than the graphs.
 
     """
     for probes in _complete(routes, sets):
         pipeline = _pipeline_of(routes, probes)
         tokens = pipeline.tokenize(probes.texts, probes.prompt)
-        case = _deviation(_named("alone", probes), _alone(pipeline, tokens), probes)
-        if reason := _reason(tokens, probes, (case,), _allowed(probes, tolerance), _least_cosine(pipeline.engine)):
+        case = _deviation(_named("alone", probes), _alone(pipeline, tokens), probes, pipeline)
+        allowed = _allowed(pipeline, probes, tolerance)
+        if reason := _reason(tokens, probes, (case,), allowed, _least_cosine(pipeline)):
             return reason
     return ""
 
@@ -136,9 +143,9 @@ def _pipeline_of(routes: Routes, probes: Probes) -> Pipeline:
 def _finding(pipeline: Pipeline, probes: Probes, tolerance: float) -> _Finding:
     tokens = pipeline.tokenize(probes.texts, probes.prompt)
     ways = _ways(pipeline, probes, tokens)
-    cases = tuple(_deviation(_named(name, probes), vectors, probes) for name, vectors in ways)
-    allowed = _allowed(probes, tolerance)
-    return _Finding(cases, allowed, _reason(tokens, probes, cases, allowed, _least_cosine(pipeline.engine)))
+    cases = tuple(_deviation(_named(name, probes), vectors, probes, pipeline) for name, vectors in ways)
+    allowed = _allowed(pipeline, probes, tolerance)
+    return _Finding(cases, allowed, _reason(tokens, probes, cases, allowed, _least_cosine(pipeline)))
 
 
 def _named(way: str, probes: Probes) -> str:
@@ -147,13 +154,30 @@ def _named(way: str, probes: Probes) -> str:
     return f"{named}, prompted" if probes.prompt else named
 
 
-def _least_cosine(engine: Engine) -> float | None:
-    """Return the cosine to the reference that is asked for, None where values are compared."""
+def _least_cosine(pipeline: Pipeline) -> float | None:
+    """Return the cosine to the reference that is asked for, None where values are compared, as scores always are."""
+    return None if pipeline.task == "rerank" else _cosine_of_rounding(pipeline.engine)
+
+
+def _cosine_of_rounding(engine: Engine) -> float | None:
+    """Return the cosine that is left where the graph or its products round, None where both are float32."""
     return LEAST_COSINE_OF_GRAPH.get(engine.graph.precision, LEAST_COSINE.get(engine.compute_dtype))
 
 
-def _allowed(probes: Probes, tolerance: float) -> float:
+def _allowed(pipeline: Pipeline, probes: Probes, tolerance: float) -> float:
+    """Return the difference of values that is allowed where values are compared."""
+    if pipeline.task == "rerank" and _cosine_of_rounding(pipeline.engine) is not None:
+        tolerance = SCORE_TOLERANCE
     return tolerance * max(1.0, float(np.abs(probes.vectors).max(initial=0)))
+
+
+def _tolerance(pipeline: Pipeline, allowed: float) -> str:
+    """Return in words what is asked for."""
+    if (least := _least_cosine(pipeline)) is not None:
+        return f"cosine >= {least}"
+    if _cosine_of_rounding(pipeline.engine) is not None:
+        return f"scores within {allowed:.2e}"
+    return f"max abs difference <= {allowed:.2e}"
 
 
 def _reason(
@@ -180,8 +204,8 @@ def _too_far(case: Deviation, allowed: float, least_cosine: float | None) -> str
     if least_cosine is None:
         right = case.max_abs_difference <= allowed
         return "" if right else f"max abs difference {case.max_abs_difference:.2e} exceeds {allowed:.2e}, {where}"
-    right = case.min_cosine >= least_cosine
-    return "" if right else f"cosine {case.min_cosine:.6f} is below {least_cosine}, {where}"
+    found = -1.0 if case.min_cosine is None else case.min_cosine
+    return "" if found >= least_cosine else f"cosine {found:.6f} is below {least_cosine}, {where}"
 
 
 def _ways(pipeline: Pipeline, probes: Probes, tokens: TokenizedTexts) -> Iterator[tuple[str, NDArray[np.float32]]]:
@@ -229,13 +253,15 @@ def _run(pipeline: Pipeline, tokens: TokenizedTexts, plan: list[NDArray[np.intp]
     return vectors
 
 
-def _deviation(case: str, vectors: NDArray[np.float32], probes: Probes) -> Deviation:
+def _deviation(case: str, vectors: NDArray[np.float32], probes: Probes, pipeline: Pipeline) -> Deviation:
     differences = np.abs(vectors - probes.vectors).max(axis=1)
     # NaN compares as neither larger nor smaller, and must fail. Not infinity, which JSON has no number for.
     differences = np.where(np.isfinite(differences), differences, np.finfo(np.float32).max)
-    cosines = np.nan_to_num(_cosines(vectors, probes.vectors), nan=-1.0)
+    least = None
+    if pipeline.task != "rerank":
+        least = float(np.nan_to_num(_cosines(vectors, probes.vectors), nan=-1.0).min())
     worst = int(np.argmax(differences))
-    return Deviation(case, float(differences[worst]), float(cosines.min()), probes.token_counts[worst])
+    return Deviation(case, float(differences[worst]), least, probes.token_counts[worst])
 
 
 def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:

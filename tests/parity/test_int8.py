@@ -74,7 +74,7 @@ def test_retrieval_is_kept(model: Embedder, minilm_torch: Any, data: Path) -> No
 def test_no_length_is_worse_than_the_others(model: Embedder, bundle: Path, minilm_torch: Any) -> None:
     (probes,) = read_probes(bundle)
     chosen = [i for i, count in enumerate(probes.token_counts) if count <= 130]
-    texts = [probes.texts[i] for i in chosen]
+    texts = [probes.single_texts[i] for i in chosen]
     cosines = similarity_pairwise("cosine", model.encode(texts), by_torch(minilm_torch, texts))
     worst = int(cosines.argmin())
     print(f"\n{model.device}: worst cosine {cosines[worst]:.4f} at {probes.token_counts[chosen[worst]]} tokens")

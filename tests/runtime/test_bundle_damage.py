@@ -174,6 +174,7 @@ def test_five_damages_at_once_are_one_error_with_all_of_them(
 
 
 def test_a_bundle_of_another_task_is_not_for_an_embedder(bundle_copy: Path, edit_manifest: EditManifest) -> None:
-    edit_manifest(lambda value: value.update(task="rerank"))
+    section = {"num_labels": 24, "activation": "Identity"}
+    edit_manifest(lambda value: value.update(task="rerank", embedding=None, rerank=section))
     with pytest.raises(BundleError, match="its task is 'rerank'"):
         Embedder(bundle_copy)

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from monograph import BundleError
 from monograph.bundle import Manifest
 from monograph.bundle.manifest import (
     FORMAT_VERSION,
     Embedding,
     FileEntry,
     Graph,
+    Rerank,
     Routing,
     Source,
     TensorSpec,
@@ -88,6 +90,19 @@ def routed() -> Manifest:
     )
 
 
+def reranking() -> Manifest:
+    """The sample as that of a cross-encoder."""
+    manifest = sample()
+    outputs = {"logits": TensorSpec("float32", ("batch", 3))}
+    return replace(
+        manifest,
+        task="rerank",
+        embedding=None,
+        rerank=Rerank(3, "Identity", ("no", "yes", "perhaps")),
+        graphs=(replace(manifest.graphs[0], outputs=outputs),),
+    )
+
+
 def spoil(whole: dict[str, Any], path: Steps, bad: object) -> None:
     at: Any = whole
     for step in path[:-1]:
@@ -144,6 +159,52 @@ def test_routes_that_do_not_fit_together_are_named(path: Steps, bad: object, wor
     spoil(whole, path, bad)
     problems = read_manifest(whole)[1]
     assert any(words in problem for problem in problems), problems
+
+
+def test_a_manifest_of_a_cross_encoder_comes_back_equal_through_json() -> None:
+    assert read_manifest(json.loads(json.dumps(reranking().to_json()))) == (reranking(), [])
+    assert (reranking().output_width, sample().output_width) == (3, 4)
+    with pytest.raises(BundleError, match="its task is 'rerank'"):
+        reranking().need_embedding()
+    with pytest.raises(BundleError, match="its task is 'embedding'"):
+        sample().need_rerank()
+
+
+@pytest.mark.parametrize(
+    ("path", "bad", "problem"),
+    [
+        (("rerank",), None, "rerank is missing"),
+        (("rerank",), 3, "rerank must be an object"),
+        (("rerank", "num_labels"), None, "rerank.num_labels must be an integer"),
+        (("rerank", "num_labels"), True, "rerank.num_labels must be an integer"),
+        (
+            ("rerank", "num_labels"),
+            2,
+            "graphs[0].outputs.logits has the shape ['batch', 3], and rerank.num_labels is 2",
+        ),
+        (("rerank", "activation"), "Tanh", "rerank.activation 'Tanh' is not one of Identity, Sigmoid"),
+        (("rerank", "activation"), None, "rerank.activation must be a string"),
+        (("rerank", "label_names"), ["no", 1, "yes"], "rerank.label_names must hold strings only"),
+        (("rerank", "label_names"), ["no", "yes"], "rerank.label_names has 2 names for 3 labels"),
+        (("embedding",), value()["embedding"], "embedding is there, and the task is 'rerank'"),
+        (("task",), "embedding", "embedding is missing"),
+        (("quality", "verdicts", 0, "min_cosine"), "1", "quality.verdicts[0].min_cosine must be a number"),
+    ],
+    ids=lambda item: dotted(item) if isinstance(item, tuple) else "",
+)
+def test_what_is_wrong_with_the_section_of_scores_is_named(path: Steps, bad: object, problem: str) -> None:
+    whole = json.loads(json.dumps(reranking().to_json()))
+    spoil(whole, path, bad)
+    assert problem in read_manifest(whole)[1]
+
+
+@pytest.mark.parametrize("path", [("rerank", "label_names"), ("quality", "verdicts", 0, "min_cosine")], ids=dotted)
+def test_an_optional_field_of_scores_may_be_absent_or_null(path: Steps) -> None:
+    whole = json.loads(json.dumps(reranking().to_json()))
+    spoil(whole, path, None)
+    assert read_manifest(whole)[1] == []
+    drop(whole, path)
+    assert read_manifest(whole)[1] == []
 
 
 OPTIONAL: list[Steps] = [

@@ -146,6 +146,6 @@ def test_normalized_rows_have_length_1_and_zeros_stay() -> None:
 
 def test_an_embedder_compares_as_its_manifest_says(tiny_embedder: Embedder) -> None:
     first, second = vectors(4), vectors(4, seed=1)
-    assert tiny_embedder.manifest.embedding.similarity == "cosine"
+    assert tiny_embedder.manifest.need_embedding().similarity == "cosine"
     assert_equal(tiny_embedder.similarity(first, second), util.cos_sim(first, second))
     assert_equal(tiny_embedder.similarity_pairwise(first, second), util.pairwise_cos_sim(first, second))

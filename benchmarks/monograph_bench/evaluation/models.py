@@ -41,7 +41,7 @@ def open_model(name: str, device: str, compute_dtype: str, threads: int | None) 
         return
     with Embedder(name, device, compute_dtype, threads) as embedder:
         runs_on = f"{embedder.device} ({embedder.engine}), {embedder.compute_dtype}"
-        yield Model(name, embedder, embedder.manifest.embedding.similarity, runs_on)
+        yield Model(name, embedder, embedder.manifest.need_embedding().similarity, runs_on)
 
 
 def _torch_model(name: str) -> Model:

@@ -34,7 +34,7 @@ def reference_of(bundles: Mapping[str, Bundle]) -> Reference | None:
         if not bundle.manifest.quality.keys() & {"compression", "vocabulary"}:
             probes, *_ = read_probes(bundle.path)
             words = f"torch at float32, by the {len(probes.texts)} probes of {name}"
-            return Reference(Workload(PROBES, probes.texts), probes.vectors, words)
+            return Reference(Workload(PROBES, probes.single_texts), probes.vectors, words)
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from monograph.bundle.manifest import (
+    ACTIVATIONS,
     GRAPH_INPUTS,
     OP_DOMAINS,
     PROBES_FILE,
@@ -25,20 +26,37 @@ def inconsistencies(manifest: Manifest) -> list[str]:
     found: list[str] = []
     if manifest.task not in TASKS:
         found.append(f"task {manifest.task!r} is not one of {', '.join(TASKS)}")
+    found.extend(_section_problems(manifest))
     found.extend(_number_problems(manifest))
-    if manifest.embedding.similarity not in SIMILARITIES:
-        found.append(f"embedding.similarity {manifest.embedding.similarity!r} is not one of {', '.join(SIMILARITIES)}")
     name = manifest.default_prompt_name
     if name is not None and name not in manifest.prompts:
         found.append(f"default_prompt_name {name!r} is not among prompts")
     if not manifest.graphs:
         found.append("graphs is empty")
     for position, graph in enumerate(manifest.graphs):
-        found.extend(
-            f"graphs[{position}].{problem}" for problem in _graph_problems(graph, manifest.embedding.dimension)
-        )
+        found.extend(f"graphs[{position}].{problem}" for problem in _graph_problems(graph, manifest))
     found.extend(_routing_problems(manifest))
     found.extend(_unlisted(manifest.files, manifest))
+    return found
+
+
+def _section_problems(manifest: Manifest) -> list[str]:
+    """Return where the section of the task is missing or wrong, or that of another task is there."""
+    found = []
+    for task, section in (("embedding", manifest.embedding), ("rerank", manifest.rerank)):
+        if section is None and task == manifest.task:
+            found.append(f"{task} is missing")
+        elif section is not None and task != manifest.task and manifest.task in TASKS:
+            found.append(f"{task} is there, and the task is {manifest.task!r}")
+    embedding, rerank = manifest.embedding, manifest.rerank
+    if embedding is not None and embedding.similarity not in SIMILARITIES:
+        found.append(f"embedding.similarity {embedding.similarity!r} is not one of {', '.join(SIMILARITIES)}")
+    if rerank is not None and rerank.activation not in ACTIVATIONS:
+        found.append(f"rerank.activation {rerank.activation!r} is not one of {', '.join(ACTIVATIONS)}")
+    if rerank is not None and len(rerank.label_names) not in (0, rerank.num_labels):
+        found.append(f"rerank.label_names has {len(rerank.label_names)} names for {rerank.num_labels} labels")
+    if rerank is not None and manifest.routing is not None:
+        found.append("routing is there, and the task is 'rerank'")
     return found
 
 
@@ -64,7 +82,7 @@ def _listed(routes: Collection[str | None]) -> str:
     return ", ".join(sorted("none" if route is None else repr(route) for route in routes))
 
 
-def _graph_problems(graph: Graph, dimension: int) -> list[str]:
+def _graph_problems(graph: Graph, manifest: Manifest) -> list[str]:
     found = []
     unknown = sorted(set(graph.op_domains) - set(OP_DOMAINS))
     if unknown:
@@ -76,18 +94,21 @@ def _graph_problems(graph: Graph, dimension: int) -> list[str]:
         found.append("max_rows must be at least 1")
     if len(graph.outputs) != 1:
         found.append("outputs must name one output")
+    width, stated = manifest.output_width, "rerank.num_labels" if manifest.embedding is None else "embedding.dimension"
     found.extend(
-        f"outputs.{name} has the shape {list(output.shape)}, and embedding.dimension is {dimension}"
+        f"outputs.{name} has the shape {list(output.shape)}, and {stated} is {width}"
         for name, output in graph.outputs.items()
-        if output.shape[-1:] != (dimension,)
+        if width is not None and output.shape[-1:] != (width,)
     )
     return found
 
 
 def _number_problems(manifest: Manifest) -> list[str]:
+    embedding, rerank = manifest.embedding, manifest.rerank
     least_one = {
-        "embedding.dimension": manifest.embedding.dimension,
-        "embedding.truncate_dim": manifest.embedding.truncate_dim,
+        "embedding.dimension": None if embedding is None else embedding.dimension,
+        "embedding.truncate_dim": None if embedding is None else embedding.truncate_dim,
+        "rerank.num_labels": None if rerank is None else rerank.num_labels,
     }
     found = [f"{name} must be at least 1" for name, value in least_one.items() if value is not None and value < 1]
     found.extend(_tokenizer_problems("tokenizer", manifest.tokenizer))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, cast
 
+from monograph.inputs import Input
+
 _T = TypeVar("_T")
 _NAMES: Mapping[type, str] = {
     str: "a string",
@@ -39,6 +41,10 @@ class Fields:
         """Return the field, or None where it is absent or null."""
         return None if self._values.get(key) is None else self._typed(key, kind, None)
 
+    def has(self, key: str) -> bool:
+        """Tell whether the field is there and not null."""
+        return self._values.get(key) is not None
+
     def number(self, key: str) -> float:
         """Return a required number, with a decimal point or without."""
         value = self._values.get(key)
@@ -59,6 +65,17 @@ class Fields:
             self.problems.append(f"{self._path(key)} must hold strings only")
             return ()
         return tuple(values)
+
+    def inputs(self, key: str) -> tuple[Input, ...]:
+        """Return a required list of strings, or of lists of two strings, which are pairs."""
+        values = self.need(key, list)
+        pairs = [value for value in values if isinstance(value, list) and len(value) == 2]
+        if not all(isinstance(text, str) for pair in pairs for text in pair) or not (
+            len(pairs) == len(values) or all(isinstance(value, str) for value in values)
+        ):
+            self.problems.append(f"{self._path(key)} must hold strings only, or lists of two strings only")
+            return ()
+        return tuple(value if isinstance(value, str) else (value[0], value[1]) for value in values)
 
     def integers(self, key: str) -> tuple[int, ...]:
         """Return a required list of integers."""

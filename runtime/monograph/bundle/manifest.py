@@ -9,9 +9,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from monograph.errors import BundleError
+
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 TASKS = ("embedding", "rerank", "sparse")
+# What may be done with a logit to make it a score.
+ACTIVATIONS = ("Identity", "Sigmoid")
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 # What a runtime knows how to fill in.
 GRAPH_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "pooling_mask")
@@ -105,6 +109,19 @@ class Embedding:
 
 
 @dataclass(frozen=True)
+class Rerank:
+    """What the graph of a cross-encoder gives for a pair of texts: ``num_labels`` logits.
+
+    ``activation`` is what makes scores of them by default; ``label_names`` are the model's names of the labels, none
+    where it has none.
+    """
+
+    num_labels: int
+    activation: str
+    label_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class FileEntry:
     """Size and hash of a file of the bundle."""
 
@@ -114,25 +131,58 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything a runtime knows of a bundle before it opens another file."""
+    """Everything a runtime knows of a bundle before it opens another file.
+
+    ``embedding`` and ``rerank`` are the sections of their tasks: a bundle has that of its own and no other.
+    """
 
     format_version: int
     task: str
     source: Source
     graphs: tuple[Graph, ...]
     tokenizer: TokenizerSpec
-    embedding: Embedding
+    embedding: Embedding | None
     prompts: dict[str, str]
     default_prompt_name: str | None
     quality: dict[str, Any]
     producer: dict[str, str]
     files: dict[str, FileEntry] = field(default_factory=dict)
     routing: Routing | None = None
+    rerank: Rerank | None = None
 
     @property
     def tokenizers(self) -> dict[str | None, TokenizerSpec]:
         """The tokenizer of each route; of a bundle without routes the one tokenizer, under None."""
         return dict([(None, self.tokenizer)] if self.routing is None else self.routing.tokenizers.items())
+
+    @property
+    def output_width(self) -> int | None:
+        """Columns of the graphs' output, None where the task's section is missing."""
+        if self.embedding is not None:
+            return self.embedding.dimension
+        return None if self.rerank is None else self.rerank.num_labels
+
+    def need_embedding(self) -> Embedding:
+        """Return what the vectors are.
+
+        Raises:
+            BundleError: the bundle is of another task.
+
+        """
+        if self.embedding is None:
+            raise BundleError(self.source.name, [f"its task is {self.task!r}, so it has no vectors"])
+        return self.embedding
+
+    def need_rerank(self) -> Rerank:
+        """Return what the scores are.
+
+        Raises:
+            BundleError: the bundle is of another task.
+
+        """
+        if self.rerank is None:
+            raise BundleError(self.source.name, [f"its task is {self.task!r}, so it has no scores of pairs"])
+        return self.rerank
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as JSON values."""

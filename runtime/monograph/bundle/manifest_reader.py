@@ -12,6 +12,7 @@ from monograph.bundle.manifest import (
     FileEntry,
     Graph,
     Manifest,
+    Rerank,
     Routing,
     Source,
     TensorSpec,
@@ -38,13 +39,14 @@ def read_manifest(value: object) -> tuple[Manifest, list[str]]:
         source=_read_source(top.child("source")),
         graphs=tuple(_read_graph(graph) for graph in top.children("graphs")),
         tokenizer=_read_tokenizer(top.child("tokenizer")),
-        embedding=_read_embedding(top.child("embedding")),
+        embedding=_read_embedding(top),
         prompts=top.string_map("prompts"),
         default_prompt_name=top.maybe("default_prompt_name", str),
         quality=_read_quality(top),
         producer=top.string_map("producer"),
         files=_read_files(top),
         routing=_read_routing(top),
+        rerank=_read_rerank(top),
     )
     well_formed = not problems
     if not known_version:
@@ -78,7 +80,9 @@ def _read_quality(top: Fields) -> dict[str, Any]:
         verdict.need("passed", bool)
         verdict.need("probes", int)
         verdict.number("max_abs_difference")
-        verdict.number("min_cosine")
+        # Scores have none.
+        if verdict.has("min_cosine"):
+            verdict.number("min_cosine")
     if quality.maybe("not_run", dict) is not None:
         quality.string_map("not_run")
     if quality.maybe("graft", dict) is not None:
@@ -178,7 +182,21 @@ def _read_routing(top: Fields) -> Routing | None:
     )
 
 
-def _read_embedding(fields: Fields) -> Embedding:
+def _read_rerank(top: Fields) -> Rerank | None:
+    if not top.has("rerank"):
+        return None
+    fields = top.child("rerank")
+    return Rerank(
+        num_labels=fields.need("num_labels", int),
+        activation=fields.need("activation", str),
+        label_names=fields.strings("label_names") if fields.has("label_names") else (),
+    )
+
+
+def _read_embedding(top: Fields) -> Embedding | None:
+    if not top.has("embedding"):
+        return None
+    fields = top.child("embedding")
     ranges = fields.maybe("ranges", list)
     dimension = fields.need("dimension", int)
     if ranges is not None and not _are_ranges(ranges, dimension):

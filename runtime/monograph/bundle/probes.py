@@ -1,4 +1,4 @@
-"""probes.json: the acceptance test that a bundle carries, texts and the vectors PyTorch gave for them.
+"""probes.json: the acceptance test that a bundle carries, texts or pairs and what PyTorch gave for them.
 
 The file is a set of probes; what other routes or a prompt give is in further sets, under "others". The vectors are one
 base64 string of little-endian float32 values in row order, so that a reader in any language gets them bit for bit.
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from monograph.bundle.fields import Fields
 from monograph.bundle.manifest import PROBES_FILE
 from monograph.errors import BundleError
+from monograph.inputs import Input
 
 _DTYPE = "float32 little-endian"
 # JSON integers have no limit; NumPy's have.
@@ -29,15 +30,22 @@ _LARGEST_COUNT = 2**31 - 1
 class Probes:
     """Texts, the number of tokens of each, and their reference vectors (float32 [n, d]).
 
+    Of a bundle that scores pairs the texts are pairs, and the vectors their logits.
+
     ``route`` is the route that they were embedded by, None where the model has none. ``prompt`` was put before each
     text; its tokens are among ``token_counts``.
     """
 
-    texts: tuple[str, ...]
+    texts: tuple[Input, ...]
     token_counts: tuple[int, ...]
     vectors: NDArray[np.float32]
     route: str | None = None
     prompt: str = ""
+
+    @property
+    def single_texts(self) -> tuple[str, ...]:
+        """The texts of a bundle that embeds; of one that scores pairs none."""
+        return tuple(text for text in self.texts if isinstance(text, str))
 
 
 def write_probes(folder: Path, sets: Sequence[Probes]) -> Path:
@@ -86,7 +94,7 @@ def read_probes(folder: Path) -> tuple[Probes, ...]:
 
 def _read_set(fields: Fields) -> Probes:
     problems, noted = fields.problems, len(fields.problems)
-    texts = fields.strings("texts")
+    texts = fields.inputs("texts")
     counts = fields.integers("token_counts")
     if not all(0 <= count <= _LARGEST_COUNT for count in counts):
         problems.append(f"token_counts must lie between 0 and {_LARGEST_COUNT}")

@@ -94,7 +94,7 @@ def _to_standard_output(texts: TextLines, model: Embedder, prompt: str, argument
 
 def _to_file(texts: TextLines, model: Embedder, prompt: str, output: Path, arguments: argparse.Namespace) -> None:
     plan = plan_postprocess(
-        model.manifest.embedding,
+        model.manifest.need_embedding(),
         truncate_dim=arguments.truncate_dim,
         normalize=arguments.normalize,
         precision=arguments.precision,

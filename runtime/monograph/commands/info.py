@@ -5,11 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 
-from monograph.bundle import Bundle, open_bundle
+from monograph.bundle import Bundle, Manifest, open_bundle
 from monograph.bundle.manifest import TokenizerSpec
 from monograph.bundle.sources import locate_bundle
 from monograph.commands import options
-from monograph.commands.quality import compression_in_words, reference_in_words, verdict_in_words, vocabulary_in_words
+from monograph.commands.quality import (
+    compression_in_words,
+    reference_in_words,
+    result_in_words,
+    verdict_in_words,
+    vocabulary_in_words,
+)
 
 HELP = "print what a bundle is"
 
@@ -33,17 +39,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     manifest = bundle.manifest
-    embedding = manifest.embedding
-    unit = "unit length" if embedding.normalized else "not normalised"
     rows = [
         ("task", manifest.task),
         ("source", " ".join(filter(None, (manifest.source.name, manifest.source.revision)))),
         ("licence", manifest.source.licence or "not stated"),
-        ("embedding", f"{embedding.dimension} dimensions, {unit}, {embedding.similarity} similarity"),
+        *_result_rows(manifest),
     ]
-    if embedding.truncate_dim:
-        rows.append(("truncated to", f"{embedding.truncate_dim} dimensions by default"))
-    rows += [("texts", _texts(route, tokenizer)) for route, tokenizer in manifest.tokenizers.items()]
+    given = "texts" if manifest.rerank is None else "pairs"
+    rows += [(given, _texts(route, tokenizer)) for route, tokenizer in manifest.tokenizers.items()]
     if manifest.routing is not None:
         tasks = ", ".join(f"{task!r} by {route}" for task, route in manifest.routing.tasks.items())
         rows.append(("tasks", f"{tasks}; without one {manifest.routing.default or 'refused'}"))
@@ -71,6 +74,19 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
         for name, size in graph.parts.items()
     ]
     rows.append(("made by", ", ".join(f"{name} {version}" for name, version in manifest.producer.items())))
+    return rows
+
+
+def _result_rows(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return what the vectors are, or the scores."""
+    if (rerank := manifest.rerank) is not None:
+        named = f" ({', '.join(rerank.label_names)})" if rerank.label_names else ""
+        return [("scores", f"{result_in_words(manifest)}{named}, {rerank.activation} by default")]
+    embedding = manifest.need_embedding()
+    unit = "unit length" if embedding.normalized else "not normalised"
+    rows = [("embedding", f"{result_in_words(manifest)}, {unit}, {embedding.similarity} similarity")]
+    if embedding.truncate_dim:
+        rows.append(("truncated to", f"{embedding.truncate_dim} dimensions by default"))
     return rows
 
 

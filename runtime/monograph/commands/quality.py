@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from monograph.bundle import Manifest
+
 
 def reference_in_words(quality: Mapping[str, Any]) -> str:
     """Return what gave the vectors that a bundle was compared with.
@@ -23,11 +25,19 @@ def verdict_in_words(verdict: Mapping[str, Any], reference: str) -> str:
         outcome = f"{near} to {reference}"
     else:
         outcome = f"WRONG: {verdict['reason']}"
+    cosine = verdict.get("min_cosine")
+    worst = "" if cosine is None else f", worst cosine {cosine:.6f}"
     return (
         f"{verdict['device']} ({verdict['engine']} {verdict['version']}) {verdict['compute_dtype']}: {outcome}, "
-        f"max abs difference {verdict['max_abs_difference']:.1e}, worst cosine {verdict['min_cosine']:.6f} over "
-        f"{verdict['probes']} probes"
+        f"max abs difference {verdict['max_abs_difference']:.1e}{worst} over {verdict['probes']} probes"
     )
+
+
+def result_in_words(manifest: Manifest) -> str:
+    """Return what the graph gives: vectors of so many dimensions, or logits of so many labels."""
+    if (rerank := manifest.rerank) is not None:
+        return "1 label" if rerank.num_labels == 1 else f"{rerank.num_labels} labels"
+    return f"{manifest.need_embedding().dimension} dimensions"
 
 
 def compression_in_words(compression: Mapping[str, Any]) -> str:

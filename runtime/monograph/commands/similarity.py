@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     with Embedder(arguments.bundle, arguments.device, arguments.compute_dtype, arguments.threads) as model:
         vectors = model.encode(arguments.texts, arguments.prompt_name, arguments.prompt)
         matrix = model.similarity(vectors, vectors)
-        function = model.manifest.embedding.similarity
+        function = model.manifest.need_embedding().similarity
     if arguments.json:
         print(json.dumps({"similarity": function, "matrix": matrix.tolist()}))
     else:

@@ -16,7 +16,7 @@ from monograph.errors import DeviceError, MonographError
 from monograph.opening import open_routes
 from monograph.verification import Verdict, verify
 
-HELP = "hash every file, embed the bundle's probes on each engine and compare with their reference"
+HELP = "hash every file, run the bundle's probes on each engine and compare with their reference"
 ALL = "all"
 
 
@@ -98,5 +98,6 @@ def _print(verdict: Verdict) -> None:
     widest = max(len(case.case) for case in verdict.cases)
     for case in verdict.cases:
         difference = f"max abs difference {case.max_abs_difference:.2e}"
-        print(f"  {case.case:<{widest}} {difference}  worst cosine {case.min_cosine:.7f}")
+        cosine = "" if case.min_cosine is None else f"  worst cosine {case.min_cosine:.7f}"
+        print(f"  {case.case:<{widest}} {difference}{cosine}")
     print(f"passed: {verdict.probes} probes" if verdict.passed else f"FAILED: {verdict.reason}", flush=True)
