@@ -1,6 +1,7 @@
-"""Embed texts with a bundle that monograph exported: no torch, and no network but for a bundle named on a Hub."""
+"""Embed texts and score pairs with a bundle that monograph exported: no torch, no network but for bundles on a Hub."""
 
 from monograph.bundle import Bundle, Manifest
+from monograph.cross_encoder import CrossEncoder
 from monograph.embedder import Embedder
 from monograph.errors import (
     BundleError,
@@ -16,6 +17,7 @@ from monograph.version import __version__
 __all__ = [
     "Bundle",
     "BundleError",
+    "CrossEncoder",
     "DeviceError",
     "Embedder",
     "ExportError",

@@ -1,4 +1,4 @@
-"""Check texts once, at the boundary; everything behind it works on lists of str."""
+"""Check texts and pairs of texts once, at the boundary; everything behind it works on lists of str, or of tuples."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from monograph.errors import InputError
+from monograph.inputs import Pair
+
+_SIDES = ("first", "second")
+# Iterables that have no texts one after another.
+_NO_SEQUENCES = (str, bytes, bytearray, dict, set, frozenset)
 
 
 def checked_texts(texts: object) -> list[str]:
@@ -41,9 +46,52 @@ def checked_text(text: object, position: int) -> str:
         InputError: it is not a str, or holds a lone surrogate, which no UTF-8 text can.
 
     """
+    return checked_named(text, f"text {position}")
+
+
+def checked_named(text: object, name: str) -> str:
+    """Return one text as a plain str; ``name`` is what an error calls it.
+
+    Raises:
+        InputError: it is not a str, or holds a lone surrogate.
+
+    """
     if not isinstance(text, str):
-        raise InputError(f"text {position} must be a str, got {_described(text)}")
-    return checked_utf8(text, f"text {position}")
+        raise InputError(f"{name} must be a str, got {_described(text)}")
+    return checked_utf8(text, name)
+
+
+def checked_pairs(inputs: object) -> tuple[list[Pair], bool]:
+    """Return one pair of texts, or any iterable of pairs, as a list of tuples, and whether it was one pair.
+
+    A pair is a list or tuple of two str; what holds no list or tuple is itself taken for a pair, as
+    ``CrossEncoder.predict`` of Sentence Transformers does.
+
+    Raises:
+        InputError: naming position and side, where something is no pair, or not a text that can be encoded as UTF-8.
+
+    """
+    if isinstance(inputs, _NO_SEQUENCES) or not isinstance(inputs, Iterable):
+        raise InputError(f"inputs must be a pair of str, or a list of pairs, got {_described(inputs)}")
+    given = list(_plain(inputs))
+    single = bool(given) and not isinstance(given[0], (list, tuple))
+    if single and len(given) != len(_SIDES):
+        raise InputError(
+            f"inputs must be a pair of str, or a list of pairs, got {len(given)} of {_described(given[0])}: "
+            "put each query with its document, [(query, document), ...]"
+        )
+    return [_checked_pair(pair, position) for position, pair in enumerate([given] if single else given)], single
+
+
+def _checked_pair(pair: object, position: int) -> Pair:
+    if not isinstance(pair, (list, tuple)):
+        raise InputError(f"pair {position} must be two texts, got {_described(pair)}")
+    if len(pair) != len(_SIDES):
+        raise InputError(f"pair {position} must be two texts, got {len(pair)}")
+    first, second = (
+        checked_named(text, f"the {side} text of pair {position}") for text, side in zip(pair, _SIDES, strict=True)
+    )
+    return first, second
 
 
 def checked_utf8(text: str, name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import monograph
-from monograph import Embedder
+from monograph import CrossEncoder, Embedder
 
 ENCODE_OPTIONS = ["prompt_name", "prompt", "batch_size"]
 RESULT_OPTIONS = ["precision", "ranges", "normalize_embeddings", "truncate_dim"]
@@ -20,6 +20,7 @@ def test_the_package_exports_exactly_these_names() -> None:
     assert sorted(monograph.__all__) == [
         "Bundle",
         "BundleError",
+        "CrossEncoder",
         "DeviceError",
         "Embedder",
         "ExportError",
@@ -56,6 +57,22 @@ def test_an_embedder_has_exactly_these_public_names() -> None:
     }
 
 
+def test_a_cross_encoder_has_exactly_these_public_names() -> None:
+    assert {name for name in dir(CrossEncoder) if not name.startswith("_")} == {
+        "close",
+        "compute_dtype",
+        "device",
+        "engine",
+        "fingerprint",
+        "manifest",
+        "max_length",
+        "num_labels",
+        "predict",
+        "rank",
+        "threads",
+    }
+
+
 def test_an_opened_embedder_adds_no_public_attribute(tiny_embedder: Embedder) -> None:
     assert all(name.startswith("_") for name in vars(tiny_embedder))
 
@@ -71,6 +88,18 @@ def test_an_opened_embedder_adds_no_public_attribute(tiny_embedder: Embedder) ->
         (Embedder.similarity, ["self", "first", "second"]),
         (Embedder.similarity_pairwise, ["self", "first", "second"]),
         (Embedder.close, ["self"]),
+        (CrossEncoder.__init__, ["self", "path", "device", "compute_dtype", "threads", "check", "cache_dir"]),
+        (
+            CrossEncoder.predict,
+            ["self", "inputs", *ENCODE_OPTIONS, "show_progress_bar", "activation_fn", "apply_softmax"],
+        ),
+        (
+            CrossEncoder.rank,
+            [
+                *("self", "query", "documents", "top_k", "return_documents"),
+                *(*ENCODE_OPTIONS, "show_progress_bar", "activation_fn"),
+            ],
+        ),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
