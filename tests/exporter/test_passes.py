@@ -280,9 +280,22 @@ def test_the_last_layer_is_computed_for_the_token_that_pooling_takes() -> None:
     np.testing.assert_allclose(ran(model, layer_inputs()), expected, atol=1e-6)
 
 
+def test_a_token_that_a_classifier_takes_without_its_axis_is_computed_alone() -> None:
+    tail = "zero = Constant <value_int = 0> () taken = Gather <axis = 1> (last, zero) out = Unsqueeze (taken, first)"
+    model = layer(tail)
+    expected = ran(model, layer_inputs())
+    model = apply_passes(model)
+    assert operators(model).count("MatMul") == len(WEIGHTS) - 1 + 2
+    assert of_one_token(model) == ["wq", "wo", "w1", "w2"]
+    np.testing.assert_allclose(ran(model, layer_inputs()), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "tail",
     [
+        # Without its axis, and all tokens as well.
+        "zero = Constant <value_int = 0> () taken = Gather <axis = 1> (last, zero) wide = Unsqueeze (taken, first) "
+        "all = ReduceSum <keepdims = 1> (last, first) out = Add (wide, all)",
         # All tokens of the last layer are asked for as well.
         f"{CLS.replace('out', 'chosen')} all = ReduceSum <keepdims = 1> (last, first) out = Add (chosen, all)",
         # The same where the token is taken of what is made of them, as for the last token.

@@ -1,4 +1,4 @@
-"""Compute the last layer for the one token that CLS pooling takes of each text.
+"""Compute the last layer for the one token that CLS pooling, or a classifier, takes of each text.
 
 Where the sentence vector is one token's, no other token's query, attention output or feed-forward of the last layer is
 read; keys and values are needed of all. Of a BERT's products with weights these are 10 of 12 parts of one layer: 7 % of
@@ -10,15 +10,19 @@ Rules
     F2  It moves before attention as DecomposeAttention writes it, into the queries; keys and values stay whole.
     F3  It stops at the values that keys and values of the last attention are made of.
     F4  It stays where all tokens are read elsewhere too, as by mean pooling beside CLS.
+    F5  A Gather of one position that drops the axis, as classifiers take their first token, moves as F1 to F4 say and
+        drops the axis afterwards.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
 from monograph_export.graph.passes.ancestors import ancestors
+from monograph_export.graph.passes.constants import constant
 
 _SEQUENCE, _QUERIES = 1, 2
 _TOKEN_RANK = 3
@@ -35,11 +39,18 @@ class SelectFirstTokenEarly(ir.passes.InPlacePass):
     """Move the selection of one token of each text before the last layer; the numbers do not change."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Apply rules F1 to F4."""
+        """Apply rules F1 to F5."""
         modified = False
         for node in list(model.graph):
             if _takes_one_token(node):
-                modified |= _move(model.graph, node)
+                moved = _moved(model.graph, node, node)
+            elif (position := _dropping_position(node)) is not None:
+                moved = _moved_and_dropped(model.graph, node, position)
+            else:
+                continue
+            if moved is not None:
+                node.outputs[0].replace_all_uses_with(moved, replace_graph_outputs=True)
+                modified = True
         return ir.passes.PassResult(model, modified)
 
 
@@ -75,34 +86,68 @@ def _takes_one_token(node: ir.Node) -> bool:
     return shapes[1] is not None and shapes[1][_SEQUENCE] == 1
 
 
-def _move(graph: ir.Graph, selection: ir.Node) -> bool:
+def _dropping_position(node: ir.Node) -> int | None:
+    """Return the position that a Gather takes of each text without its axis, None for any other node."""
+    if node.op_type != "Gather" or node.domain or node.attributes.get_int("axis", 0) != _SEQUENCE:
+        return None
+    tokens, index = node.inputs
+    if index is None or tokens is None or tokens.shape is None or len(tokens.shape) != _TOKEN_RANK:
+        return None
+    position = ir.convenience.get_const_tensor(index)
+    return int(position.numpy()) if position is not None and not position.shape else None
+
+
+def _moved_and_dropped(graph: ir.Graph, dropping: ir.Node, position: int) -> ir.Value | None:
+    """Rule F5: a Gather that keeps the axis is moved, and the axis dropped behind what it moved before."""
+    tokens = dropping.inputs[0]
+    if tokens is None or tokens.shape is None:
+        return None
+    name = dropping.outputs[0].name
+    index = constant(graph, f"{name}.position", np.array([position], dtype=np.int64))
+    keeping = ir.Node("", "Gather", [tokens, index], attributes=[ir.AttrInt64("axis", _SEQUENCE)])
+    _, _, width = tokens.shape
+    keeping.outputs[0].shape = ir.Shape([tokens.shape[0], 1, width])
+    keeping.outputs[0].type = tokens.type
+    graph.insert_before(dropping, keeping)
+    moved = _moved(graph, keeping, dropping)
+    # Nothing reads it: it was the pattern of those that do the selection.
+    graph.remove(keeping, safe=True)
+    if moved is None:
+        return None
+    axes = constant(graph, f"{name}.axes", np.array([_SEQUENCE], dtype=np.int64))
+    dropped = ir.Node("", "Squeeze", [moved, axes])
+    dropped.outputs[0].shape, dropped.outputs[0].type = dropping.outputs[0].shape, dropping.outputs[0].type
+    graph.insert_before(dropping, dropped)
+    return dropped.outputs[0]
+
+
+def _moved(graph: ir.Graph, selection: ir.Node, reader: ir.Node) -> ir.Value | None:
+    """Return what ``selection`` takes of ``reader``'s input, computed for the one token; None where it stays."""
     tokens = selection.inputs[0]
     if tokens is None:
-        return False
+        return None
     attentions = [found for value in ancestors([tokens]) if (found := _attention_at(value)) is not None]
     if not attentions:
-        return False
+        return None
     places = {node: place for place, node in enumerate(graph)}
     last = max(attentions, key=lambda attention: places[attention.merge])
     whole = ancestors(value for value in (last.scores.inputs[1], last.context.inputs[1]) if value is not None)
-    selected = _Selected(graph, selection, whole)
+    selected = _Selected(graph, selection, reader, whole)
     try:
         moved = selected.of(tokens)
     except _CannotMoveError:
         # What was made on the way is not used, and removed with all that is not.
-        return False
-    if not selected.is_all_that_is_read():
-        return False
-    selection.outputs[0].replace_all_uses_with(moved, replace_graph_outputs=True)
-    return True
+        return None
+    return moved if selected.is_all_that_is_read() else None
 
 
 class _Selected:
     """Values of one token of each text, made of values of all tokens."""
 
-    def __init__(self, graph: ir.Graph, selection: ir.Node, whole: set[ir.Value]) -> None:
+    def __init__(self, graph: ir.Graph, selection: ir.Node, reader: ir.Node, whole: set[ir.Value]) -> None:
         self._graph = graph
         self._selection = selection
+        self._readers = {selection, reader}
         self._whole = whole
         self._made: dict[ir.Value, ir.Value] = {}
         self._computed_again: set[ir.Value] = set()
@@ -116,7 +161,7 @@ class _Selected:
     def is_all_that_is_read(self) -> bool:
         """Tell whether nothing but the selection reads what is computed again, rule F4."""
         users = {use.node for value in self._computed_again for use in value.uses()}
-        read = {node.outputs[0] for node in users if node is not self._selection}
+        read = {node.outputs[0] for node in users if node not in self._readers}
         outputs = any(value.is_graph_output() for value in self._computed_again)
         return read <= self._computed_again and not outputs
 
@@ -134,11 +179,11 @@ class _Selected:
         return self._again(node, [None if operand is None else self.of(operand) for operand in node.inputs], _SEQUENCE)
 
     def _gathered(self, value: ir.Value) -> ir.Value:
-        """Rule F3; the positions are repeated over the width, so it has to be the selection's."""
+        """Rule F3; those of a GatherElements are repeated over the width, so it has to be the selection's."""
         positions = self._selection.inputs[1]
         if value.shape is None or positions is None or positions.shape is None or len(value.shape) != _TOKEN_RANK:
             raise _CannotMoveError
-        if value.shape[2] != positions.shape[2]:
+        if self._selection.op_type == "GatherElements" and value.shape[2] != positions.shape[2]:
             raise _CannotMoveError
         return self._again(self._selection, [value, positions], _SEQUENCE)
 
