@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from monograph import Embedder
+from monograph import CrossEncoder, Embedder
 from monograph_export import export, parity
-from support import checkpoints
+from support import checkpoints, cross_encoders
 from support.tatoeba import Tatoeba
 
 PROJECT = Path(__file__).parents[1]
@@ -97,4 +97,28 @@ def tiny_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="session")
 def tiny_embedder(tiny_bundle: Path) -> Iterator[Embedder]:
     with Embedder(tiny_bundle, device="cpu") as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def tiny_cross_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT that scores pairs, of one label, with prompts and a default one."""
+    return cross_encoders.save_cross_encoder(
+        "BERT",
+        tmp_path_factory.mktemp("tiny-cross"),
+        prompts={"query": "search: ", "other": "find: "},
+        default_prompt_name="query",
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_cross_bundle(tiny_cross_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("tiny-cross-bundle") / "bundle"
+    export(tiny_cross_checkpoint, output)
+    return output
+
+
+@pytest.fixture(scope="session")
+def tiny_cross_encoder(tiny_cross_bundle: Path) -> Iterator[CrossEncoder]:
+    with CrossEncoder(tiny_cross_bundle, device="cpu") as model:
         yield model

@@ -5,11 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 
-from monograph.commands.quality import compression_in_words, reference_in_words, verdict_in_words, vocabulary_in_words
+from monograph.commands.quality import (
+    compression_in_words,
+    reference_in_words,
+    result_in_words,
+    verdict_in_words,
+    vocabulary_in_words,
+)
 from monograph_export import export
 from monograph_export.compression.options import PRECISIONS, TABLES, Limits
 
-HELP = "turn a Sentence Transformers checkpoint into a bundle and prove it equal to torch"
+HELP = "turn a Sentence Transformers checkpoint, or a cross-encoder's, into a bundle and prove it equal to torch"
 
 _LIMITS = (
     ("mean-cosine", Limits.mean_cosine, "compressed bundle whose mean cosine to the original is lower"),
@@ -37,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the encoder as optimum's ONNX file, here or within SOURCE: append pooling and what follows it to that, "
         "without torch",
     )
-    parser.add_argument("--task", choices=("embedding",), help="default: told from the checkpoint")
+    parser.add_argument("--task", choices=("embedding", "rerank"), help="default: told from the checkpoint")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the layers; default: fp32")
     parser.add_argument(
         "--table",
@@ -102,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
         recipe=arguments.recipe,
         from_onnx=arguments.from_onnx,
     )
-    print(f"{bundle.path}: {bundle.size_bytes / 1e6:,.1f} MB, {bundle.manifest.embedding.dimension} dimensions")
+    print(f"{bundle.path}: {bundle.size_bytes / 1e6:,.1f} MB, {result_in_words(bundle.manifest)}")
     if vocabulary := bundle.manifest.quality.get("vocabulary"):
         print(f"vocabulary: {vocabulary_in_words(vocabulary)}")
     compression = bundle.manifest.quality.get("compression")

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import gc
-import importlib.metadata
 import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from monograph.bundle import Bundle, Probes, open_bundle, write_probes
 from monograph.bundle.manifest import FORMAT_VERSION, Embedding, Graph, Manifest, Routing, Source, TokenizerSpec
 from monograph.engines.devices import ENGINES
 from monograph.errors import ExportError
 from monograph.verification import FLOAT32_TOLERANCE
-from monograph.version import __version__
 from monograph_export.agreement import measured_agreement
-from monograph_export.checkpoint.facts import embedding_of, sizes_by_part, source_of_loaded
+from monograph_export.checkpoint.facts import embedding_of, producers, sizes_by_part, source_of_loaded
 from monograph_export.checkpoint.load import copy_loaded, load_folder
 from monograph_export.checkpoint.loaded_tokenizer import check_rows, check_tokenizer, store_tokenizer
 from monograph_export.checkpoint.origin import check_shape, source_of, with_recipe
 from monograph_export.checkpoint.routes import RoutedModel
 from monograph_export.checkpoint.source import locate_checkpoint, recipe_of
+from monograph_export.checkpoint.task import EMBEDDING, RERANK, TASKS, check_asked, task_of_folder
 from monograph_export.checkpoint.token_table import has_transformer
 from monograph_export.compression.compress import Compressed, compress
 from monograph_export.compression.options import Compression
@@ -41,6 +40,7 @@ from monograph_export.graph.trace import trace
 from monograph_export.parity import check_engine, verifier_processes, verify_everywhere
 from monograph_export.probes import make_probes
 from monograph_export.recipes import Recipe
+from monograph_export.reranking.export import check_options, run_pair_export
 from monograph_export.tokenizer import TOKENIZER_FILE
 from monograph_export.vocabulary.options import Trimming
 from monograph_export.vocabulary.scripts import check_scripts
@@ -48,11 +48,10 @@ from monograph_export.vocabulary.trim import Trimmed, trim
 from monograph_export.writer import list_files, staged, write_manifest
 
 logger = logging.getLogger(__name__)
-_PRODUCERS = ("torch", "transformers", "sentence-transformers", "onnx-ir", "onnxscript")
 
 
 def run_export(
-    source: str | os.PathLike[str] | SentenceTransformer,
+    source: str | os.PathLike[str] | SentenceTransformer | CrossEncoder,
     target: Path,
     *,
     task: str | None,
@@ -61,13 +60,23 @@ def run_export(
     recipe: str | None,
 ) -> Bundle:
     """Do what ``monograph_export.export`` says; ``target`` is an absolute path that may be written."""
-    if task not in (None, "embedding"):
-        raise ExportError(f"task {task!r} cannot be exported by this release; it has 'embedding'")
+    if task not in (None, *TASKS):
+        raise ExportError(f"task {task!r} cannot be exported by this release; it has {' and '.join(map(repr, TASKS))}")
     check_engine()
     check_scripts(trimming.scripts)
     known = recipe_of(source, recipe)
+    model: Path | SentenceTransformer | CrossEncoder
+    if isinstance(source, (SentenceTransformer, CrossEncoder)):
+        model = source
+        check_asked("the model", EMBEDDING if isinstance(source, SentenceTransformer) else RERANK, task)
+    else:
+        model = locate_checkpoint(source)
+        check_asked(source, task_of_folder(model, task), task)
+    if isinstance(model, CrossEncoder) or (isinstance(model, Path) and task_of_folder(model, task) == RERANK):
+        check_options(compression, trimming, known)
+        return run_pair_export(model, target)
     with staged(target) as folder, verifier_processes() as others:
-        manifest, compressed = _write_unverified(source, folder, known, compression, trimming)
+        manifest, compressed = _write_unverified(model, folder, known, compression, trimming)
         # What was loaded is free again here; the verification needs its memory for the engines.
         gc.collect()
         logger.info("verifying")
@@ -82,7 +91,7 @@ def run_export(
 
 
 def _write_unverified(
-    source: str | os.PathLike[str] | SentenceTransformer,
+    source: Path | SentenceTransformer,
     folder: Path,
     recipe: Recipe | None,
     compression: Compression,
@@ -93,8 +102,7 @@ def _write_unverified(
     if isinstance(source, SentenceTransformer):
         routed, origin = copy_loaded(source), source_of_loaded(source)
     else:
-        checkpoint = locate_checkpoint(source)
-        routed, origin = load_folder(checkpoint), source_of(checkpoint)
+        routed, origin = load_folder(source), source_of(source)
     for model in routed.routes.values():
         check_rows(model)
     main = routed.main
@@ -200,7 +208,6 @@ def _manifest(
     compressed: Compressed | None,
     folder: Path,
 ) -> Manifest:
-    producer = {"monograph": __version__, **{name: importlib.metadata.version(name) for name in _PRODUCERS}}
     rounding = "" if compressed is None else ", with the rounding of the compression"
     quality: dict[str, Any] = {
         "reference": f"sentence-transformers in torch, float32, each text alone{rounding}",
@@ -218,7 +225,7 @@ def _manifest(
         prompts=dict(main.prompts),
         default_prompt_name=main.default_prompt_name,
         quality=quality,
-        producer=producer,
+        producer=producers(),
         files=list_files(folder),
         routing=Routing(named, routed.tasks, routed.default) if named else None,
     )

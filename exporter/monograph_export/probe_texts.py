@@ -1,4 +1,4 @@
-"""The texts a bundle is verified with: of many languages, oddities, and of every length."""
+"""The texts, or pairs of them, a bundle is verified with: of many languages, oddities, and of every length."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from tokenizers import Tokenizer
 
+from monograph.inputs import Pair
 from monograph_export.checkpoint.rust_tokenizer import unlimited
 from monograph_export.text_files import read_sentences
 
@@ -30,6 +31,8 @@ _ODD_TEXTS = (
     "averyveryverylongwordwithoutanyspaces" * 8,
     "\u200bzero\u200dwidth\ufeff and a \u0007 bell",
 )
+# The first text of a pair has one part of so many of its tokens, by turns: a query is shorter than a document.
+_PARTS = (3, 2, 5)
 # Rotations of the words that are tried for a text of a wanted length.
 _ATTEMPTS = 24
 
@@ -44,21 +47,64 @@ def short_probe_texts() -> list[str]:
     return [*probe_sentences(), *_ODD_TEXTS]
 
 
+def probe_pairs(tokenizer: Tokenizer, max_length: int | None) -> list[Pair]:
+    """Return the pairs to verify a cross-encoder with; a pair is cut at ``max_length`` tokens with special ones."""
+    texts = short_probe_texts()
+    # Each beside the next, and some beside themselves, which a reranker scores otherwise than strangers.
+    neighbours = list(zip(texts, [*texts[1:], texts[0]], strict=True))
+    same = [(text, text) for text in texts[::4]]
+    empty = [("", ""), ("", texts[0]), (texts[0], "")]
+    return [*neighbours, *same, *empty, *_pairs_of_every_length(unlimited(tokenizer), max_length)]
+
+
+def _pairs_of_every_length(tokenizer: Tokenizer, max_length: int | None) -> Iterator[Pair]:
+    words = _words()
+    special, special_of_pair = len(tokenizer.encode("").ids), len(tokenizer.encode("", "").ids)
+    for length in _wanted_lengths(max_length):
+        inner = length - special_of_pair
+        first = inner // _PARTS[length % len(_PARTS)]
+        if inner < 1:
+            continue
+        # Without a token a text is empty.
+        query = _text_of_length(tokenizer, words, first + special) if first else ""
+        document = _text_of_length(tokenizer, words, inner - first + special)
+        if query is not None and document is not None and len(tokenizer.encode(query, document).ids) == length:
+            yield query, document
+    if max_length is None or max_length > LONGEST:
+        return
+    # Over the limit, so that truncation, which takes from the longer text first, is part of what is verified.
+    long, short = _long_text(words, max_length), " ".join(words[:5])
+    yield from ((long, short), (short, long), (long, long))
+
+
 def probe_sentences() -> list[str]:
     """Return the sentences of many languages that every bundle is probed with."""
     return read_sentences(__package__, "probe_sentences.txt")
 
 
 def _texts_of_every_length(tokenizer: Tokenizer, max_length: int | None) -> Iterator[str]:
-    limit = min(max_length or LONGEST, LONGEST)
-    wanted = {*range(1, EVERY_LENGTH_TO + 1), *SAMPLED_LENGTHS, limit - 1, limit}
-    words = [word for sentence in probe_sentences() for word in sentence.split()]
-    for length in sorted(length for length in wanted if length <= limit):
+    words = _words()
+    for length in _wanted_lengths(max_length):
         text = _text_of_length(tokenizer, words, length)
         if text is not None:
             yield text
     # Over the limit, so that truncation is part of what is verified.
-    yield " ".join(itertools.islice(itertools.cycle(words), limit + 50))
+    yield _long_text(words, max_length)
+
+
+def _words() -> list[str]:
+    return [word for sentence in probe_sentences() for word in sentence.split()]
+
+
+def _wanted_lengths(max_length: int | None) -> list[int]:
+    limit = min(max_length or LONGEST, LONGEST)
+    wanted = {*range(1, EVERY_LENGTH_TO + 1), *SAMPLED_LENGTHS, limit - 1, limit}
+    return sorted(length for length in wanted if length <= limit)
+
+
+def _long_text(words: list[str], max_length: int | None) -> str:
+    """Return a text of more tokens than are kept."""
+    return " ".join(itertools.islice(itertools.cycle(words), min(max_length or LONGEST, LONGEST) + 50))
 
 
 def _text_of_length(tokenizer: Tokenizer, words: list[str], length: int) -> str | None:

@@ -132,7 +132,7 @@ def test_old_checkpoints_of_plain_tensors_are_loaded(checkpoint: Path, tmp_path:
     for folder in (checkpoint, checkpoint / "2_Dense"):
         torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
         (folder / "model.safetensors").unlink()
-    assert export(checkpoint, tmp_path / "bundle").manifest.embedding.dimension == 24
+    assert export(checkpoint, tmp_path / "bundle").manifest.need_embedding().dimension == 24
 
 
 @pytest.mark.parametrize("path", ["../elsewhere", "/etc"])
@@ -160,10 +160,10 @@ def test_a_model_of_another_type_is_refused(kind: str, checkpoint: Path, tmp_pat
     assert_refused(checkpoint, tmp_path, UnsupportedModuleError, kind)
 
 
-def test_a_classifier_without_modules_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_classifier_without_its_head_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     (checkpoint / "modules.json").unlink()
     edit(checkpoint / "config.json", lambda config: {**config, "architectures": ["BertForSequenceClassification"]})
-    assert_refused(checkpoint, tmp_path, UnsupportedModuleError, "BertForSequenceClassification")
+    assert_refused(checkpoint, tmp_path, ExportError, "incomplete", "classifier")
 
 
 def test_a_checkpoint_that_lacks_weights_is_refused(checkpoint: Path, tmp_path: Path) -> None:

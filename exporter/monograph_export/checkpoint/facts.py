@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.model import BaseModel
 from sentence_transformers.base.modules import Normalize
 from sentence_transformers.sentence_transformer.modules import Dropout
 from torch import nn
 
 from monograph.bundle.manifest import Embedding, Source
 from monograph.errors import ExportError
+from monograph.version import __version__
 from monograph_export.checkpoint.routes import RoutedModel
-from monograph_export.checkpoint.token_table import token_table
+from monograph_export.checkpoint.token_table import has_transformer, token_table
+
+_PRODUCERS = ("torch", "transformers", "sentence-transformers", "onnx-ir", "onnxscript")
 
 
-def source_of_loaded(model: SentenceTransformer) -> Source:
+def producers() -> dict[str, str]:
+    """Return the versions of what writes a bundle."""
+    return {"monograph": __version__, **{name: importlib.metadata.version(name) for name in _PRODUCERS}}
+
+
+def source_of_loaded(model: BaseModel) -> Source:
     """Describe a model that was handed over in memory, of which there is no file to hash."""
     config = getattr(model.transformers_model, "config", None)
     name = getattr(config, "_name_or_path", "") or type(model).__name__
@@ -51,14 +61,16 @@ def _normalizes(model: SentenceTransformer) -> bool:
     return isinstance([module for module in model if not isinstance(module, Dropout)][-1], Normalize)
 
 
-def sizes_by_part(model: SentenceTransformer) -> dict[str, int]:
-    """Return the bytes of a model's table of token embeddings, of its other layers, and of the modules after them.
+def sizes_by_part(model: BaseModel) -> dict[str, int]:
+    """Return the bytes of a model's table of token embeddings, of its other layers, and of what comes after them.
 
     The graph may leave out what no vector depends on, so the sum is only about that of its weights.
     """
     first, *others = model
     table = _size(token_table(model))
-    return {"table": table, "layers": _size(first) - table, "head": sum(map(_size, others))}
+    # A classifier's head is within its Transformer.
+    layers = _size(first.auto_model.base_model) if has_transformer(model) else _size(first)
+    return {"table": table, "layers": layers - table, "head": _size(first) - layers + sum(map(_size, others))}
 
 
 def _size(module: nn.Module) -> int:

@@ -57,7 +57,7 @@ def read_layout(folder: Path) -> list[ModuleEntry]:
     model_type = read_object(settings).get("model_type", _MODEL_TYPE) if settings.exists() else _MODEL_TYPE
     if model_type != _MODEL_TYPE:
         # Loaded as a SentenceTransformer, such a model would lose its modules and get mean pooling instead.
-        raise UnsupportedModuleError(f"{folder}: a {model_type} is not exported by this release, only {_MODEL_TYPE}")
+        raise UnsupportedModuleError(f"{folder}: a {model_type} is not exported by this release")
     value = _read_json(listing)
     if not isinstance(value, list) or not value:
         raise ExportError(f"{listing} must be a list of modules")
@@ -110,9 +110,6 @@ def _check_bare(folder: Path) -> None:
     """Accept a folder without modules.json that holds an encoder, as Sentence Transformers does."""
     if not (folder / "config.json").exists():
         raise ExportError(f"{folder} has neither modules.json nor config.json: it is not a checkpoint")
-    for architecture in read_object(folder / "config.json").get("architectures") or ():
-        if str(architecture).endswith("ForSequenceClassification"):
-            raise UnsupportedModuleError(f"{folder}: a classifier ({architecture}) is not exported by this release")
 
 
 def read_object(path: Path) -> dict[str, Any]:

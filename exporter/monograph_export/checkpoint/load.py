@@ -6,9 +6,10 @@ import copy
 import logging
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -37,27 +38,39 @@ def load_folder(folder: Path) -> RoutedModel:
 
     """
     layout = read_layout(folder)
-    with _clear_load_errors(folder), _no_progress_bar(), _missing_weights() as missing:
-        model = SentenceTransformer(
-            str(folder),
-            device="cpu",
-            trust_remote_code=False,
-            local_files_only=True,
-            # Whatever type the file has: the reference is the model in float32.
-            model_kwargs={
-                "dtype": torch.float32,
-                "weights_only": True,
-                "use_kernels": False,
-            },
-        )
-    if missing:
-        raise ExportError(
-            f"{folder}: its files lack {len(missing)} weights, {missing[0]} for one: the checkpoint is incomplete"
-        )
+    # The pooler of BERT-like models is not used for sentence vectors, and many checkpoints do not have it.
+    with loading(folder, unused=("pooler",)):
+        model = SentenceTransformer(str(folder), device="cpu", **plain_options())
     loaded = [type(module).__name__ for module in model]
     if layout and loaded != [entry.kind for entry in layout]:
         raise ExportError(f"{folder}: modules.json lists {[entry.kind for entry in layout]}, loaded were {loaded}")
     return _ready(model, folder)
+
+
+def plain_options() -> dict[str, Any]:
+    """Return the options with which sentence-transformers loads a folder at float32, without code, pickles, network."""
+    return {
+        "trust_remote_code": False,
+        "local_files_only": True,
+        # Whatever type the file has: the reference is the model in float32.
+        "model_kwargs": {"dtype": torch.float32, "weights_only": True, "use_kernels": False},
+    }
+
+
+@contextmanager
+def loading(folder: Path, unused: Collection[str]) -> Iterator[None]:
+    """Load a checkpoint's folder within: without a progress bar, and with the exporter's errors.
+
+    Raises:
+        ExportError: the folder cannot be loaded, or lacks weights other than those of modules named ``unused``.
+
+    """
+    with _clear_load_errors(folder), _no_progress_bar(), _missing_weights(unused) as missing:
+        yield
+    if missing:
+        raise ExportError(
+            f"{folder}: its files lack {len(missing)} weights, {missing[0]} for one: the checkpoint is incomplete"
+        )
 
 
 def copy_loaded(model: SentenceTransformer) -> RoutedModel:
@@ -98,11 +111,10 @@ def _check_order(model: SentenceTransformer, name: object) -> None:
 
 
 @contextmanager
-def _missing_weights() -> Iterator[list[str]]:
+def _missing_weights(unused: Collection[str]) -> Iterator[list[str]]:
     """Collect the names of weights that transformers did not find and filled with random numbers.
 
-    It says so in the report it logs and nowhere else. The pooler of BERT-like models is left out: sentence vectors do
-    not use it, and many checkpoints do not have it.
+    It says so in the report it logs and nowhere else. Those of modules named ``unused`` are left out.
     """
     missing: list[str] = []
     reporter = logging.getLogger("transformers.modeling_utils")
@@ -110,7 +122,7 @@ def _missing_weights() -> Iterator[list[str]]:
 
     def read(record: logging.LogRecord) -> bool:
         message = record.getMessage()
-        missing.extend(name for name in _MISSING_ROW.findall(message) if "pooler" not in name.split("."))
+        missing.extend(name for name in _MISSING_ROW.findall(message) if set(unused).isdisjoint(name.split(".")))
         return "LOAD REPORT" not in message and record.levelno >= shown
 
     reporter.addFilter(read)

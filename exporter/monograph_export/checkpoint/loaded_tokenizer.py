@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.model import BaseModel
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer
 
 from monograph.bundle.manifest import TokenizerSpec
 from monograph.errors import ExportError, ParityError
+from monograph.inputs import Input
 from monograph.tokenization import TextTokenizer
 from monograph_export.checkpoint.rust_tokenizer import copied, limited
 from monograph_export.checkpoint.token_table import has_transformer, rows_of
 from monograph_export.graph.compose import pools_without_prompt
 from monograph_export.tokenizer import write_tokenizer
 
+_QUOTED = 60
 
-def tokenizer_of(model: SentenceTransformer) -> Tokenizer:
+
+def tokenizer_of(model: BaseModel) -> Tokenizer:
     """Return a copy of a model's tokenizer that does all that the model does with texts, truncation included."""
     first = model[0]
     if isinstance(first, StaticEmbedding):
@@ -29,13 +32,18 @@ def tokenizer_of(model: SentenceTransformer) -> Tokenizer:
     return limited(model.tokenizer.backend_tokenizer, model.max_seq_length, model.tokenizer.truncation_side)
 
 
-def token_ids(model: SentenceTransformer, text: str) -> list[int]:
-    """Return the ids that a model computes a text from."""
+def token_ids(model: BaseModel, text: Input) -> list[int]:
+    """Return the ids that a model computes a text, or a pair, from."""
     ids: list[int] = model.preprocess([text])["input_ids"].flatten().tolist()
     return ids
 
 
-def store_tokenizer(model: SentenceTransformer, path: Path) -> TokenizerSpec:
+def _start(text: Input) -> Input:
+    """Return as much of a text or pair as an error may quote."""
+    return text[:_QUOTED] if isinstance(text, str) else (text[0][:_QUOTED], text[1][:_QUOTED])
+
+
+def store_tokenizer(model: BaseModel, path: Path) -> TokenizerSpec:
     """Write a file of the tokenizer with lower-casing and truncation as the model applies them."""
     return write_tokenizer(
         tokenizer_of(model),
@@ -45,7 +53,7 @@ def store_tokenizer(model: SentenceTransformer, path: Path) -> TokenizerSpec:
     )
 
 
-def check_rows(model: SentenceTransformer) -> None:
+def check_rows(model: BaseModel) -> None:
     """Compare a model's tokenizer with its embedding table.
 
     Raises:
@@ -61,7 +69,7 @@ def check_rows(model: SentenceTransformer) -> None:
         )
 
 
-def check_tokenizer(model: SentenceTransformer, path: Path, texts: Sequence[str]) -> None:
+def check_tokenizer(model: BaseModel, path: Path, texts: Sequence[Input]) -> None:
     """Compare the token ids of the written tokenizer with those that the model itself computes from.
 
     Raises:
@@ -75,5 +83,5 @@ def check_tokenizer(model: SentenceTransformer, path: Path, texts: Sequence[str]
         if found != expected:
             raise ParityError(
                 f"tokenizer.json gives {found[:12]}... where the checkpoint's tokenizer gives {expected[:12]}... "
-                f"for {text[:60]!r}: the tokenizer has steps outside its Rust form"
+                f"for {_start(text)!r}: the tokenizer has steps outside its Rust form"
             )

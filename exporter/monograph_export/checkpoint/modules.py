@@ -28,7 +28,9 @@ _PACKAGES = (
     "sentence_transformers.base.modules.",
     "sentence_transformers.sentence_transformer.modules.",
 )
-_TEXT_TASK = "feature-extraction"
+# What the Transformer of an embedding model does, and of a cross-encoder.
+TEXT_TASK = "feature-extraction"
+CLASSIFYING_TASK = "sequence-classification"
 # Settings of Transformer that treat queries or inputs in ways of their own.
 # tokenizer_name_or_path would read a folder outside the checkpoint.
 _REFUSED_WHEN_SET = (
@@ -50,16 +52,17 @@ def module_name(kind: str) -> str | None:
 def check_config(name: str, config: Mapping[str, Any]) -> list[str]:
     """Return the settings of a module's saved config that have no exact graph."""
     checks: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
-        "Transformer": _transformer_problems,
+        "Transformer": transformer_problems,
         "Dense": _dense_problems,
     }
     return checks[name](config) if name in checks else []
 
 
-def _transformer_problems(settings: Mapping[str, Any]) -> list[str]:
+def transformer_problems(settings: Mapping[str, Any], expected_task: str = TEXT_TASK) -> list[str]:
+    """Return the settings of a Transformer that have no exact graph, where it is to do ``expected_task``."""
     problems = [f"setting {key}" for key in _REFUSED_WHEN_SET if settings.get(key)]
-    task = settings.get("transformer_task", _TEXT_TASK)
-    if task != _TEXT_TASK:
+    task = settings.get("transformer_task", expected_task)
+    if task != expected_task:
         problems.append(f"transformer_task {task!r}")
     modalities = settings.get("modality_config")
     if modalities and "message" in modalities:

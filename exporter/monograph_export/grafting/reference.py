@@ -91,7 +91,7 @@ def check_modules(file: Path, runner: PlainRunner, probes: Probes, tolerance: fl
         ParityError: a vector differs by more than ``tolerance`` times the largest value.
 
     """
-    found = np.concatenate([vectors for _, vectors in runner.outputs(file, OUTPUT_NAME, probes.texts)])
+    found = np.concatenate([vectors for _, vectors in runner.outputs(file, OUTPUT_NAME, probes.single_texts)])
     difference = float(np.abs(found - probes.vectors).max())
     allowed = tolerance * max(1.0, float(np.abs(probes.vectors).max()))
     if not difference <= allowed:

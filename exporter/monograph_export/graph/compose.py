@@ -1,4 +1,4 @@
-"""All modules of a Sentence Transformer as one function of tensors."""
+"""All modules of a Sentence Transformer, or of a cross-encoder, as one function of tensors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers.base.model import BaseModel
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from torch import Tensor, nn
 
@@ -17,6 +18,7 @@ POOLING_MASK = "pooling_mask"
 # Inputs that a graph may have, in the order of its signature; those that the model makes use of are used.
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids", POOLING_MASK)
 # Axes of size 0 or 1 would be taken for constants, so the sample has three texts of different length.
+_SCORES = "scores"
 _SAMPLE = ("one short text", "another text, which is a little longer", "a third")
 
 
@@ -38,6 +40,22 @@ class SentenceGraph(nn.Module):
         for module in self.module:
             features = module(features)
         return features[OUTPUT_NAME]
+
+
+class PairGraph(nn.Module):
+    """The modules of a cross-encoder in a row, from token ids of pairs to ``logits``: before any activation."""
+
+    def __init__(self, model: CrossEncoder, input_names: Sequence[str]) -> None:
+        super().__init__()
+        self.module = nn.ModuleList(list(model))
+        self.input_names = tuple(input_names)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Map int64 [batch, sequence] tensors, in the order of ``input_names``, to float32 [batch, labels]."""
+        features: dict[str, Tensor] = dict(zip(self.input_names, inputs, strict=True))
+        for module in self.module:
+            features = module(features)
+        return features[_SCORES]
 
 
 class PromptlessPooling(Pooling):  # type: ignore[misc]
@@ -93,7 +111,7 @@ def _graph_form(module: nn.Module) -> nn.Module:
     return module
 
 
-def pools_without_prompt(model: SentenceTransformer) -> bool:
+def pools_without_prompt(model: BaseModel) -> bool:
     """Tell whether a model leaves the tokens of a prompt out of its pooling."""
     return any(isinstance(module, Pooling) and not module.include_prompt for module in model)
 
@@ -108,4 +126,10 @@ def sample_inputs(model: SentenceTransformer) -> dict[str, Tensor]:
     if pools_without_prompt(model):
         features[POOLING_MASK] = features["attention_mask"].clone()
         features[POOLING_MASK][:, 0] = 0
+    return {name: features[name] for name in INPUT_NAMES if name in features}
+
+
+def sample_pairs(model: CrossEncoder) -> dict[str, Tensor]:
+    """Return inputs to trace a cross-encoder with, int64 [batch, sequence], by name in the order of the signature."""
+    features = model.preprocess([(text, _SAMPLE[0]) for text in _SAMPLE])
     return {name: features[name] for name in INPUT_NAMES if name in features}

@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import onnx_ir as ir
 import torch
 from onnxscript.optimizer import optimize_ir
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from torch import Tensor, nn
 
 from monograph.errors import ExportError, first_line
-from monograph_export.graph.compose import INPUT_NAMES, SentenceGraph, sample_inputs
-from monograph_export.graph.names import OUTPUT_NAME
+from monograph_export.graph.compose import INPUT_NAMES, PairGraph, SentenceGraph, sample_inputs, sample_pairs
+from monograph_export.graph.names import LOGITS_NAME, OUTPUT_NAME
 
 # The first opset with Attention as one standard op.
 OPSET = 23
@@ -29,17 +30,31 @@ def trace(model: SentenceTransformer) -> ir.Model:
 
     """
     inputs = sample_inputs(model)
-    composed = SentenceGraph(model, list(inputs)).eval()
+    return _traced(SentenceGraph(model, list(inputs)), inputs, OUTPUT_NAME)
+
+
+def trace_pairs(model: CrossEncoder) -> ir.Model:
+    """Return a cross-encoder as one graph: token ids of pairs in, ``logits`` out, batch and sequence dynamic.
+
+    Raises:
+        ExportError: torch cannot trace the model.
+
+    """
+    inputs = sample_pairs(model)
+    return _traced(PairGraph(model, list(inputs)), inputs, LOGITS_NAME)
+
+
+def _traced(composed: nn.Module, inputs: Mapping[str, Tensor], output: str) -> ir.Model:
     axes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     with _quiet():
         try:
             program = torch.onnx.export(
-                composed,
+                composed.eval(),
                 tuple(inputs.values()),
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=list(inputs),
-                output_names=[OUTPUT_NAME],
+                output_names=[output],
                 # forward takes *inputs: one tuple for all of them.
                 dynamic_shapes=(tuple(axes for _ in inputs),),
                 optimize=False,

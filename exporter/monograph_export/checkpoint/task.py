@@ -1,0 +1,56 @@
+"""Which task a checkpoint is of. Reads its settings and loads nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from monograph.errors import ExportError
+from monograph_export.checkpoint.layout import read_object
+
+EMBEDDING, RERANK = "embedding", "rerank"
+TASKS = (EMBEDDING, RERANK)
+CLASSIFIER = "ForSequenceClassification"
+_GENERATIVE = "ForCausalLM"
+_CROSS_ENCODER = "CrossEncoder"
+_WHAT = {EMBEDDING: "an embedding model", RERANK: "a cross-encoder"}
+
+
+def task_of_folder(folder: Path, asked: str | None) -> str:
+    """Return the task of a checkpoint folder: "rerank" for a cross-encoder, and "embedding" for all else.
+
+    A cross-encoder says so in config_sentence_transformers.json; older ones are transformers' classifiers and nothing
+    else. What is neither is refused when its layout is read, and so is a bare generative model that is ``asked`` to
+    rerank, for which sentence-transformers would make a score of its next token.
+
+    Raises:
+        ExportError: a file of it cannot be read.
+
+    """
+    settings = folder / "config_sentence_transformers.json"
+    if settings.exists() and read_object(settings).get("model_type") == _CROSS_ENCODER:
+        return RERANK
+    if (folder / "modules.json").exists() or not (folder / "config.json").exists():
+        return EMBEDDING
+    kinds = (CLASSIFIER, _GENERATIVE) if asked == RERANK else (CLASSIFIER,)
+    return RERANK if any(name.endswith(kinds) for name in architectures_of(folder)) else EMBEDDING
+
+
+def architectures_of(folder: Path) -> list[str]:
+    """Return the classes of transformers that a folder's config.json names.
+
+    Raises:
+        ExportError: the file cannot be read.
+
+    """
+    return [str(name) for name in read_object(folder / "config.json").get("architectures") or ()]
+
+
+def check_asked(name: object, found: str, asked: str | None) -> None:
+    """Compare the task of a checkpoint with the one that is asked for, None for whichever it is.
+
+    Raises:
+        ExportError: it is of the other.
+
+    """
+    if asked not in (None, found):
+        raise ExportError(f"{name} is {_WHAT[found]}, not {_WHAT[str(asked)]}: leave out --task, or give {found!r}")

@@ -1,0 +1,1 @@
+"""Cross-encoders: one graph of pairs of texts, compared with sentence-transformers pair by pair."""

@@ -1,0 +1,105 @@
+"""From a cross-encoder to a verified bundle, step by step."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from pathlib import Path
+
+from sentence_transformers import CrossEncoder
+
+from monograph.bundle import Bundle, open_bundle, write_probes
+from monograph.bundle.manifest import FORMAT_VERSION, Manifest
+from monograph.engines.devices import ENGINES
+from monograph.errors import ExportError
+from monograph.verification import FLOAT32_TOLERANCE
+from monograph_export.checkpoint.facts import producers, sizes_by_part, source_of_loaded
+from monograph_export.checkpoint.loaded_tokenizer import check_rows, check_tokenizer, store_tokenizer
+from monograph_export.checkpoint.origin import source_of
+from monograph_export.compression.options import Compression
+from monograph_export.graph.names import LOGITS_NAME
+from monograph_export.graph.passes import apply_passes
+from monograph_export.graph.store import store_graphs
+from monograph_export.graph.trace import trace_pairs
+from monograph_export.parity import verifier_processes, verify_everywhere
+from monograph_export.recipes import Recipe
+from monograph_export.reranking.load import copy_cross_encoder, load_cross_encoder, rerank_of
+from monograph_export.reranking.probes import make_pair_probes
+from monograph_export.tokenizer import TOKENIZER_FILE
+from monograph_export.vocabulary.options import Trimming
+from monograph_export.writer import list_files, staged, write_manifest
+
+logger = logging.getLogger(__name__)
+
+
+def check_options(compression: Compression, trimming: Trimming, recipe: Recipe | None) -> None:
+    """Refuse options that no cross-encoder has.
+
+    Raises:
+        ExportError: naming each.
+
+    """
+    asked = {
+        f"--precision {compression.precision}": compression.precision != "fp32",
+        "--table int8": compression.table == "int8",
+        "--keep-vocab or --keep-scripts": trimming.wanted,
+        "--recipe": recipe is not None,
+    }
+    if refused := [name for name, given in asked.items() if given]:
+        raise ExportError(f"a cross-encoder is exported as it is: leave out {', '.join(refused)}")
+
+
+def run_pair_export(source: Path | CrossEncoder, target: Path) -> Bundle:
+    """Export a checkpoint's folder, or a loaded model, to ``target``, an absolute path that may be written."""
+    with staged(target) as folder, verifier_processes() as others:
+        manifest = _write_unverified(source, folder)
+        # What was loaded is free again here; the verification needs its memory for the engines.
+        gc.collect()
+        logger.info("verifying")
+        manifest.quality.update(verify_everywhere(folder, FLOAT32_TOLERANCE, others))
+        write_manifest(folder, manifest)
+    return open_bundle(target)
+
+
+def _write_unverified(source: Path | CrossEncoder, folder: Path) -> Manifest:
+    """Write everything into the staging folder, the manifest still without verdicts."""
+    logger.info("loading")
+    if isinstance(source, CrossEncoder):
+        model, origin = copy_cross_encoder(source), source_of_loaded(source)
+    else:
+        model, origin = load_cross_encoder(source), source_of(source)
+    check_rows(model)
+    tokenizer = store_tokenizer(model, folder / TOKENIZER_FILE)
+    rerank = rerank_of(model)
+    logger.info("computing the reference")
+    probes = make_pair_probes(model)
+    check_tokenizer(model, folder / TOKENIZER_FILE, probes.texts)
+    logger.info("tracing")
+    graphs = store_graphs(
+        {None: apply_passes(trace_pairs(model))},
+        folder,
+        precision="fp32",
+        parts={None: sizes_by_part(model)},
+        engines=tuple(entry.engine for entry in ENGINES),
+        devices=tuple(entry.kind for entry in ENGINES),
+    )
+    write_probes(folder, [probes])
+    traced, reference = graphs[0].outputs[LOGITS_NAME].shape[-1], probes.vectors.shape[1]
+    if not traced == reference == rerank.num_labels:
+        raise ExportError(f"the graph gives {traced} logits, torch {reference}, the config says {rerank.num_labels}")
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        task="rerank",
+        source=origin,
+        graphs=graphs,
+        tokenizer=tokenizer,
+        embedding=None,
+        prompts=dict(model.prompts),
+        default_prompt_name=model.default_prompt_name,
+        quality={"reference": "sentence-transformers in torch, float32, logits of each pair alone", "verdicts": []},
+        producer=producers(),
+        files=list_files(folder),
+        rerank=rerank,
+    )
+    write_manifest(folder, manifest)
+    return manifest
