@@ -1,0 +1,55 @@
+"""`monograph rank`: documents by how well they answer a query."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from monograph.commands import options
+from monograph.commands.text_lines import open_texts
+from monograph.cross_encoder import CrossEncoder
+
+HELP = "rank the lines of a file, or of standard input, by their score for a query"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    options.add_bundle(parser)
+    parser.add_argument("query", metavar="QUERY", help="what is asked")
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        default="-",
+        help="a document a line, UTF-8, or .jsonl; - for standard input (default)",
+    )
+    parser.add_argument("--field", help="read JSON lines, and the text from this field; default for .jsonl: text")
+    parser.add_argument("--top-k", type=options.positive, metavar="N", help="print only the first N; default: all")
+    options.add_engine(parser)
+    options.add_prompt(parser)
+    parser.add_argument("--batch-size", type=options.positive, help="pairs in a batch; default: by their tokens")
+    options.add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print rank, score and text of the best documents, a line each."""
+    with open_texts(arguments.file, arguments.field) as texts:
+        documents = list(texts)
+    with CrossEncoder(arguments.bundle, arguments.device, arguments.compute_dtype, arguments.threads) as model:
+        ranked = model.rank(
+            arguments.query,
+            documents,
+            top_k=arguments.top_k,
+            return_documents=True,
+            prompt_name=arguments.prompt_name,
+            prompt=arguments.prompt,
+            batch_size=arguments.batch_size,
+            show_progress_bar=False,
+        )
+    if arguments.json:
+        print(json.dumps(ranked))
+        return 0
+    widest = len(str(len(ranked)))
+    for place, found in enumerate(ranked, start=1):
+        print(f"{place:>{widest}} {found['score']:9.4f}  {found['text']}")
+    return 0
