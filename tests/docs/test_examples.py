@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monograph import Embedder
+from monograph import CrossEncoder, Embedder
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -121,3 +121,17 @@ def test_the_margin_is_that_of_the_definition(mining: ModuleType) -> None:
 
 def test_mining_of_nothing_finds_nothing(mining: ModuleType) -> None:
     assert mining.mine(unit(0, 1), unit(5, 2), 4) == []
+
+
+def test_candidates_are_sorted_by_the_cross_encoder(minilm_bundle: Path, tiny_cross_bundle: Path) -> None:
+    """One with random weights: which texts it prefers means nothing, that they are its own choice does."""
+    example = load("retrieve_and_rerank")
+    told = run("retrieve_and_rerank", minilm_bundle, tiny_cross_bundle, "--device", "cpu").splitlines()
+    with Embedder(minilm_bundle, device="cpu") as embedder, CrossEncoder(tiny_cross_bundle, device="cpu") as model:
+        found = example.retrieve(embedder, example.QUESTIONS, example.TEXTS, 5)
+        for question, positions, start in zip(example.QUESTIONS, found, (0, 4), strict=True):
+            assert told[start] == question
+            texts = [example.TEXTS[position] for position in positions]
+            expected = [one.get("text") for one in model.rank(question, texts, top_k=3, return_documents=True)]
+            assert [line.split(")  ", 1)[1] for line in told[start + 1 : start + 4]] == expected
+    assert {"Refunds", "Without"} <= {example.TEXTS[position].split()[0] for position in found[0]}
