@@ -24,7 +24,9 @@ _TRANSFORMER_CONFIGS = (
     "sentence_xlm-roberta_config.json",
     "sentence_xlnet_config.json",
 )
-_CONFIGS = {"Transformer": _TRANSFORMER_CONFIGS, ROUTER: ("router_config.json", "config.json")}
+# Under the second a Router that was called Asym kept them.
+ROUTER_CONFIGS = ("router_config.json", "config.json")
+_CONFIGS = {"Transformer": _TRANSFORMER_CONFIGS, ROUTER: ROUTER_CONFIGS}
 
 
 @dataclass(frozen=True)
