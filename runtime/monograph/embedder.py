@@ -85,7 +85,7 @@ class Embedder:
 
     @property
     def max_length(self) -> int | None:
-        """Tokens that are kept of a text, special ones included."""
+        """Tokens that are kept of a text, special ones included, by the route that keeps most; None for all."""
         return self._open.routes.max_length
 
     @property

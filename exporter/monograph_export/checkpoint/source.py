@@ -76,11 +76,14 @@ def locate_for_graft(source: str | os.PathLike[str], file: str | os.PathLike[str
     with those that begin with its name, and no weights of the encoder.
 
     Raises:
-        ExportError: as ``locate_checkpoint``; or there is no such file.
+        ExportError: as ``locate_checkpoint``; or there is no such file, or one here and another in the checkpoint.
 
     """
     inside = None if os.path.lexists(file) else PurePosixPath(file).as_posix()
     folder = locate_checkpoint(source, _Graft(inside))
+    there = folder / file
+    if inside is None and there.is_file() and not there.samefile(file):
+        raise ExportError(f"there is a file {file} here and another in {folder}: give the whole path of the one meant")
     found = Path(file) if inside is None else folder / inside
     if not found.is_file():
         raise ExportError(f"there is no file {file}, here or in {folder}: give the encoder's ONNX file")

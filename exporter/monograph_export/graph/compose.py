@@ -10,12 +10,11 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from torch import Tensor, nn
 
+from monograph.bundle.manifest import GRAPH_INPUTS, POOLING_MASK
+from monograph_export.checkpoint.loaded_tokenizer import pools_without_prompt
 from monograph_export.compression.int8 import Int8Bag
 from monograph_export.graph.names import OUTPUT_NAME
 
-POOLING_MASK = "pooling_mask"
-# Inputs that a graph may have, in the order of its signature; those that the model makes use of are used.
-INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids", POOLING_MASK)
 # Axes of size 0 or 1 would be taken for constants, so the sample has three texts of different length.
 _SAMPLE = ("one short text", "another text, which is a little longer", "a third")
 
@@ -43,7 +42,8 @@ class SentenceGraph(nn.Module):
 class PromptlessPooling(Pooling):  # type: ignore[misc]
     """Pooling over the tokens of ``pooling_mask`` instead of those behind the first so many of a prompt.
 
-    Everything else is Sentence Transformers' own: positions are weighted as without a prompt, for example.
+    Everything else is Sentence Transformers' own: positions are weighted as without a prompt, for example. By methods
+    that it does not document, as they are in 6.2: the probes with a prompt would notice others.
     """
 
     def __init__(self, pooling: Pooling) -> None:
@@ -93,11 +93,6 @@ def _graph_form(module: nn.Module) -> nn.Module:
     return module
 
 
-def pools_without_prompt(model: SentenceTransformer) -> bool:
-    """Tell whether a model leaves the tokens of a prompt out of its pooling."""
-    return any(isinstance(module, Pooling) and not module.include_prompt for module in model)
-
-
 def sample_inputs(model: SentenceTransformer) -> dict[str, Tensor]:
     """Return inputs to trace a model with, int64 [batch, sequence], by name in the order of the signature."""
     if isinstance(model[0], StaticEmbedding):
@@ -108,4 +103,4 @@ def sample_inputs(model: SentenceTransformer) -> dict[str, Tensor]:
     if pools_without_prompt(model):
         features[POOLING_MASK] = features["attention_mask"].clone()
         features[POOLING_MASK][:, 0] = 0
-    return {name: features[name] for name in INPUT_NAMES if name in features}
+    return {name: features[name] for name in GRAPH_INPUTS if name in features}

@@ -13,8 +13,9 @@ import torch
 from onnxscript.optimizer import optimize_ir
 from sentence_transformers import SentenceTransformer
 
+from monograph.bundle.manifest import GRAPH_INPUTS
 from monograph.errors import ExportError, first_line
-from monograph_export.graph.compose import INPUT_NAMES, SentenceGraph, sample_inputs
+from monograph_export.graph.compose import SentenceGraph, sample_inputs
 from monograph_export.graph.names import OUTPUT_NAME
 
 # The first opset with Attention as one standard op.
@@ -63,7 +64,7 @@ def _name_axes(model: ir.Model) -> None:
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.shape is None:
             raise ExportError(f"{value.name} has no shape in the traced graph")
-        names = ("batch", "sequence") if value.name in INPUT_NAMES else ("batch",)
+        names = ("batch", "sequence") if value.name in GRAPH_INPUTS else ("batch",)
         value.shape = ir.Shape([*names, *list(value.shape)[len(names) :]])
 
 
