@@ -1,4 +1,4 @@
-"""Turn a Sentence Transformers checkpoint into a bundle: one graph, compared with torch before it is written."""
+"""Turn a Sentence Transformers checkpoint into a bundle: one graph, compared with its source before it is written."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from monograph.verification import FLOAT32_TOLERANCE
 from monograph_export.agreement import measured_agreement
 from monograph_export.checkpoint.facts import embedding_of, producers, sizes_by_part, source_of_loaded
 from monograph_export.checkpoint.load import copy_loaded, load_folder
-from monograph_export.checkpoint.loaded_tokenizer import check_rows, check_tokenizer, store_tokenizer
+from monograph_export.checkpoint.loaded_tokenizer import check_table, check_tokenizer, store_tokenizer
 from monograph_export.checkpoint.origin import check_shape, source_of, with_recipe
 from monograph_export.checkpoint.routes import RoutedModel
+from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE
 from monograph_export.checkpoint.source import locate_checkpoint, recipe_of
 from monograph_export.checkpoint.task import EMBEDDING, RERANK, TASKS, check_asked, task_of_folder
 from monograph_export.checkpoint.token_table import has_transformer
@@ -41,7 +43,6 @@ from monograph_export.parity import check_engine, verifier_processes, verify_eve
 from monograph_export.probes import make_probes
 from monograph_export.recipes import Recipe
 from monograph_export.reranking.export import check_options, run_pair_export
-from monograph_export.tokenizer import TOKENIZER_FILE
 from monograph_export.vocabulary.options import Trimming
 from monograph_export.vocabulary.scripts import check_scripts
 from monograph_export.vocabulary.trim import Trimmed, trim
@@ -104,7 +105,7 @@ def _write_unverified(
     else:
         routed, origin = load_folder(source), source_of(source)
     for model in routed.routes.values():
-        check_rows(model)
+        check_table(model)
     main = routed.main
     _check_asked(routed, compression, trimming)
     trimmed = trim(main, trimming, _prompts(main, recipe))
@@ -175,11 +176,17 @@ def _check_asked(routed: RoutedModel, compression: Compression, trimming: Trimmi
 
 
 def _store_tokenizers(routed: RoutedModel, folder: Path) -> dict[str | None, TokenizerSpec]:
-    """Write the tokenizer of each route."""
-    return {
-        route: store_tokenizer(model, folder / numbered(TOKENIZER_FILE, number))
-        for number, (route, model) in enumerate(routed.routes.items())
-    }
+    """Write the tokenizer of each route; routes with the same have one file."""
+    stored: dict[str | None, TokenizerSpec] = {}
+    for number, (route, model) in enumerate(routed.routes.items()):
+        found = store_tokenizer(model, folder / numbered(TOKENIZER_FILE, number))
+        content = (folder / found.file).read_bytes()
+        same = (other for other in stored.values() if (folder / other.file).read_bytes() == content)
+        if other := next(same, None):
+            (folder / found.file).unlink()
+            found = replace(found, file=other.file)
+        stored[route] = found
+    return stored
 
 
 def _make_probes(routed: RoutedModel, tokenizers: Mapping[str | None, TokenizerSpec], folder: Path) -> list[Probes]:

@@ -9,9 +9,8 @@ from sentence_transformers import SentenceTransformer
 
 from monograph.bundle import Probes
 from monograph.errors import ExportError, first_line
-from monograph_export.checkpoint.loaded_tokenizer import token_ids, tokenizer_of
+from monograph_export.checkpoint.loaded_tokenizer import pools_without_prompt, token_ids, tokenizer_of
 from monograph_export.checkpoint.rust_tokenizer import max_length_of
-from monograph_export.graph.compose import pools_without_prompt
 from monograph_export.probe_texts import probe_texts, short_probe_texts
 
 # Put before texts of models that leave prompts out of their pooling and bring none.

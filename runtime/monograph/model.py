@@ -82,7 +82,7 @@ class Model:
 
     @property
     def max_length(self) -> int | None:
-        """Tokens that are kept of a text, or of a pair of texts together, special ones included."""
+        """Tokens that are kept of a text or pair, special ones included, by the route that keeps most; None for all."""
         return self._open.routes.max_length
 
     @property

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -105,11 +106,13 @@ def _open_preferred(bundle: Bundle, tokenizers: Tokenizers, options: EngineOptio
     refusals: list[MonographError] = []
     for device, compute_dtype in _candidates(bundle, options.compute_dtype, refusals):
         try:
-            routes = load_routes(bundle, tokenizers, replace(options, device=device, compute_dtype=compute_dtype))
-            failure = _failure_on_probes(bundle, routes, cache)
-            if not failure:
-                return routes
-            routes.close()
+            with ExitStack() as unless_right:
+                routes = load_routes(bundle, tokenizers, replace(options, device=device, compute_dtype=compute_dtype))
+                unless_right.callback(routes.close)
+                failure = _failure_on_probes(bundle, routes, cache)
+                if not failure:
+                    unless_right.pop_all()
+                    return routes
             raise DeviceError(f"{device} at {compute_dtype} fails on the bundle's probes: {failure}")
         except (DeviceError, BundleError) as error:
             logger.warning("device 'auto' goes on to the next engine: %s", error)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from monograph.batching import TokenBatch, assemble, distinct, plan_batches, rounded_up
 from monograph.bundle import Bundle
-from monograph.bundle.manifest import TokenizerSpec
+from monograph.bundle.manifest import POOLING_MASK, TokenizerSpec
 from monograph.engines import Engine, EngineOptions, open_engine
 from monograph.errors import BundleError, MonographError
 from monograph.inputs import Input, with_prompt
@@ -73,7 +73,7 @@ class Pipeline:
                 f"the tokenizer gives the id {largest}, the vocabulary has {self.specification.vocabulary_size}: "
                 "export it again"
             )
-        if prompt and "pooling_mask" in self.input_names:
+        if prompt and POOLING_MASK in self.input_names:
             tokens = replace(tokens, not_pooled=self._prompt_tokens(prompt))
         return tokens
 
@@ -85,14 +85,19 @@ class Pipeline:
         ids = self.tokenizer([prompt]).ids
         return len(ids) - int(ids[-1] in self.specification.special_ids) if len(ids) else 0
 
+    @property
+    def _widths(self) -> NDArray[np.int64] | None:
+        """The widths that batches are padded to; where a vector depends on neighbours, it does on padding, too."""
+        return None if self.engine.graph.max_rows == 1 else self.engine.widths
+
     def plan(self, tokens: TokenizedTexts, batch_size: int | None = None) -> Iterator[NDArray[np.intp]]:
         """Yield the positions (intp [rows]) of the texts of each batch, as the engine's widths and prices want them."""
-        padded = rounded_up(tokens.lengths, self.engine.widths)
+        padded = rounded_up(tokens.lengths, self._widths)
         return plan_batches(padded, self.engine.tokens_per_batch, batch_size, self.engine.graph.max_rows)
 
     def batches(self, tokens: TokenizedTexts, plan: Iterator[NDArray[np.intp]]) -> Iterator[TokenBatch]:
         """Yield the batches of a plan, each padded only when it is asked for."""
-        widths = self.engine.widths
+        widths = self._widths
         return (assemble(tokens, rows, self.input_names, self.specification.pad_id, widths) for rows in plan)
 
 

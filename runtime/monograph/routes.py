@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from monograph.bundle import Bundle
@@ -37,12 +38,14 @@ class Routes:
         return max(known) if len(known) == len(lengths) else None
 
     def of_task(self, task: str | None) -> Pipeline:
-        """Return the pipeline that a task takes, as the Router of Sentence Transformers chooses.
+        """Return the pipeline that a task takes.
 
         Raises:
             InputError: the model does not know the task, or wants one and was given none.
 
         """
+        if task is not None and not isinstance(task, str):
+            raise InputError(f"task must be a str, got {type(task).__name__}")
         if self.routing is None:
             if task is not None:
                 raise InputError(f"task {task!r}: this model embeds every text in one way, so leave task out")
@@ -51,13 +54,16 @@ class Routes:
         if route is None:
             known = ", ".join(map(repr, self.routing.tasks))
             said = "no task was given, and this model has no default" if task is None else f"task {task!r} is unknown"
-            raise InputError(f"{said}; it has {known}: use encode_query, encode_document or encode(task=...)")
+            raise InputError(
+                f"{said}; it has {known}: name one (task=, --task), or use encode_query and encode_document"
+            )
         return self.pipelines[route]
 
     def close(self) -> None:
-        """Free the engines."""
-        for pipeline in self.pipelines.values():
-            pipeline.engine.close()
+        """Free the engines, all of them also where one fails to."""
+        with ExitStack() as stack:
+            for pipeline in self.pipelines.values():
+                stack.callback(pipeline.engine.close)
 
 
 def load_routes(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from monograph.batching.plan import price
 from monograph.bundle import Probes
+from monograph.bundle.manifest import POOLING_MASK
 from monograph.engines import Engine
 from monograph.errors import BundleError
 from monograph.pipeline import Pipeline
@@ -122,9 +123,21 @@ def quick_failure(routes: Routes, sets: Sequence[Probes], tolerance: float = FLO
 
 
 def _complete(routes: Routes, sets: Sequence[Probes]) -> Sequence[Probes]:
-    """Return the sets, at least one of each route."""
-    if missing := set(routes.pipelines) - {probes.route for probes in sets}:
-        raise BundleError("probes.json", [f"no probes of the route {route!r}" for route in missing])
+    """Return the sets: of each route at least one, and one with a prompt where prompts are left out of the pooling."""
+    known = {(probes.route, bool(probes.prompt)) for probes in sets}
+    needed = {(route, False): "" for route in routes.pipelines} | {
+        (route, True): " with a prompt, which its graph leaves out of the pooling"
+        for route, pipeline in routes.pipelines.items()
+        if POOLING_MASK in pipeline.input_names
+    }
+    if missing := [key for key in needed if key not in known]:
+        raise BundleError(
+            "probes.json",
+            [
+                f"no probes{'' if route is None else f' of the route {route!r}'}{needed[route, prompted]}"
+                for route, prompted in missing
+            ],
+        )
     return sets
 
 

@@ -87,7 +87,7 @@ def test_another_task_and_another_recipe(tiny_checkpoint: Path, encoder: Path) -
     ("extra", "error", "words"),
     [
         ({"type": "sentence_transformers.models.CNN"}, UnsupportedModuleError, "sentence_transformers.models.CNN"),
-        ({"type": "sentence_transformers.base.modules.router.Router"}, UnsupportedModuleError, "router.Router"),
+        ({"type": "sentence_transformers.models.StaticEmbedding"}, UnsupportedModuleError, "StaticEmbedding"),
         ({"type": "own.Pooling"}, UnsupportedModuleError, "own.Pooling"),
         ({"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}, UnsupportedModuleError, "one Pooling"),
     ],
@@ -139,6 +139,45 @@ def test_weights_of_every_float_type_are_read(dtype: torch.dtype, tmp_path: Path
     value = torch.randn(5, 7).to(dtype)
     save_file({"a": value}, tmp_path / "model.safetensors")
     np.testing.assert_array_equal(read_weights(tmp_path)["a"], value.float().numpy())
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"add_eos_token": True}, "add_eos_token"),
+        ({"add_bos_token": False}, "add_bos_token"),
+        ({"eos_token": "<|end|>"}, "'<|end|>'"),
+        ({"added_tokens_decoder": {"7": {"content": "<added>"}}}, "'<added>'"),
+    ],
+)
+def test_a_tokenizer_of_which_transformers_makes_another(
+    settings: dict[str, Any], words: str, checkpoint: Path, encoder: Path
+) -> None:
+    edit(checkpoint / "tokenizer_config.json", lambda config: config | settings)
+    assert_refused(checkpoint, encoder, ExportError, words, "export the checkpoint itself")
+
+
+def test_a_name_that_is_a_file_here_and_another_in_the_checkpoint(
+    checkpoint: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    for folder in (checkpoint, tmp_path / "here"):
+        shutil.copy(encoder, folder / "model.onnx")
+    monkeypatch.chdir(tmp_path / "here")
+    assert_refused(checkpoint, "model.onnx", ExportError, "and another in", "whole path")
+    monkeypatch.chdir(checkpoint)
+    assert export(checkpoint, tmp_path / "bundle", from_onnx="model.onnx").manifest.need_embedding().dimension == 24
+
+
+def test_weights_behind_a_link_that_leaves_the_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    model = onnx.load(encoders.save_encoder(tiny_checkpoint, tmp_path / "whole.onnx"))
+    (tmp_path / "onnx").mkdir()
+    onnx.save(model, tmp_path / "onnx" / "model.onnx", save_as_external_data=True, location="model.onnx_data")
+    (tmp_path / "onnx" / "model.onnx_data").rename(tmp_path / "secret")
+    (tmp_path / "onnx" / "model.onnx_data").symlink_to(tmp_path / "secret")
+    assert_refused(
+        tiny_checkpoint, tmp_path / "onnx" / "model.onnx", ExportError, "a link to", "outside the checkpoint"
+    )
 
 
 def test_a_tokenizer_that_is_missing_or_another_model_s(checkpoint: Path, encoder: Path, tmp_path: Path) -> None:

@@ -270,6 +270,29 @@ def test_of_a_graft_come_the_encoder_s_file_and_no_other_weights_of_it(
     assert "has no onnx/model_O4.onnx; ONNX files that it has: onnx/model.onnx, onnx/model_quint8" in absent.stderr
 
 
+@pytest.mark.parametrize("folder", ["", "1_Router/"])
+def test_the_modules_within_a_router_are_downloaded_as_well(folder: str, hub: Hub, tmp_path: Path) -> None:
+    modules = [{"idx": 0, "name": "0", "path": folder.rstrip("/"), "type": "sentence_transformers.models.Router"}]
+    types = {"query_0_StaticEmbedding": "StaticEmbedding", "document_0_Transformer": "Transformer"}
+    wanted = {
+        "modules.json": json.dumps(modules).encode(),
+        f"{folder}router_config.json": json.dumps({"types": types}).encode(),
+        f"{folder}query_0_StaticEmbedding/model.safetensors": b"rows",
+        f"{folder}query_0_StaticEmbedding/tokenizer.json": b"{}",
+        f"{folder}document_0_Transformer/model.safetensors": b"layers",
+    }
+    others = {f"{folder}checkpoint-500/model.safetensors": b"old", "model.safetensors": b"none of a module"}
+    name = f"some-org/routed-{len(folder)}"
+    repository = hub.add(name, tmp_path)
+    repository.files.clear()
+    # A root without a module has no weights that count.
+    repository.files |= wanted | {file: content for file, content in others.items() if folder or "/" in file}
+    done = python(LOCATE, name, env=environment(hub, tmp_path))
+    assert done.returncode == 0, done.stderr
+    located = Path(done.stdout.strip())
+    assert {path.relative_to(located).as_posix() for path in located.rglob("*") if path.is_file()} == set(wanted)
+
+
 def test_a_transformer_in_a_folder_needs_no_weights_at_the_root() -> None:
     names = ["modules.json", "pytorch_model.bin", "0_Transformer/config.json", "0_Transformer/pytorch_model.bin"]
     chosen = needed_files(names, {"0_Transformer"})

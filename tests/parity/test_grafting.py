@@ -149,15 +149,14 @@ def test_weights_beside_the_file_may_be_links(
     transformer: Path, encoder: Callable[[int], Path], tmp_path: Path
 ) -> None:
     """As huggingface_hub's cache has them: the name leads to a blob elsewhere."""
-    (tmp_path / "blobs").mkdir()
-    (tmp_path / "onnx").mkdir()
-    onnx.save(
-        onnx.load(encoder(14)), tmp_path / "blobs" / "graph", save_as_external_data=True, location="model.onnx_data"
-    )
-    (tmp_path / "blobs" / "model.onnx_data").rename(tmp_path / "blobs" / "weights")
-    (tmp_path / GRAPH).symlink_to(tmp_path / "blobs" / "graph")
-    (tmp_path / "onnx" / "model.onnx_data").symlink_to(tmp_path / "blobs" / "weights")
-    bundle = export(transformer, tmp_path / "bundle", from_onnx=tmp_path / GRAPH)
+    blobs, snapshot = tmp_path / "models--org--name" / "blobs", tmp_path / "models--org--name" / "snapshots" / "1234"
+    blobs.mkdir(parents=True)
+    (snapshot / "onnx").mkdir(parents=True)
+    onnx.save(onnx.load(encoder(14)), blobs / "graph", save_as_external_data=True, location="model.onnx_data")
+    (blobs / "model.onnx_data").rename(blobs / "weights")
+    (snapshot / GRAPH).symlink_to(blobs / "graph")
+    (snapshot / "onnx" / "model.onnx_data").symlink_to(blobs / "weights")
+    bundle = export(transformer, tmp_path / "bundle", from_onnx=snapshot / GRAPH)
     assert set(bundle.manifest.source.sha256) == {"model.safetensors", "model.onnx", "model.onnx_data"}
     assert_equal_to_torch(bundle, SentenceTransformer(str(transformer), device="cpu"))
 

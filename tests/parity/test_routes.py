@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +17,17 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Normalize, Router
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
-from monograph import Embedder, ExportError, InputError, UnsupportedModuleError
-from monograph.bundle import read_probes
+from monograph import BundleError, Embedder, ExportError, InputError, MonographError, UnsupportedModuleError
+from monograph.bundle import open_bundle, read_probes
+from monograph.opening import open_routes
+from monograph.verification import verify
 from monograph_export import export
+from monograph_export.checkpoint.layout import read_layout
 from monograph_export.probe_texts import probe_sentences
 from support import checkpoints
 from support.command import monograph
 
+LEGACY = "sentence_transformers.models.Asym"
 TEXTS = [*probe_sentences()[:12], "", "one", "many words " * 60]
 
 
@@ -68,6 +75,41 @@ def test_queries_and_documents_take_their_routes(asymmetric: Path, asymmetric_bu
         assert model.max_length is None
 
 
+def test_a_route_without_a_limit_has_widths_of_its_own(asymmetric_bundle: Path) -> None:
+    with Embedder(asymmetric_bundle, device="openvino") as model:
+        widths = {name: pipeline.engine.widths for name, pipeline in model._open.routes.pipelines.items()}
+    assert widths["document"] is not None
+    assert widths["query"] is not None
+    assert widths["document"][-1] == 64 < widths["query"][-1]
+
+
+def test_a_model_with_routes_pickles_and_closes(asymmetric_bundle: Path) -> None:
+    with Embedder(asymmetric_bundle, device="cpu") as model:
+        again = pickle.loads(pickle.dumps(model))
+        np.testing.assert_array_equal(again.encode_query(TEXTS), model.encode_query(TEXTS))
+        np.testing.assert_array_equal(again.encode_document(TEXTS), model.encode_document(TEXTS))
+        assert again.fingerprint == model.fingerprint
+    for encode in (model.encode_query, model.encode_document):
+        with pytest.raises(MonographError, match="closed"):
+            encode(TEXTS)
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda sets: sets[:1], "no probes of the route 'query'"),
+        (lambda sets: [*sets, replace(sets[0], route="other")], "the route 'other', which no graph has"),
+    ],
+)
+def test_probes_that_do_not_fit_the_routes_are_refused(change: Any, words: str, asymmetric_bundle: Path) -> None:
+    sets = change(list(read_probes(asymmetric_bundle)))
+    routes = open_routes(open_bundle(asymmetric_bundle), device="cpu", compute_dtype="float32", threads=1)
+    with pytest.raises(BundleError, match=words):
+        verify(routes, sets)
+    routes.close()
+
+
 def test_every_route_is_verified(asymmetric_bundle: Path) -> None:
     assert {probes.route for probes in read_probes(asymmetric_bundle)} == {"query", "document"}
     # Who reads no routes takes the first graph, the tokenizer and the first probes: those of encode without a task.
@@ -112,9 +154,39 @@ def test_heads_behind_one_transformer_share_its_weights(transformer: Path, tmp_p
             embedder.encode_query(TEXTS)
 
 
+def test_the_older_name_and_config_of_a_router_are_read(asymmetric: Path, tmp_path: Path) -> None:
+    checkpoint = Path(shutil.copytree(asymmetric, tmp_path / "checkpoint"))
+    listing = checkpoint / "modules.json"
+    listing.write_text(listing.read_text().replace("sentence_transformers.base.modules.router.Router", LEGACY))
+    assert LEGACY in listing.read_text()
+    assert [entry.kind for entry in read_layout(checkpoint)] == ["Router", "Normalize"]
+
+
+@pytest.mark.parametrize(
+    ("types", "error", "words"),
+    [
+        ({"a": "sentence_transformers.models.CNN"}, UnsupportedModuleError, "models.CNN"),
+        ({"": LEGACY}, UnsupportedModuleError, "within another Router"),
+        ({"../..": "sentence_transformers.models.Dense"}, ExportError, "leaves the folder"),
+        (["a"], ExportError, "under types"),
+        (None, ExportError, "under types"),
+    ],
+)
+def test_a_router_that_cannot_be_exported_is_refused_before_it_is_loaded(
+    types: Any, error: type[ExportError], words: str, asymmetric: Path, tmp_path: Path
+) -> None:
+    checkpoint = Path(shutil.copytree(asymmetric, tmp_path / "checkpoint"))
+    config = checkpoint / "router_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "types": types}))
+    with pytest.raises(error, match=words):
+        read_layout(checkpoint)
+
+
 def test_a_task_is_refused_where_there_are_no_routes(tiny_embedder: Embedder) -> None:
     with pytest.raises(InputError, match="leave task out"):
         tiny_embedder.encode("a", task="query")
+    with pytest.raises(InputError, match="must be a str"):
+        tiny_embedder.encode("a", task=["query"])  # type: ignore[arg-type]
     with pytest.raises(InputError, match="leave task out"):
         tiny_embedder.encode_iter(["a"], task="query")
 

@@ -24,7 +24,9 @@ _TRANSFORMER_CONFIGS = (
     "sentence_xlm-roberta_config.json",
     "sentence_xlnet_config.json",
 )
-_CONFIGS = {"Transformer": _TRANSFORMER_CONFIGS, ROUTER: ("router_config.json", "config.json")}
+# Under the second a Router that was called Asym kept them.
+ROUTER_CONFIGS = ("router_config.json", "config.json")
+_CONFIGS = {"Transformer": _TRANSFORMER_CONFIGS, ROUTER: ROUTER_CONFIGS}
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,15 @@ def read_layout(folder: Path) -> list[ModuleEntry]:
     return entries
 
 
-def _read_entry(folder: Path, item: object, listing: Path, refused: list[str]) -> ModuleEntry:
+def _read_entry(
+    folder: Path, item: object, listing: Path, refused: list[str], *, within_router: bool = False
+) -> ModuleEntry:
     if not isinstance(item, dict) or not isinstance(item.get("type"), str):
         raise ExportError(f"{listing}: every module needs a type")
     kind, path = item["type"], item.get("path", "")
-    place = folder / str(path)
+    if not isinstance(path, str):
+        raise ExportError(f"{listing}: the path of {kind} must be a string")
+    place = folder / path
     if not place.resolve().is_relative_to(folder.resolve()):
         raise ExportError(f"{listing}: path {path!r} of {kind} leaves the folder")
     name = module_name(kind)
@@ -82,10 +88,12 @@ def _read_entry(folder: Path, item: object, listing: Path, refused: list[str]) -
         refused.append(f"module {kind} (idx {item.get('idx', '?')})")
         return ModuleEntry(kind, place, {})
     config = _config_of(name, place)
-    if name == ROUTER:
+    if name == ROUTER and within_router:
+        refused.append(f"module {kind} within another Router")
+    elif name == ROUTER:
         for inner, inner_kind in _modules_within(config, listing).items():
             within = {"type": inner_kind, "path": str(PurePosixPath(path, inner)), "idx": inner}
-            _read_entry(folder, within, listing, refused)
+            _read_entry(folder, within, listing, refused, within_router=True)
     refused.extend(f"module {kind}: {problem}" for problem in check_config(name, config))
     return ModuleEntry(name, place, config)
 

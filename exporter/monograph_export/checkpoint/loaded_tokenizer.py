@@ -6,17 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sentence_transformers.base.model import BaseModel
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from tokenizers import Tokenizer
 
 from monograph.bundle.manifest import TokenizerSpec
-from monograph.errors import ExportError, ParityError
+from monograph.errors import ParityError
 from monograph.inputs import Input
 from monograph.tokenization import TextTokenizer
-from monograph_export.checkpoint.rust_tokenizer import copied, limited
+from monograph_export.checkpoint.rust_tokenizer import (
+    check_rows,
+    copied,
+    limited,
+    vocabulary_size_of,
+    write_tokenizer,
+)
 from monograph_export.checkpoint.token_table import has_transformer, rows_of
-from monograph_export.graph.compose import pools_without_prompt
-from monograph_export.tokenizer import write_tokenizer
 
 _QUOTED = 60
 
@@ -43,6 +47,11 @@ def _start(text: Input) -> Input:
     return text[:_QUOTED] if isinstance(text, str) else (text[0][:_QUOTED], text[1][:_QUOTED])
 
 
+def pools_without_prompt(model: BaseModel) -> bool:
+    """Tell whether a model leaves the tokens of a prompt out of its pooling."""
+    return any(isinstance(module, Pooling) and not module.include_prompt for module in model)
+
+
 def store_tokenizer(model: BaseModel, path: Path) -> TokenizerSpec:
     """Write a file of the tokenizer with lower-casing and truncation as the model applies them."""
     return write_tokenizer(
@@ -53,20 +62,14 @@ def store_tokenizer(model: BaseModel, path: Path) -> TokenizerSpec:
     )
 
 
-def check_rows(model: BaseModel) -> None:
-    """Compare a model's tokenizer with its embedding table.
+def check_table(model: BaseModel) -> None:
+    """Compare a model's tokenizer with its table of embeddings.
 
     Raises:
         ExportError: the tokenizer gives ids that the table has no row for.
 
     """
-    rows = rows_of(model)
-    largest = max(tokenizer_of(model).get_vocab(with_added_tokens=True).values(), default=-1)
-    if largest >= rows:
-        raise ExportError(
-            f"the tokenizer gives ids up to {largest}, and the embedding table has {rows} rows: "
-            "the tokenizer is another model's"
-        )
+    check_rows(vocabulary_size_of(tokenizer_of(model)), rows_of(model))
 
 
 def check_tokenizer(model: BaseModel, path: Path, texts: Sequence[Input]) -> None:

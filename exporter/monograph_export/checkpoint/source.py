@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from monograph.errors import ExportError, MonographError
 from monograph.hub import HubName, commit_of, download_files, hub_name
+from monograph_export.checkpoint.layout import ROUTER_CONFIGS
 from monograph_export.recipes import Recipe, read_recipe, recipe_names
 
 logger = logging.getLogger(__name__)
@@ -75,11 +76,14 @@ def locate_for_graft(source: str | os.PathLike[str], file: str | os.PathLike[str
     with those that begin with its name, and no weights of the encoder.
 
     Raises:
-        ExportError: as ``locate_checkpoint``; or there is no such file.
+        ExportError: as ``locate_checkpoint``; or there is no such file, or one here and another in the checkpoint.
 
     """
     inside = None if os.path.lexists(file) else PurePosixPath(file).as_posix()
     folder = locate_checkpoint(source, _Graft(inside))
+    there = folder / file
+    if inside is None and there.is_file() and not there.samefile(file):
+        raise ExportError(f"there is a file {file} here and another in {folder}: give the whole path of the one meant")
     found = Path(file) if inside is None else folder / inside
     if not found.is_file():
         raise ExportError(f"there is no file {file}, here or in {folder}: give the encoder's ONNX file")
@@ -100,7 +104,11 @@ def _download(name: HubName, graft: _Graft | None) -> Path:
     snapshot = download_files(name.repository, commit, lambda names: _settings_at_root(name, names))
     folders = _module_folders(snapshot / _LISTING)
     if graft is None:
-        return download_files(name.repository, commit, lambda names: needed_files(names, folders))
+        snapshot = download_files(name.repository, commit, lambda names: needed_files(names, folders))
+        # Known only now: a Router says in a file of its own where its modules lie.
+        if within := _folders_of_routes(snapshot, folders):
+            download_files(name.repository, commit, lambda names: needed_files(names, [*folders, *within]))
+        return snapshot
     # The first module is the encoder.
     encoder, *_ = folders
     return download_files(
@@ -154,6 +162,19 @@ def _module_folders(listing: Path) -> list[str]:
         return list(dict.fromkeys(_normal(module.get("path", "")) for module in modules)) or [""]
     except (OSError, ValueError, RecursionError, TypeError, AttributeError):
         return [""]
+
+
+def _folders_of_routes(snapshot: Path, folders: Iterable[str]) -> list[str]:
+    """Return the folders of the modules within Routers; a config that is malformed is refused later."""
+    found: list[str] = []
+    for folder in folders:
+        for config in ROUTER_CONFIGS:
+            try:
+                types = json.loads((snapshot / folder / config).read_bytes())["types"]
+                found += [_normal(f"{folder}/{within}" if folder else within) for within in types]
+            except (OSError, ValueError, RecursionError, TypeError, KeyError):
+                continue
+    return found
 
 
 def _folder_of(file: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from monograph.bundle.manifest import GRAPH_INPUTS, OP_DOMAINS
+from monograph.bundle.manifest import OP_DOMAINS, TOKENIZER_INPUTS
 from monograph.errors import ExportError, first_line
 from monograph_export.grafting.operators import LEAST_OPSET
 
@@ -81,6 +81,8 @@ def open_encoder(file: Path) -> Encoder:
     try:
         model = common.InlinePass()(_load(file)).model
         model = common.RemoveInitializersFromInputsPass()(model).model
+    except ExportError:
+        raise
     except Exception as error:
         raise ExportError(f"{file} cannot be read as an ONNX graph: {first_line(error)}") from error
     for path in files_of(file):
@@ -121,6 +123,9 @@ def _load(file: Path) -> ir.Model:
         path = Path(tensor.path)
         if path.is_symlink():
             real = path.resolve()
+            if not any(real.is_relative_to(folder) for folder in _own_folders(file)):
+                # Whatever it is, it would become part of a bundle, which may be shared.
+                raise ExportError(f"the weights {path} are a link to {real}, outside the checkpoint")
             value.const_value = ir.ExternalTensor(
                 real.name,
                 tensor.offset,
@@ -133,6 +138,16 @@ def _load(file: Path) -> ir.Model:
     return model
 
 
+def _own_folders(file: Path) -> Iterator[Path]:
+    """Yield where a file's links may lead: its folder, and in a Hub's cache the blobs of its repository."""
+    folder = file.parent.resolve()
+    yield folder
+    # models--ORG--NAME/snapshots/REVISION/..., beside which lie the blobs.
+    for parent in folder.parents:
+        if parent.name == "snapshots":
+            yield parent.parent / "blobs"
+
+
 def _external(model: ir.Model) -> Iterator[tuple[ir.Value, ir.ExternalTensor]]:
     """Yield the weights that lie in files beside the graph."""
     for value in model.graph.initializers.values():
@@ -142,9 +157,9 @@ def _external(model: ir.Model) -> Iterator[tuple[ir.Value, ir.ExternalTensor]]:
 
 def _check_inputs(file: Path, inputs: Sequence[ir.Value]) -> None:
     names = [str(value.name) for value in inputs]
-    if foreign := [name for name in names if name not in GRAPH_INPUTS]:
+    if foreign := [name for name in names if name not in TOKENIZER_INPUTS]:
         raise ExportError(
-            f"{file} needs the inputs {', '.join(foreign)}, where a tokenizer gives {', '.join(GRAPH_INPUTS)}: "
+            f"{file} needs the inputs {', '.join(foreign)}, where a tokenizer gives {', '.join(TOKENIZER_INPUTS)}: "
             f"{_EXPORT_AGAIN}"
         )
     if missing := [name for name in ("input_ids", _MASK) if name not in names]:

@@ -11,13 +11,14 @@ from typing import Any
 
 from monograph.bundle import Bundle, open_bundle, write_probes
 from monograph.bundle.files import sha256_of
-from monograph.bundle.manifest import FORMAT_VERSION, Embedding, Graph, Manifest, Source, TokenizerSpec
+from monograph.bundle.manifest import FORMAT_VERSION, Embedding, Graph, Manifest, Source
 from monograph.engines.devices import ENGINES
 from monograph.errors import ExportError
 from monograph.tokenization import TextTokenizer
 from monograph.verification import FLOAT32_TOLERANCE
 from monograph.version import __version__
 from monograph_export.checkpoint.origin import check_shape, source_of, with_recipe
+from monograph_export.checkpoint.rust_tokenizer import check_rows
 from monograph_export.checkpoint.source import locate_for_graft, recipe_of
 from monograph_export.checkpoint.task import RERANK, task_of_folder
 from monograph_export.grafting.encoder import Encoder, files_of, open_encoder, table_of
@@ -71,7 +72,9 @@ def _write_unverified(
     if recipe is not None:
         check_shape(recipe, embedding, tokenizer)
         origin, embedding = with_recipe(recipe, origin, embedding)
-    _check_rows(encoder, tokenizer)
+    table = table_of(encoder)
+    if table is not None:
+        check_rows(tokenizer.vocabulary_size, table.shape.numpy()[0])
     logger.info("computing the reference")
     texts = probe_texts(found.tokenizer, tokenizer.max_length)
     runner = PlainRunner(TextTokenizer(folder / tokenizer.file), tokenizer.pad_id)
@@ -127,16 +130,6 @@ def _name_in(folder: Path, file: Path) -> str:
     absolute = Path(os.path.abspath(file))  # noqa: PTH100 - not resolved: a Hub's cache is of links
     root = Path(os.path.abspath(folder))  # noqa: PTH100
     return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else absolute.name
-
-
-def _check_rows(encoder: Encoder, tokenizer: TokenizerSpec) -> None:
-    table = table_of(encoder)
-    rows = None if table is None else table.shape.numpy()[0]
-    if rows is not None and tokenizer.vocabulary_size > rows:
-        raise ExportError(
-            f"the tokenizer gives ids up to {tokenizer.vocabulary_size - 1}, and the embedding table has {rows} rows: "
-            "the tokenizer is another model's"
-        )
 
 
 def _quality(encoder: Encoder) -> dict[str, Any]:

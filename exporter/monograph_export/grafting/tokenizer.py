@@ -13,10 +13,12 @@ from tokenizers import Tokenizer, normalizers
 from monograph.bundle.manifest import TokenizerSpec
 from monograph.errors import ExportError, first_line
 from monograph_export.checkpoint.layout import read_object
-from monograph_export.checkpoint.rust_tokenizer import limited
-from monograph_export.tokenizer import TOKENIZER_FILE, write_tokenizer
+from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE, limited, write_tokenizer
 
 _CONFIG_FILE = "tokenizer_config.json"
+# With these transformers 5 makes the step that adds special tokens anew, and tokens that it does not find it adds.
+_REBUILDING = ("add_bos_token", "add_eos_token")
+_NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 # What transformers takes from the config for a BertNormalizer, whatever tokenizer.json says: its name there, and here.
 _BERT_SETTINGS = {
     "do_lower_case": "lowercase",
@@ -57,6 +59,7 @@ def read_tokenizer(folder: Path, settings: Mapping[str, Any]) -> GraftTokenizer:
     except Exception as error:
         raise ExportError(f"{file} cannot be read: {first_line(error)}") from error
     config = read_object(folder / _CONFIG_FILE) if (folder / _CONFIG_FILE).exists() else {}
+    _check_same_tokens(tokenizer, config, folder)
     _apply_bert_settings(tokenizer, config)
     if settings.get("do_lower_case"):
         _lowercase(tokenizer)
@@ -64,6 +67,21 @@ def read_tokenizer(folder: Path, settings: Mapping[str, Any]) -> GraftTokenizer:
     if side not in ("left", "right"):
         raise ExportError(f"{folder / _CONFIG_FILE}: truncation_side {side!r} is neither 'left' nor 'right'")
     return GraftTokenizer(tokenizer, _max_length(folder, settings, config), side, _pad_id(tokenizer, config))
+
+
+def _check_same_tokens(tokenizer: Tokenizer, config: Mapping[str, Any], folder: Path) -> None:
+    """Refuse settings by which transformers gives other tokens than tokenizer.json does by itself."""
+    # The reference runs tokenizer.json as well, so a graft with other tokens would pass its verification.
+    found = [key for key in _REBUILDING if config.get(key) is not None]
+    named = [config.get(key) for key in _NAMED_TOKENS] + list((config.get("added_tokens_decoder") or {}).values())
+    contents = {token.get("content") if isinstance(token, dict) else token for token in named}
+    absent = sorted(token for token in contents if isinstance(token, str) and tokenizer.token_to_id(token) is None)
+    found += [f"the token {token!r}, which {TOKENIZER_FILE} does not have" for token in absent]
+    if found:
+        raise ExportError(
+            f"{folder / _CONFIG_FILE} has {', '.join(found)}: transformers then gives other tokens than "
+            f"{TOKENIZER_FILE}, so export the checkpoint itself"
+        )
 
 
 def _apply_bert_settings(tokenizer: Tokenizer, config: Mapping[str, Any]) -> None:

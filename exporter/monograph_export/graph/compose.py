@@ -7,18 +7,16 @@ from dataclasses import dataclass
 
 import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
-from sentence_transformers.base.model import BaseModel
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from torch import Tensor, nn
 
+from monograph.bundle.manifest import GRAPH_INPUTS, POOLING_MASK
+from monograph_export.checkpoint.loaded_tokenizer import pools_without_prompt
 from monograph_export.compression.int8 import Int8Bag
 from monograph_export.graph.names import OUTPUT_NAME
 
-POOLING_MASK = "pooling_mask"
-# Inputs that a graph may have, in the order of its signature; those that the model makes use of are used.
-INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids", POOLING_MASK)
-# Axes of size 0 or 1 would be taken for constants, so the sample has three texts of different length.
 _SCORES = "scores"
+# Axes of size 0 or 1 would be taken for constants, so the sample has three texts of different length.
 _SAMPLE = ("one short text", "another text, which is a little longer", "a third")
 
 
@@ -61,7 +59,8 @@ class PairGraph(nn.Module):
 class PromptlessPooling(Pooling):  # type: ignore[misc]
     """Pooling over the tokens of ``pooling_mask`` instead of those behind the first so many of a prompt.
 
-    Everything else is Sentence Transformers' own: positions are weighted as without a prompt, for example.
+    Everything else is Sentence Transformers' own: positions are weighted as without a prompt, for example. By methods
+    that it does not document, as they are in 6.2: the probes with a prompt would notice others.
     """
 
     def __init__(self, pooling: Pooling) -> None:
@@ -111,11 +110,6 @@ def _graph_form(module: nn.Module) -> nn.Module:
     return module
 
 
-def pools_without_prompt(model: BaseModel) -> bool:
-    """Tell whether a model leaves the tokens of a prompt out of its pooling."""
-    return any(isinstance(module, Pooling) and not module.include_prompt for module in model)
-
-
 def sample_inputs(model: SentenceTransformer) -> dict[str, Tensor]:
     """Return inputs to trace a model with, int64 [batch, sequence], by name in the order of the signature."""
     if isinstance(model[0], StaticEmbedding):
@@ -126,10 +120,10 @@ def sample_inputs(model: SentenceTransformer) -> dict[str, Tensor]:
     if pools_without_prompt(model):
         features[POOLING_MASK] = features["attention_mask"].clone()
         features[POOLING_MASK][:, 0] = 0
-    return {name: features[name] for name in INPUT_NAMES if name in features}
+    return {name: features[name] for name in GRAPH_INPUTS if name in features}
 
 
 def sample_pairs(model: CrossEncoder) -> dict[str, Tensor]:
     """Return inputs to trace a cross-encoder with, int64 [batch, sequence], by name in the order of the signature."""
     features = model.preprocess([(text, _SAMPLE[0]) for text in _SAMPLE])
-    return {name: features[name] for name in INPUT_NAMES if name in features}
+    return {name: features[name] for name in GRAPH_INPUTS if name in features}

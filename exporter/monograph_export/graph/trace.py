@@ -14,8 +14,9 @@ from onnxscript.optimizer import optimize_ir
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from torch import Tensor, nn
 
+from monograph.bundle.manifest import GRAPH_INPUTS
 from monograph.errors import ExportError, first_line
-from monograph_export.graph.compose import INPUT_NAMES, PairGraph, SentenceGraph, sample_inputs, sample_pairs
+from monograph_export.graph.compose import PairGraph, SentenceGraph, sample_inputs, sample_pairs
 from monograph_export.graph.names import LOGITS_NAME, OUTPUT_NAME
 
 # The first opset with Attention as one standard op.
@@ -78,7 +79,7 @@ def _name_axes(model: ir.Model) -> None:
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.shape is None:
             raise ExportError(f"{value.name} has no shape in the traced graph")
-        names = ("batch", "sequence") if value.name in INPUT_NAMES else ("batch",)
+        names = ("batch", "sequence") if value.name in GRAPH_INPUTS else ("batch",)
         value.shape = ir.Shape([*names, *list(value.shape)[len(names) :]])
 
 

@@ -14,8 +14,9 @@ from monograph.engines.devices import ENGINES
 from monograph.errors import ExportError
 from monograph.verification import FLOAT32_TOLERANCE
 from monograph_export.checkpoint.facts import producers, sizes_by_part, source_of_loaded
-from monograph_export.checkpoint.loaded_tokenizer import check_rows, check_tokenizer, store_tokenizer
+from monograph_export.checkpoint.loaded_tokenizer import check_table, check_tokenizer, store_tokenizer
 from monograph_export.checkpoint.origin import source_of
+from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE
 from monograph_export.compression.options import Compression
 from monograph_export.graph.names import LOGITS_NAME
 from monograph_export.graph.passes import apply_passes
@@ -25,7 +26,6 @@ from monograph_export.parity import verifier_processes, verify_everywhere
 from monograph_export.recipes import Recipe
 from monograph_export.reranking.load import copy_cross_encoder, load_cross_encoder, rerank_of
 from monograph_export.reranking.probes import make_pair_probes
-from monograph_export.tokenizer import TOKENIZER_FILE
 from monograph_export.vocabulary.options import Trimming
 from monograph_export.writer import list_files, staged, write_manifest
 
@@ -68,7 +68,7 @@ def _write_unverified(source: Path | CrossEncoder, folder: Path) -> Manifest:
         model, origin = copy_cross_encoder(source), source_of_loaded(source)
     else:
         model, origin = load_cross_encoder(source), source_of(source)
-    check_rows(model)
+    check_table(model)
     tokenizer = store_tokenizer(model, folder / TOKENIZER_FILE)
     rerank = rerank_of(model)
     logger.info("computing the reference")

@@ -72,6 +72,13 @@ def _routing_problems(manifest: Manifest) -> list[str]:
         found.extend(
             f"routing has the unknown route {route!r}" for route in dict.fromkeys(named) if route not in routes
         )
+        first = next(iter(manifest.graphs), None)
+        if first is not None and routing.default not in (None, first.route):
+            found.append(f"routing.default {routing.default!r} is not the route of the first graph, {first.route!r}")
+        if first is not None and routing.tokenizers.get(first.route or "") != manifest.tokenizer:
+            found.append("tokenizer is not that of the first graph's route")
+    if len({graph.precision for graph in manifest.graphs}) > 1 and routing is not None:
+        found.append("the graphs of the routes are of different precisions")
     of_graphs = {graph.route for graph in manifest.graphs}
     if of_graphs and routes and of_graphs != routes:
         found.append(f"graphs are of the routes {_listed(of_graphs)}, and tokenizers of {_listed(routes)}")
@@ -127,6 +134,8 @@ def _tokenizer_problems(name: str, tokenizer: TokenizerSpec) -> list[str]:
     found += [f"{name}.{key} must be at least 1" for key, value in least_one.items() if value is not None and value < 1]
     if not 0 <= tokenizer.pad_id < max(1, tokenizer.vocabulary_size):
         found.append(f"{name}.pad_id must be at least 0 and below vocabulary_size")
+    if not all(0 <= one < max(1, tokenizer.vocabulary_size) for one in tokenizer.special_ids):
+        found.append(f"{name}.special_ids must be at least 0 and below vocabulary_size")
     return found
 
 

@@ -18,7 +18,10 @@ TASKS = ("embedding", "rerank", "sparse")
 ACTIVATIONS = ("Identity", "Sigmoid")
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 # What a runtime knows how to fill in.
-GRAPH_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "pooling_mask")
+TOKENIZER_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+# 1 for the tokens that are pooled: of models that leave a prompt out of their pooling.
+POOLING_MASK = "pooling_mask"
+GRAPH_INPUTS = (*TOKENIZER_INPUTS, POOLING_MASK)
 PROBES_FILE = "probes.json"
 # Weights are external data beside their graph.
 WEIGHTS_SUFFIX = ".onnx.data"

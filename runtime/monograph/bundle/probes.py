@@ -1,4 +1,6 @@
-"""probes.json: the acceptance test that a bundle carries, texts or pairs and what PyTorch gave for them.
+"""probes.json: the acceptance test that a bundle carries, texts or pairs of texts and their reference.
+
+These are torch's, or for a graft those of the encoder's own file with its modules in NumPy.
 
 The file is a set of probes; what other routes or a prompt give is in further sets, under "others". The vectors are one
 base64 string of little-endian float32 values in row order, so that a reader in any language gets them bit for bit.

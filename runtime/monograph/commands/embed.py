@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     options.add_engine(parser)
     options.add_prompt(parser)
-    parser.add_argument("--task", help="what the texts are to a model with a Router: query, document, ...")
+    options.add_task(parser)
     parser.add_argument("--batch-size", type=options.positive, help="texts in a batch; default: by their tokens")
     parser.add_argument("--truncate-dim", type=options.positive, help="keep only the first dimensions")
     parser.add_argument("--normalize", action="store_true", help="bring each vector to length 1")
@@ -134,12 +134,19 @@ def _settings(model: Embedder, prompt: str, task: str | None, plan: Postprocess,
     return {
         "fingerprint of bundle, engine and device": model.fingerprint,
         "prompt": prompt,
-        "task": task or "none",
+        "route": _route(model, task),
         "dimensions": str(plan.dimension),
         "normalize": str(plan.normalize),
         "precision": plan.precision,
         "format": form.name,
     }
+
+
+def _route(model: Embedder, task: str | None) -> str:
+    routing = model.manifest.routing
+    if routing is None:
+        return "none"
+    return str(routing.default if task is None else routing.tasks.get(task))
 
 
 def _progress(texts: TextLines, done: int, arguments: argparse.Namespace) -> tqdm[Any]:

@@ -32,6 +32,15 @@ def add_prompt(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", help="text to put before each text")
 
 
+def add_task(parser: argparse.ArgumentParser) -> None:
+    """Add what the texts are to a model with routes."""
+    parser.add_argument(
+        "--task",
+        help="what the texts are to a model with routes: query, document or what else it knows; its prompt is "
+        "--prompt-name's affair",
+    )
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add machine-readable output."""
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -17,13 +17,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("texts", metavar="TEXT", nargs="+", help="texts to compare with each other")
     options.add_engine(parser)
     options.add_prompt(parser)
+    options.add_task(parser)
     options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the matrix, a row a text."""
     with Embedder(arguments.bundle, arguments.device, arguments.compute_dtype, arguments.threads) as model:
-        vectors = model.encode(arguments.texts, arguments.prompt_name, arguments.prompt)
+        vectors = model.encode(arguments.texts, arguments.prompt_name, arguments.prompt, task=arguments.task)
         matrix = model.similarity(vectors, vectors)
         function = model.manifest.need_embedding().similarity
     if arguments.json:

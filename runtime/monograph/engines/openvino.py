@@ -96,17 +96,15 @@ class OpenVinoEngine(Engine):
         target = _target(core, options.device)
         self.graph = graph
         self.version = _version()
-        limit = bundle.manifest.tokenizer.max_length or _LONGEST_WITHOUT_LIMIT
+        limit = bundle.manifest.tokenizers[graph.route].max_length or _LONGEST_WITHOUT_LIMIT
         config = _config(target, options)
         try:
             if target.partition(".")[0] == "NPU":
                 self.widths = _static_widths(limit)
                 model: Model = StaticModels(core, bundle.path / graph.file, target, config, self.widths)
             else:
-                # Every new shape costs time, and memory while its kernels are kept, so there are few. But where a
-                # text's vector depends on its neighbours, it does on padding, too.
-                if graph.max_rows != 1:
-                    self.widths = widths_to(limit, _WIDTH_STEPS.get(graph.precision, 1))
+                # Every new shape costs time, and memory while its kernels are kept, so there are few.
+                self.widths = widths_to(limit, _WIDTH_STEPS.get(graph.precision, 1))
                 model = CompiledModel(compile_graph(core, bundle, graph, target, config, options.cache))
         except RuntimeError as error:
             raise BundleError(
