@@ -47,8 +47,8 @@ def export(
             counts as ``recipe``; or a loaded SentenceTransformer or CrossEncoder, which is left as it is. A folder wins
             over a name.
         output: Folder to write. It must not exist, or be empty; it appears only when it is whole and verified.
-        task: "embedding", "rerank" (a cross-encoder), or None to tell it from the checkpoint. A cross-encoder is
-            exported as it is, in float32.
+        task: "embedding", "rerank" (a cross-encoder), or None to tell it from the checkpoint. The options of int8
+            layers, vocabulary and recipes, and the minima below, are not for cross-encoders.
         precision: "fp32"; "fp16": the transformer in float16, for GPUs, and what comes after it in float32; or "int8":
             linear layers as int8 products with static ranges, and the table as int8.
         table: "fp32", or "int8": token embeddings as int8 rows with a scale each. None is "int8" for vocabularies of

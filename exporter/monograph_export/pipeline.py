@@ -75,7 +75,7 @@ def run_export(
         check_asked(source, task_of_folder(model, task), task)
     if isinstance(model, CrossEncoder) or (isinstance(model, Path) and task_of_folder(model, task) == RERANK):
         check_options(compression, trimming, known)
-        return run_pair_export(model, target)
+        return run_pair_export(model, target, compression)
     with staged(target) as folder, verifier_processes() as others:
         manifest, compressed = _write_unverified(model, folder, known, compression, trimming)
         # What was loaded is free again here; the verification needs its memory for the engines.

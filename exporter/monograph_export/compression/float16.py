@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.model import BaseModel
 from torch import Tensor, nn
 
 
-def halve(model: SentenceTransformer) -> None:
+def halve(model: BaseModel) -> None:
     """Turn a model's transformer into float16.
 
     Pooling's sums over tokens and the squares of a norm may pass 65,504, beyond which float16 is infinite, so the token

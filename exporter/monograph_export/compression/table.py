@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.model import BaseModel
 from torch import nn
 
 from monograph.errors import ExportError
@@ -13,17 +13,17 @@ from monograph_export.compression.int8 import Int8Bag, Int8Table
 LARGE_VOCABULARY = 100_000
 
 
-def has_plain_table(model: SentenceTransformer) -> bool:
+def has_plain_table(model: BaseModel) -> bool:
     """Tell whether the token embeddings do nothing but look up rows: some models scale them."""
     return type(token_table(model)) in (nn.Embedding, nn.EmbeddingBag)
 
 
-def has_large_table(model: SentenceTransformer) -> bool:
+def has_large_table(model: BaseModel) -> bool:
     """Tell whether the token embeddings have so many rows that int8 is the default."""
     return rows_of(model) > LARGE_VOCABULARY
 
 
-def compress_table(model: SentenceTransformer) -> None:
+def compress_table(model: BaseModel) -> None:
     """Replace the table of token embeddings by one of int8 rows with a scale each, a quarter of its size.
 
     Raises:

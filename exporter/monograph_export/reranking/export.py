@@ -17,13 +17,14 @@ from monograph_export.checkpoint.facts import producers, sizes_by_part, source_o
 from monograph_export.checkpoint.loaded_tokenizer import check_table, check_tokenizer, store_tokenizer
 from monograph_export.checkpoint.origin import source_of
 from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE
-from monograph_export.compression.options import Compression
+from monograph_export.compression.options import Compression, Limits
 from monograph_export.graph.names import LOGITS_NAME
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.store import store_graphs
 from monograph_export.graph.trace import trace_pairs
 from monograph_export.parity import verifier_processes, verify_everywhere
 from monograph_export.recipes import Recipe
+from monograph_export.reranking.compress import CompressedPairs, compress_cross_encoder, measured_on_engine
 from monograph_export.reranking.load import copy_cross_encoder, load_cross_encoder, rerank_of
 from monograph_export.reranking.probes import make_pair_probes
 from monograph_export.vocabulary.options import Trimming
@@ -40,28 +41,36 @@ def check_options(compression: Compression, trimming: Trimming, recipe: Recipe |
 
     """
     asked = {
-        f"--precision {compression.precision}": compression.precision != "fp32",
-        "--table int8": compression.table == "int8",
+        "--precision int8": compression.precision == "int8",
+        "the limits --min-…": compression.limits != Limits(),
         "--keep-vocab or --keep-scripts": trimming.wanted,
         "--recipe": recipe is not None,
     }
     if refused := [name for name, given in asked.items() if given]:
-        raise ExportError(f"a cross-encoder is exported as it is: leave out {', '.join(refused)}")
+        raise ExportError(f"that is for embedding models, and this is a cross-encoder: leave out {', '.join(refused)}")
 
 
-def run_pair_export(source: Path | CrossEncoder, target: Path) -> Bundle:
-    """Export a checkpoint's folder, or a loaded model, to ``target``, an absolute path that may be written."""
+def run_pair_export(source: Path | CrossEncoder, target: Path, compression: Compression) -> Bundle:
+    """Export a checkpoint's folder, or a loaded model, to ``target``, an absolute path that may be written.
+
+    The table is int8 only where that is asked for, however large the vocabulary.
+    """
     with staged(target) as folder, verifier_processes() as others:
-        manifest = _write_unverified(source, folder)
+        manifest, compressed = _write_unverified(source, folder, compression)
         # What was loaded is free again here; the verification needs its memory for the engines.
         gc.collect()
         logger.info("verifying")
         manifest.quality.update(verify_everywhere(folder, FLOAT32_TOLERANCE, others))
+        if compressed is not None:
+            agreement = measured_on_engine(folder, compressed)
+            manifest.quality["compression"] = compressed.record | {"agreement": agreement}
         write_manifest(folder, manifest)
     return open_bundle(target)
 
 
-def _write_unverified(source: Path | CrossEncoder, folder: Path) -> Manifest:
+def _write_unverified(
+    source: Path | CrossEncoder, folder: Path, compression: Compression
+) -> tuple[Manifest, CompressedPairs | None]:
     """Write everything into the staging folder, the manifest still without verdicts."""
     logger.info("loading")
     if isinstance(source, CrossEncoder):
@@ -71,6 +80,7 @@ def _write_unverified(source: Path | CrossEncoder, folder: Path) -> Manifest:
     check_table(model)
     tokenizer = store_tokenizer(model, folder / TOKENIZER_FILE)
     rerank = rerank_of(model)
+    compressed = compress_cross_encoder(model, compression)
     logger.info("computing the reference")
     probes = make_pair_probes(model)
     check_tokenizer(model, folder / TOKENIZER_FILE, probes.texts)
@@ -78,7 +88,7 @@ def _write_unverified(source: Path | CrossEncoder, folder: Path) -> Manifest:
     graphs = store_graphs(
         {None: apply_passes(trace_pairs(model))},
         folder,
-        precision="fp32",
+        precision=compression.precision,
         parts={None: sizes_by_part(model)},
         engines=tuple(entry.engine for entry in ENGINES),
         devices=tuple(entry.kind for entry in ENGINES),
@@ -87,6 +97,7 @@ def _write_unverified(source: Path | CrossEncoder, folder: Path) -> Manifest:
     traced, reference = graphs[0].outputs[LOGITS_NAME].shape[-1], probes.vectors.shape[1]
     if not traced == reference == rerank.num_labels:
         raise ExportError(f"the graph gives {traced} logits, torch {reference}, the config says {rerank.num_labels}")
+    rounding = "" if compressed is None else ", with the rounding of the compression"
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         task="rerank",
@@ -96,10 +107,13 @@ def _write_unverified(source: Path | CrossEncoder, folder: Path) -> Manifest:
         embedding=None,
         prompts=dict(model.prompts),
         default_prompt_name=model.default_prompt_name,
-        quality={"reference": "sentence-transformers in torch, float32, logits of each pair alone", "verdicts": []},
+        quality={
+            "reference": f"sentence-transformers in torch, float32, logits of each pair alone{rounding}",
+            "verdicts": [],
+        },
         producer=producers(),
         files=list_files(folder),
         rerank=rerank,
     )
     write_manifest(folder, manifest)
-    return manifest
+    return manifest, compressed

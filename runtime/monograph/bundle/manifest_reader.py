@@ -97,8 +97,12 @@ def _read_quality(top: Fields) -> dict[str, Any]:
 def _check_compression(fields: Fields) -> None:
     fields.need("table", str)
     found = fields.child("agreement")
-    for key in ("texts", "mean_cosine", "percentile_1_cosine", "worst_cosine", "spearman", "neighbour_agreement"):
-        found.number(key)
+    if found.has("pairs"):
+        for key in ("pairs", "spearman", "mean_difference", "worst_difference"):
+            found.number(key)
+    else:
+        for key in ("texts", "mean_cosine", "percentile_1_cosine", "worst_cosine", "spearman", "neighbour_agreement"):
+            found.number(key)
     if fields.maybe("layers", dict) is not None:
         layers = fields.child("layers")
         layers.need("precision", str)

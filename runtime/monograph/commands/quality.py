@@ -49,6 +49,12 @@ def compression_in_words(compression: Mapping[str, Any]) -> str:
         done.append(f"layers {layers['precision']}{f', {kept} of them with float32 inputs' if kept else ''}")
         if layers.get("calibration"):
             done.append(f"calibrated with {layers['calibration']}")
+    if "pairs" in found:
+        return (
+            f"{', '.join(done)}; on ONNX Runtime, over {found['pairs']} pairs, rank correlation of scores with the "
+            f"original's {found['spearman']:.4f}, and of their spread scores move by {found['mean_difference']:.2%} on "
+            f"average, {found['worst_difference']:.2%} at most"
+        )
     return (
         f"{', '.join(done)}; on ONNX Runtime, over {found['texts']} other texts, mean cosine to the original "
         f"{found['mean_cosine']:.4f}, 1st percentile {found['percentile_1_cosine']:.4f}, worst "
