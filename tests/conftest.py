@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from monograph import CrossEncoder, Embedder
 from monograph_export import export, parity
@@ -59,9 +60,13 @@ def minilm_torch(minilm: Path) -> Any:
 
 
 @pytest.fixture(scope="session")
-def minilm_bundle(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("minilm") / "bundle"
-    export(minilm, output, recipe="all-MiniLM-L6-v2")
+def minilm_bundle(minilm: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The real MiniLM, which takes a minute and is exported by the first of the suite's processes that wants it."""
+    own = tmp_path_factory.getbasetemp()
+    output = (own if worker_id == "master" else own.parent) / "minilm-bundle"
+    with FileLock(output.with_suffix(".lock")):
+        if not output.exists():
+            export(minilm, output, recipe="all-MiniLM-L6-v2")
     return output
 
 
