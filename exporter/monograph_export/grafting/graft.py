@@ -24,7 +24,7 @@ from monograph_export.checkpoint.task import RERANK, task_of_folder
 from monograph_export.grafting.encoder import Encoder, files_of, open_encoder, table_of
 from monograph_export.grafting.graph import append_modules
 from monograph_export.grafting.layout import Checkpoint, read_checkpoint
-from monograph_export.grafting.reference import REFERENCE, PlainRunner, check_modules, make_probes
+from monograph_export.grafting.reference import REFERENCE, FileRunner, check_modules, make_probes
 from monograph_export.grafting.settings import read_settings
 from monograph_export.grafting.tokenizer import read_tokenizer
 from monograph_export.graph.store import store_graphs
@@ -77,7 +77,7 @@ def _write_unverified(
         check_rows(tokenizer.vocabulary_size, table.shape.numpy()[0])
     logger.info("computing the reference")
     texts = probe_texts(found.tokenizer, tokenizer.max_length)
-    runner = PlainRunner(TextTokenizer(folder / tokenizer.file), tokenizer.pad_id)
+    runner = FileRunner(TextTokenizer(folder / tokenizer.file), tokenizer.pad_id)
     probes = make_probes(encoder, checkpoint, runner, texts)
     logger.info("appending the modules")
     graph = _store(encoder, checkpoint, folder)
@@ -136,8 +136,8 @@ def _quality(encoder: Encoder) -> dict[str, Any]:
     runtime = importlib.metadata.version("onnxruntime")
     return {
         "reference": (
-            f"ONNX Runtime {runtime} running the encoder's file {encoder.file.name}, each text alone and without graph "
-            "optimisations, then pooling and what follows it in NumPy at float64"
+            f"ONNX Runtime {runtime} running the encoder's file {encoder.file.name}, each text alone, then "
+            "pooling and what follows it in NumPy at float64"
         ),
         "verdicts": [],
         "graft": {"encoder": encoder.file.name},
