@@ -14,7 +14,6 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from monograph.bundle import Bundle, Probes, open_bundle, write_probes
 from monograph.bundle.manifest import FORMAT_VERSION, Embedding, Graph, Manifest, Routing, Source, TokenizerSpec
-from monograph.engines.devices import ENGINES
 from monograph.errors import ExportError
 from monograph.verification import FLOAT32_TOLERANCE
 from monograph_export.agreement import measured_agreement
@@ -125,8 +124,6 @@ def _write_unverified(
         folder,
         precision=compression.precision,
         parts={route: sizes_by_part(model) for route, model in routed.routes.items()},
-        engines=tuple(entry.engine for entry in ENGINES),
-        devices=tuple(entry.kind for entry in ENGINES),
     )
     write_probes(folder, probes)
     _check_dimensions(graphs, probes, embedding)

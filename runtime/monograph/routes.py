@@ -50,7 +50,7 @@ class Routes:
             if task is not None:
                 raise InputError(f"task {task!r}: this model embeds every text in one way, so leave task out")
             return self.main
-        route = self.routing.default if task is None else self.routing.tasks.get(task)
+        route = self.routing.route_of(task)
         if route is None:
             known = ", ".join(map(repr, self.routing.tasks))
             said = "no task was given, and this model has no default" if task is None else f"task {task!r} is unknown"

@@ -19,6 +19,7 @@ from monograph.inputs import Pair
 from monograph_export import export
 from support.architectures import MAX_LENGTH
 from support.cross_encoders import IDENTITY, SIGMOID, edit_config, save_classifier, save_cross_encoder
+from support.parity import assert_close
 
 QUERY = "which birds flew over the harbour?"
 SENTENCE = "seven grey geese flew over the quiet harbour before the rain began and nobody in the café looked up"
@@ -37,7 +38,6 @@ PAIRS: list[Pair] = [
     ("", ""), ("", "a"), (" ", "?!"), (SENTENCE, SENTENCE), (" ".join(WORDS), "a boat"), ("a boat", " ".join(WORDS)),
     (" ".join(WORDS), " ".join(reversed(WORDS))), ("x" * 90, "naïve \u0130 ﬁ 👩‍👩‍👧"),
 ]  # fmt: skip
-TOLERANCE = 1e-5
 DEVICES = [("cpu", "float32"), ("openvino", "float32")]
 
 
@@ -117,12 +117,6 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         open_bundle(request.getfixturevalue("tiny_cross_bundle")) if shared else export(checkpoint, folder / "bundle")
     )
     return Exported(request.param, bundle, reference)
-
-
-def assert_close(found: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
-    assert found.shape == expected.shape
-    assert found.dtype == np.float32
-    assert np.abs(found - expected).max() <= TOLERANCE * max(1.0, float(np.abs(expected).max()))
 
 
 def test_the_manifest_says_what_the_scores_are(exported: Exported) -> None:

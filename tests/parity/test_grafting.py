@@ -24,6 +24,7 @@ from monograph_export import export
 from monograph_export.grafting.tokenizer import read_tokenizer
 from monograph_export.probe_texts import probe_sentences
 from support import checkpoints, encoders
+from support.parity import assert_close
 
 TEXTS = [*probe_sentences()[:20], "", "one", "MANY Words " * 60]
 # Packages that a graft must not import, guarded or not.
@@ -66,9 +67,7 @@ def assert_equal_to_torch(bundle: Bundle, model: SentenceTransformer) -> None:
     assert all(verdict["passed"] for verdict in bundle.manifest.quality["verdicts"])
     expected = model.encode(TEXTS, batch_size=1, show_progress_bar=False)
     with Embedder(bundle.path, device="cpu") as embedder:
-        found = embedder.encode(TEXTS)
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).max() <= 1e-5 * max(1.0, float(np.abs(expected).max()))
+        assert_close(embedder.encode(TEXTS), expected)
 
 
 def layer(activation: str, width: int, wide: int, **more: Any) -> dict[str, Any]:

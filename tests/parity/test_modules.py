@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
 from sentence_transformers.sentence_transformer.modules import Dropout, LayerNorm, Pooling, StaticEmbedding
@@ -17,6 +15,7 @@ from monograph import Embedder, ExportError
 from monograph_export import export
 from monograph_export.probe_texts import probe_sentences
 from support import checkpoints
+from support.parity import assert_close
 
 TEXTS = [*probe_sentences()[:20], "", "one", "many words " * 60]
 # A stack of Dense layers each: an export takes seconds, and one wrong activation makes all behind it wrong.
@@ -31,11 +30,6 @@ ACTIVATIONS = (
 def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("transformer")
     return checkpoints.save_transformer(checkpoints.TINY_BERT, checkpoints.wordpiece(1000, lowercase=True), folder)
-
-
-def assert_close(found: NDArray[Any], expected: NDArray[Any]) -> None:
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).max() <= 1e-5 * max(1.0, float(np.abs(expected).max()))
 
 
 def exported(model: Any, folder: Path, **options: Any) -> Path:

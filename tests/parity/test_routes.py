@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Normalize, Router
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
@@ -26,14 +25,10 @@ from monograph_export.checkpoint.layout import read_layout
 from monograph_export.probe_texts import probe_sentences
 from support import checkpoints
 from support.command import monograph
+from support.parity import assert_close
 
 LEGACY = "sentence_transformers.models.Asym"
 TEXTS = [*probe_sentences()[:12], "", "one", "many words " * 60]
-
-
-def assert_close(found: NDArray[Any], expected: NDArray[Any]) -> None:
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).max() <= 1e-5 * max(1.0, float(np.abs(expected).max()))
 
 
 @pytest.fixture(scope="module")

@@ -1,36 +1,25 @@
 """The classes of a loaded model's modules: which of them have an exact graph, and with which settings.
 
-A module is added by a line in ``_SUPPORTED`` and its name in ``modules``.
+A module is added by its class in ``_SUPPORTED`` and its name in ``modules``.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 from sentence_transformers.base.modules import Dense, Normalize, Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Dropout, LayerNorm, Pooling, StaticEmbedding
 from torch import nn
 
-from monograph_export.checkpoint.modules import ROUTER, SETTINGS, check_config
+from monograph_export.checkpoint.modules import SETTINGS, check_config
 
-_SUPPORTED: Mapping[type, str] = {
-    Transformer: "Transformer",
-    Pooling: "Pooling",
-    Dense: "Dense",
-    LayerNorm: "LayerNorm",
-    Normalize: "Normalize",
-    Dropout: "Dropout",
-    StaticEmbedding: "StaticEmbedding",
-    Router: ROUTER,
-}
+_SUPPORTED = (Transformer, Pooling, Dense, LayerNorm, Normalize, Dropout, StaticEmbedding, Router)
 
 
 def check_module(module: nn.Module) -> list[str]:
     """Return why a loaded module has no exact graph, an empty list where it has one."""
     # By its very class: a subclass may override forward, and with it the meaning.
-    name = _SUPPORTED.get(type(module))
-    if name is None:
-        return [f"module {type(module).__module__}.{type(module).__qualname__}"]
+    kind = type(module)
+    if kind not in _SUPPORTED:
+        return [f"module {kind.__module__}.{kind.__qualname__}"]
     # By getattr, for some of them are properties.
     settings = {key: getattr(module, key) for key in SETTINGS if hasattr(module, key)}
     if isinstance(module, Router):
@@ -38,7 +27,7 @@ def check_module(module: nn.Module) -> list[str]:
         return [f"in a Router {problem}" for part in within for problem in _problems_within(part)]
     if "activation_function" in settings:
         settings["activation_function"] = _full_name(settings["activation_function"])
-    return [f"module {name}: {problem}" for problem in check_config(name, settings)]
+    return [f"module {kind.__name__}: {problem}" for problem in check_config(kind.__name__, settings)]
 
 
 def _problems_within(module: nn.Module) -> list[str]:

@@ -61,9 +61,7 @@ def agreement(reference: NDArray[np.float32], found: NDArray[np.float32]) -> Agr
     cosines = similarity_pairwise("cosine", reference, found)
     similarities, others = (similarity("cosine", vectors, vectors) for vectors in (reference, found))
     pairs = np.triu_indices(len(cosines), k=1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConstantInputWarning)
-        spearman = spearmanr(similarities[pairs], others[pairs]).statistic if len(cosines) > 2 else 0.0
+    spearman = rank_correlation(similarities[pairs], others[pairs]) if len(cosines) > 2 else 0.0
     np.fill_diagonal(similarities, -np.inf)
     np.fill_diagonal(others, -np.inf)
     return Agreement(
@@ -71,6 +69,13 @@ def agreement(reference: NDArray[np.float32], found: NDArray[np.float32]) -> Agr
         mean_cosine=float(cosines.mean()),
         percentile_1_cosine=float(np.percentile(cosines, 1)),
         worst_cosine=float(cosines.min()),
-        spearman=float(np.nan_to_num(spearman)),
+        spearman=spearman,
         neighbour_agreement=float((similarities.argmax(axis=1) == others.argmax(axis=1)).mean()),
     )
+
+
+def rank_correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Return Spearman's correlation of values, float32 [n] each, 0 where all of one are equal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConstantInputWarning)
+        return float(np.nan_to_num(spearmanr(first, second).statistic))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,16 +79,10 @@ def open_encoder(file: Path) -> Encoder:
         ExportError: it is no ONNX file, or has operators, inputs or outputs that no bundle can have.
 
     """
-    try:
-        model = common.InlinePass()(_load(file)).model
-        model = common.RemoveInitializersFromInputsPass()(model).model
-    except ExportError:
-        raise
-    except Exception as error:
-        raise ExportError(f"{file} cannot be read as an ONNX graph: {first_line(error)}") from error
-    for path in files_of(file):
-        if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(file.parent)):
-            raise ExportError(f"{file} keeps weights at {path}, outside its folder: {_EXPORT_AGAIN}")
+    loaded = _load(file)
+    _place_weights(file, loaded)
+    with _clear_errors(file):
+        model = common.RemoveInitializersFromInputsPass()(common.InlinePass()(loaded).model).model
     foreign = sorted({node.domain for node in model.graph.all_nodes()} - set(OP_DOMAINS))
     if foreign:
         raise ExportError(
@@ -109,18 +104,35 @@ def files_of(file: Path) -> tuple[Path, ...]:
         ExportError: it is no ONNX file.
 
     """
-    try:
-        tensors = [tensor for _, tensor in _external(ir.load(file))]
-    except Exception as error:
-        raise ExportError(f"{file} cannot be read as an ONNX graph: {first_line(error)}") from error
-    return (file, *sorted({Path(tensor.path) for tensor in tensors}))
+    return (file, *sorted({Path(tensor.path) for _, tensor in _external(_load(file))}))
 
 
 def _load(file: Path) -> ir.Model:
-    """Load a graph whose weights may lie behind links, as a Hub's cache has them; by itself onnx-ir follows none."""
-    model = ir.load(file)
+    with _clear_errors(file):
+        return ir.load(file)
+
+
+@contextmanager
+def _clear_errors(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise ExportError(f"{file} cannot be read as an ONNX graph: {first_line(error)}") from error
+
+
+def _place_weights(file: Path, model: ir.Model) -> None:
+    """Refuse weights outside the file's folder, and follow links to them, as a Hub's cache has them.
+
+    By itself onnx-ir follows none.
+
+    Raises:
+        ExportError: naming weights that lie elsewhere, or are a link to elsewhere.
+
+    """
     for value, tensor in _external(model):
         path = Path(tensor.path)
+        if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(file.parent)):
+            raise ExportError(f"{file} keeps weights at {path}, outside its folder: {_EXPORT_AGAIN}")
         if path.is_symlink():
             real = path.resolve()
             if not any(real.is_relative_to(folder) for folder in _own_folders(file)):
@@ -135,7 +147,6 @@ def _load(file: Path) -> ir.Model:
                 name=str(value.name),
                 base_dir=real.parent,
             )
-    return model
 
 
 def _own_folders(file: Path) -> Iterator[Path]:

@@ -12,7 +12,6 @@ from typing import Any
 from monograph.bundle import Bundle, open_bundle, write_probes
 from monograph.bundle.files import sha256_of
 from monograph.bundle.manifest import FORMAT_VERSION, Embedding, Graph, Manifest, Source
-from monograph.engines.devices import ENGINES
 from monograph.errors import ExportError
 from monograph.tokenization import TextTokenizer
 from monograph.verification import FLOAT32_TOLERANCE
@@ -112,8 +111,6 @@ def _store(encoder: Encoder, checkpoint: Checkpoint, folder: Path) -> Graph:
         folder,
         precision=precision,
         parts={None: parts},
-        engines=tuple(entry.engine for entry in ENGINES),
-        devices=tuple(entry.kind for entry in ENGINES),
     )
     return replace(graph, max_rows=max_rows)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers.base.model import BaseModel
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from torch import Tensor, nn
 
@@ -15,45 +16,29 @@ from monograph_export.checkpoint.loaded_tokenizer import pools_without_prompt
 from monograph_export.compression.int8 import Int8Bag
 from monograph_export.graph.names import OUTPUT_NAME
 
-_SCORES = "scores"
 # Axes of size 0 or 1 would be taken for constants, so the sample has three texts of different length.
 _SAMPLE = ("one short text", "another text, which is a little longer", "a third")
 
 
-class SentenceGraph(nn.Module):
-    """The modules of a model in a row, from token ids to ``sentence_embedding``.
+class ModelGraph(nn.Module):
+    """The modules of a model in a row, from token ids to one of the features that they leave.
 
     The modules are Sentence Transformers' own, so what is traced is the reference itself: its pooling, its
     numerics, its order. Two are given what a graph has in place of what they are given in Python (``_graph_form``).
     """
 
-    def __init__(self, model: SentenceTransformer, input_names: Sequence[str]) -> None:
+    def __init__(self, model: BaseModel, input_names: Sequence[str], feature: str) -> None:
         super().__init__()
         self.module = nn.ModuleList([_graph_form(module) for module in model])
         self.input_names = tuple(input_names)
+        self.feature = feature
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Map int64 [batch, sequence] tensors, in the order of ``input_names``, to float32 [batch, dimension]."""
+        """Map int64 [batch, sequence] tensors, in the order of ``input_names``, to float32 [batch, width]."""
         features: dict[str, Tensor] = dict(zip(self.input_names, inputs, strict=True))
         for module in self.module:
             features = module(features)
-        return features[OUTPUT_NAME]
-
-
-class PairGraph(nn.Module):
-    """The modules of a cross-encoder in a row, from token ids of pairs to ``logits``: before any activation."""
-
-    def __init__(self, model: CrossEncoder, input_names: Sequence[str]) -> None:
-        super().__init__()
-        self.module = nn.ModuleList(list(model))
-        self.input_names = tuple(input_names)
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Map int64 [batch, sequence] tensors, in the order of ``input_names``, to float32 [batch, labels]."""
-        features: dict[str, Tensor] = dict(zip(self.input_names, inputs, strict=True))
-        for module in self.module:
-            features = module(features)
-        return features[_SCORES]
+        return features[self.feature]
 
 
 class PromptlessPooling(Pooling):  # type: ignore[misc]

@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from monograph.bundle.manifest import WEIGHTS_SUFFIX, Graph, TensorSpec
+from monograph.engines.devices import ENGINES
 from monograph.errors import ExportError
 
 GRAPH_FILE = "model.onnx"
@@ -29,8 +30,6 @@ def store_graphs(
     *,
     precision: str,
     parts: Mapping[str | None, dict[str, int]],
-    engines: tuple[str, ...],
-    devices: tuple[str, ...],
 ) -> tuple[Graph, ...]:
     """Write the graph of each route and one file of weights for all into a folder; return the manifest's entries.
 
@@ -47,8 +46,8 @@ def store_graphs(
         graphs.append(
             Graph(
                 file=file,
-                engines=engines,
-                devices=devices,
+                engines=tuple(entry.engine for entry in ENGINES),
+                devices=tuple(entry.kind for entry in ENGINES),
                 precision=precision,
                 opset=opset,
                 inputs=_specs(model.graph.inputs),

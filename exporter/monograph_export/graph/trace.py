@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from monograph.bundle.manifest import GRAPH_INPUTS
 from monograph.errors import ExportError, first_line
-from monograph_export.graph.compose import PairGraph, SentenceGraph, sample_inputs, sample_pairs
+from monograph_export.graph.compose import ModelGraph, sample_inputs, sample_pairs
 from monograph_export.graph.names import LOGITS_NAME, OUTPUT_NAME
 
 # The first opset with Attention as one standard op.
@@ -31,7 +31,7 @@ def trace(model: SentenceTransformer) -> ir.Model:
 
     """
     inputs = sample_inputs(model)
-    return _traced(SentenceGraph(model, list(inputs)), inputs, OUTPUT_NAME)
+    return _traced(ModelGraph(model, list(inputs), OUTPUT_NAME), inputs, OUTPUT_NAME)
 
 
 def trace_pairs(model: CrossEncoder) -> ir.Model:
@@ -42,7 +42,8 @@ def trace_pairs(model: CrossEncoder) -> ir.Model:
 
     """
     inputs = sample_pairs(model)
-    return _traced(PairGraph(model, list(inputs)), inputs, LOGITS_NAME)
+    # What sentence-transformers calls scores is what comes before any activation.
+    return _traced(ModelGraph(model, list(inputs), "scores"), inputs, LOGITS_NAME)
 
 
 def _traced(composed: nn.Module, inputs: Mapping[str, Tensor], output: str) -> ir.Model:

@@ -7,19 +7,18 @@ moves, as a part of the spread of all.
 from __future__ import annotations
 
 import logging
-import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import ConstantInputWarning, spearmanr
 from sentence_transformers import CrossEncoder
 
 from monograph.errors import ExportError
 from monograph.inputs import Pair
 from monograph_export.compression.float16 import halve
+from monograph_export.compression.gate import rank_correlation
 from monograph_export.compression.options import Compression
 from monograph_export.compression.table import compress_table
 from monograph_export.compression.texts import built_in_texts
@@ -113,12 +112,9 @@ def score_agreement(reference: NDArray[np.float32], found: NDArray[np.float32]) 
     """Compare the logits of the same pairs, float32 [n, labels] each."""
     spread = np.maximum(np.ptp(reference, axis=0), np.finfo(np.float32).tiny)
     moved = np.abs(found - reference) / spread
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConstantInputWarning)
-        ranks = [float(spearmanr(*columns).statistic) for columns in zip(reference.T, found.T, strict=True)]
     return ScoreAgreement(
         pairs=len(reference),
-        spearman=float(np.nan_to_num(ranks).min()),
+        spearman=min(rank_correlation(*columns) for columns in zip(reference.T, found.T, strict=True)),
         mean_difference=float(moved.mean(axis=0).max()),
         worst_difference=float(moved.max()),
     )

@@ -10,7 +10,6 @@ from sentence_transformers import CrossEncoder
 
 from monograph.bundle import Bundle, open_bundle, write_probes
 from monograph.bundle.manifest import FORMAT_VERSION, Manifest
-from monograph.engines.devices import ENGINES
 from monograph.errors import ExportError
 from monograph.verification import FLOAT32_TOLERANCE
 from monograph_export.checkpoint.facts import producers, sizes_by_part, source_of_loaded
@@ -90,8 +89,6 @@ def _write_unverified(
         folder,
         precision=compression.precision,
         parts={None: sizes_by_part(model)},
-        engines=tuple(entry.engine for entry in ENGINES),
-        devices=tuple(entry.kind for entry in ENGINES),
     )
     write_probes(folder, [probes])
     traced, reference = graphs[0].outputs[LOGITS_NAME].shape[-1], probes.vectors.shape[1]

@@ -98,6 +98,10 @@ class Routing:
     tasks: dict[str, str]
     default: str | None
 
+    def route_of(self, task: str | None) -> str | None:
+        """Return the route of a task, or of texts without one; None where the model has none for it."""
+        return self.default if task is None else self.tasks.get(task)
+
 
 @dataclass(frozen=True)
 class Embedding:

@@ -26,14 +26,7 @@ HELP = "embed the lines of a file, or of standard input"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     options.add_bundle(parser)
-    parser.add_argument(
-        "file",
-        metavar="FILE",
-        nargs="?",
-        default="-",
-        help="a text a line, UTF-8, or .jsonl; - for standard input (default)",
-    )
-    parser.add_argument("--field", help="read JSON lines, and the text from this field; default for .jsonl: text")
+    options.add_texts(parser, "text")
     formats = " or ".join(FORMATS)
     parser.add_argument(
         "-o", "--output", type=Path, help=f"file to write, {formats}; default: JSON lines on standard output"
@@ -131,22 +124,16 @@ def _settings(model: Embedder, prompt: str, task: str | None, plan: Postprocess,
     Threads and batch size are not among them: with others the vectors are equal but for rounding, and who ran out
     of memory goes on with smaller batches.
     """
+    routing = model.manifest.routing
     return {
         "fingerprint of bundle, engine and device": model.fingerprint,
         "prompt": prompt,
-        "route": _route(model, task),
+        "route": "none" if routing is None else str(routing.route_of(task)),
         "dimensions": str(plan.dimension),
         "normalize": str(plan.normalize),
         "precision": plan.precision,
         "format": form.name,
     }
-
-
-def _route(model: Embedder, task: str | None) -> str:
-    routing = model.manifest.routing
-    if routing is None:
-        return "none"
-    return str(routing.default if task is None else routing.tasks.get(task))
 
 
 def _progress(texts: TextLines, done: int, arguments: argparse.Namespace) -> tqdm[Any]:

@@ -14,6 +14,18 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_texts(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add the file of texts; ``what`` is what a line of it is called."""
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        default="-",
+        help=f"a {what} a line, UTF-8, or .jsonl; - for standard input (default)",
+    )
+    parser.add_argument("--field", help="read JSON lines, and the text from this field; default for .jsonl: text")
+
+
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """Add what chooses and configures the engine."""
     parser.add_argument("--device", default="auto", help="auto (default), cpu, openvino, openvino:NAME")

@@ -16,14 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     options.add_bundle(parser)
     parser.add_argument("query", metavar="QUERY", help="what is asked")
-    parser.add_argument(
-        "file",
-        metavar="FILE",
-        nargs="?",
-        default="-",
-        help="a document a line, UTF-8, or .jsonl; - for standard input (default)",
-    )
-    parser.add_argument("--field", help="read JSON lines, and the text from this field; default for .jsonl: text")
+    options.add_texts(parser, "document")
     parser.add_argument("--top-k", type=options.positive, metavar="N", help="print only the first N; default: all")
     options.add_engine(parser)
     options.add_prompt(parser)
