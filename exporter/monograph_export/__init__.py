@@ -16,13 +16,13 @@ from monograph_export.vocabulary.options import Trimming, named_texts
 from monograph_export.writer import check_output
 
 if TYPE_CHECKING:
-    from sentence_transformers import CrossEncoder, SentenceTransformer
+    from sentence_transformers import CrossEncoder, SentenceTransformer, SparseEncoder
 
 __all__ = ["export"]
 
 
 def export(
-    source: str | os.PathLike[str] | SentenceTransformer | CrossEncoder,
+    source: str | os.PathLike[str] | SentenceTransformer | CrossEncoder | SparseEncoder,
     output: str | os.PathLike[str],
     *,
     task: str | None = None,
@@ -44,11 +44,12 @@ def export(
     Args:
         source: Folder of a checkpoint that sentence-transformers can load; a repository of a Hub, "org/name" or
             "org/name@revision"; the name of a recipe in models/, whose pinned revision is then downloaded and which
-            counts as ``recipe``; or a loaded SentenceTransformer or CrossEncoder, which is left as it is. A folder wins
-            over a name.
+            counts as ``recipe``; or a loaded SentenceTransformer, CrossEncoder or SparseEncoder, which is left as it
+            is. A folder wins over a name.
         output: Folder to write. It must not exist, or be empty; it appears only when it is whole and verified.
-        task: "embedding", "rerank" (a cross-encoder), or None to tell it from the checkpoint. The options of int8
-            layers, vocabulary and recipes, and the minima below, are not for cross-encoders.
+        task: "embedding", "rerank" (a cross-encoder), "sparse", or None to tell it from the checkpoint. The options of
+            int8 layers, and the minima below, are not for cross-encoders, those of vocabulary and recipes for neither
+            them nor sparse encoders.
         precision: "fp32"; "fp16": the transformer in float16, for GPUs, and what comes after it in float32; or "int8":
             linear layers as int8 products with static ranges, and the table as int8.
         table: "fp32", or "int8": token embeddings as int8 rows with a scale each. None is "int8" for vocabularies of

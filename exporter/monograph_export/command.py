@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the encoder as optimum's ONNX file, here or within SOURCE: append pooling and what follows it to that, "
         "without torch",
     )
-    parser.add_argument("--task", choices=("embedding", "rerank"), help="default: told from the checkpoint")
+    parser.add_argument("--task", choices=("embedding", "rerank", "sparse"), help="default: told from the checkpoint")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the layers; default: fp32")
     parser.add_argument(
         "--table",

@@ -10,21 +10,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers import CrossEncoder, SparseEncoder
 
 from monograph.bundle import Bundle, Probes, open_bundle, write_probes
-from monograph.bundle.manifest import FORMAT_VERSION, Embedding, Graph, Manifest, Routing, Source, TokenizerSpec
+from monograph.bundle.manifest import FORMAT_VERSION, Embedding, Graph, Manifest, Routing, Source, Sparse, TokenizerSpec
 from monograph.errors import ExportError
 from monograph.verification import FLOAT32_TOLERANCE
 from monograph_export.agreement import measured_agreement
-from monograph_export.checkpoint.facts import embedding_of, producers, sizes_by_part, source_of_loaded
+from monograph_export.checkpoint.facts import producers, sizes_by_part, source_of_loaded, vectors_of
 from monograph_export.checkpoint.load import copy_loaded, load_folder
 from monograph_export.checkpoint.loaded_tokenizer import check_table, check_tokenizer, store_tokenizer
+from monograph_export.checkpoint.modules import DENSE as DENSE_MODELS
+from monograph_export.checkpoint.modules import SPARSE as SPARSE_MODELS
 from monograph_export.checkpoint.origin import check_shape, source_of, with_recipe
-from monograph_export.checkpoint.routes import RoutedModel
+from monograph_export.checkpoint.routes import VECTOR_MODELS, RoutedModel, VectorModel
 from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE
 from monograph_export.checkpoint.source import locate_checkpoint, recipe_of
-from monograph_export.checkpoint.task import EMBEDDING, RERANK, TASKS, check_asked, task_of_folder
+from monograph_export.checkpoint.task import EMBEDDING, RERANK, SPARSE, TASKS, check_asked, task_of_folder
 from monograph_export.checkpoint.token_table import has_transformer
 from monograph_export.compression.compress import Compressed, compress
 from monograph_export.compression.options import Compression
@@ -51,7 +53,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_export(
-    source: str | os.PathLike[str] | SentenceTransformer | CrossEncoder,
+    source: str | os.PathLike[str] | VectorModel | CrossEncoder,
     target: Path,
     *,
     task: str | None,
@@ -65,18 +67,20 @@ def run_export(
     check_engine()
     check_scripts(trimming.scripts)
     known = recipe_of(source, recipe)
-    model: Path | SentenceTransformer | CrossEncoder
-    if isinstance(source, (SentenceTransformer, CrossEncoder)):
-        model = source
-        check_asked("the model", EMBEDDING if isinstance(source, SentenceTransformer) else RERANK, task)
+    model: Path | VectorModel | CrossEncoder
+    if isinstance(source, (*VECTOR_MODELS, CrossEncoder)):
+        model, named, found = source, "the model", _task_of_loaded(source)
     else:
-        model = locate_checkpoint(source)
-        check_asked(source, task_of_folder(model, task), task)
-    if isinstance(model, CrossEncoder) or (isinstance(model, Path) and task_of_folder(model, task) == RERANK):
+        model, named = locate_checkpoint(source), str(source)
+        found = task_of_folder(model, task)
+    check_asked(named, found, task)
+    if isinstance(model, CrossEncoder) or (isinstance(model, Path) and found == RERANK):
         check_options(compression, trimming, known)
         return run_pair_export(model, target, compression)
+    if found == SPARSE:
+        _check_sparse(trimming, known)
     with staged(target) as folder, verifier_processes() as others:
-        manifest, compressed = _write_unverified(model, folder, known, compression, trimming)
+        manifest, compressed = _write_unverified(model, found, folder, known, compression, trimming)
         # What was loaded is free again here; the verification needs its memory for the engines.
         gc.collect()
         logger.info("verifying")
@@ -90,8 +94,22 @@ def run_export(
     return open_bundle(target)
 
 
+def _task_of_loaded(model: VectorModel | CrossEncoder) -> str:
+    if isinstance(model, CrossEncoder):
+        return RERANK
+    return SPARSE if isinstance(model, SparseEncoder) else EMBEDDING
+
+
+def _check_sparse(trimming: Trimming, recipe: Recipe | None) -> None:
+    """Refuse options that no sparse encoder has: its dimensions are its vocabulary."""
+    asked = {"--keep-vocab or --keep-scripts": trimming.wanted, "--recipe": recipe is not None}
+    if refused := [name for name, given in asked.items() if given]:
+        raise ExportError(f"that is for embedding models, and this is a sparse encoder: leave out {', '.join(refused)}")
+
+
 def _write_unverified(
-    source: Path | SentenceTransformer,
+    source: Path | VectorModel,
+    task: str,
     folder: Path,
     recipe: Recipe | None,
     compression: Compression,
@@ -99,20 +117,20 @@ def _write_unverified(
 ) -> tuple[Manifest, Compressed | None]:
     """Write everything into the staging folder, the manifest still without verdicts."""
     logger.info("loading")
-    if isinstance(source, SentenceTransformer):
-        routed, origin = copy_loaded(source), source_of_loaded(source)
+    if isinstance(source, Path):
+        routed, origin = load_folder(source, SPARSE_MODELS if task == SPARSE else DENSE_MODELS), source_of(source)
     else:
-        routed, origin = load_folder(source), source_of(source)
+        routed, origin = copy_loaded(source), source_of_loaded(source)
     for model in routed.routes.values():
         check_table(model)
     main = routed.main
     _check_asked(routed, compression, trimming)
     trimmed = trim(main, trimming, _prompts(main, recipe))
     tokenizers = _store_tokenizers(routed, folder)
-    embedding = embedding_of(routed)
-    if recipe is not None:
-        check_shape(recipe, embedding, next(iter(tokenizers.values())))
-        origin, embedding = with_recipe(recipe, origin, embedding)
+    vectors = vectors_of(routed)
+    if recipe is not None and isinstance(vectors, Embedding):
+        check_shape(recipe, vectors, next(iter(tokenizers.values())))
+        origin, vectors = with_recipe(recipe, origin, vectors)
     compressed = None
     if len(routed.routes) == 1:
         compressed = compress(main, compression, _texts(compression, trimming, trimmed))
@@ -126,8 +144,8 @@ def _write_unverified(
         parts={route: sizes_by_part(model) for route, model in routed.routes.items()},
     )
     write_probes(folder, probes)
-    _check_dimensions(graphs, probes, embedding)
-    manifest = _manifest(routed, origin, graphs, tokenizers, embedding, compressed, folder)
+    _check_dimensions(graphs, probes, vectors)
+    manifest = _manifest(routed, origin, graphs, tokenizers, vectors, compressed, folder)
     if trimmed is not None:
         manifest.quality["vocabulary"] = trimmed.record
     if recipe is not None:
@@ -136,7 +154,7 @@ def _write_unverified(
     return manifest, compressed
 
 
-def _prompts(model: SentenceTransformer, recipe: Recipe | None) -> list[str]:
+def _prompts(model: VectorModel, recipe: Recipe | None) -> list[str]:
     """Return the different prompts that the bundle will have."""
     known = {} if recipe is None else recipe.prompts
     return list(dict.fromkeys(prompt for prompt in (*model.prompts.values(), *known.values()) if prompt))
@@ -165,7 +183,7 @@ def _check_asked(routed: RoutedModel, compression: Compression, trimming: Trimmi
         asked += ["--table int8"] if compression.table == "int8" else []
         kind = "a model with a Router"
     elif not has_transformer(routed.main):
-        kind = "a StaticEmbedding, which has no layers,"
+        kind = f"a {type(routed.main[0]).__name__}, which has no layers,"
     else:
         return
     if asked:
@@ -196,11 +214,11 @@ def _make_probes(routed: RoutedModel, tokenizers: Mapping[str | None, TokenizerS
     return sets
 
 
-def _check_dimensions(graphs: Sequence[Graph], probes: Sequence[Probes], embedding: Embedding) -> None:
+def _check_dimensions(graphs: Sequence[Graph], probes: Sequence[Probes], vectors: Embedding | Sparse) -> None:
     traced = {graph.outputs[OUTPUT_NAME].shape[-1] for graph in graphs}
     reference = {int(found.vectors.shape[1]) for found in probes}
-    if not traced == reference == {embedding.dimension}:
-        raise ExportError(f"the graph gives {traced} dimensions, torch {reference}, the modules {embedding.dimension}")
+    if not traced == reference == {vectors.dimension}:
+        raise ExportError(f"the graph gives {traced} dimensions, torch {reference}, the modules {vectors.dimension}")
 
 
 def _manifest(
@@ -208,7 +226,7 @@ def _manifest(
     origin: Source,
     graphs: tuple[Graph, ...],
     tokenizers: dict[str | None, TokenizerSpec],
-    embedding: Embedding,
+    vectors: Embedding | Sparse,
     compressed: Compressed | None,
     folder: Path,
 ) -> Manifest:
@@ -221,15 +239,16 @@ def _manifest(
     named = {route: tokenizer for route, tokenizer in tokenizers.items() if route is not None}
     return Manifest(
         format_version=FORMAT_VERSION,
-        task="embedding",
+        task=EMBEDDING if isinstance(vectors, Embedding) else SPARSE,
         source=origin,
         graphs=graphs,
         tokenizer=next(iter(tokenizers.values())),
-        embedding=embedding,
+        embedding=vectors if isinstance(vectors, Embedding) else None,
         prompts=dict(main.prompts),
         default_prompt_name=main.default_prompt_name,
         quality=quality,
         producer=producers(),
         files=list_files(folder),
         routing=Routing(named, routed.tasks, routed.default) if named else None,
+        sparse=vectors if isinstance(vectors, Sparse) else None,
     )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SparseEncoder
 
 from monograph.bundle import Probes
 from monograph.errors import ExportError, first_line
 from monograph_export.checkpoint.loaded_tokenizer import pools_without_prompt, token_ids, tokenizer_of
+from monograph_export.checkpoint.routes import VectorModel
 from monograph_export.checkpoint.rust_tokenizer import max_length_of
 from monograph_export.probe_texts import probe_texts, short_probe_texts
 
@@ -17,7 +21,7 @@ from monograph_export.probe_texts import probe_texts, short_probe_texts
 _PROMPT = "Represent the sentence: "
 
 
-def make_probes(model: SentenceTransformer, route: str | None) -> list[Probes]:
+def make_probes(model: VectorModel, route: str | None) -> list[Probes]:
     """Return texts of many languages, oddities and lengths with the reference for each.
 
     The reference is the model itself, each text alone: float32 [n, d], before any truncation of dimensions. A model
@@ -35,7 +39,7 @@ def make_probes(model: SentenceTransformer, route: str | None) -> list[Probes]:
     return sets
 
 
-def _probes(model: SentenceTransformer, route: str | None, prompt: str, texts: list[str]) -> Probes:
+def _probes(model: VectorModel, route: str | None, prompt: str, texts: list[str]) -> Probes:
     vectors = reference_vectors(model, texts, prompt=prompt)
     check_finite(vectors)
     counts = tuple(len(token_ids(model, prompt + text)) for text in texts)
@@ -57,17 +61,33 @@ def check_finite(vectors: NDArray[np.float32]) -> None:
 
 
 def reference_vectors(
-    model: SentenceTransformer, texts: list[str], batch_size: int = 1, prompt: str = ""
+    model: VectorModel, texts: list[str], batch_size: int = 1, prompt: str = ""
 ) -> NDArray[np.float32]:
     """Return what sentence-transformers gives for each text, alone or in padded batches, float32 [n, d].
 
-    The model's own default prompt is not added.
+    The model's own default prompt is not added, and its vectors are whole.
     """
-    with torch.inference_mode(), model.truncate_embeddings(None):
+    with torch.inference_mode(), _whole_vectors(model):
         try:
-            vectors = model.encode(texts, prompt=prompt, batch_size=batch_size, show_progress_bar=False)
+            vectors = model.encode(
+                texts, prompt=prompt, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True
+            )
         except Exception as error:
             raise ExportError(
                 f"torch cannot run the model on texts of up to its maximum length: {first_line(error)}"
             ) from error
-    return np.asarray(vectors, dtype=np.float32)
+        return np.asarray(vectors.to_dense(), dtype=np.float32).reshape(len(texts), -1)
+
+
+@contextmanager
+def _whole_vectors(model: VectorModel) -> Iterator[None]:
+    """Have a model give its vectors as they leave the last module."""
+    if not isinstance(model, SparseEncoder):
+        with model.truncate_embeddings(None):
+            yield
+        return
+    most, model.max_active_dims = model.max_active_dims, None
+    try:
+        yield
+    finally:
+        model.max_active_dims = most

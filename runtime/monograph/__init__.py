@@ -12,6 +12,7 @@ from monograph.errors import (
     ParityError,
     UnsupportedModuleError,
 )
+from monograph.sparse_encoder import SparseEncoder
 from monograph.version import __version__
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Manifest",
     "MonographError",
     "ParityError",
+    "SparseEncoder",
     "UnsupportedModuleError",
     "__version__",
 ]

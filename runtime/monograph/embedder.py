@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,7 @@ from monograph import similarity as similarities
 from monograph.counts import checked_count
 from monograph.model import Model
 from monograph.postprocess import Postprocess, Precision, plan_postprocess
-from monograph.texts import checked_stream, checked_text, checked_texts
-
-Texts = str | Sequence[str] | NDArray[Any]
+from monograph.texts import Texts, checked_stream, checked_text, checked_texts
 
 
 class Embedder(Model):
@@ -204,6 +202,3 @@ class Embedder(Model):
             precision=precision,
             ranges=ranges,
         )
-
-    def _routed(self, task: str) -> str | None:
-        return None if self.manifest.routing is None else task

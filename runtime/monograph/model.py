@@ -171,6 +171,9 @@ class Model:
     def _prompt(self, prompt_name: str | None, prompt: str | None) -> str:
         return prompting.resolve_prompt(self.manifest.prompts, self.manifest.default_prompt_name, prompt_name, prompt)
 
+    def _routed(self, task: str) -> str | None:
+        return None if self.manifest.routing is None else task
+
     def _results(
         self,
         inputs: Sequence[InputT],

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+
+from numpy.typing import NDArray
 
 from monograph.errors import InputError
 from monograph.inputs import Pair
 
+# What may be given as one text or many.
+Texts = str | Sequence[str] | NDArray[Any]
 _SIDES = ("first", "second")
 # Iterables that have no texts one after another.
 _NO_SEQUENCES = (str, bytes, bytearray, dict, set, frozenset)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import importlib.metadata
 from pathlib import Path
 
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.base.model import BaseModel
 from sentence_transformers.base.modules import Normalize
 from sentence_transformers.sentence_transformer.modules import Dropout
+from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
 from torch import nn
 
-from monograph.bundle.manifest import Embedding, Source
+from monograph.bundle.manifest import Embedding, Source, Sparse
 from monograph.errors import ExportError
 from monograph.version import __version__
-from monograph_export.checkpoint.routes import RoutedModel
-from monograph_export.checkpoint.token_table import has_transformer, token_table
+from monograph_export.checkpoint.routes import RoutedModel, VectorModel
+from monograph_export.checkpoint.token_table import has_transformer, rows_of, token_table
 
 _PRODUCERS = ("torch", "transformers", "sentence-transformers", "onnx-ir", "onnxscript")
 
@@ -32,8 +33,8 @@ def source_of_loaded(model: BaseModel) -> Source:
     return Source(name=Path(name).name, revision=None, licence=None, sha256={})
 
 
-def embedding_of(routed: RoutedModel) -> Embedding:
-    """Describe the vectors of a model, before its own truncation of dimensions.
+def vectors_of(routed: RoutedModel) -> Embedding | Sparse:
+    """Describe the vectors of a model, before its own truncation of dimensions or of active ones.
 
     Raises:
         ExportError: its routes give vectors of different dimensions.
@@ -42,9 +43,12 @@ def embedding_of(routed: RoutedModel) -> Embedding:
     dimensions = {route: _dimension(model) for route, model in routed.routes.items()}
     if len(set(dimensions.values())) != 1:
         raise ExportError(f"the routes give vectors of different dimensions: {dimensions}")
-    model = routed.main
+    model = routed.whole
+    dimension = next(iter(dimensions.values()))
+    if isinstance(model, SparseEncoder):
+        return Sparse(dimension, str(model.similarity_fn_name), model.max_active_dims)
     return Embedding(
-        dimension=_dimension(model),
+        dimension=dimension,
         normalized=all(map(_normalizes, routed.routes.values())),
         similarity=str(model.similarity_fn_name),
         matryoshka_dimensions=(),
@@ -52,7 +56,14 @@ def embedding_of(routed: RoutedModel) -> Embedding:
     )
 
 
-def _dimension(model: SentenceTransformer) -> int:
+def _dimension(model: VectorModel) -> int:
+    if isinstance(model, SparseEncoder):
+        # SpladePooling knows only once it has seen logits.
+        return (
+            rows_of(model)
+            if not has_transformer(model)
+            else int(model[0].auto_model.get_output_embeddings().out_features)
+        )
     with model.truncate_embeddings(None):
         return int(model.get_embedding_dimension())
 
@@ -67,8 +78,10 @@ def sizes_by_part(model: BaseModel) -> dict[str, int]:
     The graph may leave out what no vector depends on, so the sum is only about that of its weights.
     """
     first, *others = model
+    if isinstance(first, SparseStaticEmbedding):
+        return {"table": _size(first), "layers": 0, "head": sum(map(_size, others))}
     table = _size(token_table(model))
-    # A classifier's head is within its Transformer.
+    # The head of a classifier, or of a model of masked words, is within its Transformer.
     layers = _size(first.auto_model.base_model) if has_transformer(model) else _size(first)
     return {"table": table, "layers": layers - table, "head": _size(first) - layers + sum(map(_size, others))}
 

@@ -11,9 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from monograph.errors import ExportError, UnsupportedModuleError
-from monograph_export.checkpoint.modules import ROUTER, SUPPORTED_NAMES, check_config, module_name
+from monograph_export.checkpoint.modules import DENSE, ROUTER, ModelKind, check_config, module_name
 
-_MODEL_TYPE = "SentenceTransformer"
 # The names under which Sentence Transformers has saved the settings of its Transformer module.
 _TRANSFORMER_CONFIGS = (
     "sentence_bert_config.json",
@@ -26,7 +25,7 @@ _TRANSFORMER_CONFIGS = (
 )
 # Under the second a Router that was called Asym kept them.
 ROUTER_CONFIGS = ("router_config.json", "config.json")
-_CONFIGS = {"Transformer": _TRANSFORMER_CONFIGS, ROUTER: ROUTER_CONFIGS}
+_CONFIGS = {"Transformer": _TRANSFORMER_CONFIGS, "MLMTransformer": _TRANSFORMER_CONFIGS, ROUTER: ROUTER_CONFIGS}
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,11 @@ class ModuleEntry:
     config: dict[str, Any]
 
 
-def read_layout(folder: Path) -> list[ModuleEntry]:
+def read_layout(folder: Path, kind: ModelKind = DENSE) -> list[ModuleEntry]:
     """Return the modules of a checkpoint in order.
 
-    A folder without modules.json is a bare transformer, for which Sentence Transformers adds mean pooling; the
-    list is then empty.
+    A folder without modules.json is a bare transformer, for which Sentence Transformers adds mean pooling, or SPLADE's
+    where a sparse encoder is wanted; the list is then empty.
 
     Raises:
         ExportError: the folder is not a checkpoint, or a file of it cannot be read.
@@ -56,45 +55,45 @@ def read_layout(folder: Path) -> list[ModuleEntry]:
         _check_bare(folder)
         return []
     settings = folder / "config_sentence_transformers.json"
-    model_type = read_object(settings).get("model_type", _MODEL_TYPE) if settings.exists() else _MODEL_TYPE
-    if model_type != _MODEL_TYPE:
+    model_type = read_object(settings).get("model_type", kind.model_type) if settings.exists() else kind.model_type
+    if model_type != kind.model_type:
         # Loaded as a SentenceTransformer, such a model would lose its modules and get mean pooling instead.
         raise UnsupportedModuleError(f"{folder}: a {model_type} is not exported by this release")
     value = _read_json(listing)
     if not isinstance(value, list) or not value:
         raise ExportError(f"{listing} must be a list of modules")
     refused: list[str] = []
-    entries = [_read_entry(folder, item, listing, refused) for item in value]
+    entries = [_read_entry(folder, item, listing, kind, refused) for item in value]
     if refused:
         raise UnsupportedModuleError(
-            f"{folder}: {'; '.join(refused)} (modules with an exact graph: {', '.join(SUPPORTED_NAMES)})"
+            f"{folder}: {'; '.join(refused)} (modules with an exact graph: {', '.join(kind.names)})"
         )
     return entries
 
 
 def _read_entry(
-    folder: Path, item: object, listing: Path, refused: list[str], *, within_router: bool = False
+    folder: Path, item: object, listing: Path, kind: ModelKind, refused: list[str], *, within_router: bool = False
 ) -> ModuleEntry:
     if not isinstance(item, dict) or not isinstance(item.get("type"), str):
         raise ExportError(f"{listing}: every module needs a type")
-    kind, path = item["type"], item.get("path", "")
+    written, path = item["type"], item.get("path", "")
     if not isinstance(path, str):
-        raise ExportError(f"{listing}: the path of {kind} must be a string")
+        raise ExportError(f"{listing}: the path of {written} must be a string")
     place = folder / path
     if not place.resolve().is_relative_to(folder.resolve()):
-        raise ExportError(f"{listing}: path {path!r} of {kind} leaves the folder")
-    name = module_name(kind)
+        raise ExportError(f"{listing}: path {path!r} of {written} leaves the folder")
+    name = module_name(written, kind)
     if name is None:
-        refused.append(f"module {kind} (idx {item.get('idx', '?')})")
-        return ModuleEntry(kind, place, {})
+        refused.append(f"module {written} (idx {item.get('idx', '?')})")
+        return ModuleEntry(written, place, {})
     config = _config_of(name, place)
     if name == ROUTER and within_router:
-        refused.append(f"module {kind} within another Router")
+        refused.append(f"module {written} within another Router")
     elif name == ROUTER:
-        for inner, inner_kind in _modules_within(config, listing).items():
-            within = {"type": inner_kind, "path": str(PurePosixPath(path, inner)), "idx": inner}
-            _read_entry(folder, within, listing, refused, within_router=True)
-    refused.extend(f"module {kind}: {problem}" for problem in check_config(name, config))
+        for inner, inner_type in _modules_within(config, listing).items():
+            within = {"type": inner_type, "path": str(PurePosixPath(path, inner)), "idx": inner}
+            _read_entry(folder, within, listing, kind, refused, within_router=True)
+    refused.extend(f"module {written}: {problem}" for problem in check_config(name, config, kind))
     return ModuleEntry(name, place, config)
 
 

@@ -6,28 +6,34 @@ import copy
 import logging
 import pickle
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer, SparseEncoder
 from transformers.utils import logging as transformers_logging
 
 from monograph.errors import ExportError, UnsupportedModuleError, first_line
 from monograph_export.checkpoint.classes import check_module
 from monograph_export.checkpoint.layout import read_layout
-from monograph_export.checkpoint.routes import RoutedModel, routes_of
+from monograph_export.checkpoint.modules import DENSE, SPARSE, ModelKind
+from monograph_export.checkpoint.routes import RoutedModel, VectorModel, routes_of
+from monograph_export.checkpoint.token_table import has_transformer
+from monograph_export.checkpoint.word_head import check_word_head
 
 # A row of the table in transformers' report: name | status |, the status perhaps in colour.
 _MISSING_ROW = re.compile(r"^(\S+)\s*\|\s*(?:\x1b\[[\d;]*m)?MISSING\b", re.MULTILINE)
-# Modules that take texts.
-_FIRST = ("Transformer", "StaticEmbedding")
+# Modules that take texts, and those of them that make a vector of one by themselves.
+_WHOLE = ("StaticEmbedding", "SparseStaticEmbedding")
+_FIRST = ("Transformer", "MLMTransformer", *_WHOLE)
+# The class that loads each kind of model.
+_CLASSES: Mapping[ModelKind, type[VectorModel]] = {DENSE: SentenceTransformer, SPARSE: SparseEncoder}
 
 
-def load_folder(folder: Path) -> RoutedModel:
-    """Load a checkpoint folder, and give each of its routes.
+def load_folder(folder: Path, kind: ModelKind = DENSE) -> RoutedModel:
+    """Load a checkpoint folder of a kind of model, and give each of its routes.
 
     Weights come from safetensors, or from old .bin files read with ``weights_only=True``; code that the
     checkpoint brings is never run, and the network is never asked.
@@ -37,14 +43,14 @@ def load_folder(folder: Path) -> RoutedModel:
         UnsupportedModuleError: naming each module that has no exact graph.
 
     """
-    layout = read_layout(folder)
+    layout = read_layout(folder, kind)
     # The pooler of BERT-like models is not used for sentence vectors, and many checkpoints do not have it.
     with loading(folder, unused=("pooler",)):
-        model = SentenceTransformer(str(folder), device="cpu", **plain_options())
+        model = _CLASSES[kind](str(folder), device="cpu", **plain_options())
     loaded = [type(module).__name__ for module in model]
     if layout and loaded != [entry.kind for entry in layout]:
         raise ExportError(f"{folder}: modules.json lists {[entry.kind for entry in layout]}, loaded were {loaded}")
-    return _ready(model, folder)
+    return _ready(model, folder, kind)
 
 
 def plain_options() -> dict[str, Any]:
@@ -73,39 +79,43 @@ def loading(folder: Path, unused: Collection[str]) -> Iterator[None]:
         )
 
 
-def copy_loaded(model: SentenceTransformer) -> RoutedModel:
+def copy_loaded(model: VectorModel) -> RoutedModel:
     """Return a float32 copy on the CPU of a model that the caller goes on using.
 
     Raises:
         UnsupportedModuleError: naming each module that has no exact graph.
 
     """
-    return _ready(copy.deepcopy(model).to("cpu"), "the model")
+    kind = SPARSE if isinstance(model, SparseEncoder) else DENSE
+    return _ready(copy.deepcopy(model).to("cpu"), "the model", kind)
 
 
-def _ready(model: SentenceTransformer, name: object) -> RoutedModel:
-    problems = [problem for module in model for problem in check_module(module)]
+def _ready(model: VectorModel, name: object, kind: ModelKind) -> RoutedModel:
+    problems = [problem for module in model for problem in check_module(module, kind)]
     if problems:
         raise UnsupportedModuleError(f"{name}: {'; '.join(problems)}")
     model = model.float().eval()
     model.requires_grad_(False)
     routed = routes_of(model)
     for route, part in routed.routes.items():
-        _check_order(part, name if route is None else f"{name}, route {route}")
+        named = name if route is None else f"{name}, route {route}"
+        _check_order(part, named, "SpladePooling" if kind is SPARSE else "Pooling")
+        if kind is SPARSE and has_transformer(part):
+            check_word_head(part, named)
     return routed
 
 
-def _check_order(model: SentenceTransformer, name: object) -> None:
+def _check_order(model: VectorModel, name: object, pooling: str) -> None:
     """Refuse modules in a row that do not make a vector of a text."""
     first, *others = (type(module).__name__ for module in model)
     if first not in _FIRST or any(kind in others for kind in _FIRST):
         raise UnsupportedModuleError(
             f"{name}: the modules {', '.join((first, *others))} do not begin with one {' or '.join(_FIRST)}"
         )
-    if first == "StaticEmbedding":
+    if first in _WHOLE:
         return
-    if "Pooling" not in others:
-        raise UnsupportedModuleError(f"{name}: there is no Pooling among {', '.join((first, *others))}")
+    if pooling not in others:
+        raise UnsupportedModuleError(f"{name}: there is no {pooling} among {', '.join((first, *others))}")
     if model.tokenizer is None or not getattr(model.tokenizer, "is_fast", False):
         raise ExportError(f"{name}: its tokenizer has no tokenizer.json form, so the Rust tokenizers cannot run it")
 

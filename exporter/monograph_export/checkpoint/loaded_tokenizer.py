@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sentence_transformers.base.model import BaseModel
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
+from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
 from tokenizers import Tokenizer
 
 from monograph.bundle.manifest import TokenizerSpec
@@ -20,7 +21,7 @@ from monograph_export.checkpoint.rust_tokenizer import (
     vocabulary_size_of,
     write_tokenizer,
 )
-from monograph_export.checkpoint.token_table import has_transformer, rows_of
+from monograph_export.checkpoint.token_table import rows_of
 
 _QUOTED = 60
 
@@ -33,7 +34,11 @@ def tokenizer_of(model: BaseModel) -> Tokenizer:
         # It asks for no special tokens, and these are all that the step adds.
         tokenizer.post_processor = None
         return tokenizer
-    return limited(model.tokenizer.backend_tokenizer, model.max_seq_length, model.tokenizer.truncation_side)
+    tokenizer = limited(model.tokenizer.backend_tokenizer, model.max_seq_length, model.tokenizer.truncation_side)
+    if isinstance(first, SparseStaticEmbedding):
+        # Nor does it.
+        tokenizer.post_processor = None
+    return tokenizer
 
 
 def token_ids(model: BaseModel, text: Input) -> list[int]:
@@ -57,7 +62,7 @@ def store_tokenizer(model: BaseModel, path: Path) -> TokenizerSpec:
     return write_tokenizer(
         tokenizer_of(model),
         path,
-        pad_id=model.tokenizer.pad_token_id if has_transformer(model) else None,
+        pad_id=None if isinstance(model[0], StaticEmbedding) else model.tokenizer.pad_token_id,
         special_ids=tuple(sorted(model.tokenizer.all_special_ids)) if pools_without_prompt(model) else (),
     )
 
@@ -70,7 +75,7 @@ def check_table(model: BaseModel) -> None:
 
     """
     # Not by tokenizer_of: a copy of LaBSE's vocabulary takes seconds.
-    own = model.tokenizer.backend_tokenizer if has_transformer(model) else model.tokenizer
+    own = model.tokenizer if isinstance(model[0], StaticEmbedding) else model.tokenizer.backend_tokenizer
     check_rows(vocabulary_size_of(own), rows_of(model))
 
 

@@ -6,31 +6,50 @@ the graph does not carry is refused by name in ``check_config``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 ROUTER = "Router"
-# What a class is called now, and was called.
-SUPPORTED_NAMES = (
-    "Transformer",
-    "Pooling",
-    "Dense",
-    "LayerNorm",
-    "Normalize",
-    "Dropout",
-    "StaticEmbedding",
-    ROUTER,
+# What the Transformer of an embedding model does, of a sparse encoder, and of a cross-encoder.
+TEXT_TASK = "feature-extraction"
+MASKED_WORD_TASK = "fill-mask"
+CLASSIFYING_TASK = "sequence-classification"
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """A class of Sentence Transformers that makes vectors of texts: its name, and what its models are made of.
+
+    ``names`` are those of modules with an exact graph; ``transformer_task`` is what their Transformer does.
+    """
+
+    model_type: str
+    names: tuple[str, ...]
+    transformer_task: str
+
+
+DENSE = ModelKind(
+    "SentenceTransformer",
+    ("Transformer", "Pooling", "Dense", "LayerNorm", "Normalize", "Dropout", "StaticEmbedding", ROUTER),
+    TEXT_TASK,
 )
-_NAMES = {name: name for name in SUPPORTED_NAMES} | {"Asym": ROUTER}
+# MLMTransformer is what its Transformer was called.
+SPARSE = ModelKind(
+    "SparseEncoder",
+    ("Transformer", "MLMTransformer", "SpladePooling", "SparseStaticEmbedding", ROUTER),
+    MASKED_WORD_TASK,
+)
+# What a class is called now, by what it was called.
+_RENAMED = {"Asym": ROUTER}
 # Where Sentence Transformers has, and had, its modules. Other packages of it have modules of the same names.
 _PACKAGES = (
     "sentence_transformers.models.",
     "sentence_transformers.base.modules.",
     "sentence_transformers.sentence_transformer.modules.",
+    "sentence_transformers.sparse_encoder.models.",
+    "sentence_transformers.sparse_encoder.modules.",
 )
-# What the Transformer of an embedding model does, and of a cross-encoder.
-TEXT_TASK = "feature-extraction"
-CLASSIFYING_TASK = "sequence-classification"
 # Settings of Transformer that treat queries or inputs in ways of their own.
 # tokenizer_name_or_path would read a folder outside the checkpoint.
 _REFUSED_WHEN_SET = (
@@ -44,21 +63,21 @@ _REFUSED_WHEN_SET = (
 SETTINGS = (*_REFUSED_WHEN_SET, "transformer_task", "modality_config", "activation_function")
 
 
-def module_name(kind: str) -> str | None:
+def module_name(written: str, kind: ModelKind = DENSE) -> str | None:
     """Return the name of a module's class, by whatever path its type spells it; None where it has no exact graph."""
-    return _NAMES.get(kind.rpartition(".")[2]) if kind.startswith(_PACKAGES) else None
+    name = written.rpartition(".")[2]
+    name = _RENAMED.get(name, name)
+    return name if written.startswith(_PACKAGES) and name in kind.names else None
 
 
-def check_config(name: str, config: Mapping[str, Any]) -> list[str]:
+def check_config(name: str, config: Mapping[str, Any], kind: ModelKind = DENSE) -> list[str]:
     """Return the settings of a module's saved config that have no exact graph."""
-    checks: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
-        "Transformer": transformer_problems,
-        "Dense": _dense_problems,
-    }
-    return checks[name](config) if name in checks else []
+    if name in ("Transformer", "MLMTransformer"):
+        return transformer_problems(config, kind.transformer_task)
+    return _dense_problems(config) if name == "Dense" else []
 
 
-def transformer_problems(settings: Mapping[str, Any], expected_task: str = TEXT_TASK) -> list[str]:
+def transformer_problems(settings: Mapping[str, Any], expected_task: str) -> list[str]:
     """Return the settings of a Transformer that have no exact graph, where it is to do ``expected_task``."""
     problems = [f"setting {key}" for key in _REFUSED_WHEN_SET if settings.get(key)]
     task = settings.get("transformer_task", expected_task)

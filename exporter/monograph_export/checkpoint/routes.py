@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.base.modules import Router
 from torch import nn
 
 from monograph.errors import ExportError, UnsupportedModuleError
 
+# What makes vectors of texts.
+VectorModel: TypeAlias = SentenceTransformer | SparseEncoder
+VECTOR_MODELS = (SentenceTransformer, SparseEncoder)
 _TASKS = ("query", "document")
 _MODALITY = "text"
 _SAMPLE = ("one text", "Another text, which is a little longer.", "Две строки\nи число 42")
@@ -25,18 +29,18 @@ class RoutedModel:
     that, or has no routes.
     """
 
-    whole: SentenceTransformer
-    routes: Mapping[str | None, SentenceTransformer]
+    whole: VectorModel
+    routes: Mapping[str | None, VectorModel]
     tasks: dict[str, str]
     default: str | None
 
     @property
-    def main(self) -> SentenceTransformer:
+    def main(self) -> VectorModel:
         """The model of texts without a task, which comes first; of any route where the model wants a task."""
         return next(iter(self.routes.values()))
 
 
-def routes_of(model: SentenceTransformer) -> RoutedModel:
+def routes_of(model: VectorModel) -> RoutedModel:
     """Return the routes that texts can take through a model, each as a model of the same modules.
 
     Raises:
@@ -73,21 +77,23 @@ def _route(router: Router, task: str | None) -> str | None:
     return route
 
 
-def _one_route(model: SentenceTransformer, router: Router, name: str) -> SentenceTransformer:
+def _one_route(model: VectorModel, router: Router, name: str) -> VectorModel:
     modules: list[nn.Module] = []
     for module in model:
         modules += list(router.sub_modules[name]) if module is router else [module]
-    return SentenceTransformer(
-        modules=modules,
-        device="cpu",
-        prompts=dict(model.prompts),
-        default_prompt_name=model.default_prompt_name,
-        similarity_fn_name=model.similarity_fn_name,
-        truncate_dim=model.truncate_dim,
-    ).eval()
+    common = {
+        "modules": modules,
+        "device": "cpu",
+        "prompts": dict(model.prompts),
+        "default_prompt_name": model.default_prompt_name,
+        "similarity_fn_name": model.similarity_fn_name,
+    }
+    if isinstance(model, SparseEncoder):
+        return SparseEncoder(**common, max_active_dims=model.max_active_dims).eval()
+    return SentenceTransformer(**common, truncate_dim=model.truncate_dim).eval()
 
 
-def _check(model: SentenceTransformer, found: RoutedModel) -> None:
+def _check(model: VectorModel, found: RoutedModel) -> None:
     """Compare each route with the model that takes it."""
     without = [] if found.default is None else [(None, found.default)]
     for task, name in (*found.tasks.items(), *without):
@@ -95,7 +101,7 @@ def _check(model: SentenceTransformer, found: RoutedModel) -> None:
             by_model, by_route = (
                 m.encode(
                     list(_SAMPLE), prompt="", task=task, batch_size=1, show_progress_bar=False, convert_to_tensor=True
-                )
+                ).to_dense()
                 for m in (model, found.routes[name])
             )
         if not torch.equal(by_model, by_route):

@@ -7,19 +7,21 @@ from pathlib import Path
 from monograph.errors import ExportError
 from monograph_export.checkpoint.layout import read_object
 
-EMBEDDING, RERANK = "embedding", "rerank"
-TASKS = (EMBEDDING, RERANK)
+EMBEDDING, RERANK, SPARSE = "embedding", "rerank", "sparse"
+TASKS = (EMBEDDING, RERANK, SPARSE)
 CLASSIFIER = "ForSequenceClassification"
 _GENERATIVE = "ForCausalLM"
-_CROSS_ENCODER = "CrossEncoder"
-_WHAT = {EMBEDDING: "an embedding model", RERANK: "a cross-encoder"}
+_MASKED_WORDS = "ForMaskedLM"
+_MODEL_TYPES = {"CrossEncoder": RERANK, "SparseEncoder": SPARSE}
+_WHAT = {EMBEDDING: "an embedding model", RERANK: "a cross-encoder", SPARSE: "a sparse encoder"}
 
 
 def task_of_folder(folder: Path, asked: str | None) -> str:
-    """Return the task of a checkpoint folder: "rerank" for a cross-encoder, and "embedding" for all else.
+    """Return the task of a checkpoint folder: "rerank" for a cross-encoder, "sparse" for a sparse encoder.
 
-    A cross-encoder says so in config_sentence_transformers.json; older ones are transformers' classifiers and nothing
-    else. What is neither is refused when its layout is read, and so is a bare generative model that is ``asked`` to
+    Both say so in config_sentence_transformers.json; older cross-encoders are transformers' classifiers and nothing
+    else. All else is "embedding", and a bare model of masked words too unless it is ``asked`` for as a sparse encoder.
+    What is none of them is refused when its layout is read, and so is a bare generative model that is ``asked`` to
     rerank, for which sentence-transformers would make a score of its next token.
 
     Raises:
@@ -27,12 +29,16 @@ def task_of_folder(folder: Path, asked: str | None) -> str:
 
     """
     settings = folder / "config_sentence_transformers.json"
-    if settings.exists() and read_object(settings).get("model_type") == _CROSS_ENCODER:
-        return RERANK
+    model_type = read_object(settings).get("model_type") if settings.exists() else None
+    if model_type in _MODEL_TYPES:
+        return _MODEL_TYPES[model_type]
     if (folder / "modules.json").exists() or not (folder / "config.json").exists():
         return EMBEDDING
+    architectures = architectures_of(folder)
+    if asked == SPARSE and any(name.endswith(_MASKED_WORDS) for name in architectures):
+        return SPARSE
     kinds = (CLASSIFIER, _GENERATIVE) if asked == RERANK else (CLASSIFIER,)
-    return RERANK if any(name.endswith(kinds) for name in architectures_of(folder)) else EMBEDDING
+    return RERANK if any(name.endswith(kinds) for name in architectures) else EMBEDDING
 
 
 def architectures_of(folder: Path) -> list[str]:

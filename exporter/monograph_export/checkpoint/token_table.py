@@ -1,4 +1,4 @@
-"""Where a loaded model keeps the embeddings of its tokens: in a transformer, or in a StaticEmbedding."""
+"""Where a loaded model keeps what it knows of its tokens: in a transformer, a StaticEmbedding or its sparse form."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from typing import Any
 
 from sentence_transformers.base.model import BaseModel
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
 from torch import nn
 
 
 def has_transformer(model: BaseModel) -> bool:
-    """Tell whether a model computes from its tokens' embeddings with a transformer, or only takes their mean."""
-    return not isinstance(model[0], StaticEmbedding)
+    """Tell whether a model computes with a transformer, or only takes a mean of embeddings, or weights of tokens."""
+    return not isinstance(model[0], (StaticEmbedding, SparseStaticEmbedding))
 
 
 def rows_of(model: BaseModel) -> int:
-    """Return the number of tokens that have an embedding."""
-    rows: Any = token_table(model).num_embeddings
+    """Return the number of tokens that have an embedding, or a weight."""
+    first = model[0]
+    rows: Any = first.num_dimensions if isinstance(first, SparseStaticEmbedding) else token_table(model).num_embeddings
     return int(rows)
 
 

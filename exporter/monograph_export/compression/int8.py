@@ -6,6 +6,7 @@ which both engines run as one int8 product (U8S8: unsigned activations, signed w
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -121,6 +122,21 @@ class Int8Linear(nn.Module):
         if limits is not None:
             self.register_buffer("input_scale", torch.tensor(limits.scale))
             self.register_buffer("input_zero_point", torch.tensor(limits.zero_point, dtype=torch.uint8))
+
+    @property
+    def out_features(self) -> int:
+        """Number of outputs, by the name that nn.Linear has for it."""
+        return self.weight.shape[1]
+
+    def part(self, outputs: slice) -> Int8Linear:
+        """Return a layer of some of the outputs."""
+        part = copy.copy(self)
+        # Its own dictionary of buffers: a shallow copy shares it.
+        part._buffers = dict(self._buffers)
+        part.weight = self.weight[:, outputs].contiguous()
+        part.weight_scale = self.weight_scale[outputs].clone()
+        part.bias = None if self.bias is None else self.bias[outputs].clone()
+        return part
 
     def forward(self, values: Tensor) -> Tensor:
         """Map float32 [..., in] to float32 [..., out]."""

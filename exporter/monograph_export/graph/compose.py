@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from sentence_transformers import CrossEncoder, SentenceTransformer
-from sentence_transformers.base.model import BaseModel
+from sentence_transformers import CrossEncoder
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
+from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
 from torch import Tensor, nn
 
 from monograph.bundle.manifest import GRAPH_INPUTS, POOLING_MASK
 from monograph_export.checkpoint.loaded_tokenizer import pools_without_prompt
+from monograph_export.checkpoint.routes import VectorModel
 from monograph_export.compression.int8 import Int8Bag
 from monograph_export.graph.names import OUTPUT_NAME
 
@@ -24,12 +25,13 @@ class ModelGraph(nn.Module):
     """The modules of a model in a row, from token ids to one of the features that they leave.
 
     The modules are Sentence Transformers' own, so what is traced is the reference itself: its pooling, its
-    numerics, its order. Two are given what a graph has in place of what they are given in Python (``_graph_form``).
+    numerics, its order. Some have a form that a graph can have, or that needs less memory there (``_graph_form``,
+    ``splade``).
     """
 
-    def __init__(self, model: BaseModel, input_names: Sequence[str], feature: str) -> None:
+    def __init__(self, modules: Sequence[nn.Module], input_names: Sequence[str], feature: str) -> None:
         super().__init__()
-        self.module = nn.ModuleList([_graph_form(module) for module in model])
+        self.module = nn.ModuleList([_graph_form(module) for module in modules])
         self.input_names = tuple(input_names)
         self.feature = feature
 
@@ -95,13 +97,15 @@ def _graph_form(module: nn.Module) -> nn.Module:
     return module
 
 
-def sample_inputs(model: SentenceTransformer) -> dict[str, Tensor]:
+def sample_inputs(model: VectorModel) -> dict[str, Tensor]:
     """Return inputs to trace a model with, int64 [batch, sequence], by name in the order of the signature."""
     if isinstance(model[0], StaticEmbedding):
         ids = torch.tensor([[1, 2, 0, 0], [3, 4, 5, 6], [7, 8, 9, 0]]) % model[0].num_embeddings
         features = {"input_ids": ids, "attention_mask": torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [1, 1, 1, 0]])}
     else:
         features = dict(model.preprocess(list(_SAMPLE)))
+    if isinstance(model[0], SparseStaticEmbedding):
+        features = {name: features[name] for name in ("input_ids", "attention_mask")}
     if pools_without_prompt(model):
         features[POOLING_MASK] = features["attention_mask"].clone()
         features[POOLING_MASK][:, 0] = 0

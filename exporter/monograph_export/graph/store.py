@@ -11,6 +11,7 @@ import onnx_ir as ir
 from monograph.bundle.manifest import WEIGHTS_SUFFIX, Graph, TensorSpec
 from monograph.engines.devices import ENGINES
 from monograph.errors import ExportError
+from monograph_export.graph.shared_memory import parts_of_others
 
 GRAPH_FILE = "model.onnx"
 WEIGHTS_FILE = GRAPH_FILE.removesuffix(".onnx") + WEIGHTS_SUFFIX
@@ -61,20 +62,48 @@ def store_graphs(
 
 
 def _store_weights(models: Sequence[ir.Model], folder: Path) -> None:
-    """Move the weights of all graphs into one file; equal ones, of a transformer that routes share, are there once."""
+    """Move the weights of all graphs into one file; equal ones, of a transformer that routes share, are there once.
+
+    So are the parts of a table of embeddings that a tied head multiplies with: they are places within the table.
+    """
     places: dict[object, list[ir.Value]] = {}
+    within: list[tuple[ir.Value, ir.Value, int]] = []
     for model in models:
-        for value in model.graph.initializers.values():
-            tensor = value.const_value
-            if tensor is not None and tensor.nbytes >= EXTERNAL_SIZE_THRESHOLD_BYTES:
-                # One graph has each of its weights once, and hashing gigabytes takes seconds.
-                key = _identity(tensor) if len(models) > 1 else value
-                places.setdefault(key, []).append(value)
+        weights = [value for value in model.graph.initializers.values() if _is_large(value.const_value)]
+        parts = parts_of_others(weights)
+        within += [(value, owner, offset) for value, (owner, offset) in parts.items()]
+        for value in weights:
+            if value in parts:
+                continue
+            # One graph has each of its weights once, and hashing gigabytes takes seconds.
+            key = _identity(value.const_value) if len(models) > 1 and value.const_value is not None else value
+            places.setdefault(key, []).append(value)
     tensors = [values[0].const_value for values in places.values() if values[0].const_value is not None]
     stored = ir.external_data.convert_tensors_to_external(tensors, folder, WEIGHTS_FILE)
     for tensor, values in zip(stored, places.values(), strict=True):
         for value in values:
             value.const_value = tensor
+    for value, owner, offset in within:
+        value.const_value = _part_of(owner, offset, value)
+
+
+def _is_large(tensor: ir.TensorProtocol | None) -> bool:
+    return tensor is not None and tensor.nbytes >= EXTERNAL_SIZE_THRESHOLD_BYTES
+
+
+def _part_of(owner: ir.Value, offset: int, value: ir.Value) -> ir.ExternalTensor:
+    whole, part = owner.const_value, value.const_value
+    if not isinstance(whole, ir.ExternalTensor) or whole.offset is None or part is None or value.name is None:
+        raise ExportError(f"{value.name} is part of {owner.name}, which was not written")
+    return ir.ExternalTensor(
+        whole.location,
+        whole.offset + offset,
+        part.nbytes,
+        part.dtype,
+        shape=ir.Shape(part.shape.numpy()),
+        name=value.name,
+        base_dir=whole.base_dir,
+    )
 
 
 def _identity(tensor: ir.TensorProtocol) -> tuple[str, tuple[int, ...], bytes]:

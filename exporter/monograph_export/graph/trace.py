@@ -11,19 +11,22 @@ from typing import Any
 import onnx_ir as ir
 import torch
 from onnxscript.optimizer import optimize_ir
-from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers import CrossEncoder, SparseEncoder
 from torch import Tensor, nn
 
 from monograph.bundle.manifest import GRAPH_INPUTS
 from monograph.errors import ExportError, first_line
+from monograph_export.checkpoint.routes import VectorModel
 from monograph_export.graph.compose import ModelGraph, sample_inputs, sample_pairs
 from monograph_export.graph.names import LOGITS_NAME, OUTPUT_NAME
+from monograph_export.graph.shared_memory import parts_of_others
+from monograph_export.graph.splade import sparse_modules
 
 # The first opset with Attention as one standard op.
 OPSET = 23
 
 
-def trace(model: SentenceTransformer) -> ir.Model:
+def trace(model: VectorModel) -> ir.Model:
     """Return the model as one graph: token ids in, ``sentence_embedding`` out, batch and sequence dynamic.
 
     Raises:
@@ -31,7 +34,8 @@ def trace(model: SentenceTransformer) -> ir.Model:
 
     """
     inputs = sample_inputs(model)
-    return _traced(ModelGraph(model, list(inputs), OUTPUT_NAME), inputs, OUTPUT_NAME)
+    with sparse_modules(model) if isinstance(model, SparseEncoder) else contextlib.nullcontext(list(model)) as modules:
+        return _traced(ModelGraph(modules, list(inputs), OUTPUT_NAME), inputs, OUTPUT_NAME)
 
 
 def trace_pairs(model: CrossEncoder) -> ir.Model:
@@ -43,7 +47,7 @@ def trace_pairs(model: CrossEncoder) -> ir.Model:
     """
     inputs = sample_pairs(model)
     # What sentence-transformers calls scores is what comes before any activation.
-    return _traced(ModelGraph(model, list(inputs), "scores"), inputs, LOGITS_NAME)
+    return _traced(ModelGraph(list(model), list(inputs), "scores"), inputs, LOGITS_NAME)
 
 
 def _traced(composed: nn.Module, inputs: Mapping[str, Tensor], output: str) -> ir.Model:
@@ -70,7 +74,9 @@ def _traced(composed: nn.Module, inputs: Mapping[str, Tensor], output: str) -> i
     graph: ir.Model = program.model
     # Not by torch's option, which goes on to fuse operators: its RotaryEmbedding shares one table of positions among
     # the texts of a batch, which ONNX Runtime 1.31 refuses (onnxscript 0.7).
-    optimize_ir(graph)
+    kept = parts_of_others(list(graph.graph.initializers.values()))
+    # A part of another weight that is turned would be one more copy of it.
+    optimize_ir(graph, should_fold=lambda node: False if node.inputs and node.inputs[0] in kept else None)
     _name_axes(graph)
     return graph
 

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 # The price of a batch is what it costs the engine: padded tokens, and for long texts attention, whose work
 # and memory grow with the square of the length. At this length attention doubles the price of a token.
 ATTENTION_EQUALS_LINEAR_AT_TOKENS = 512
+# Times its best price that a batch of a caller's own size may cost: larger ones are no faster, and hold so much more
+# memory.
+MOST_TIMES_BEST_PRICE = 8
 
 
 def price(rows: int, longest: int) -> float:
@@ -22,16 +25,16 @@ def plan_batches(
 ) -> Iterator[NDArray[np.intp]]:
     """Yield the positions (intp [rows]) of the texts of each batch, longest texts first.
 
-    ``lengths`` (int64 [n]) counts the tokens of each text. A batch holds ``batch_size`` texts, or where that is
-    None as many as ``tokens_per_batch`` pays for, at least one; and never more than ``max_rows``. Texts of like
-    length share a batch, so that little of it is padding; the longest come first, so that too large a batch fails
-    at once.
+    ``lengths`` (int64 [n]) counts the tokens of each text. A batch holds at least one text: as many as
+    ``tokens_per_batch`` pays for, or ``batch_size`` where that is given and ``MOST_TIMES_BEST_PRICE`` as much pays for
+    them; and never more than ``max_rows``. Texts of like length share a batch, so that little of it is padding; the
+    longest come first, so that too large a batch fails at once.
     """
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
         longest = max(1, int(lengths[order[start]]))
-        rows = batch_size or max(1, int(tokens_per_batch // price(1, longest)))
-        rows = rows if max_rows is None else min(rows, max_rows)
+        paid = max(1, int(tokens_per_batch * (MOST_TIMES_BEST_PRICE if batch_size else 1) // price(1, longest)))
+        rows = min(paid, batch_size or paid, max_rows or paid)
         yield order[start : start + rows]
         start += rows

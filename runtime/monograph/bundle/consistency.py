@@ -43,14 +43,17 @@ def inconsistencies(manifest: Manifest) -> list[str]:
 def _section_problems(manifest: Manifest) -> list[str]:
     """Return where the section of the task is missing or wrong, or that of another task is there."""
     found = []
-    for task, section in (("embedding", manifest.embedding), ("rerank", manifest.rerank)):
+    for task, section in _sections(manifest).items():
         if section is None and task == manifest.task:
             found.append(f"{task} is missing")
         elif section is not None and task != manifest.task and manifest.task in TASKS:
             found.append(f"{task} is there, and the task is {manifest.task!r}")
-    embedding, rerank = manifest.embedding, manifest.rerank
-    if embedding is not None and embedding.similarity not in SIMILARITIES:
-        found.append(f"embedding.similarity {embedding.similarity!r} is not one of {', '.join(SIMILARITIES)}")
+    rerank = manifest.rerank
+    found.extend(
+        f"{task}.similarity {vectors.similarity!r} is not one of {', '.join(SIMILARITIES)}"
+        for task, vectors in (("embedding", manifest.embedding), ("sparse", manifest.sparse))
+        if vectors is not None and vectors.similarity not in SIMILARITIES
+    )
     if rerank is not None and rerank.activation not in ACTIVATIONS:
         found.append(f"rerank.activation {rerank.activation!r} is not one of {', '.join(ACTIVATIONS)}")
     if rerank is not None and len(rerank.label_names) not in (0, rerank.num_labels):
@@ -58,6 +61,11 @@ def _section_problems(manifest: Manifest) -> list[str]:
     if rerank is not None and manifest.routing is not None:
         found.append("routing is there, and the task is 'rerank'")
     return found
+
+
+def _sections(manifest: Manifest) -> dict[str, object | None]:
+    """Return the section of each task."""
+    return {"embedding": manifest.embedding, "rerank": manifest.rerank, "sparse": manifest.sparse}
 
 
 def _routing_problems(manifest: Manifest) -> list[str]:
@@ -101,21 +109,24 @@ def _graph_problems(graph: Graph, manifest: Manifest) -> list[str]:
         found.append("max_rows must be at least 1")
     if len(graph.outputs) != 1:
         found.append("outputs must name one output")
-    width, stated = manifest.output_width, "rerank.num_labels" if manifest.embedding is None else "embedding.dimension"
+    width = manifest.output_width
+    stated = "rerank.num_labels" if manifest.task == "rerank" else f"{manifest.task}.dimension"
     found.extend(
         f"outputs.{name} has the shape {list(output.shape)}, and {stated} is {width}"
         for name, output in graph.outputs.items()
-        if width is not None and output.shape[-1:] != (width,)
+        if width and output.shape[-1:] != (width,)
     )
     return found
 
 
 def _number_problems(manifest: Manifest) -> list[str]:
-    embedding, rerank = manifest.embedding, manifest.rerank
+    embedding, rerank, sparse = manifest.embedding, manifest.rerank, manifest.sparse
     least_one = {
         "embedding.dimension": None if embedding is None else embedding.dimension,
         "embedding.truncate_dim": None if embedding is None else embedding.truncate_dim,
         "rerank.num_labels": None if rerank is None else rerank.num_labels,
+        "sparse.dimension": None if sparse is None else sparse.dimension,
+        "sparse.max_active_dims": None if sparse is None else sparse.max_active_dims,
     }
     found = [f"{name} must be at least 1" for name, value in least_one.items() if value is not None and value < 1]
     found.extend(_tokenizer_problems("tokenizer", manifest.tokenizer))

@@ -129,6 +129,18 @@ class Rerank:
 
 
 @dataclass(frozen=True)
+class Sparse:
+    """What the vectors of a sparse encoder are: a weight, never below 0, for each of ``dimension`` tokens.
+
+    ``max_active_dims`` is how many of a vector's largest weights are kept by default, None for all.
+    """
+
+    dimension: int
+    similarity: str
+    max_active_dims: int | None = None
+
+
+@dataclass(frozen=True)
 class FileEntry:
     """Size and hash of a file of the bundle."""
 
@@ -140,7 +152,7 @@ class FileEntry:
 class Manifest:
     """Everything a runtime knows of a bundle before it opens another file.
 
-    ``embedding`` and ``rerank`` are the sections of their tasks: a bundle has that of its own and no other.
+    ``embedding``, ``rerank`` and ``sparse`` are the sections of their tasks: a bundle has that of its own and no other.
     """
 
     format_version: int
@@ -156,6 +168,7 @@ class Manifest:
     files: dict[str, FileEntry] = field(default_factory=dict)
     routing: Routing | None = None
     rerank: Rerank | None = None
+    sparse: Sparse | None = None
 
     @property
     def tokenizers(self) -> dict[str | None, TokenizerSpec]:
@@ -163,11 +176,12 @@ class Manifest:
         return dict([(None, self.tokenizer)] if self.routing is None else self.routing.tokenizers.items())
 
     @property
-    def output_width(self) -> int | None:
-        """Columns of the graphs' output, None where the task's section is missing."""
-        if self.embedding is not None:
-            return self.embedding.dimension
-        return None if self.rerank is None else self.rerank.num_labels
+    def output_width(self) -> int:
+        """Columns of the graphs' output, 0 where the task's section is missing."""
+        if self.rerank is not None:
+            return self.rerank.num_labels
+        vectors = self.embedding or self.sparse
+        return 0 if vectors is None else vectors.dimension
 
     def need_embedding(self) -> Embedding:
         """Return what the vectors are.
@@ -190,6 +204,17 @@ class Manifest:
         if self.rerank is None:
             raise BundleError(self.source.name, [f"its task is {self.task!r}, so it has no scores of pairs"])
         return self.rerank
+
+    def need_sparse(self) -> Sparse:
+        """Return what the sparse vectors are.
+
+        Raises:
+            BundleError: the bundle is of another task.
+
+        """
+        if self.sparse is None:
+            raise BundleError(self.source.name, [f"its task is {self.task!r}, so it has no sparse vectors"])
+        return self.sparse
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as JSON values."""

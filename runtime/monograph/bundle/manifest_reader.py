@@ -15,6 +15,7 @@ from monograph.bundle.manifest import (
     Rerank,
     Routing,
     Source,
+    Sparse,
     TensorSpec,
     TokenizerSpec,
 )
@@ -47,6 +48,7 @@ def read_manifest(value: object) -> tuple[Manifest, list[str]]:
         files=_read_files(top),
         routing=_read_routing(top),
         rerank=_read_rerank(top),
+        sparse=_read_sparse(top),
     )
     well_formed = not problems
     if not known_version:
@@ -194,6 +196,17 @@ def _read_rerank(top: Fields) -> Rerank | None:
         num_labels=fields.need("num_labels", int),
         activation=fields.need("activation", str),
         label_names=fields.strings("label_names") if fields.has("label_names") else (),
+    )
+
+
+def _read_sparse(top: Fields) -> Sparse | None:
+    if not top.has("sparse"):
+        return None
+    fields = top.child("sparse")
+    return Sparse(
+        dimension=fields.need("dimension", int),
+        similarity=fields.need("similarity", str),
+        max_active_dims=fields.maybe("max_active_dims", int),
     )
 
 

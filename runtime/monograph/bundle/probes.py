@@ -4,6 +4,7 @@ These are torch's, or for a graft those of the encoder's own file with its modul
 
 The file is a set of probes; what other routes or a prompt give is in further sets, under "others". The vectors are one
 base64 string of little-endian float32 values in row order, so that a reader in any language gets them bit for bit.
+Where most of them are zeros only the others are there, with the number of each row's and their columns.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ from monograph.errors import BundleError
 from monograph.inputs import Input
 
 _DTYPE = "float32 little-endian"
+_COLUMN_DTYPE = "<i4"
 # JSON integers have no limit; NumPy's have.
 _LARGEST_COUNT = 2**31 - 1
+# Vectors that are mostly zeros take more room than the file: 4 GB here, for 256,000 tokens and 4,000 probes.
+_MOST_VALUES = 2**30
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,6 @@ def write_probes(folder: Path, sets: Sequence[Probes]) -> Path:
 
 
 def _to_json(probes: Probes) -> dict[str, Any]:
-    vectors = np.ascontiguousarray(probes.vectors, dtype="<f4")
     return {
         **({} if probes.route is None else {"route": probes.route}),
         **({"prompt": probes.prompt} if probes.prompt else {}),
@@ -68,10 +71,23 @@ def _to_json(probes: Probes) -> dict[str, Any]:
         "token_counts": list(probes.token_counts),
         "vectors": {
             "dtype": _DTYPE,
-            "shape": list(vectors.shape),
-            "base64": base64.b64encode(vectors.tobytes()).decode("ascii"),
+            "shape": list(probes.vectors.shape),
+            **_stored(np.ascontiguousarray(probes.vectors, dtype="<f4")),
         },
     }
+
+
+def _stored(vectors: NDArray[np.float32]) -> dict[str, Any]:
+    active = vectors != 0
+    # A value and its column take twice the room of a value.
+    if 2 * np.count_nonzero(active) >= vectors.size:
+        return {"base64": _encoded(vectors)}
+    columns = np.nonzero(active)[1].astype(_COLUMN_DTYPE)
+    return {"counts": active.sum(axis=1).tolist(), "columns": _encoded(columns), "base64": _encoded(vectors[active])}
+
+
+def _encoded(values: NDArray[Any]) -> str:
+    return base64.b64encode(values.tobytes()).decode("ascii")
 
 
 def read_probes(folder: Path) -> tuple[Probes, ...]:
@@ -113,11 +129,31 @@ def _read_vectors(stored: Fields) -> NDArray[np.float32]:
     if dtype != _DTYPE:
         stored.problems.append(f"vectors.dtype must be {_DTYPE!r}")
     try:
-        raw = np.frombuffer(base64.b64decode(data, validate=True), dtype="<f4")
+        values = np.frombuffer(base64.b64decode(data, validate=True), dtype="<f4").astype(np.float32)
         if len(shape) == 2 and min(shape) >= 0:
-            return raw.reshape(shape).astype(np.float32)
+            return _spread(stored, values, *shape) if stored.has("columns") else values.reshape(shape)
     except ValueError as error:
         stored.problems.append(f"vectors cannot be decoded ({error})")
     else:
         stored.problems.append("vectors.shape must be two sizes")
     return np.empty((0, 0), dtype=np.float32)
+
+
+def _spread(stored: Fields, values: NDArray[np.float32], rows: int, width: int) -> NDArray[np.float32]:
+    """Return vectors, float32 [rows, width], of which the file has the values that are not 0.
+
+    Raises:
+        ValueError: they do not fit into so many rows and columns.
+
+    """
+    counts = stored.integers("counts")
+    columns = np.frombuffer(base64.b64decode(stored.need("columns", str), validate=True), dtype=_COLUMN_DTYPE)
+    if rows * width > _MOST_VALUES:
+        raise ValueError(f"{rows} rows of {width} values are more than any bundle has")
+    if len(counts) != rows or min(counts, default=0) < 0 or not sum(counts) == len(columns) == len(values):
+        raise ValueError("counts, columns and values differ in number")
+    if len(columns) and not 0 <= columns.min() <= columns.max() < width:
+        raise ValueError(f"a column lies outside 0 to {width - 1}")
+    vectors = np.zeros((rows, width), dtype=np.float32)
+    vectors[np.repeat(np.arange(rows), counts), columns] = values
+    return vectors

@@ -43,7 +43,7 @@ _KERNELS_KEPT = 300
 # more in the same time, and its weights are one more copy, so that models with larger layers do without. More than two
 # streams were not measured.
 _MANY_BATCHES = 16
-_MOST_BYTES_OF_LAYERS = 60_000_000
+_MOST_BYTES_OF_WEIGHTS = 60_000_000
 _MOST_STREAMS = 8
 # An NPU runs one shape a compiled model: these few lengths, one text at a time.
 _STATIC_WIDTHS = (16, 32, 64, 128, 256, 512)
@@ -98,21 +98,23 @@ class OpenVinoEngine(Engine):
         self.version = _version()
         limit = bundle.manifest.tokenizers[graph.route].max_length or _LONGEST_WITHOUT_LIMIT
         config = _config(target, options)
+        names = [*graph.inputs, *graph.outputs]
         try:
             if target.partition(".")[0] == "NPU":
                 self.widths = _static_widths(limit)
-                model: Model = StaticModels(core, bundle.path / graph.file, target, config, self.widths)
+                model: Model = StaticModels(core, bundle.path / graph.file, names, target, config, self.widths)
             else:
                 # Every new shape costs time, and memory while its kernels are kept, so there are few.
                 self.widths = widths_to(limit, _WIDTH_STEPS.get(graph.precision, 1))
-                model = CompiledModel(compile_graph(core, bundle, graph, target, config, options.cache))
+                model = CompiledModel(compile_graph(core, bundle, graph, target, config, options.cache), names)
         except RuntimeError as error:
             raise BundleError(
                 bundle.path, [f"OpenVINO {self.version} cannot load {graph.file} ({reason(error)})"]
             ) from error
         self._model = NativeObject(model)
         self._streams: Streams | None = None
-        if target == "CPU" and options.threads > 1 and graph.parts.get("layers", math.inf) <= _MOST_BYTES_OF_LAYERS:
+        weights = graph.parts.get("layers", math.inf) + graph.parts.get("head", 0)
+        if target == "CPU" and options.threads > 1 and weights <= _MOST_BYTES_OF_WEIGHTS:
             several = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": min(options.threads, _MOST_STREAMS)}
             self._streams = Streams(lambda: compile_graph(core, bundle, graph, target, config | several, options.cache))
         self.device = f"openvino:{model.device}"

@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from queue import LifoQueue
 from typing import Any
@@ -47,9 +47,12 @@ class Model(ABC):
 
 
 class CompiledModel(Model):
-    """One compiled model and its requests, each of which one thread at a time may use."""
+    """One compiled model and its requests, each of which one thread at a time may use.
 
-    def __init__(self, compiled: Any) -> None:
+    ``names`` are those of the graph's inputs and outputs.
+    """
+
+    def __init__(self, compiled: Any, names: Collection[str]) -> None:
         self.compiled = compiled
         # AUTO names a device in brackets that stands in while another is prepared.
         self.device = ",".join(name.strip("()") for name in compiled.get_property("EXECUTION_DEVICES"))
@@ -58,7 +61,7 @@ class CompiledModel(Model):
         threads = _told(compiled, "INFERENCE_NUM_THREADS")
         self.threads = None if threads is None else int(threads)
         values = (*compiled.inputs, *compiled.outputs)
-        self.signature = {v.any_name: _spec(v) for v in values if not v.any_name.startswith(_EXTRA_OUTPUT)}
+        self.signature = {_name(v, names): _spec(v) for v in values if not v.any_name.startswith(_EXTRA_OUTPUT)}
         # Callers beyond the requests that run side by side wait here, and not in OpenVINO, each with buffers.
         self._requests: LifoQueue[Any] = LifoQueue()
         for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")):
@@ -80,9 +83,16 @@ class StaticModels(Model):
     """
 
     def __init__(
-        self, core: Any, graph: Path, target: str, config: Mapping[str, Any], widths: NDArray[np.int64]
+        self,
+        core: Any,
+        graph: Path,
+        names: Collection[str],
+        target: str,
+        config: Mapping[str, Any],
+        widths: NDArray[np.int64],
     ) -> None:
         self._core, self._graph, self._target, self._config = core, graph, target, dict(config)
+        self._names = names
         self._widths = widths
         self._lock = threading.Lock()
         self._models: dict[int, CompiledModel] = {}
@@ -106,7 +116,8 @@ class StaticModels(Model):
             if width not in self._models:
                 graph = read_graph(self._core, self._graph, self._config)
                 graph.reshape({value.any_name: [1, width] for value in graph.inputs})
-                self._models[width] = CompiledModel(self._core.compile_model(graph, self._target, self._config))
+                compiled = self._core.compile_model(graph, self._target, self._config)
+                self._models[width] = CompiledModel(compiled, self._names)
             return self._models[width]
 
 
@@ -212,6 +223,11 @@ def _key(core: Any, bundle: Bundle, graph: Graph, target: str, config: Mapping[s
 
 def _told(compiled: Any, name: str) -> Any:
     return compiled.get_property(name) if name in compiled.get_property("SUPPORTED_PROPERTIES") else None
+
+
+def _name(value: Any, names: Collection[str]) -> str:
+    """Return the name of an input or output, of which it has several where OpenVINO left out what changes nothing."""
+    return next((name for name in names if name in value.names), value.any_name)
 
 
 def _spec(value: Any) -> TensorSpec:

@@ -56,6 +56,10 @@ class TextTokenizer:
         """One more than the largest token id."""
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
+    def token(self, id_: int) -> str:
+        """Return the token of an id, "" for one that no token has."""
+        return self._tokenizer.id_to_token(id_) or ""
+
     def __call__(self, texts: Sequence[Input]) -> TokenizedTexts:
         """Tokenize texts or pairs, each by itself and without padding.
 

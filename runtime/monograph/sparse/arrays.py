@@ -1,0 +1,174 @@
+"""Sparse vectors as SciPy's arrays, and what users do with them: compare, count, intersect, read.
+
+SciPy is an extra: who takes ``encode_active`` does without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monograph import similarity as similarities
+from monograph.errors import InputError, MonographError
+from monograph.sparse.rows import SparseRows
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+Floats = NDArray[np.float32]
+# Values of a block of rows that is made dense: 32 MB.
+_DENSE_VALUES = 8_388_608
+# torch.nn.functional.normalize divides by at least this.
+_SMALLEST_NORM = 1e-12
+
+
+def check_installed() -> None:
+    """Say so where SciPy is missing, before anything is computed.
+
+    Raises:
+        MonographError: it is not installed.
+
+    """
+    _scipy_sparse()
+
+
+def to_csr(rows: SparseRows, width: int) -> csr_array:
+    """Return rows as a csr_array, float32 [n, width].
+
+    Raises:
+        MonographError: SciPy is not installed.
+
+    """
+    return _scipy_sparse().csr_array(
+        (rows.values, rows.columns, rows.starts.astype(np.int32)), shape=(len(rows.counts), width)
+    )
+
+
+def checked_rows(embeddings: Any, dimension: int | None = None) -> csr_array:
+    """Return sparse or dense vectors, [n, d] or [d], as a csr_array float32 [n, d]; None for any d.
+
+    Raises:
+        InputError: they are no array of numbers of one or two dimensions, or have another d.
+        MonographError: SciPy is not installed.
+
+    """
+    sparse = _scipy_sparse()
+    try:
+        array = embeddings if sparse.issparse(embeddings) else np.asarray(embeddings, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"vectors must be a csr_array or an array of numbers, [n, d] or [d]: {error}") from error
+    if array.ndim not in (1, 2):
+        raise InputError(f"vectors must have one or two dimensions, got {array.ndim}")
+    if dimension not in (None, array.shape[-1]):
+        raise InputError(f"vectors of {array.shape[-1]} dimensions are not this model's, which has {dimension}")
+    return sparse.csr_array(array.reshape(1, -1) if array.ndim == 1 else array, dtype=np.float32)
+
+
+def similarity(function: str, first: Any, second: Any) -> Floats:
+    """Return the similarity of every row of ``first`` [n, d] with every row of ``second`` [m, d], float32 [n, m].
+
+    Raises:
+        InputError: the shapes do not fit, or ``function`` is not known.
+
+    """
+    a, b = checked_rows(first), checked_rows(second)
+    if a.shape[1] != b.shape[1]:
+        raise InputError(f"vectors of {a.shape[1]} and {b.shape[1]} dimensions cannot be compared")
+    if function in _PRODUCTS:
+        scaled = _PRODUCTS[function]
+        return np.asarray((scaled(a) @ scaled(b).T).toarray(), dtype=np.float32)
+    return _by_dense_blocks(function, a, b)
+
+
+def similarity_pairwise(function: str, first: Any, second: Any) -> Floats:
+    """Return the similarity of row i of ``first`` with row i of ``second``, both [n, d], float32 [n].
+
+    Raises:
+        InputError: the shapes differ, or ``function`` is not known.
+
+    """
+    a, b = checked_rows(first), checked_rows(second)
+    if a.shape != b.shape:
+        raise InputError(f"pairwise similarity needs equal shapes, got {a.shape} and {b.shape}")
+    if function in _PRODUCTS:
+        scaled = _PRODUCTS[function]
+        return np.asarray(scaled(a).multiply(scaled(b)).sum(axis=1), dtype=np.float32)
+    step = _rows_of_a_block(a)
+    blocks = (slice(start, start + step) for start in range(0, a.shape[0], step))
+    found = [similarities.similarity_pairwise(function, a[block].toarray(), b[block].toarray()) for block in blocks]
+    return np.concatenate([np.empty(0, np.float32), *found])
+
+
+def intersection(first: Any, second: Any) -> csr_array:
+    """Return the products of values that neither vector has as 0; one vector [d] meets each of [n, d].
+
+    Returns:
+        csr_array float32 of the shape of ``second``.
+
+    Raises:
+        InputError: ``first`` is more than one vector, or the dimensions differ.
+
+    """
+    a, b = checked_rows(first), checked_rows(second)
+    if a.shape[0] != 1 or a.shape[1] != b.shape[1]:
+        raise InputError(f"one vector meets vectors of its dimensions, got {a.shape} and {b.shape}")
+    found = b.multiply(a).tocsr()
+    found.data[found.data < 0] = 0
+    found.eliminate_zeros()
+    return found if np.ndim(second) == 2 else found[0].tocsr()
+
+
+def sparsity(embeddings: Any) -> dict[str, float]:
+    """Return the mean number of values that are not 0 of a vector, and the mean share of those that are.
+
+    The names are those of ``SparseEncoder.sparsity`` of sentence-transformers.
+
+    Raises:
+        InputError: these are no vectors.
+
+    """
+    rows = checked_rows(embeddings)
+    if 0 in rows.shape:
+        return {"active_dims": 0.0, "sparsity_ratio": 1.0}
+    active = rows.count_nonzero() / rows.shape[0]
+    return {"active_dims": float(active), "sparsity_ratio": float(1 - active / rows.shape[1])}
+
+
+def _by_dense_blocks(function: str, a: csr_array, b: csr_array) -> Floats:
+    result = np.empty((a.shape[0], b.shape[0]), dtype=np.float32)
+    step = _rows_of_a_block(a)
+    for start in range(0, a.shape[0], step):
+        dense = a[start : start + step].toarray()
+        for begin in range(0, b.shape[0], step):
+            other = b[begin : begin + step].toarray()
+            result[start : start + step, begin : begin + step] = similarities.similarity(function, dense, other)
+    return result
+
+
+def _rows_of_a_block(rows: csr_array) -> int:
+    return max(1, _DENSE_VALUES // max(1, int(rows.shape[1])))
+
+
+def _normalized(rows: csr_array) -> csr_array:
+    norms = np.sqrt(rows.multiply(rows).sum(axis=1))
+    scaled = rows.copy()
+    scaled.data /= np.repeat(np.maximum(norms, _SMALLEST_NORM), np.diff(rows.indptr))
+    return scaled
+
+
+_PRODUCTS: Mapping[str, Callable[[csr_array], csr_array]] = {"dot": lambda rows: rows, "cosine": _normalized}
+
+
+def _scipy_sparse() -> Any:
+    try:
+        # Here and not above: the runtime does without SciPy.
+        import scipy.sparse
+    except ModuleNotFoundError as error:
+        raise MonographError(
+            "sparse arrays need SciPy: pip install 'monograph[sparse]', or take encode_active, which gives the columns "
+            "and values of each vector without it"
+        ) from error
+    return scipy.sparse
