@@ -27,11 +27,13 @@ from monograph_export.checkpoint.source import locate_checkpoint, recipe_of
 from monograph_export.checkpoint.task import EMBEDDING, RERANK, TASKS, check_asked, task_of_folder
 from monograph_export.checkpoint.token_table import has_transformer
 from monograph_export.compression.compress import Compressed, compress
+from monograph_export.compression.judge import VectorJudge
 from monograph_export.compression.options import Compression
 from monograph_export.compression.texts import (
     CalibrationTexts,
     built_in_texts,
     calibration_of,
+    texts_of,
     texts_to_judge_by,
 )
 from monograph_export.graph.names import OUTPUT_NAME
@@ -75,6 +77,8 @@ def run_export(
     if isinstance(model, CrossEncoder) or (isinstance(model, Path) and task_of_folder(model, task) == RERANK):
         check_options(compression, trimming, known)
         return run_pair_export(model, target, compression)
+    if refused := compression.score_limits.given():
+        raise ExportError(f"that is for cross-encoders, and this is an embedding model: leave out {', '.join(refused)}")
     with staged(target) as folder, verifier_processes() as others:
         manifest, compressed = _write_unverified(model, folder, known, compression, trimming)
         # What was loaded is free again here; the verification needs its memory for the engines.
@@ -83,9 +87,7 @@ def run_export(
         tolerance = FLOAT32_TOLERANCE if known is None else known.tolerance
         manifest.quality.update(verify_everywhere(folder, tolerance, others))
         if compressed is not None:
-            manifest.quality["compression"] = compressed.record | {
-                "agreement": measured_agreement(folder, compressed, compression.limits)
-            }
+            manifest.quality["compression"] = compressed.record | {"agreement": measured_agreement(folder, compressed)}
         write_manifest(folder, manifest)
     return open_bundle(target)
 
@@ -96,7 +98,7 @@ def _write_unverified(
     recipe: Recipe | None,
     compression: Compression,
     trimming: Trimming,
-) -> tuple[Manifest, Compressed | None]:
+) -> tuple[Manifest, Compressed[str] | None]:
     """Write everything into the staging folder, the manifest still without verdicts."""
     logger.info("loading")
     if isinstance(source, SentenceTransformer):
@@ -115,7 +117,9 @@ def _write_unverified(
         origin, embedding = with_recipe(recipe, origin, embedding)
     compressed = None
     if len(routed.routes) == 1:
-        compressed = compress(main, compression, _texts(compression, trimming, trimmed))
+        compressed = compress(
+            main, compression, _texts(compression, trimming, trimmed), VectorJudge(compression.limits)
+        )
     logger.info("computing the reference")
     probes = _make_probes(routed, tokenizers, folder)
     logger.info("tracing")
@@ -146,7 +150,7 @@ def _texts(compression: Compression, trimming: Trimming, trimmed: Trimmed | None
     """Return texts to calibrate with and to judge by, of the user's or built-in, that the kept tokens can write."""
     corpus = trimming.corpus
     if compression.calibration is not None:
-        texts = compression.calibration
+        texts = texts_of(compression.calibration)
     elif corpus is None:
         texts = built_in_texts()
     else:
@@ -209,7 +213,7 @@ def _manifest(
     graphs: tuple[Graph, ...],
     tokenizers: dict[str | None, TokenizerSpec],
     embedding: Embedding,
-    compressed: Compressed | None,
+    compressed: Compressed[str] | None,
     folder: Path,
 ) -> Manifest:
     rounding = "" if compressed is None else ", with the rounding of the compression"

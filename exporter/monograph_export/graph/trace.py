@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from monograph.bundle.manifest import GRAPH_INPUTS
 from monograph.errors import ExportError, first_line
 from monograph_export.graph.compose import ModelGraph, sample_inputs, sample_pairs
-from monograph_export.graph.names import LOGITS_NAME, OUTPUT_NAME
+from monograph_export.graph.names import LOGITS_NAME, OUTPUT_NAME, SCORES_NAME
 
 # The first opset with Attention as one standard op.
 OPSET = 23
@@ -42,8 +42,7 @@ def trace_pairs(model: CrossEncoder) -> ir.Model:
 
     """
     inputs = sample_pairs(model)
-    # What sentence-transformers calls scores is what comes before any activation.
-    return _traced(ModelGraph(model, list(inputs), "scores"), inputs, LOGITS_NAME)
+    return _traced(ModelGraph(model, list(inputs), SCORES_NAME), inputs, LOGITS_NAME)
 
 
 def _traced(composed: nn.Module, inputs: Mapping[str, Tensor], output: str) -> ir.Model:
