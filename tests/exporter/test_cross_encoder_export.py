@@ -150,7 +150,7 @@ def test_scores_that_move_too_far_break_the_limits() -> None:
     moved[3] += 1.5
     judge = ScoreJudge(ScoreLimits())
     assert judge.judge(reference, reference).broken == ()
-    assert judge.judge(reference, moved).broken == ("a score moves by 15.0% of the spread, above 10.0%",)
+    assert judge.judge(reference, moved).broken == ("a score moves by 15.00% of the spread, above 10.00%",)
     for found in (-reference, np.zeros_like(reference), np.full_like(reference, np.nan)):
         assert len(judge.judge(reference, found).broken) == 2
     wider = ScoreJudge(ScoreLimits(spearman=0.9, worst_difference=0.2))

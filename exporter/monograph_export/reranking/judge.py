@@ -94,6 +94,6 @@ def broken_score_limits(limits: ScoreLimits, found: ScoreAgreement) -> list[str]
         broken.append(f"rank correlation {found.spearman:.4f} is below {limits.spearman}")
     if not found.worst_difference <= limits.worst_difference:
         broken.append(
-            f"a score moves by {found.worst_difference:.1%} of the spread, above {limits.worst_difference:.1%}"
+            f"a score moves by {found.worst_difference:.2%} of the spread, above {limits.worst_difference:.2%}"
         )
     return broken
