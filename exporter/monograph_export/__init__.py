@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from monograph.bundle import Bundle
 from monograph.errors import ExportError
-from monograph_export.compression.options import Compression, Limits
+from monograph_export.compression.options import Compression, Limits, ScoreLimits, SparseLimits
 from monograph_export.compression.texts import read_calibration
 from monograph_export.vocabulary.options import Trimming, named_texts
 from monograph_export.writer import check_output
@@ -33,6 +32,9 @@ def export(
     min_mean_cosine: float = Limits.mean_cosine,
     min_worst_cosine: float = Limits.worst_cosine,
     min_neighbour_agreement: float = Limits.neighbour_agreement,
+    min_rank_correlation: float = ScoreLimits.spearman,
+    max_score_move: float = ScoreLimits.worst_difference,
+    min_active_overlap: float = SparseLimits.active_overlap,
     keep_vocab: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     keep_scripts: str | Sequence[str] = (),
     coverage: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
@@ -48,18 +50,25 @@ def export(
             is. A folder wins over a name.
         output: Folder to write. It must not exist, or be empty; it appears only when it is whole and verified.
         task: "embedding", "rerank" (a cross-encoder), "sparse", or None to tell it from the checkpoint. The options of
-            int8 layers, and the minima below, are not for cross-encoders, those of vocabulary and recipes for neither
-            them nor sparse encoders.
+            vocabulary and recipes are for embedding models; the limits of cosines and neighbours are not for
+            cross-encoders, those of rank correlation and scores for nothing else, that of active dimensions for sparse
+            encoders.
         precision: "fp32"; "fp16": the transformer in float16, for GPUs, and what comes after it in float32; or "int8":
             linear layers as int8 products with static ranges, and the table as int8.
         table: "fp32", or "int8": token embeddings as int8 rows with a scale each. None is "int8" for vocabularies of
-            more than 100,000 and with int8 layers, "fp32" otherwise.
+            more than 100,000 and with int8 layers, "fp32" otherwise; of a cross-encoder only with int8 layers.
         calibration: UTF-8 file of texts, one a line, that set the ranges of int8 layers; half of them judge the result.
-            None takes those of ``keep_vocab``, or built-in sentences of 37 languages.
+            None takes those of ``keep_vocab``, or built-in sentences of 37 languages. For a cross-encoder each line is
+            a query, a tab and a passage; None are pairs of these sentences.
         reduce_range: 7 bits for the weights of int8 layers, for CPUs with AVX2 and without VNNI.
         min_mean_cosine: What texts not calibrated with must have, on average, as cosine to the original's vector.
         min_worst_cosine: The same for the text that loses most.
         min_neighbour_agreement: The share of texts that must keep their nearest neighbour.
+        min_rank_correlation: What the scores of pairs not calibrated with must have as rank correlation to the
+            original's.
+        max_score_move: The most that one of them may move, as a part of the original's largest less its smallest.
+        min_active_overlap: The share of a sparse vector's active dimensions, those of either model, that both must
+            have, on average.
         keep_vocab: UTF-8 file or files of texts, one a line. Only the tokens that they need are kept, and every single
             character of their scripts; their vectors stay the same.
         keep_scripts: ISO 15924 codes, such as ("Latn", "Cyrl") or "Latn,Cyrl": the tokens of these scripts are kept,
@@ -77,7 +86,7 @@ def export(
     Raises:
         UnsupportedModuleError: a module of the checkpoint has no exact graph.
         ParityError: the graph does not equal the torch model, or the encoder's file; nothing is written.
-        ExportError: the compressed model is further from the original than the minima allow; the calibration texts
+        ExportError: the compressed model is further from the original than the limits allow; the calibration texts
             cannot be read; the checkpoint cannot be downloaded, read or loaded; the output cannot be written; or a
             package is missing.
 
@@ -92,6 +101,8 @@ def export(
         calibration=None if calibration is None else read_calibration(Path(calibration)),
         reduce_range=reduce_range,
         limits=Limits(min_mean_cosine, min_worst_cosine, min_neighbour_agreement),
+        score_limits=ScoreLimits(min_rank_correlation, max_score_move),
+        sparse_limits=SparseLimits(min_active_overlap),
     )
     compression.check()
     if from_onnx is not None:
@@ -129,11 +140,9 @@ def _check_unchanged(compression: Compression, trimming: Trimming) -> None:
         "--table": compression.table not in (None, "fp32"),
         "--keep-vocab": bool(trimming.corpora),
         "--keep-scripts": bool(trimming.scripts),
-    } | {
-        f"--min-{limit.name.replace('_', '-')}": getattr(compression.limits, limit.name) != limit.default
-        for limit in fields(Limits)
     }
-    if refused := [name for name, given in named.items() if given]:
+    limits = [*compression.limits.given(), *compression.score_limits.given(), *compression.sparse_limits.given()]
+    if refused := [*(name for name, given in named.items() if given), *limits]:
         raise ExportError(
             f"{', '.join(refused)} cannot go with --from-onnx, which takes the weights as the file has them: leave out "
             "one of the two"

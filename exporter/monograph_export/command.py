@@ -13,17 +13,32 @@ from monograph.commands.quality import (
     vocabulary_in_words,
 )
 from monograph_export import export
-from monograph_export.compression.options import PRECISIONS, TABLES, Limits
+from monograph_export.compression.options import PRECISIONS, TABLES, Limits, ScoreLimits
 
-HELP = "turn a Sentence Transformers checkpoint, or a cross-encoder's, into a bundle and prove it equal to torch"
+HELP = "turn a checkpoint of a Sentence Transformer, cross-encoder or sparse encoder into a bundle equal to torch"
 
 _LIMITS = (
-    ("mean-cosine", Limits.mean_cosine, "compressed bundle whose mean cosine to the original is lower"),
-    ("worst-cosine", Limits.worst_cosine, "compressed bundle with a text of a lower cosine"),
+    ("min-mean-cosine", Limits.mean_cosine, "compressed bundle whose mean cosine to the original is lower"),
+    ("min-worst-cosine", Limits.worst_cosine, "compressed bundle with a text of a lower cosine"),
     (
-        "neighbour-agreement",
+        "min-neighbour-agreement",
         Limits.neighbour_agreement,
         "compressed bundle with fewer texts that keep their nearest neighbour",
+    ),
+    (
+        "min-rank-correlation",
+        ScoreLimits.spearman,
+        "compressed cross-encoder that sorts pairs less alike, by the rank correlation of their scores",
+    ),
+    (
+        "max-score-move",
+        ScoreLimits.worst_difference,
+        "compressed cross-encoder with a score that moves by more, as a part of the spread of all",
+    ),
+    (
+        "min-active-overlap",
+        SparseLimits.active_overlap,
+        "compressed sparse encoder whose vectors share fewer of their active dimensions with the original's",
     ),
 )
 
@@ -53,7 +68,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibration",
         metavar="FILE",
-        help="texts, one a line, that set the ranges of int8 layers; default: built-in sentences of 37 languages",
+        help="texts, one a line, that set the ranges of int8 layers; for a cross-encoder a query, a tab and a passage; "
+        "default: built-in sentences of 37 languages",
     )
     parser.add_argument(
         "--reduce-range", action="store_true", help="7-bit weights, for CPUs with AVX2 and without VNNI"
@@ -82,7 +98,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     for name, default, what in _LIMITS:
         parser.add_argument(
-            f"--min-{name}", type=float, default=default, metavar="X", help=f"refuse a {what}; default: {default}"
+            f"--{name}", type=float, default=default, metavar="X", help=f"refuse a {what}; default: {default}"
         )
 
 
@@ -102,6 +118,9 @@ def run(arguments: argparse.Namespace) -> int:
         min_mean_cosine=arguments.min_mean_cosine,
         min_worst_cosine=arguments.min_worst_cosine,
         min_neighbour_agreement=arguments.min_neighbour_agreement,
+        min_rank_correlation=arguments.min_rank_correlation,
+        max_score_move=arguments.max_score_move,
+        min_active_overlap=arguments.min_active_overlap,
         keep_vocab=arguments.keep_vocab,
         keep_scripts=arguments.keep_scripts,
         coverage=arguments.coverage,

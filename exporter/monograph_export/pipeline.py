@@ -26,14 +26,16 @@ from monograph_export.checkpoint.origin import check_shape, source_of, with_reci
 from monograph_export.checkpoint.routes import VECTOR_MODELS, RoutedModel, VectorModel
 from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE
 from monograph_export.checkpoint.source import locate_checkpoint, recipe_of
-from monograph_export.checkpoint.task import EMBEDDING, RERANK, SPARSE, TASKS, check_asked, task_of_folder
+from monograph_export.checkpoint.task import EMBEDDING, KINDS, RERANK, SPARSE, TASKS, check_asked, task_of_folder
 from monograph_export.checkpoint.token_table import has_transformer
 from monograph_export.compression.compress import Compressed, compress
+from monograph_export.compression.judge import SparseJudge, VectorJudge
 from monograph_export.compression.options import Compression
 from monograph_export.compression.texts import (
     CalibrationTexts,
     built_in_texts,
     calibration_of,
+    texts_of,
     texts_to_judge_by,
 )
 from monograph_export.graph.names import OUTPUT_NAME
@@ -77,6 +79,7 @@ def run_export(
     if isinstance(model, CrossEncoder) or (isinstance(model, Path) and found == RERANK):
         check_options(compression, trimming, known)
         return run_pair_export(model, target, compression)
+    _check_limits(compression, found)
     if found == SPARSE:
         _check_sparse(trimming, known)
     with staged(target) as folder, verifier_processes() as others:
@@ -87,9 +90,7 @@ def run_export(
         tolerance = FLOAT32_TOLERANCE if known is None else known.tolerance
         manifest.quality.update(verify_everywhere(folder, tolerance, others))
         if compressed is not None:
-            manifest.quality["compression"] = compressed.record | {
-                "agreement": measured_agreement(folder, compressed, compression.limits)
-            }
+            manifest.quality["compression"] = compressed.record | {"agreement": measured_agreement(folder, compressed)}
         write_manifest(folder, manifest)
     return open_bundle(target)
 
@@ -98,6 +99,15 @@ def _task_of_loaded(model: VectorModel | CrossEncoder) -> str:
     if isinstance(model, CrossEncoder):
         return RERANK
     return SPARSE if isinstance(model, SparseEncoder) else EMBEDDING
+
+
+def _check_limits(compression: Compression, task: str) -> None:
+    """Refuse limits of what the outputs of a model do not have."""
+    refused = compression.score_limits.given()
+    if refused:
+        raise ExportError(f"that is for cross-encoders, and this is {KINDS[task]}: leave out {', '.join(refused)}")
+    if task != SPARSE and (refused := compression.sparse_limits.given()):
+        raise ExportError(f"that is for sparse encoders, and this is {KINDS[task]}: leave out {', '.join(refused)}")
 
 
 def _check_sparse(trimming: Trimming, recipe: Recipe | None) -> None:
@@ -114,7 +124,7 @@ def _write_unverified(
     recipe: Recipe | None,
     compression: Compression,
     trimming: Trimming,
-) -> tuple[Manifest, Compressed | None]:
+) -> tuple[Manifest, Compressed[str] | None]:
     """Write everything into the staging folder, the manifest still without verdicts."""
     logger.info("loading")
     if isinstance(source, Path):
@@ -133,7 +143,7 @@ def _write_unverified(
         origin, vectors = with_recipe(recipe, origin, vectors)
     compressed = None
     if len(routed.routes) == 1:
-        compressed = compress(main, compression, _texts(compression, trimming, trimmed))
+        compressed = compress(main, compression, _texts(compression, trimming, trimmed), _judge(vectors, compression))
     logger.info("computing the reference")
     probes = _make_probes(routed, tokenizers, folder)
     logger.info("tracing")
@@ -154,6 +164,12 @@ def _write_unverified(
     return manifest, compressed
 
 
+def _judge(vectors: Embedding | Sparse, compression: Compression) -> VectorJudge:
+    if isinstance(vectors, Embedding):
+        return VectorJudge(compression.limits)
+    return SparseJudge(compression.limits, compression.sparse_limits)
+
+
 def _prompts(model: VectorModel, recipe: Recipe | None) -> list[str]:
     """Return the different prompts that the bundle will have."""
     known = {} if recipe is None else recipe.prompts
@@ -164,7 +180,7 @@ def _texts(compression: Compression, trimming: Trimming, trimmed: Trimmed | None
     """Return texts to calibrate with and to judge by, of the user's or built-in, that the kept tokens can write."""
     corpus = trimming.corpus
     if compression.calibration is not None:
-        texts = compression.calibration
+        texts = texts_of(compression.calibration)
     elif corpus is None:
         texts = built_in_texts()
     else:
@@ -227,7 +243,7 @@ def _manifest(
     graphs: tuple[Graph, ...],
     tokenizers: dict[str | None, TokenizerSpec],
     vectors: Embedding | Sparse,
-    compressed: Compressed | None,
+    compressed: Compressed[str] | None,
     folder: Path,
 ) -> Manifest:
     rounding = "" if compressed is None else ", with the rounding of the compression"

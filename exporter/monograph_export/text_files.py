@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+from collections.abc import Sequence
 from pathlib import Path
 
 from monograph.commands.text_lines import open_texts
@@ -26,13 +27,28 @@ def read_texts(file: Path) -> list[str]:
         ExportError: the file cannot be read, is not UTF-8 or has no text.
 
     """
+    return different_texts(read_lines(file))
+
+
+def different_texts(lines: Sequence[str]) -> list[str]:
+    """Return the different lines that are not blank, in their order."""
+    return list(dict.fromkeys(line for line in lines if line.strip()))
+
+
+def read_lines(file: Path) -> list[str]:
+    """Return every line of a file, of which one at least is not blank, or every text of a .jsonl.
+
+    Raises:
+        ExportError: the file cannot be read, is not UTF-8 or has no text.
+
+    """
     if file.is_dir():
         raise ExportError(f"{file} is a folder: give a UTF-8 file with one text a line")
     try:
         with open_texts(str(file), None) as lines:
-            texts = list(dict.fromkeys(text for text in lines if text.strip()))
+            texts = list(lines)
     except (OSError, InputError) as error:
         raise ExportError(f"cannot read the texts of {file}: {error}") from error
-    if not texts:
+    if not any(text.strip() for text in texts):
         raise ExportError(f"{file} has no text: give a UTF-8 file with one text a line")
     return texts

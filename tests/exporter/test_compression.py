@@ -30,10 +30,12 @@ from monograph_export.compression.int8 import (
     fake_quantize,
     quantize_rows,
 )
+from monograph_export.compression.judge import VectorJudge
 from monograph_export.compression.layers import LayerQuantizer
 from monograph_export.compression.observation import Fold, Observation, observe
 from monograph_export.compression.options import Compression, Limits
-from monograph_export.compression.texts import built_in_texts, read_calibration
+from monograph_export.compression.texts import built_in_texts, read_calibration, texts_of
+from monograph_export.graph.names import OUTPUT_NAME
 from support.command import monograph
 
 OPEN = ("--min-mean-cosine", "0", "--min-worst-cosine", "-1", "--min-neighbour-agreement", "0")
@@ -107,7 +109,7 @@ def test_the_range_holds_for_texts_that_did_not_set_it() -> None:
 
 def test_what_is_observed_is_what_the_layers_are_given(tiny_checkpoint: Path) -> None:
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
-    seen = observe(model, ["one text", "another, longer text", "a third"])
+    seen = observe(model, ["one text", "another, longer text", "a third"], OUTPUT_NAME)
     names = [group.names for group in seen]
     assert names[0] == tuple(f"encoder.layer.0.attention.self.{part}" for part in ("query", "key", "value"))
     # The pooler, which sentence vectors do not use, is none of them.
@@ -137,7 +139,7 @@ class TwiceThrough(nn.Module):
 
 
 def test_a_layer_that_is_called_twice_is_seen_twice() -> None:
-    [seen] = observe(TwiceThrough(), ["a", "longer", "b", "c"])
+    [seen] = observe(TwiceThrough(), ["a", "longer", "b", "c"], OUTPUT_NAME)
     assert seen.names == ("shared",)
     assert float(seen.all.low.min()) == 1
     assert float(seen.all.high.min()) >= 100
@@ -147,20 +149,20 @@ def test_a_transformer_without_linear_layers_is_refused(tiny_checkpoint: Path) -
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
     model[0].auto_model.encoder.layer = nn.ModuleList()
     with pytest.raises(ExportError, match="no linear layer"):
-        compress(model, Compression(precision="int8"), built_in_texts())
+        compress(model, Compression(precision="int8"), built_in_texts(), VectorJudge(Limits()))
 
 
 def test_the_costliest_inputs_stay_float32_and_then_it_is_refused(tiny_checkpoint: Path) -> None:
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu").requires_grad_(False)
-    quantizer = LayerQuantizer(copy.deepcopy(model), built_in_texts().calibration[:60], WEIGHT_LEVELS)
-    quantizer.quantize(Limits(0, -1, 0))
-    assert quantizer.kept_float == []
-    # More than any vectors can hold: a third of four inputs is as far as it goes.
-    quantizer.quantize(Limits(1.1, -1, 0))
-    assert len(quantizer.kept_float) == 1
+    # The latter is more than any vectors can hold: a third of four inputs is as far as it goes.
+    for limits, kept in ((Limits(0, -1, 0), 0), (Limits(1.1, -1, 0), 1)):
+        texts = built_in_texts().calibration[:60]
+        quantizer = LayerQuantizer(copy.deepcopy(model), texts, WEIGHT_LEVELS, VectorJudge(limits))
+        quantizer.quantize()
+        assert len(quantizer.kept_float) == kept
     words = r"below 1\.1; the layers that cost most of the mean cosine, each by itself: encoder\.layer\."
     with pytest.raises(ExportError, match=words):
-        compress(model, Compression("int8", limits=Limits(1.1, -1, 0)), built_in_texts())
+        compress(model, Compression("int8"), built_in_texts(), VectorJudge(Limits(1.1, -1, 0)))
 
 
 def test_agreement_is_what_its_words_say() -> None:
@@ -193,7 +195,7 @@ def test_texts_to_calibrate_with_are_not_those_to_judge_by(tmp_path: Path) -> No
     assert not {*built_in.calibration} & {*built_in.held_out}
     file = tmp_path / "texts.txt"
     file.write_text("\n".join(f"text {n // 2}" for n in range(100)) + "\n\n")
-    own = read_calibration(file)
+    own = texts_of(read_calibration(file))
     assert len(own.calibration) == 25
     assert not {*own.calibration} & {*own.held_out}
     assert {*built_in.held_out} < {*own.held_out}
@@ -210,9 +212,10 @@ def test_texts_that_no_kept_token_can_write_are_not_judged_by(tiny_checkpoint: P
     assert texts.origin.startswith(f"{len(texts.calibration)} texts that the kept tokens write as before, of built-in")
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
     with pytest.raises(ExportError, match="give texts of these scripts with --keep-vocab FILE as well"):
-        compress(model, Compression(table="int8"), built_in_texts().only(lambda _: []))
+        compress(model, Compression(table="int8"), built_in_texts().only(lambda _: []), VectorJudge(Limits()))
+    few = built_in_texts().only(lambda texts: list(texts[:3]))
     with pytest.raises(ExportError, match="give --calibration FILE with a few hundred texts"):
-        compress(model, Compression("int8"), built_in_texts().only(lambda texts: list(texts[:3])))
+        compress(model, Compression("int8"), few, VectorJudge(Limits()))
 
 
 def test_an_int8_bundle_says_what_was_done_and_what_it_cost(int8_bundle: Path, tiny_bundle: Path) -> None:

@@ -17,9 +17,10 @@ from torch import nn
 from monograph import ExportError, UnsupportedModuleError
 from monograph.bundle import read_probes
 from monograph_export import export
+from monograph_export.compression.options import ScoreLimits
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.trace import trace_pairs
-from monograph_export.reranking.compress import check_agreement, score_agreement
+from monograph_export.reranking.judge import ScoreJudge, score_agreement
 from support.command import monograph
 from support.cross_encoders import edit_config, save_classifier
 
@@ -115,8 +116,7 @@ def test_the_other_task_is_refused_by_what_the_checkpoint_is(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"precision": "int8"}, "--precision int8"),
-        ({"min_worst_cosine": 0.5}, "--min-"),
+        ({"min_worst_cosine": 0.5, "min_mean_cosine": 0.9}, "--min-mean-cosine, --min-worst-cosine"),
         ({"keep_scripts": "Latn"}, "--keep-vocab or --keep-scripts"),
         ({"recipe": "all-MiniLM-L6-v2"}, "--recipe"),
     ],
@@ -141,17 +141,21 @@ def test_a_compressed_one_is_judged_by_its_scores(checkpoint: Path, tmp_path: Pa
     assert "rank correlation of scores" in words
 
 
-def test_scores_that_move_too_far_are_refused() -> None:
+def test_scores_that_move_too_far_break_the_limits() -> None:
     reference = np.linspace(-5, 5, 101, dtype=np.float32)[:, np.newaxis]
     exact = score_agreement(reference, reference)
     assert exact.spearman == pytest.approx(1)
     assert (exact.mean_difference, exact.worst_difference) == (0, 0)
     moved = reference.copy()
     moved[3] += 1.5
-    check_agreement(exact, "the model")
-    for found in (moved, -reference, np.zeros_like(reference), np.full_like(reference, np.nan)):
-        with pytest.raises(ExportError, match="the model is too far from the original"):
-            check_agreement(score_agreement(reference, found), "the model")
+    judge = ScoreJudge(ScoreLimits())
+    assert judge.judge(reference, reference).broken == ()
+    assert judge.judge(reference, moved).broken == ("a score moves by 15.00% of the spread, above 10.00%",)
+    for found in (-reference, np.zeros_like(reference), np.full_like(reference, np.nan)):
+        assert len(judge.judge(reference, found).broken) == 2
+    wider = ScoreJudge(ScoreLimits(spearman=0.9, worst_difference=0.2))
+    assert wider.judge(reference, moved).broken == ()
+    assert wider.tightened(0.5).judge(reference, moved).broken != ()
 
 
 def test_a_cross_encoder_is_not_grafted(checkpoint: Path, tmp_path: Path) -> None:

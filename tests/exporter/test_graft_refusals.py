@@ -60,6 +60,7 @@ def assert_refused(source: Any, file: Path | str, error: type[ExportError], *wor
         ({"keep_scripts": "Latn"}, "--keep-scripts"),
         ({"keep_vocab": __file__}, "--keep-vocab"),
         ({"min_worst_cosine": 0.5}, "--min-worst-cosine"),
+        ({"max_score_move": 0.5}, "--max-score-move"),
     ],
 )
 def test_options_that_change_weights(options: dict[str, Any], named: str, tiny_checkpoint: Path, encoder: Path) -> None:

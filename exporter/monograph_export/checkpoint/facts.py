@@ -9,7 +9,6 @@ from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.base.model import BaseModel
 from sentence_transformers.base.modules import Normalize
 from sentence_transformers.sentence_transformer.modules import Dropout
-from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
 from torch import nn
 
 from monograph.bundle.manifest import Embedding, Source, Sparse
@@ -78,8 +77,6 @@ def sizes_by_part(model: BaseModel) -> dict[str, int]:
     The graph may leave out what no vector depends on, so the sum is only about that of its weights.
     """
     first, *others = model
-    if isinstance(first, SparseStaticEmbedding):
-        return {"table": _size(first), "layers": 0, "head": sum(map(_size, others))}
     table = _size(token_table(model))
     # The head of a classifier, or of a model of masked words, is within its Transformer.
     layers = _size(first.auto_model.base_model) if has_transformer(model) else _size(first)

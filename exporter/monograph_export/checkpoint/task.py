@@ -13,7 +13,8 @@ CLASSIFIER = "ForSequenceClassification"
 _GENERATIVE = "ForCausalLM"
 _MASKED_WORDS = "ForMaskedLM"
 _MODEL_TYPES = {"CrossEncoder": RERANK, "SparseEncoder": SPARSE}
-_WHAT = {EMBEDDING: "an embedding model", RERANK: "a cross-encoder", SPARSE: "a sparse encoder"}
+# What a model of each task is called.
+KINDS = {EMBEDDING: "an embedding model", RERANK: "a cross-encoder", SPARSE: "a sparse encoder"}
 
 
 def task_of_folder(folder: Path, asked: str | None) -> str:
@@ -59,4 +60,4 @@ def check_asked(name: object, found: str, asked: str | None) -> None:
 
     """
     if asked not in (None, found):
-        raise ExportError(f"{name} is {_WHAT[found]}, not {_WHAT[str(asked)]}: leave out --task, or give {found!r}")
+        raise ExportError(f"{name} is {KINDS[found]}, not {KINDS[str(asked)]}: leave out --task, or give {found!r}")

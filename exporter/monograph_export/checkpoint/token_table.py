@@ -17,14 +17,15 @@ def has_transformer(model: BaseModel) -> bool:
 
 def rows_of(model: BaseModel) -> int:
     """Return the number of tokens that have an embedding, or a weight."""
-    first = model[0]
-    rows: Any = first.num_dimensions if isinstance(first, SparseStaticEmbedding) else token_table(model).num_embeddings
-    return int(rows)
+    table: Any = token_table(model)
+    return int(table.num_dimensions if isinstance(table, SparseStaticEmbedding) else table.num_embeddings)
 
 
 def token_table(model: BaseModel) -> nn.Module:
-    """Return the module that holds the embeddings."""
+    """Return the module that holds the embeddings; for weights of tokens that which takes the texts."""
     first = model[0]
+    if isinstance(first, SparseStaticEmbedding):
+        return first  # type: ignore[no-any-return]
     table: nn.Module = first.auto_model.get_input_embeddings() if has_transformer(model) else first.embedding
     return table
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic
 
 import numpy as np
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SparseEncoder
+from sentence_transformers.base.model import BaseModel
 
 from monograph.errors import ExportError
+from monograph.inputs import InputT
 from monograph_export.compression.float16 import halve
-from monograph_export.compression.gate import Agreement, agreement, broken_limits, vectors_to_judge
 from monograph_export.compression.int8 import REDUCED_WEIGHT_LEVELS, WEIGHT_LEVELS
+from monograph_export.compression.judge import Judge, Judgement
 from monograph_export.compression.layers import LayerQuantizer
 from monograph_export.compression.options import Compression
-from monograph_export.compression.table import compress_table, has_large_table, has_plain_table
-from monograph_export.compression.texts import CalibrationTexts
+from monograph_export.compression.table import compress_table, compress_word_head, has_large_table, has_plain_table
+from monograph_export.compression.texts import Calibration
 from monograph_export.probes import check_finite
 
 logger = logging.getLogger(__name__)
@@ -30,15 +32,22 @@ _FEWEST_TEXTS = 20
 
 
 @dataclass(frozen=True)
-class Compressed:
-    """What was done to a model, as JSON values, and the original's vectors of texts that had no part in it."""
+class Compressed(Generic[InputT]):
+    """What was done to a model, as JSON values, and how it is judged.
+
+    ``reference``, float32 [n, width], is what the original gives for the texts, which had no part in it. For a
+    cross-encoder they are pairs, here and below.
+    """
 
     record: dict[str, Any]
-    texts: tuple[str, ...]
+    texts: tuple[InputT, ...]
     reference: NDArray[np.float32]
+    judge: Judge[InputT]
 
 
-def compress(model: SentenceTransformer, asked: Compression, texts: CalibrationTexts) -> Compressed | None:
+def compress(
+    model: BaseModel, asked: Compression, texts: Calibration[InputT], judge: Judge[InputT]
+) -> Compressed[InputT] | None:
     """Compress a model in place, or return None where nothing is to be done.
 
     Raises:
@@ -51,11 +60,11 @@ def compress(model: SentenceTransformer, asked: Compression, texts: CalibrationT
     if not table and asked.precision == "fp32":
         return None
     _check_enough(texts, layers=layers)
-    logger.info("computing the original's vectors")
-    reference = vectors_to_judge(model, texts.held_out)
+    logger.info("computing what the original gives")
+    reference = judge.outputs(model, texts.held_out)
     check_finite(reference)
     kept = "fp16" if asked.precision == "fp16" else "fp32"
-    record: dict[str, Any] = {"table": "int8" if table else kept, "limits": asdict(asked.limits)}
+    record: dict[str, Any] = {"table": "int8" if table else kept, "limits": judge.limits_to_json()}
     if asked.precision == "fp16":
         halve(model)
         record["layers"] = {"precision": "fp16"}
@@ -64,16 +73,18 @@ def compress(model: SentenceTransformer, asked: Compression, texts: CalibrationT
     quantizer = None
     if layers:
         logger.info("calibrating")
-        quantizer = LayerQuantizer(model, texts.calibration, _levels(asked))
-        calibrated = quantizer.quantize(asked.limits)
+        quantizer = LayerQuantizer(model, texts.calibration, _levels(asked), judge)
+        calibrated = quantizer.quantize()
         record["layers"] = _described(quantizer, texts, calibrated, asked)
-    found = agreement(reference, vectors_to_judge(model, texts.held_out))
-    if broken := broken_limits(asked.limits, found):
-        raise ExportError(_refusal(broken, quantizer, texts, reference))
-    return Compressed(record, texts.held_out, reference)
+    if table and isinstance(model, SparseEncoder):
+        compress_word_head(model)
+    found = judge.judge(reference, judge.outputs(model, texts.held_out))
+    if found.broken:
+        raise ExportError(_refusal(found, quantizer, texts, reference))
+    return Compressed(record, texts.held_out, reference, judge)
 
 
-def _check_enough(texts: CalibrationTexts, *, layers: bool) -> None:
+def _check_enough(texts: Calibration[InputT], *, layers: bool) -> None:
     """Refuse to judge by next to nothing, where a reduced vocabulary has left nearly no text."""
     if not texts.held_out:
         raise ExportError(
@@ -92,14 +103,14 @@ def _levels(asked: Compression) -> int:
 
 
 def _described(
-    quantizer: LayerQuantizer, texts: CalibrationTexts, calibrated: Agreement, asked: Compression
+    quantizer: LayerQuantizer[InputT], texts: Calibration[InputT], calibrated: Judgement, asked: Compression
 ) -> dict[str, Any]:
     return {
         "precision": "int8",
         "reduce_range": asked.reduce_range,
         "calibration": texts.origin,
-        "calibration_texts": len(texts.calibration),
-        "calibration_agreement": calibrated.to_json(),
+        f"calibration_{quantizer.judge.unit}": len(texts.calibration),
+        "calibration_agreement": calibrated.figures,
         "float32_inputs": [name for group in quantizer.kept_float for name in group.originals],
         "smoothing_strength": {
             group.seen.names[0]: group.chosen.strength
@@ -110,20 +121,26 @@ def _described(
 
 
 def _refusal(
-    broken: list[str], quantizer: LayerQuantizer | None, texts: CalibrationTexts, reference: NDArray[np.float32]
+    found: Judgement,
+    quantizer: LayerQuantizer[InputT] | None,
+    texts: Calibration[InputT],
+    reference: NDArray[np.float32],
 ) -> str:
-    parts = [f"compressed, the model is too far from the original: {', '.join(broken)}"]
+    parts = [f"compressed, the model is too far from the original: {', '.join(found.broken)}"]
     if quantizer is not None:
+        judge = quantizer.judge
         costs = list(quantizer.costs(texts.held_out, reference).items())[:_NAMED]
         named = (f"{'/'.join(quantizer.groups[position].originals)} {cost:.4f}" for position, cost in costs)
-        parts.append(f"the layers that cost most of the mean cosine, each by itself: {', '.join(named)}")
+        parts.append(f"the layers that cost most {judge.costs}, each by itself: {', '.join(named)}")
         if len(texts.calibration) < _ENOUGH_TEXTS:
             parts.append(
                 f"calibrated was with {texts.origin}, too few to show what the layers are given: give a few hundred "
-                "texts of the kind that will be embedded, or leave --calibration out"
+                f"{judge.unit} of the kind that will be {judge.used}, or leave --calibration out"
             )
         else:
-            parts.append("calibrate with texts nearer to those that will be embedded, or choose --precision fp32")
+            parts.append(
+                f"calibrate with {judge.unit} nearer to those that will be {judge.used}, or choose --precision fp32"
+            )
     else:
         parts.append("choose --precision fp32 and --table fp32")
     return "; ".join(parts)

@@ -74,6 +74,16 @@ def agreement(reference: NDArray[np.float32], found: NDArray[np.float32]) -> Agr
     )
 
 
+def active_overlap(reference: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    """Return the share of dimensions, of those that are not 0 in either vector of a text, that are not 0 in both.
+
+    The vectors are float32 [n, d]; the result is the mean over texts, of which those without an active one count 1.
+    """
+    either, both = (reference != 0) | (found != 0), (reference != 0) & (found != 0)
+    shares = both.sum(axis=1) / np.maximum(either.sum(axis=1), 1)
+    return float(np.where(either.any(axis=1), shares, 1.0).mean())
+
+
 def rank_correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     """Return Spearman's correlation of values, float32 [n] each, 0 where all of one are equal."""
     with warnings.catch_warnings():

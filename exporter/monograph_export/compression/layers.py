@@ -5,28 +5,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.model import BaseModel
 from torch import nn
 
 from monograph.errors import ExportError
-from monograph.similarity import similarity_pairwise
+from monograph.inputs import InputT
 from monograph_export.compression.fitting import Fit, fit
-from monograph_export.compression.gate import Agreement, agreement, broken_limits, vectors_to_judge
 from monograph_export.compression.int8 import Int8Linear
+from monograph_export.compression.judge import Judge, Judgement
 from monograph_export.compression.observation import Observation, linear_layers, observe
-from monograph_export.compression.options import Limits
 
 logger = logging.getLogger(__name__)
 # Of the groups of layers, the share that may keep a float32 input: with more, int8 is no faster.
 FLOAT_SHARE = 1 / 3
-# How much of the loss that the limits allow may be used up on the calibration texts; others lose more.
+# How much of the loss that the limits allow may be used up on what calibrates; other texts lose more.
 _USED_SHARE = 0.8
-# Texts that the cost of each layer is measured with, drawn evenly.
-_COST_TEXTS = 48
+# Texts or pairs that the cost of each layer is measured with, drawn evenly.
+_COST_INPUTS = 48
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,68 +38,68 @@ class Group:
     originals: Mapping[str, nn.Linear]
 
 
-class LayerQuantizer:
+class LayerQuantizer(Generic[InputT]):
     """The linear layers of a model's transformer, which it replaces in the model.
+
+    ``inputs`` are the texts or pairs to calibrate with.
 
     Raises:
         ExportError: there are none.
 
     """
 
-    def __init__(self, model: SentenceTransformer, texts: Sequence[str], levels: int) -> None:
+    def __init__(self, model: BaseModel, inputs: Sequence[InputT], levels: int, judge: Judge[InputT]) -> None:
         self._model = model
         self._levels = levels
-        self._texts = list(texts)
-        self._reference = vectors_to_judge(model, self._texts)
+        self._inputs = list(inputs)
+        self.judge = judge.tightened(_USED_SHARE)
+        self._reference = judge.outputs(model, self._inputs)
         linears = linear_layers(model)
         self.groups: list[Group] = []
         with torch.inference_mode():
-            for seen in observe(model, texts):
+            for seen in observe(model, self._inputs, judge.feature):
                 originals = {name: linears[name] for name in seen.names}
                 self.groups.append(Group(seen, fit(list(originals.values()), seen, levels), originals))
         if not self.groups:
             raise ExportError("the transformer has no linear layer with an int8 form: choose --precision fp32")
         self.kept_float: list[Group] = []
 
-    def quantize(self, limits: Limits) -> Agreement:
+    def quantize(self) -> Judgement:
         """Make all layers int8, and the inputs of as many of the costliest float32 as the limits ask for.
 
-        Returns the agreement over the calibration texts.
+        Returns the judgement over what was calibrated with.
         """
         found = self._try(())
-        if _holds(limits, found):
+        if not found.broken:
             return found
-        ranked = list(self.costs(self._texts, self._reference))
+        ranked = list(self.costs(self._inputs, self._reference))
         fewest, most = 0, int(len(ranked) * FLOAT_SHARE)
         # The fewest that suffice, by halves: one more float32 input hardly ever costs.
         while fewest < most:
             middle = (fewest + most) // 2
             found = self._try([self.groups[i] for i in ranked[:middle]])
-            fewest, most = (fewest, middle) if _holds(limits, found) else (middle + 1, most)
+            fewest, most = (middle + 1, most) if found.broken else (fewest, middle)
         return self._try([self.groups[i] for i in ranked[:fewest]])
 
-    def costs(self, texts: Sequence[str], reference: NDArray[np.float32]) -> dict[int, float]:
-        """Return what each group costs by itself, 1 - mean cosine, by its position, the costliest first.
+    def costs(self, inputs: Sequence[InputT], reference: NDArray[np.float32]) -> dict[int, float]:
+        """Return what each group costs by itself, as the judge has it, by its position, the costliest first.
 
-        ``reference``, float32 [n, d], are the original's vectors of the texts, of which some are taken.
+        ``reference``, float32 [n, width], is what the original gives for the inputs, of which some are taken.
         """
-        step = max(1, len(texts) // _COST_TEXTS)
+        step = max(1, len(inputs) // _COST_INPUTS)
         costs = {}
         for position, group in enumerate(self.groups):
             self._install([group], ())
-            found = vectors_to_judge(self._model, texts[::step])
-            costs[position] = 1 - float(similarity_pairwise("cosine", reference[::step], found).mean())
+            costs[position] = self.judge.cost(reference[::step], self.judge.outputs(self._model, inputs[::step]))
         self._install(self.groups, self.kept_float)
         return dict(sorted(costs.items(), key=lambda item: -item[1]))
 
-    def _try(self, kept_float: Sequence[Group]) -> Agreement:
+    def _try(self, kept_float: Sequence[Group]) -> Judgement:
         self.kept_float = list(kept_float)
         self._install(self.groups, kept_float)
-        found = agreement(self._reference, vectors_to_judge(self._model, self._texts))
-        logger.info(
-            "int8 with %d of %d inputs in float32: mean cosine %.4f, worst %.4f, same nearest neighbour %.3f",
-            len(kept_float), len(self.groups), found.mean_cosine, found.worst_cosine, found.neighbour_agreement,
-        )  # fmt: skip
+        found = self.judge.judge(self._reference, self.judge.outputs(self._model, self._inputs))
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in found.figures.items())
+        logger.info("int8 with %d of %d inputs in float32: %s", len(kept_float), len(self.groups), figures)
         return found
 
     def _install(self, groups: Collection[Group], kept_float: Collection[Group]) -> None:
@@ -125,7 +125,3 @@ def int8_layer(linear: nn.Linear, chosen: Fit | None, seen: Observation, levels:
         with torch.no_grad():
             layer.bias -= (layer(rows) - linear(rows)).mean(dim=0)
     return layer
-
-
-def _holds(limits: Limits, found: Agreement) -> bool:
-    return not broken_limits(limits.tightened(_USED_SHARE), found)

@@ -1,4 +1,4 @@
-"""What each linear layer of a model is given while it embeds the calibration texts."""
+"""What each linear layer of a model is given while it computes the calibration texts, or pairs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.model import BaseModel
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+
+from monograph.inputs import Input, InputT
 
 # Tokens kept of each half of the texts, drawn evenly from all of them.
 SAMPLE_ROWS = 1024
@@ -49,55 +51,73 @@ class Observation:
         )
 
 
-def observe(model: SentenceTransformer, texts: Sequence[str]) -> list[Observation]:
-    """Embed each text alone, so unpadded, and return what the linear layers of the transformer were given.
+def observe(model: BaseModel, inputs: Sequence[InputT], feature: str) -> list[Observation]:
+    """Compute each text or pair alone, so unpadded, and return what the linear layers of the transformer were given.
 
-    Layers that change no sentence vector (a pooler that only classification uses) are left out. One text is enough for
-    the model to run, and then it is in both folds.
+    Layers that do not change the output (a pooler that only classification uses) are left out, and so is a head.
+    ``feature`` is the output's name among the features of the model. One input is enough for the model to run, and then
+    it is in both folds.
     """
     linears = linear_layers(model)
-    groups = _groups(model, linears, texts[0])
-    parts = (texts[::2], texts[1::2] or texts)
+    groups = _groups(model, linears, inputs[0], feature)
+    parts = (inputs[::2], inputs[1::2] or inputs)
     folds = [_fold(model, {group[0]: linears[group[0]] for group in groups}, part) for part in parts]
     return [Observation(group, (folds[0][group[0]], folds[1][group[0]])) for group in groups]
 
 
-def linear_layers(model: SentenceTransformer) -> dict[str, nn.Linear]:
+def linear_layers(model: BaseModel) -> dict[str, nn.Linear]:
     """Return the linear layers of a model's transformer by their names in it."""
     return {name: module for name, module in model[0].auto_model.named_modules() if isinstance(module, nn.Linear)}
 
 
-def _groups(model: SentenceTransformer, linears: Mapping[str, nn.Linear], text: str) -> list[tuple[str, ...]]:
-    """Return the names of the layers that vectors depend on, those with the same input together."""
+def _groups(model: BaseModel, linears: Mapping[str, nn.Linear], given: Input, feature: str) -> list[tuple[str, ...]]:
+    """Return the names of the layers that the output depends on, those with the same input together, without a head."""
     with torch.inference_mode(), _inputs_of(linears) as inputs:
-        model(model.preprocess([text]))
+        model(model.preprocess([given]))
         groups: dict[tuple[int, ...], list[str]] = {}
+        rows: dict[str, int] = {}
         for name, values in inputs.items():
             groups.setdefault(tuple(map(id, values)), []).append(name)
-    return [tuple(names) for names in groups.values() if any(_matters(model, linears[name], text) for name in names)]
+            rows[name] = sum(value.numel() // value.shape[-1] for value in values)
+    most = max(rows.values(), default=0)
+    return [
+        tuple(names)
+        for names in groups.values()
+        if not _is_of_head(rows[names[0]], most)
+        and any(_matters(model, linears[name], given, feature) for name in names)
+    ]
 
 
-def _matters(model: SentenceTransformer, linear: nn.Linear, text: str) -> bool:
-    """Tell whether a layer's output reaches the sentence vector: not-a-number would get through everything."""
+def _is_of_head(rows: int, most: int) -> bool:
+    """Tell whether a layer comes after all tokens became one row, as a classifier's pooler and its last layers do.
+
+    It stays float32: of a token a pair it costs no time, and scores are rounded by what follows it no more. Rounded as
+    well, it moved the scores of six of seven tiny classifiers further, by 3 to 70 % on average.
+    """
+    return rows == 1 < most
+
+
+def _matters(model: BaseModel, linear: nn.Linear, given: Input, feature: str) -> bool:
+    """Tell whether a layer's output reaches the model's: not-a-number would get through everything."""
     handle = linear.register_forward_hook(lambda _module, _given, output: output * float("nan"))
     try:
         with torch.inference_mode():
-            return not bool(model(model.preprocess([text]))["sentence_embedding"].isfinite().all())
+            return not bool(model(model.preprocess([given]))[feature].isfinite().all())
     finally:
         handle.remove()
 
 
-def _fold(model: SentenceTransformer, linears: Mapping[str, nn.Linear], texts: Sequence[str]) -> dict[str, Fold]:
-    per_text = -(-SAMPLE_ROWS // len(texts))
+def _fold(model: BaseModel, linears: Mapping[str, nn.Linear], given: Sequence[Input]) -> dict[str, Fold]:
+    per_input = -(-SAMPLE_ROWS // len(given))
     generator = torch.Generator().manual_seed(0)
     seen: dict[str, list[Fold]] = {name: [] for name in linears}
     with torch.inference_mode(), _inputs_of(linears) as inputs:
-        for text in texts:
+        for one in given:
             inputs.clear()
-            model(model.preprocess([text]))
+            model(model.preprocess([one]))
             for name, values in inputs.items():
                 tokens = torch.cat([value.reshape(-1, value.shape[-1]) for value in values])
-                chosen = torch.randperm(len(tokens), generator=generator)[:per_text]
+                chosen = torch.randperm(len(tokens), generator=generator)[:per_input]
                 seen[name].append(Fold(tokens.amin(dim=0), tokens.amax(dim=0), tokens[chosen]))
     return {name: _joined(parts) for name, parts in seen.items()}
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, fields
 
 from monograph.errors import ExportError
-from monograph_export.compression.texts import CalibrationTexts
+from monograph_export.compression.texts import CalibrationFile
 
 PRECISIONS = ("fp32", "fp16", "int8")
 TABLES = ("fp32", "int8")
@@ -23,6 +24,54 @@ class Limits:
         """Return limits that allow only a share of the loss that these allow."""
         return Limits(**{name: 1 - share * (1 - least) for name, least in asdict(self).items()})
 
+    def given(self) -> list[str]:
+        """Return the options whose values are not the defaults."""
+        return [
+            f"--min-{limit.name.replace('_', '-')}"
+            for limit in fields(self)
+            if getattr(self, limit.name) != limit.default
+        ]
+
+
+@dataclass(frozen=True)
+class ScoreLimits:
+    """The least agreement of scores of pairs with which a bundle is written.
+
+    ``spearman`` is the least rank correlation, ``worst_difference`` the most that a score may move, as a part of the
+    spread of all.
+    """
+
+    spearman: float = 0.99
+    worst_difference: float = 0.1
+
+    def tightened(self, share: float) -> ScoreLimits:
+        """Return limits that allow only a share of the loss that these allow."""
+        return ScoreLimits(1 - share * (1 - self.spearman), share * self.worst_difference)
+
+    def given(self) -> list[str]:
+        """Return the options whose values are not the defaults."""
+        named = {"spearman": "--min-rank-correlation", "worst_difference": "--max-score-move"}
+        return [option for name, option in named.items() if getattr(self, name) != getattr(ScoreLimits, name)]
+
+
+@dataclass(frozen=True)
+class SparseLimits:
+    """The least agreement of sparse vectors, beside that of ``Limits``, with which a bundle is written.
+
+    ``active_overlap`` is the least share of dimensions, of those active in either of a text's two vectors, that are
+    active in both, on average.
+    """
+
+    active_overlap: float = 0.8
+
+    def tightened(self, share: float) -> SparseLimits:
+        """Return limits that allow only a share of the loss that these allow."""
+        return SparseLimits(1 - share * (1 - self.active_overlap))
+
+    def given(self) -> list[str]:
+        """Return the options whose values are not the defaults."""
+        return [] if self == SparseLimits() else ["--min-active-overlap"]
+
 
 @dataclass(frozen=True)
 class Compression:
@@ -34,16 +83,18 @@ class Compression:
 
     precision: str = "fp32"
     table: str | None = None
-    calibration: CalibrationTexts | None = None
+    calibration: CalibrationFile | None = None
     reduce_range: bool = False
     limits: Limits = field(default_factory=Limits)
+    score_limits: ScoreLimits = field(default_factory=ScoreLimits)
+    sparse_limits: SparseLimits = field(default_factory=SparseLimits)
 
     def check(self) -> None:
         """Refuse what no model can be compressed to.
 
         Raises:
             ExportError: an unknown precision or table, options that only int8 layers have without these, or a limit
-                that is no cosine.
+                that no agreement has.
 
         """
         if self.precision not in PRECISIONS:
@@ -52,7 +103,13 @@ class Compression:
             raise ExportError(f"table {self.table!r} is not known: choose one of {', '.join(TABLES)}")
         if self.precision != "int8" and (self.calibration is not None or self.reduce_range):
             raise ExportError("calibration texts and a reduced range are for --precision int8, which was not asked for")
-        for name, least in asdict(self.limits).items():
+        others = {"rank_correlation": self.score_limits.spearman, "active_overlap": self.sparse_limits.active_overlap}
+        for name, least in (asdict(self.limits) | others).items():
             # Written so that NaN is refused.
             if not -1 <= least <= 1:
                 raise ExportError(f"the limit of the {name.replace('_', ' ')} must lie between -1 and 1, got {least}")
+        if not 0 <= self.score_limits.worst_difference < math.inf:
+            raise ExportError(
+                "the limit of what a score moves must be a part of the scores' spread, 0 or more, got "
+                f"{self.score_limits.worst_difference}"
+            )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import torch
+from sentence_transformers import SparseEncoder
 from sentence_transformers.base.model import BaseModel
 from torch import nn
 
 from monograph.errors import ExportError
 from monograph_export.checkpoint.token_table import rows_of, set_token_table, token_table
-from monograph_export.compression.int8 import Int8Bag, Int8Table
+from monograph_export.checkpoint.word_head import decoder_of, set_decoder
+from monograph_export.compression.int8 import Int8Bag, Int8Linear, Int8Table
 
 # Above this many rows the table is most of a model, and int8 is the default.
 LARGE_VOCABULARY = 100_000
@@ -37,3 +40,13 @@ def compress_table(model: BaseModel) -> None:
         )
     int8 = Int8Table(table)
     set_token_table(model, Int8Bag(int8) if isinstance(table, nn.EmbeddingBag) else int8)
+
+
+def compress_word_head(model: SparseEncoder) -> None:
+    """Give the float32 decoder of a model of masked words int8 weights; most share theirs with the table.
+
+    Left as it is, such a decoder would keep the float32 table in the bundle, beside the int8 one.
+    """
+    decoder = decoder_of(model)
+    if isinstance(decoder, nn.Linear) and decoder.weight.dtype == torch.float32:
+        set_decoder(model, Int8Linear(decoder, None, None))

@@ -5,28 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic
 
 import numpy as np
 
-from monograph_export.text_files import read_sentences, read_texts
+from monograph.inputs import InputT
+from monograph_export.text_files import different_texts, read_lines, read_sentences
 
-# Texts of a file that are used: more make no better ranges, and each is embedded several times.
-_CALIBRATION_LIMIT = 512
-_HELD_OUT_LIMIT = 1000
+# Texts or pairs of a file that are used: more make no better ranges, and each is computed several times.
+CALIBRATION_LIMIT = 512
+HELD_OUT_LIMIT = 1000
 BUILT_IN = "built-in sentences of 37 languages"
 
 
 @dataclass(frozen=True)
-class CalibrationTexts:
-    """Texts to calibrate with, and others to judge the result by.
+class CalibrationFile:
+    """All lines of a user's file, whose name it has: texts for one task, pairs of them for another."""
+
+    name: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Calibration(Generic[InputT]):
+    """Texts, or pairs, to calibrate with, and others to judge the result by.
 
     ``origin`` says where the former come from, ``reduced`` whether some were left out for the tokens they need.
     """
 
-    calibration: tuple[str, ...]
-    held_out: tuple[str, ...]
+    calibration: tuple[InputT, ...]
+    held_out: tuple[InputT, ...]
     origin: str
     reduced: bool = False
+
+
+class CalibrationTexts(Calibration[str]):
+    """Texts to calibrate with, and others to judge the result by."""
 
     def only(self, chosen: Callable[[Sequence[str]], list[str]]) -> CalibrationTexts:
         """Return those that a function chooses of either part."""
@@ -43,19 +57,24 @@ def built_in_texts() -> CalibrationTexts:
     return CalibrationTexts(tuple(sentences[::2]), tuple(sentences[1::2]), BUILT_IN)
 
 
-def read_calibration(file: Path) -> CalibrationTexts:
-    """Return a UTF-8 file's different lines, half to calibrate with and half to judge by.
+def read_calibration(file: Path) -> CalibrationFile:
+    """Read a UTF-8 file, before it is known whether the model is one of texts or of pairs.
 
     Raises:
         ExportError: the file cannot be read, is not UTF-8 or has no text.
 
     """
-    return calibration_of(read_texts(file), file.name)
+    return CalibrationFile(file.name, tuple(read_lines(file)))
+
+
+def texts_of(file: CalibrationFile) -> CalibrationTexts:
+    """Return a file's different lines that are not blank, half to calibrate with and half to judge by."""
+    return calibration_of(different_texts(file.lines), file.name)
 
 
 def texts_to_judge_by(texts: Sequence[str], name: str) -> CalibrationTexts:
     """Return texts of a name and built-in ones to judge by, where nothing is calibrated."""
-    return CalibrationTexts((), tuple(dict.fromkeys([*texts[:_HELD_OUT_LIMIT], *built_in_texts().held_out])), name)
+    return CalibrationTexts((), tuple(dict.fromkeys([*texts[:HELD_OUT_LIMIT], *built_in_texts().held_out])), name)
 
 
 def calibration_of(texts: Sequence[str], name: str) -> CalibrationTexts:
@@ -66,7 +85,7 @@ def calibration_of(texts: Sequence[str], name: str) -> CalibrationTexts:
     """
     # They may be in any order, and those at the beginning of one kind.
     shuffled = [texts[i] for i in np.random.default_rng(0).permutation(len(texts))]
-    calibration, held_out = shuffled[::2][:_CALIBRATION_LIMIT], shuffled[1::2][:_HELD_OUT_LIMIT]
+    calibration, held_out = shuffled[::2][:CALIBRATION_LIMIT], shuffled[1::2][:HELD_OUT_LIMIT]
     others = [text for text in built_in_texts().held_out if text not in calibration]
     origin = f"{len(calibration)} of the {len(texts)} different lines of {name}"
     return CalibrationTexts(tuple(calibration), tuple(dict.fromkeys([*held_out, *others])), origin)

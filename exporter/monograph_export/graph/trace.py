@@ -18,7 +18,7 @@ from monograph.bundle.manifest import GRAPH_INPUTS
 from monograph.errors import ExportError, first_line
 from monograph_export.checkpoint.routes import VectorModel
 from monograph_export.graph.compose import ModelGraph, sample_inputs, sample_pairs
-from monograph_export.graph.names import LOGITS_NAME, OUTPUT_NAME
+from monograph_export.graph.names import LOGITS_NAME, OUTPUT_NAME, SCORES_NAME
 from monograph_export.graph.shared_memory import parts_of_others
 from monograph_export.graph.splade import sparse_modules
 
@@ -46,8 +46,7 @@ def trace_pairs(model: CrossEncoder) -> ir.Model:
 
     """
     inputs = sample_pairs(model)
-    # What sentence-transformers calls scores is what comes before any activation.
-    return _traced(ModelGraph(list(model), list(inputs), "scores"), inputs, LOGITS_NAME)
+    return _traced(ModelGraph(list(model), list(inputs), SCORES_NAME), inputs, LOGITS_NAME)
 
 
 def _traced(composed: nn.Module, inputs: Mapping[str, Tensor], output: str) -> ir.Model:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from sentence_transformers import CrossEncoder
@@ -11,20 +12,25 @@ from sentence_transformers import CrossEncoder
 from monograph.bundle import Bundle, open_bundle, write_probes
 from monograph.bundle.manifest import FORMAT_VERSION, Manifest
 from monograph.errors import ExportError
+from monograph.inputs import Pair
 from monograph.verification import FLOAT32_TOLERANCE
+from monograph_export.agreement import measured_agreement
 from monograph_export.checkpoint.facts import producers, sizes_by_part, source_of_loaded
 from monograph_export.checkpoint.loaded_tokenizer import check_table, check_tokenizer, store_tokenizer
 from monograph_export.checkpoint.origin import source_of
 from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE
-from monograph_export.compression.options import Compression, Limits
+from monograph_export.compression.compress import Compressed, compress
+from monograph_export.compression.options import Compression
+from monograph_export.compression.texts import Calibration
 from monograph_export.graph.names import LOGITS_NAME
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.store import store_graphs
 from monograph_export.graph.trace import trace_pairs
 from monograph_export.parity import verifier_processes, verify_everywhere
 from monograph_export.recipes import Recipe
-from monograph_export.reranking.compress import CompressedPairs, compress_cross_encoder, measured_on_engine
+from monograph_export.reranking.judge import ScoreJudge
 from monograph_export.reranking.load import copy_cross_encoder, load_cross_encoder, rerank_of
+from monograph_export.reranking.pairs import built_in_pairs, pairs_of
 from monograph_export.reranking.probes import make_pair_probes
 from monograph_export.vocabulary.options import Trimming
 from monograph_export.writer import list_files, staged, write_manifest
@@ -39,37 +45,43 @@ def check_options(compression: Compression, trimming: Trimming, recipe: Recipe |
         ExportError: naming each.
 
     """
-    asked = {
-        "--precision int8": compression.precision == "int8",
-        "the limits --min-…": compression.limits != Limits(),
-        "--keep-vocab or --keep-scripts": trimming.wanted,
-        "--recipe": recipe is not None,
-    }
-    if refused := [name for name, given in asked.items() if given]:
+    refused = [
+        *compression.limits.given(),
+        *(["--keep-vocab or --keep-scripts"] if trimming.wanted else []),
+        *(["--recipe"] if recipe is not None else []),
+    ]
+    if refused:
         raise ExportError(f"that is for embedding models, and this is a cross-encoder: leave out {', '.join(refused)}")
 
 
 def run_pair_export(source: Path | CrossEncoder, target: Path, compression: Compression) -> Bundle:
     """Export a checkpoint's folder, or a loaded model, to ``target``, an absolute path that may be written.
 
-    The table is int8 only where that is asked for, however large the vocabulary.
+    Without int8 layers the table is int8 only where that is asked for, however large the vocabulary.
+
+    Raises:
+        ExportError: as ``monograph_export.export``.
+
     """
+    if compression.table is None and compression.precision != "int8":
+        compression = replace(compression, table="fp32")
+    # Before anything is loaded: a line that is no pair is found at once.
+    pairs = built_in_pairs() if compression.calibration is None else pairs_of(compression.calibration)
     with staged(target) as folder, verifier_processes() as others:
-        manifest, compressed = _write_unverified(source, folder, compression)
+        manifest, compressed = _write_unverified(source, folder, compression, pairs)
         # What was loaded is free again here; the verification needs its memory for the engines.
         gc.collect()
         logger.info("verifying")
         manifest.quality.update(verify_everywhere(folder, FLOAT32_TOLERANCE, others))
         if compressed is not None:
-            agreement = measured_on_engine(folder, compressed)
-            manifest.quality["compression"] = compressed.record | {"agreement": agreement}
+            manifest.quality["compression"] = compressed.record | {"agreement": measured_agreement(folder, compressed)}
         write_manifest(folder, manifest)
     return open_bundle(target)
 
 
 def _write_unverified(
-    source: Path | CrossEncoder, folder: Path, compression: Compression
-) -> tuple[Manifest, CompressedPairs | None]:
+    source: Path | CrossEncoder, folder: Path, compression: Compression, pairs: Calibration[Pair]
+) -> tuple[Manifest, Compressed[Pair] | None]:
     """Write everything into the staging folder, the manifest still without verdicts."""
     logger.info("loading")
     if isinstance(source, CrossEncoder):
@@ -79,7 +91,7 @@ def _write_unverified(
     check_table(model)
     tokenizer = store_tokenizer(model, folder / TOKENIZER_FILE)
     rerank = rerank_of(model)
-    compressed = compress_cross_encoder(model, compression)
+    compressed = compress(model, compression, pairs, ScoreJudge(compression.score_limits))
     logger.info("computing the reference")
     probes = make_pair_probes(model)
     check_tokenizer(model, folder / TOKENIZER_FILE, probes.texts)

@@ -32,14 +32,19 @@ def make_pair_probes(model: CrossEncoder) -> Probes:
     return Probes(tuple(pairs), tuple(len(token_ids(model, pair)) for pair in pairs), logits)
 
 
-def reference_logits(model: CrossEncoder, pairs: Sequence[Pair]) -> NDArray[np.float32]:
-    """Return what sentence-transformers gives for each pair alone, before any activation, float32 [n, labels].
+def reference_logits(model: CrossEncoder, pairs: Sequence[Pair], batch_size: int = 1) -> NDArray[np.float32]:
+    """Return what sentence-transformers gives for each pair before any activation, float32 [n, labels].
 
+    Each is computed alone, or in padded batches.
     The model's own default prompt is not added.
     """
     try:
         logits = model.predict(
-            list(pairs), prompt="", batch_size=1, activation_fn=torch.nn.Identity(), show_progress_bar=False
+            list(pairs),
+            prompt="",
+            batch_size=batch_size,
+            activation_fn=torch.nn.Identity(),
+            show_progress_bar=False,
         )
     except Exception as error:
         raise ExportError(

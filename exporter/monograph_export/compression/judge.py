@@ -1,0 +1,117 @@
+"""How a compressed model is judged: what it gives for inputs, compared with the original, and the limits of that."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import ClassVar, Generic, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sentence_transformers.base.model import BaseModel
+
+from monograph.inputs import InputT
+from monograph.similarity import similarity_pairwise
+from monograph_export.compression.gate import active_overlap, agreement, broken_limits, vectors_to_judge
+from monograph_export.compression.options import Limits, SparseLimits
+from monograph_export.graph.names import OUTPUT_NAME
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Figures of how near a model is to the original, as JSON values, and the limits that they break, in words."""
+
+    figures: dict[str, float]
+    broken: tuple[str, ...]
+
+
+class Judge(ABC, Generic[InputT]):
+    """Compares models' outputs, float32 [n, width], for texts or for pairs.
+
+    It holds no model: what was compressed is judged again when the model is gone and an engine runs its graph.
+    """
+
+    # The feature that the modules of a model leave its output in.
+    feature: ClassVar[str]
+    # What outputs are of, in words, what is done with that, and what ``cost`` measures.
+    unit: ClassVar[str]
+    used: ClassVar[str]
+    costs: ClassVar[str]
+
+    @abstractmethod
+    def outputs(self, model: BaseModel, inputs: Sequence[InputT]) -> NDArray[np.float32]:
+        """Return what a model gives for each input, float32 [n, width]."""
+
+    @abstractmethod
+    def judge(self, reference: NDArray[np.float32], found: NDArray[np.float32]) -> Judgement:
+        """Compare a model's outputs with the original's for the same inputs, float32 [n, width] each."""
+
+    @abstractmethod
+    def cost(self, reference: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+        """Return one figure of what was lost, by which layers are sorted: 0 for nothing."""
+
+    @abstractmethod
+    def tightened(self, share: float) -> Self:
+        """Return a judge that allows only a share of the loss that this one allows."""
+
+    @abstractmethod
+    def limits_to_json(self) -> dict[str, float]:
+        """Return the limits as JSON values."""
+
+
+class VectorJudge(Judge[str]):
+    """Judges sentence vectors by their cosines to the original's, and by what they are near to."""
+
+    feature = OUTPUT_NAME
+    unit = "texts"
+    used = "embedded"
+    costs = "of the mean cosine"
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    def outputs(self, model: BaseModel, inputs: Sequence[str]) -> NDArray[np.float32]:
+        """Return a model's vectors of texts, float32 [n, d]."""
+        return vectors_to_judge(model, inputs)
+
+    def judge(self, reference: NDArray[np.float32], found: NDArray[np.float32]) -> Judgement:
+        """Compare vectors of the same texts, float32 [n, d] each."""
+        measured = agreement(reference, found)
+        return Judgement(measured.to_json(), tuple(broken_limits(self._limits, measured)))
+
+    def cost(self, reference: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+        """Return 1 - mean cosine."""
+        return 1 - float(similarity_pairwise("cosine", reference, found).mean())
+
+    def tightened(self, share: float) -> Self:
+        """Return a judge that allows only a share of the loss that this one allows."""
+        return type(self)(self._limits.tightened(share))
+
+    def limits_to_json(self) -> dict[str, float]:
+        """Return the limits as JSON values."""
+        return asdict(self._limits)
+
+
+class SparseJudge(VectorJudge):
+    """Judges sparse vectors as others, and by which of their dimensions are active."""
+
+    def __init__(self, limits: Limits, sparse_limits: SparseLimits) -> None:
+        super().__init__(limits)
+        self._sparse_limits = sparse_limits
+
+    def judge(self, reference: NDArray[np.float32], found: NDArray[np.float32]) -> Judgement:
+        """Compare sparse vectors of the same texts, float32 [n, d] each."""
+        judged = super().judge(reference, found)
+        overlap, least = active_overlap(reference, found), self._sparse_limits.active_overlap
+        # Written so that NaN is too little.
+        broken = () if overlap >= least else (f"overlap of active dimensions {overlap:.4f} is below {least}",)
+        return Judgement(judged.figures | {"active_overlap": overlap}, judged.broken + broken)
+
+    def tightened(self, share: float) -> Self:
+        """Return a judge that allows only a share of the loss that this one allows."""
+        return type(self)(self._limits.tightened(share), self._sparse_limits.tightened(share))
+
+    def limits_to_json(self) -> dict[str, float]:
+        """Return the limits as JSON values."""
+        return super().limits_to_json() | asdict(self._sparse_limits)
