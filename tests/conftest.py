@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from monograph import CrossEncoder, Embedder
+from monograph import CrossEncoder, Embedder, SparseEncoder
 from monograph_export import export, parity
-from support import checkpoints, cross_encoders
+from support import checkpoints, cross_encoders, sparse_encoders
 from support.tatoeba import Tatoeba
 
 PROJECT = Path(__file__).parents[1]
@@ -126,4 +126,23 @@ def tiny_cross_bundle(tiny_cross_checkpoint: Path, tmp_path_factory: pytest.Temp
 @pytest.fixture(scope="session")
 def tiny_cross_encoder(tiny_cross_bundle: Path) -> Iterator[CrossEncoder]:
     with CrossEncoder(tiny_cross_bundle, device="cpu") as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def tiny_sparse_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny SPLADE model whose head is tied, with a vocabulary larger than the part that is computed at a time."""
+    return sparse_encoders.save_splade("BERT", tmp_path_factory.mktemp("tiny-sparse"), vocab_size=5000)
+
+
+@pytest.fixture(scope="session")
+def tiny_sparse_bundle(tiny_sparse_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("tiny-sparse-bundle") / "bundle"
+    export(tiny_sparse_checkpoint, output)
+    return output
+
+
+@pytest.fixture(scope="session")
+def tiny_sparse_encoder(tiny_sparse_bundle: Path) -> Iterator[SparseEncoder]:
+    with SparseEncoder(tiny_sparse_bundle, device="cpu") as model:
         yield model

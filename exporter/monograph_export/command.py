@@ -13,7 +13,7 @@ from monograph.commands.quality import (
     vocabulary_in_words,
 )
 from monograph_export import export
-from monograph_export.compression.options import PRECISIONS, TABLES, Limits, ScoreLimits
+from monograph_export.compression.options import PRECISIONS, TABLES, Limits, ScoreLimits, SparseLimits
 
 HELP = "turn a checkpoint of a Sentence Transformer, cross-encoder or sparse encoder into a bundle equal to torch"
 

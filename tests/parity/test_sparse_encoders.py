@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from monograph import Bundle, InputError, SparseEncoder
+from monograph.bundle import open_bundle
 from monograph_export import export
 from support.architectures import MAX_LENGTH
 from support.sparse_encoders import save_inference_free, save_masked_words, save_splade
@@ -53,9 +54,9 @@ def _as_saved_before(folder: Path) -> Path:
     return checkpoint
 
 
-KINDS: Mapping[str, Callable[[Path], Path]] = {
-    # Larger than a part of the vocabulary.
-    "BERT, tied": lambda folder: save_splade("BERT", folder, vocab_size=5000),
+# None is the one that tests share.
+KINDS: Mapping[str, Callable[[Path], Path] | None] = {
+    "BERT, tied": None,
     "BERT, untied, sum, two logarithms": lambda folder: save_splade(
         "BERT", folder, "sum", "log1p_relu", vocab_size=5000, tie_word_embeddings=False
     ),
@@ -83,27 +84,31 @@ class Exported:
         return np.asarray(found, dtype=np.float32)
 
 
-def _exported(name: str, checkpoint: Path, folder: Path) -> Exported:
+def _exported(name: str, checkpoint: Path, bundle: Bundle) -> Exported:
     reference: Any = sentence_transformers.SparseEncoder(str(checkpoint), device="cpu", local_files_only=True)
-    return Exported(name, export(checkpoint, folder / "bundle", task="sparse"), reference)
+    return Exported(name, bundle, reference)
+
+
+@pytest.fixture(scope="module")
+def tied(tiny_sparse_checkpoint: Path, tiny_sparse_bundle: Path) -> Exported:
+    return _exported("BERT, tied", tiny_sparse_checkpoint, open_bundle(tiny_sparse_bundle))
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tied: Exported) -> Exported:
+    save = KINDS[request.param]
+    if save is None:
+        return tied
     folder = tmp_path_factory.mktemp("sparse")
-    return _exported(request.param, KINDS[request.param](folder), folder)
+    checkpoint = save(folder)
+    return _exported(request.param, checkpoint, export(checkpoint, folder / "bundle", task="sparse"))
 
 
 @pytest.fixture(scope="module")
 def routed(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = tmp_path_factory.mktemp("routed")
-    return _exported("routed", save_inference_free(folder, max_active_dims=12), folder)
-
-
-@pytest.fixture(scope="module")
-def tied(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    folder = tmp_path_factory.mktemp("tied")
-    return _exported("tied", save_splade("BERT", folder, vocab_size=5000), folder)
+    checkpoint = save_inference_free(folder, max_active_dims=12)
+    return _exported("routed", checkpoint, export(checkpoint, folder / "bundle"))
 
 
 def assert_same(found: csr_array, expected: NDArray[np.float32]) -> None:

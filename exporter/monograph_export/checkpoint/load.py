@@ -99,13 +99,26 @@ def _ready(model: VectorModel, name: object, kind: ModelKind) -> RoutedModel:
     routed = routes_of(model)
     for route, part in routed.routes.items():
         named = name if route is None else f"{name}, route {route}"
-        _check_order(part, named, "SpladePooling" if kind is SPARSE else "Pooling")
-        if kind is SPARSE and has_transformer(part):
-            check_word_head(part, named)
+        _check_order(part, named)
+        if kind is SPARSE:
+            _check_sparse(part, named)
     return routed
 
 
-def _check_order(model: VectorModel, name: object, pooling: str) -> None:
+def _check_sparse(model: VectorModel, name: object) -> None:
+    """Refuse modules other than a head of masked words with its pooling, or weights of tokens alone."""
+    _, *others = (type(module).__name__ for module in model)
+    wanted = ["SpladePooling"] if has_transformer(model) else []
+    if others != wanted:
+        first = type(model[0]).__name__
+        raise UnsupportedModuleError(
+            f"{name}: behind {first} come {', '.join(others) or 'no modules'} instead of {wanted or 'none'}"
+        )
+    if has_transformer(model):
+        check_word_head(model, name)
+
+
+def _check_order(model: VectorModel, name: object) -> None:
     """Refuse modules in a row that do not make a vector of a text."""
     first, *others = (type(module).__name__ for module in model)
     if first not in _FIRST or any(kind in others for kind in _FIRST):
@@ -114,8 +127,8 @@ def _check_order(model: VectorModel, name: object, pooling: str) -> None:
         )
     if first in _WHOLE:
         return
-    if pooling not in others:
-        raise UnsupportedModuleError(f"{name}: there is no {pooling} among {', '.join((first, *others))}")
+    if not {"Pooling", "SpladePooling"} & set(others):
+        raise UnsupportedModuleError(f"{name}: there is no Pooling among {', '.join((first, *others))}")
     if model.tokenizer is None or not getattr(model.tokenizer, "is_fast", False):
         raise ExportError(f"{name}: its tokenizer has no tokenizer.json form, so the Rust tokenizers cannot run it")
 

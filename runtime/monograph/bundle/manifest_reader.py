@@ -105,6 +105,8 @@ def _check_compression(fields: Fields) -> None:
     else:
         for key in ("texts", "mean_cosine", "percentile_1_cosine", "worst_cosine", "spearman", "neighbour_agreement"):
             found.number(key)
+    if found.has("active_overlap"):
+        found.number("active_overlap")
     if fields.maybe("layers", dict) is not None:
         layers = fields.child("layers")
         layers.need("precision", str)

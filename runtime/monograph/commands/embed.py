@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from monograph.atomic import missing_parent
+from monograph.bundle import open_bundle
+from monograph.bundle.sources import locate_bundle
 from monograph.commands import options
 from monograph.commands.text_lines import TextLines, open_texts
+from monograph.commands.vectors import DenseVectors, SparseVectors, Vectors
 from monograph.embedder import Embedder
 from monograph.errors import InputError
-from monograph.postprocess import PRECISIONS, SCALAR, Postprocess, plan_postprocess
-from monograph.prompts import resolve_prompt
-from monograph.vector_file import FORMATS, VectorFormat, json_lines, open_vector_file
+from monograph.postprocess import PRECISIONS, SCALAR
+from monograph.sparse_encoder import SparseEncoder
+from monograph.vector_file import FORMATS, open_vector_file
 
-HELP = "embed the lines of a file, or of standard input"
+HELP = "embed the lines of a file, or of standard input, with an embedding model or a sparse encoder"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +46,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--normalize", action="store_true", help="bring each vector to length 1")
     # The scalar precisions need ranges, which are arrays.
     parser.add_argument("--precision", default="float32", choices=[name for name in PRECISIONS if name not in SCALAR])
+    parser.add_argument(
+        "--max-active-dims", type=options.positive, help="keep only so many of the largest values of a sparse vector"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(bad_usage=parser.error)
 
@@ -57,13 +61,15 @@ def run(arguments: argparse.Namespace) -> int:
     with open_texts(arguments.file, arguments.field) as texts:
         if output is not None:
             _check_output(output, texts)
-        with Embedder(arguments.bundle, arguments.device, arguments.compute_dtype, arguments.threads) as model:
-            known, default = model.manifest.prompts, model.manifest.default_prompt_name
-            prompt = resolve_prompt(known, default, arguments.prompt_name, arguments.prompt)
-            if output is None:
-                _to_standard_output(texts, model, prompt, arguments)
-            else:
-                _to_file(texts, model, prompt, output, arguments)
+        # Found once: what opens it below has a folder.
+        folder = locate_bundle(arguments.bundle)
+        opened = (arguments.device, arguments.compute_dtype, arguments.threads)
+        if open_bundle(folder).manifest.task == "sparse":
+            with SparseEncoder(folder, *opened) as sparse:
+                _write(texts, SparseVectors(sparse, arguments), output, arguments)
+        else:
+            with Embedder(folder, *opened) as embedder:
+                _write(texts, DenseVectors(embedder, arguments), output, arguments)
     return 0
 
 
@@ -77,63 +83,25 @@ def _check_output(output: Path, texts: TextLines) -> None:
         raise InputError(f"{output} is the input, which the vectors would replace: choose another output")
 
 
-def _to_standard_output(texts: TextLines, model: Embedder, prompt: str, arguments: argparse.Namespace) -> None:
-    with _progress(texts, 0, arguments) as bar:
-        for block in _blocks(texts, model, prompt, arguments, bar):
-            sys.stdout.writelines(json_lines(block))
-            # A reader at the other end of a pipe gets each block once it is there.
-            sys.stdout.flush()
-
-
-def _to_file(texts: TextLines, model: Embedder, prompt: str, output: Path, arguments: argparse.Namespace) -> None:
-    plan = plan_postprocess(
-        model.manifest.need_embedding(),
-        truncate_dim=arguments.truncate_dim,
-        normalize=arguments.normalize,
-        precision=arguments.precision,
-        ranges=None,
-    )
-    form = FORMATS[output.suffix](plan.dtype, plan.width)
-    settings = _settings(model, prompt, arguments.task, plan, form)
+def _write(texts: TextLines, vectors: Vectors, output: Path | None, arguments: argparse.Namespace) -> None:
+    if output is None:
+        _to_standard_output(texts, vectors, arguments)
+        return
+    form = vectors.form(output)
     with (
-        open_vector_file(output, form, settings, resume=arguments.resume) as file,
+        open_vector_file(output, form, vectors.settings(form), resume=arguments.resume) as file,
         _progress(texts, file.texts, arguments) as bar,
     ):
-        for block in _blocks(file.remaining(texts), model, prompt, arguments, bar):
+        for block in vectors.blocks(file.remaining(texts), bar.update):
             file.append(block)
 
 
-def _blocks(
-    texts: Iterable[str], model: Embedder, prompt: str, arguments: argparse.Namespace, bar: tqdm[Any]
-) -> Iterator[NDArray[Any]]:
-    return model.encode_iter(
-        texts,
-        prompt=prompt,
-        task=arguments.task,
-        batch_size=arguments.batch_size,
-        precision=arguments.precision,
-        normalize_embeddings=arguments.normalize,
-        truncate_dim=arguments.truncate_dim,
-        on_texts=bar.update,
-    )
-
-
-def _settings(model: Embedder, prompt: str, task: str | None, plan: Postprocess, form: VectorFormat) -> dict[str, str]:
-    """Return what the vectors depend on beside the texts, each by the name that an error calls it.
-
-    Threads and batch size are not among them: with others the vectors are equal but for rounding, and who ran out
-    of memory goes on with smaller batches.
-    """
-    routing = model.manifest.routing
-    return {
-        "fingerprint of bundle, engine and device": model.fingerprint,
-        "prompt": prompt,
-        "route": "none" if routing is None else str(routing.route_of(task)),
-        "dimensions": str(plan.dimension),
-        "normalize": str(plan.normalize),
-        "precision": plan.precision,
-        "format": form.name,
-    }
+def _to_standard_output(texts: TextLines, vectors: Vectors, arguments: argparse.Namespace) -> None:
+    with _progress(texts, 0, arguments) as bar:
+        for block in vectors.blocks(texts, bar.update):
+            sys.stdout.writelines(vectors.lines(block))
+            # A reader at the other end of a pipe gets each block once it is there.
+            sys.stdout.flush()
 
 
 def _progress(texts: TextLines, done: int, arguments: argparse.Namespace) -> tqdm[Any]:

@@ -78,10 +78,13 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
 
 
 def _result_rows(manifest: Manifest) -> list[tuple[str, str]]:
-    """Return what the vectors are, or the scores."""
+    """Return what the vectors are, dense or sparse, or the scores."""
     if (rerank := manifest.rerank) is not None:
         named = f" ({', '.join(rerank.label_names)})" if rerank.label_names else ""
         return [("scores", f"{result_in_words(manifest)}{named}, {rerank.activation} by default")]
+    if (sparse := manifest.sparse) is not None:
+        most = "" if sparse.max_active_dims is None else f", at most {sparse.max_active_dims} of them active"
+        return [("sparse", f"{result_in_words(manifest)}{most}, {sparse.similarity} similarity")]
     embedding = manifest.need_embedding()
     unit = "unit length" if embedding.normalized else "not normalised"
     rows = [("embedding", f"{result_in_words(manifest)}, {unit}, {embedding.similarity} similarity")]

@@ -37,7 +37,7 @@ def result_in_words(manifest: Manifest) -> str:
     """Return what the graph gives: vectors of so many dimensions, or logits of so many labels."""
     if (rerank := manifest.rerank) is not None:
         return "1 label" if rerank.num_labels == 1 else f"{rerank.num_labels} labels"
-    return f"{manifest.need_embedding().dimension} dimensions"
+    return f"{manifest.output_width} dimensions"
 
 
 def compression_in_words(compression: Mapping[str, Any]) -> str:
@@ -55,12 +55,14 @@ def compression_in_words(compression: Mapping[str, Any]) -> str:
             f"original's {found['spearman']:.4f}, and of their spread scores move by {found['mean_difference']:.2%} on "
             f"average, {found['worst_difference']:.2%} at most"
         )
-    return (
+    words = (
         f"{', '.join(done)}; on ONNX Runtime, over {found['texts']} other texts, mean cosine to the original "
         f"{found['mean_cosine']:.4f}, 1st percentile {found['percentile_1_cosine']:.4f}, worst "
         f"{found['worst_cosine']:.4f}, rank correlation of similarities {found['spearman']:.4f}, same nearest "
         f"neighbour {found['neighbour_agreement']:.1%}"
     )
+    overlap = found.get("active_overlap")
+    return words if overlap is None else f"{words}, same active dimensions {overlap:.1%}"
 
 
 def vocabulary_in_words(vocabulary: Mapping[str, Any]) -> str:

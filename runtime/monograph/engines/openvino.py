@@ -250,6 +250,8 @@ def _config(target: str, options: EngineOptions) -> dict[str, Any]:
             "INFERENCE_NUM_THREADS": options.threads,
             "NUM_STREAMS": 1,
             "CPU_RUNTIME_CACHE_CAPACITY": str(_KERNELS_KEPT),
+            # By itself it rounds, to int8, what is multiplied with weights that are stored as int8.
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
             # Pinned threads of two processes would share the same cores and leave others idle.
             "ENABLE_CPU_PINNING": False,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +39,8 @@ class SparseRows:
 
     def each(self) -> list[Active]:
         """Return the columns and values of each row."""
-        inner = self.starts[1:-1]
-        return list(zip(np.split(self.columns, inner), np.split(self.values, inner), strict=True))
+        starts = self.starts.tolist()
+        return [(self.columns[start:end], self.values[start:end]) for start, end in pairwise(starts)]
 
 
 def active_rows(outputs: NDArray[np.float32], most: int | None) -> SparseRows:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.lib.format as npy
 from numpy.typing import NDArray
+
+from monograph.sparse.rows import Active
 
 
 class VectorFormat(Protocol):
@@ -25,8 +27,8 @@ class VectorFormat(Protocol):
         """Return what stands before ``rows`` vectors; it is of one length, whatever their number."""
         ...
 
-    def body(self, vectors: NDArray[Any]) -> bytes:
-        """Return the vectors [k, d]."""
+    def body(self, vectors: Any) -> bytes:
+        """Return a block of vectors."""
         ...
 
 
@@ -72,6 +74,26 @@ class JsonLinesFormat:
         return "".join(json_lines(vectors)).encode("ascii")
 
 
+@dataclass(frozen=True)
+class SparseLinesFormat:
+    """A JSON object a line, of the columns and the values of a vector that are not 0."""
+
+    @property
+    def name(self) -> str:
+        """The format; its lines tell the rest."""
+        return "sparse jsonl"
+
+    def head(self, rows: int) -> bytes:  # noqa: ARG002
+        """Return nothing: the first line is the first vector."""
+        return b""
+
+    def body(self, vectors: Sequence[Active]) -> bytes:
+        """Return a line for each vector."""
+        return "".join(sparse_json_lines(vectors)).encode("ascii")
+
+
+# The suffix of a file of sparse vectors.
+SPARSE_SUFFIX = ".jsonl"
 # By the suffix of a file's name, for vectors of a type and a number of columns.
 FORMATS: Mapping[str, Callable[[np.dtype[Any], int], VectorFormat]] = {
     ".npy": NpyFormat,
@@ -81,7 +103,16 @@ FORMATS: Mapping[str, Callable[[np.dtype[Any], int], VectorFormat]] = {
 
 def json_lines(vectors: NDArray[Any]) -> Iterator[str]:
     """Yield each of the vectors [k, d] as a line of JSON, with its line feed."""
-    # float32 values in the shortest decimals that give them back exactly.
     for vector in vectors:
-        values = [float(str(value)) for value in vector] if vector.dtype.kind == "f" else vector.tolist()
-        yield json.dumps(values) + "\n"
+        yield json.dumps(_shortest(vector) if vector.dtype.kind == "f" else vector.tolist()) + "\n"
+
+
+def sparse_json_lines(vectors: Sequence[Active]) -> Iterator[str]:
+    """Yield the ``indices`` and ``values`` of each vector as a line of JSON, with its line feed."""
+    for columns, values in vectors:
+        yield json.dumps({"indices": columns.tolist(), "values": _shortest(values)}) + "\n"
+
+
+def _shortest(values: NDArray[np.float32]) -> list[float]:
+    """Return float32 values [k] in the shortest decimals that give them back exactly."""
+    return [float(str(value)) for value in values]

@@ -11,8 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from monograph.errors import InputError, MonographError
 from monograph.vector_file.disk import sync_names, write_durably
 from monograph.vector_file.formats import VectorFormat
@@ -130,8 +128,8 @@ class VectorFile:
         self._agreed = True
         return self._remembered(texts)
 
-    def append(self, vectors: NDArray[Any]) -> None:
-        """Write the vectors [k, d] of the next k texts; they are on the disk when this returns.
+    def append(self, vectors: Any) -> None:
+        """Write the vectors of the next texts, a block of the format's; they are on the disk when this returns.
 
         Raises:
             OSError: they cannot be written.

@@ -1,0 +1,166 @@
+"""What `monograph embed` makes of texts: dense vectors or sparse ones, in blocks, and how they are written."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from monograph.batching import windows
+from monograph.embedder import Embedder
+from monograph.errors import InputError
+from monograph.model import Model
+from monograph.postprocess import plan_postprocess
+from monograph.prompts import resolve_prompt
+from monograph.sparse_encoder import SparseEncoder
+from monograph.texts import checked_stream
+from monograph.vector_file import FORMATS, SPARSE_SUFFIX, SparseLinesFormat, VectorFormat, json_lines, sparse_json_lines
+
+# The options that only dense or only sparse vectors have, and what each is where it is not given.
+_DENSE_OPTIONS = {"truncate_dim": None, "normalize": False, "precision": "float32"}
+_SPARSE_OPTIONS = {"max_active_dims": None}
+
+
+class Vectors(Protocol):
+    """Makes vectors of texts, block by block, and knows how a block is written."""
+
+    def blocks(self, texts: Iterable[str], on_texts: Callable[[int], object], /) -> Iterator[Any]:
+        """Yield the vectors of texts as blocks, in order; ``on_texts`` is told how many more texts are done."""
+
+    def lines(self, block: Any, /) -> Iterator[str]:
+        """Yield the lines of JSON of a block."""
+
+    def form(self, output: Path, /) -> VectorFormat:
+        """Return how blocks become the bytes of a file.
+
+        Raises:
+            InputError: the file's format cannot hold them.
+
+        """
+
+    def settings(self, form: VectorFormat, /) -> dict[str, str]:
+        """Return what the vectors depend on beside the texts, each by the name that an error calls it.
+
+        Threads and batch size are not among them: with others the vectors are equal but for rounding, and who ran out
+        of memory goes on with smaller batches.
+        """
+
+
+class DenseVectors:
+    """The vectors of an embedding model.
+
+    Raises:
+        InputError: an option is not usable.
+
+    """
+
+    def __init__(self, model: Embedder, arguments: argparse.Namespace) -> None:
+        _refuse(arguments, _SPARSE_OPTIONS, "an embedding model")
+        self._model, self._arguments = model, arguments
+        self._prompt = _prompt(model, arguments)
+        self._plan = plan_postprocess(
+            model.manifest.need_embedding(),
+            truncate_dim=arguments.truncate_dim,
+            normalize=arguments.normalize,
+            precision=arguments.precision,
+            ranges=None,
+        )
+
+    def blocks(self, texts: Iterable[str], on_texts: Callable[[int], object]) -> Iterator[Any]:
+        """Yield arrays [k, d]."""
+        return self._model.encode_iter(
+            texts,
+            prompt=self._prompt,
+            task=self._arguments.task,
+            batch_size=self._arguments.batch_size,
+            precision=self._arguments.precision,
+            normalize_embeddings=self._arguments.normalize,
+            truncate_dim=self._arguments.truncate_dim,
+            on_texts=on_texts,
+        )
+
+    def lines(self, block: Any) -> Iterator[str]:
+        """Yield an array of numbers for each vector."""
+        return json_lines(block)
+
+    def form(self, output: Path) -> VectorFormat:
+        """Return the format that the file's name asks for."""
+        return FORMATS[output.suffix](self._plan.dtype, self._plan.width)
+
+    def settings(self, form: VectorFormat) -> dict[str, str]:
+        """Return what the vectors depend on beside the texts."""
+        return _settings(self._model, self._prompt, self._arguments.task, form) | {
+            "dimensions": str(self._plan.dimension),
+            "normalize": str(self._plan.normalize),
+            "precision": self._plan.precision,
+        }
+
+
+class SparseVectors:
+    """The vectors of a sparse encoder.
+
+    Raises:
+        InputError: an option is not usable.
+
+    """
+
+    def __init__(self, model: SparseEncoder, arguments: argparse.Namespace) -> None:
+        _refuse(arguments, _DENSE_OPTIONS, "a sparse encoder")
+        self._model, self._arguments = model, arguments
+        self._prompt = _prompt(model, arguments)
+
+    def blocks(self, texts: Iterable[str], on_texts: Callable[[int], object]) -> Iterator[Any]:
+        """Yield lists of pairs of columns (int32 [k]) and values (float32 [k])."""
+        for window in windows(checked_stream(texts)):
+            yield self._model.encode_active(
+                window,
+                prompt=self._prompt,
+                task=self._arguments.task,
+                batch_size=self._arguments.batch_size,
+                max_active_dims=self._arguments.max_active_dims,
+                show_progress_bar=False,
+            )
+            on_texts(len(window))
+
+    def lines(self, block: Any) -> Iterator[str]:
+        """Yield an object of ``indices`` and ``values`` for each vector."""
+        return sparse_json_lines(block)
+
+    def form(self, output: Path) -> VectorFormat:
+        """Return the only format that there is.
+
+        Raises:
+            InputError: the file's name asks for another.
+
+        """
+        if output.suffix != SPARSE_SUFFIX:
+            raise InputError(f"sparse vectors are written as JSON lines: name {output.name} *{SPARSE_SUFFIX}")
+        return SparseLinesFormat()
+
+    def settings(self, form: VectorFormat) -> dict[str, str]:
+        """Return what the vectors depend on beside the texts."""
+        most = self._arguments.max_active_dims or self._model.manifest.need_sparse().max_active_dims
+        return _settings(self._model, self._prompt, self._arguments.task, form) | {"active dimensions": str(most)}
+
+
+def _prompt(model: Model, arguments: argparse.Namespace) -> str:
+    known, default = model.manifest.prompts, model.manifest.default_prompt_name
+    return resolve_prompt(known, default, arguments.prompt_name, arguments.prompt)
+
+
+def _settings(model: Model, prompt: str, task: str | None, form: VectorFormat) -> dict[str, str]:
+    routing = model.manifest.routing
+    return {
+        "fingerprint of bundle, engine and device": model.fingerprint,
+        "prompt": prompt,
+        "route": "none" if routing is None else str(routing.route_of(task)),
+        "format": form.name,
+    }
+
+
+def _refuse(arguments: argparse.Namespace, unset: Mapping[str, object], kind: str) -> None:
+    """Refuse options that a kind of model does not have, by what each is where it is not given."""
+    given = [f"--{name.replace('_', '-')}" for name, default in unset.items() if getattr(arguments, name) != default]
+    if given:
+        raise InputError(f"the bundle is {kind}, which has no {', '.join(given)}: leave out")

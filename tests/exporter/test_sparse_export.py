@@ -1,0 +1,172 @@
+"""Which sparse encoders are exported, which are refused by name, and what their graphs and files hold."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SparseEncoder
+from sentence_transformers.base.modules import Transformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder, SpladePooling
+
+import monograph
+from monograph import ExportError, UnsupportedModuleError
+from monograph.bundle import read_probes
+from monograph_export import export
+from monograph_export.compression.gate import active_overlap
+from monograph_export.graph.splade import PART_TOKENS
+from support.architectures import ARCHITECTURES
+from support.checkpoints import save_transformer
+from support.sparse_encoders import save_inference_free, save_masked_words, splade_modules
+
+pytestmark = pytest.mark.usefixtures("verified_on_cpu")
+
+
+def assert_refused(source: Any, tmp_path: Path, error: type[ExportError], *words: str, **options: Any) -> None:
+    with pytest.raises(error) as caught:
+        export(source, tmp_path / "bundle", **options)
+    for word in words:
+        assert word in str(caught.value)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_tied_head_is_in_the_file_once(tiny_sparse_checkpoint: Path, tiny_sparse_bundle: Path) -> None:
+    weights = (tiny_sparse_bundle / "model.onnx.data").stat().st_size
+    # The head's part of the weights would be nearly as much again.
+    assert weights < 1.1 * (tiny_sparse_checkpoint / "model.safetensors").stat().st_size
+    graph = ir.load(tiny_sparse_bundle / "model.onnx").graph
+    table = graph.initializers["module.0.model.bert.embeddings.word_embeddings.weight"].const_value
+    assert isinstance(table, ir.ExternalTensor)
+    assert table.offset is not None
+    parts = [value.const_value for name, value in graph.initializers.items() if ".parts." in name]
+    assert len(parts) == -(-5000 // PART_TOKENS)
+    for number, part in enumerate(parts):
+        assert isinstance(part, ir.ExternalTensor)
+        assert part.offset == table.offset + number * PART_TOKENS * 32 * 4
+        assert np.array_equal(part.numpy(), table.numpy()[number * PART_TOKENS : (number + 1) * PART_TOKENS])
+
+
+def test_no_value_of_the_graph_has_the_whole_vocabulary_for_each_token(tiny_sparse_bundle: Path) -> None:
+    inferred = onnx.shape_inference.infer_shapes(onnx.load(tiny_sparse_bundle / "model.onnx"), strict_mode=True)
+    shapes = [[axis.dim_value for axis in value.type.tensor_type.shape.dim] for value in inferred.graph.value_info]
+    # The axes of texts and tokens have no size.
+    of_tokens = [shape for shape in shapes if len(shape) == 3 and shape[:2] == [0, 0]]
+    assert max(width for *_, width in of_tokens) == PART_TOKENS
+
+
+def test_probes_keep_only_what_is_not_zero(tiny_sparse_bundle: Path) -> None:
+    stored = json.loads((tiny_sparse_bundle / "probes.json").read_text())["vectors"]
+    vectors = read_probes(tiny_sparse_bundle)[0].vectors
+    assert vectors.shape == tuple(stored["shape"])
+    assert ("columns" in stored) == (2 * np.count_nonzero(vectors) < vectors.size)
+
+
+def test_a_loaded_model_is_exported_and_left_as_it_is(tiny_sparse_checkpoint: Path, tmp_path: Path) -> None:
+    model: Any = SparseEncoder(
+        str(tiny_sparse_checkpoint), device="cpu", local_files_only=True, max_active_dims=4, similarity_fn_name="cosine"
+    )
+    before = model.encode(["a goose"]).to_dense()
+    bundle = export(model, tmp_path / "bundle")
+    sparse = bundle.manifest.need_sparse()
+    assert (sparse.dimension, sparse.similarity, sparse.max_active_dims) == (5000, "cosine", 4)
+    assert (model.encode(["a goose"]).to_dense() == before).all()
+    with monograph.SparseEncoder(bundle.path, "cpu") as ours:
+        assert np.abs(ours.encode(["a goose"]).toarray() - before.numpy()).max() <= 1e-4
+
+
+@pytest.mark.parametrize("options", [{"table": "int8"}, {"precision": "fp16"}, {"precision": "int8"}])
+def test_smaller_forms_go_through_the_gate(
+    options: dict[str, Any], tiny_sparse_checkpoint: Path, tmp_path: Path
+) -> None:
+    bundle = export(tiny_sparse_checkpoint, tmp_path / "bundle", **options)
+    assert bundle.manifest.quality["verdicts"][0]["passed"]
+    agreed = bundle.manifest.quality["compression"]["agreement"]
+    assert 0.8 <= agreed["active_overlap"] < 1
+    assert agreed["mean_cosine"] >= 0.99
+    size = (tiny_sparse_checkpoint / "model.safetensors").stat().st_size
+    assert (bundle.path / "model.onnx.data").stat().st_size < 0.7 * size
+
+
+def test_a_stricter_limit_refuses_and_says_by_how_much(tiny_sparse_checkpoint: Path, tmp_path: Path) -> None:
+    words = ("overlap of active dimensions", "below 0.9999")
+    assert_refused(tiny_sparse_checkpoint, tmp_path, ExportError, *words, table="int8", min_active_overlap=0.9999)
+
+
+def test_overlap_counts_the_dimensions_of_either() -> None:
+    first = np.array([[1, 0, 2, 0], [0, 0, 0, 0], [1, 1, 1, 1]], np.float32)
+    second = np.array([[3, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]], np.float32)
+    assert active_overlap(first, second) == pytest.approx((1 / 3 + 1 + 1) / 3)
+
+
+@pytest.mark.parametrize("options", [{"keep_scripts": "Latn"}, {"recipe": "LaBSE"}])
+def test_what_changes_the_vocabulary_is_refused(
+    options: dict[str, Any], tiny_sparse_checkpoint: Path, tmp_path: Path
+) -> None:
+    assert_refused(tiny_sparse_checkpoint, tmp_path, ExportError, "this is a sparse encoder", **options)
+
+
+def test_limits_are_for_their_own_task(tiny_sparse_checkpoint: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    words = ("--max-score-move", "a sparse encoder")
+    assert_refused(tiny_sparse_checkpoint, tmp_path, ExportError, *words, max_score_move=0.2)
+    words = ("--min-active-overlap", "an embedding model")
+    assert_refused(tiny_checkpoint, tmp_path, ExportError, *words, min_active_overlap=0.9)
+
+
+def test_a_router_is_exported_as_it_is(tmp_path: Path) -> None:
+    checkpoint = save_inference_free(tmp_path / "model")
+    assert_refused(checkpoint, tmp_path, ExportError, "a model with a Router", "--precision int8", precision="int8")
+
+
+def test_another_task_is_refused(tiny_sparse_checkpoint: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    assert_refused(tiny_sparse_checkpoint, tmp_path, ExportError, "is a sparse encoder", task="embedding")
+    assert_refused(tiny_checkpoint, tmp_path, ExportError, "is an embedding model", task="sparse")
+
+
+def test_a_bare_model_without_a_head_is_refused(tmp_path: Path) -> None:
+    config = dict(ARCHITECTURES["BERT"].config)
+    body = save_transformer(config, ARCHITECTURES["BERT"].tokenizer(), tmp_path / "body")
+    assert_refused(body, tmp_path, ExportError, "is an embedding model", task="sparse")
+
+
+def test_autoencoders_are_refused_by_name(tmp_path: Path) -> None:
+    body = save_masked_words("BERT", tmp_path / "body")
+    transformer = Transformer(str(body), config_kwargs={"local_files_only": True})
+    modules = [transformer, Pooling(32, "mean"), SparseAutoEncoder(32, 64)]
+    model = SparseEncoder(modules=modules, device="cpu")
+    assert_refused(model, tmp_path, UnsupportedModuleError, "SparseAutoEncoder")
+    model.save_pretrained(str(tmp_path / "checkpoint"), create_model_card=False)
+    assert_refused(tmp_path / "checkpoint", tmp_path, UnsupportedModuleError, "SparseAutoEncoder", "SpladePooling")
+
+
+def test_modules_behind_the_pooling_are_refused(tmp_path: Path) -> None:
+    modules = [*splade_modules("BERT", tmp_path / "body"), Normalize()]
+    assert_refused(SparseEncoder(modules=modules, device="cpu"), tmp_path, UnsupportedModuleError, "Normalize")
+
+
+def test_a_head_that_goes_on_behind_its_decoder_is_refused(tmp_path: Path) -> None:
+    transformer, pooling = splade_modules("BERT", tmp_path / "body")
+    transformer.auto_model.cls.register_forward_hook(lambda _module, _given, logits: logits.tanh())
+    model = SparseEncoder(modules=[transformer, pooling], device="cpu")
+    assert_refused(model, tmp_path, UnsupportedModuleError, "does not end in its linear layer")
+
+
+def test_a_head_that_was_never_trained_is_refused(tiny_sparse_checkpoint: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_sparse_checkpoint, tmp_path / "copy"))
+    file = folder / "model.safetensors"
+    weights = {name: value for name, value in load_file(file).items() if "transform" not in name}
+    save_file(weights, file, metadata={"format": "pt"})
+    assert_refused(folder, tmp_path, ExportError, "incomplete", "transform")
+
+
+def test_two_poolings_are_refused(tmp_path: Path) -> None:
+    transformer, pooling = splade_modules("BERT", tmp_path / "body")
+    model = SparseEncoder(modules=[transformer, pooling, SpladePooling("max")], device="cpu")
+    assert_refused(model, tmp_path, UnsupportedModuleError, "SpladePooling")
