@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 
 HELP = "score a bundle on local data sets: similarity, translation, distance to a teacher, retrieval, reranking"
 _EITHER = f"a bundle, or {TORCH_PREFIX}CHECKPOINT for sentence-transformers itself, in torch at float32"
-_UNIT = "points of 100; mse is 100 times the mean squared difference, less is better"
 _MSE = "mse"
+# Metrics that are no points of 100: what they are, and the decimals that tell two models apart.
+_OTHER_UNITS = {
+    _MSE: ("100 times the mean squared difference, less is better", 6),
+    "query_active_dims": ("the mean number of dimensions of a query's vector that are not zero", 1),
+    "corpus_active_dims": ("the mean number of dimensions of a document's vector that are not zero", 1),
+}
+_DECIMALS_OF_POINTS = 2
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -52,16 +58,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "and the model TARGET, its translation",
     )
     embedding.add_argument("--teacher", metavar="MODEL", help=f"the teacher of --mse: {_EITHER}")
-    embedding.add_argument(
+    retrieval = parser.add_argument_group("data for embedding models and sparse encoders")
+    retrieval.add_argument(
         "--retrieval",
         action="append",
         default=[],
         type=Path,
         metavar="FOLDER",
         help="BEIR folder (corpus.jsonl, queries.jsonl, qrels/test.tsv): nDCG@10, MAP@100, Recall@10 and @100 by the "
-        "model's similarity, with its prompts for queries and documents",
+        "model's similarity, with its prompts for queries and documents; of sparse vectors also how many dimensions "
+        "are not zero",
     )
-    embedding.add_argument("--split", default="test", help="which file of qrels/ --retrieval uses; default: test")
+    retrieval.add_argument("--split", default="test", help="which file of qrels/ --retrieval uses; default: test")
     reranking = parser.add_argument_group("data for rerankers")
     reranking.add_argument(
         "--rerank",
@@ -182,7 +190,7 @@ def _to_json(
     bundle: _Scored, reference: _Scored | None, teacher: str | None, tasks: Sequence[Task]
 ) -> dict[str, object]:
     return {
-        "unit": _UNIT,
+        "unit": _unit(bundle),
         "bundle": {"name": bundle.name, "runs_on": bundle.runs_on},
         "reference": None if reference is None else {"name": reference.name, "runs_on": reference.runs_on},
         "teacher": teacher,
@@ -209,9 +217,9 @@ def _print(bundle: _Scored, reference: _Scored | None, tasks: Sequence[Task]) ->
         head += ["reference", "difference"]
     table = [head]
     for task, metric, score, other in _rows(bundle, reference, tasks):
-        row = [_described(task), metric, _in_points(score, metric, "")]
+        row = [_described(task), metric, _in_words(score, metric, "")]
         if other is not None:
-            row += [_in_points(other, metric, ""), _in_points(score - other, metric, "+")]
+            row += [_in_words(other, metric, ""), _in_words(score - other, metric, "+")]
         # A model with another similarity function has not all metrics.
         row += ["-"] * (len(head) - len(row))
         table.append(row)
@@ -220,12 +228,19 @@ def _print(bundle: _Scored, reference: _Scored | None, tasks: Sequence[Task]) ->
         cells = [data_set.ljust(widths[0]), metric.ljust(widths[1])]
         cells += [number.rjust(width) for number, width in zip(numbers, widths[2:], strict=True)]
         print("  ".join(cells))
-    print(f"({_UNIT if any(task.kind == _MSE for task in tasks) else _UNIT.partition(';')[0]})")
+    print(f"({_unit(bundle)})")
 
 
-def _in_points(value: float, metric: str, sign: str) -> str:
-    # A good student's distance would be 0.00.
-    return format(value, f"{sign}.{6 if metric == _MSE else 2}f")
+def _unit(scored: _Scored) -> str:
+    """Return in words what the scores are."""
+    metrics = {metric for scores in scored.scores for metric in scores}
+    others = [f"{metric} is {words}" for metric, (words, _) in _OTHER_UNITS.items() if metric in metrics]
+    return "; ".join(["points of 100", *others])
+
+
+def _in_words(value: float, metric: str, sign: str) -> str:
+    _, decimals = _OTHER_UNITS.get(metric, ("", _DECIMALS_OF_POINTS))
+    return format(value, f"{sign}.{decimals}f")
 
 
 def _described(task: Task) -> str:

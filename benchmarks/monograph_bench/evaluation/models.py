@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from monograph import CrossEncoder, Embedder
 from monograph.bundle import open_bundle
@@ -13,6 +15,9 @@ from monograph.bundle.sources import locate_bundle
 from monograph.model import Model as OpenBundle
 from monograph_bench.evaluation.encoder import Encoder, EvaluationError
 from monograph_bench.evaluation.reranking import PairScorer
+
+if TYPE_CHECKING:
+    from monograph_bench.evaluation.sparse_retrieval import SparseEncoder
 
 # What stands before the name of a checkpoint that sentence-transformers is to run, in torch.
 TORCH_PREFIX = "st:"
@@ -37,7 +42,16 @@ class PairModel:
     runs_on: str
 
 
-Model = DenseModel | PairModel
+@dataclass(frozen=True)
+class SparseModel:
+    """An open encoder of sparse vectors, and what it runs on in words."""
+
+    name: str
+    encoder: SparseEncoder
+    runs_on: str
+
+
+Model = DenseModel | PairModel | SparseModel
 
 
 @dataclass(frozen=True)
@@ -68,10 +82,9 @@ def locate_model(name: str) -> Located:
     except ModuleNotFoundError as error:
         raise EvaluationError(f"{TORCH_PREFIX} needs {error.name}: pip install 'monograph[bench,export]'") from error
     from monograph_export.checkpoint.source import locate_checkpoint
-    from monograph_export.checkpoint.task import task_of_folder
 
     folder = Path(locate_checkpoint(name.removeprefix(TORCH_PREFIX)))
-    return Located(name, folder, task_of_folder(folder, None), is_checkpoint=True)
+    return Located(name, folder, _task_of_checkpoint(folder), is_checkpoint=True)
 
 
 @contextmanager
@@ -97,8 +110,27 @@ def open_model(located: Located, device: str, compute_dtype: str, threads: int |
         case "rerank":
             with CrossEncoder(located.folder, device, compute_dtype, threads) as scorer:
                 yield PairModel(located.name, scorer, _runs_on(scorer))
+        case "sparse":
+            with _sparse_class()(located.folder, device, compute_dtype, threads) as encoder:
+                yield SparseModel(located.name, encoder, _runs_on(encoder))
         case _:
             raise _unknown(located)
+
+
+def _sparse_class() -> Any:
+    """Return the runtime's class for sparse vectors."""
+    return importlib.import_module("monograph").SparseEncoder
+
+
+def _task_of_checkpoint(folder: Path) -> str:
+    """Return the task of a checkpoint folder."""
+    from monograph_export.checkpoint.layout import read_object
+    from monograph_export.checkpoint.task import task_of_folder
+
+    settings = folder / "config_sentence_transformers.json"
+    if settings.exists() and read_object(settings).get("model_type") == "SparseEncoder":
+        return "sparse"
+    return task_of_folder(folder, None)
 
 
 def _runs_on(model: OpenBundle) -> str:
@@ -119,6 +151,10 @@ def _torch_model(located: Located) -> Model:
             from monograph_export.reranking.load import load_cross_encoder
 
             return PairModel(located.name, load_cross_encoder(located.folder), runs_on)
+        case "sparse":
+            from monograph_bench.evaluation.torch_sparse import load_torch_sparse
+
+            return SparseModel(located.name, load_torch_sparse(located.folder), runs_on)
     raise _unknown(located)
 
 

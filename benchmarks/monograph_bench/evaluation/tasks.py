@@ -10,11 +10,12 @@ from pathlib import Path
 from monograph.errors import InputError
 from monograph_bench.evaluation.beir import read_beir
 from monograph_bench.evaluation.distance import distance_scores
-from monograph_bench.evaluation.models import DenseModel, Located, Model, PairModel
+from monograph_bench.evaluation.models import DenseModel, Located, Model, PairModel, SparseModel
 from monograph_bench.evaluation.parallel_files import read_lines, read_parallel
 from monograph_bench.evaluation.rerank_files import read_rerank
 from monograph_bench.evaluation.reranking import rerank_scores
 from monograph_bench.evaluation.retrieval import retrieval_scores
+from monograph_bench.evaluation.sparse_retrieval import sparse_retrieval_scores
 from monograph_bench.evaluation.sts import sts_scores
 from monograph_bench.evaluation.sts_files import read_sts
 from monograph_bench.evaluation.translation import ParallelTexts, translation_scores
@@ -24,7 +25,7 @@ FITTING: Mapping[str, Collection[str]] = {
     "sts": ("embedding",),
     "translation": ("embedding",),
     "mse": ("embedding",),
-    "retrieval": ("embedding",),
+    "retrieval": ("embedding", "sparse"),
     "rerank": ("rerank",),
 }
 
@@ -33,8 +34,8 @@ FITTING: Mapping[str, Collection[str]] = {
 class Task:
     """A data set that was read: its kind, its files, how much of what it holds, and its scores of a model.
 
-    ``scores`` takes a model that ``kind`` fits, and returns points of 100 by the names that sentence-transformers'
-    evaluators give them.
+    ``scores`` takes a model that ``kind`` fits, and returns points of 100, but for numbers that are none by their
+    nature, by the names that sentence-transformers' evaluators give them.
     """
 
     kind: str
@@ -130,6 +131,8 @@ def retrieval_task(folder: Path, split: str) -> Task:
         counts["judgements_of_documents_not_in_the_corpus"] = data.not_in_corpus
 
     def scores(model: Model) -> dict[str, float]:
+        if isinstance(model, SparseModel):
+            return sparse_retrieval_scores(model.encoder, data)
         return retrieval_scores(_dense(model).encoder, data)
 
     return Task("retrieval", (folder,), counts, scores)
