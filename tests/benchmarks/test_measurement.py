@@ -13,14 +13,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import onnx
 import psutil
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from monograph.bundle import open_bundle
 from monograph.errors import InputError
 from monograph_bench.bundles import bundle_systems, open_bundles, token_lengths
 from monograph_bench.measurement.reference import Reference, cosines, score_agreement
-from monograph_bench.measurement.roofline import count_work
+from monograph_bench.measurement.roofline import Work, count_work
 from monograph_bench.measurement.session import Plan, run_session
 from monograph_bench.measurement.settings import Settings
 from monograph_bench.measurement.speed import Rounds
@@ -153,6 +155,23 @@ def test_the_work_of_minilm_is_counted(minilm_bundle: Path) -> None:
     assert work.per_token == 6 * 2 * (4 * 384 * 384 + 2 * 384 * 1536)
     assert work.per_pair == 6 * 2 * 2 * 384
     assert work.of(np.array([10, 20])) == work.per_token * 30 + work.per_pair * 500 + work.per_text * 2
+
+
+def test_a_table_that_is_the_last_layer_is_work_of_each_token(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["table", "input_ids"], ["embedded"]),
+            helper.make_node("Transpose", ["table"], ["turned"], perm=[1, 0]),
+            helper.make_node("MatMul", ["embedded", "turned"], ["logits"]),
+        ],
+        "tied",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["n", "t"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", "t", 50])],
+        [numpy_helper.from_array(np.zeros((50, 8), np.float32), "table")],
+        value_info=[helper.make_tensor_value_info("turned", TensorProto.FLOAT, [8, 50])],
+    )
+    onnx.save(helper.make_model(graph), tmp_path / "model.onnx")
+    assert count_work(tmp_path / "model.onnx") == Work(per_token=2 * 50 * 8, per_pair=0, per_text=0)
 
 
 @pytest.mark.parametrize("mix", list(MIXES))
