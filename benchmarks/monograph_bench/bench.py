@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from monograph.bundle import Bundle
-from monograph_bench.bundles import bundle_systems, open_bundles
+from monograph.errors import InputError
+from monograph_bench.bundles import bundle_systems, open_bundles, task_of
 from monograph_bench.machine import cpus_for
 from monograph_bench.measurement.session import Plan, run_session
 from monograph_bench.measurement.settings import Settings
+from monograph_bench.pairs import file_pairs, make_pairs
 from monograph_bench.peers import peer_systems
 from monograph_bench.report.comparison import compare, uncompared
 from monograph_bench.report.page import write_page
@@ -19,11 +21,13 @@ from monograph_bench.report.table import lines_of
 from monograph_bench.results import read_results
 from monograph_bench.systems import PEER, System, Unavailable
 from monograph_bench.texts import Workload, file_workload, make_workload
+from monograph_bench.units import RERANK, UNITS
 
-# Texts of a workload: a round takes seconds, not minutes, on a small machine.
+# Texts, or pairs, of a workload: a round takes seconds, not minutes, on a small machine.
 TEXTS = 1000
 LONG_TEXTS = 200
 _CALLED_TEXTS = 256
+_CALLED_PAIRS = 1000
 # Above it a model is multilingual, and so are the texts.
 _LARGE_VOCABULARY = 100_000
 
@@ -76,29 +80,46 @@ def changes(old: Path, new: Path) -> list[str]:
 def _plan(asked: Asked, settings: Settings) -> Plan:
     cpus = cpus_for(asked.threads)
     bundles = open_bundles(asked.bundles)
-    systems = bundle_systems(bundles, asked.device, asked.compute_dtype, len(cpus))
-    systems |= _peer_systems(asked, len(cpus))
+    task = task_of(bundles)
     language = _language(bundles)
-    calls = Workload("calls", make_workload("short", _CALLED_TEXTS, language).texts)
+    workloads, calls = _pairs(asked, language) if task == RERANK else _texts(asked, language)
+    systems = bundle_systems(bundles, asked.device, asked.compute_dtype, len(cpus))
+    systems |= _peer_systems(asked, task, len(cpus))
+    unit = UNITS[task]
+    settings = replace(settings, call_sizes=unit.call_sizes, calls=unit.calls_a_round)
     # Results are shared, and where this machine keeps its files is nobody's business.
     command = [Path(part).name if Path(part).is_absolute() else part for part in sys.argv]
-    return Plan(systems, bundles, _workloads(asked, language), calls, cpus, settings, command)
+    return Plan(systems, bundles, workloads, calls, cpus, settings, command)
 
 
-def _peer_systems(asked: Asked, threads: int) -> dict[str, System | Unavailable]:
+def _peer_systems(asked: Asked, task: str, threads: int) -> dict[str, System | Unavailable]:
     if asked.checkpoint is None:
         return {}
-    peers, reasons = peer_systems(asked.peers, asked.checkpoint, threads, report=_say)
+    peers, reasons = peer_systems(asked.peers, asked.checkpoint, threads, task=task, report=_say)
     found: dict[str, System | Unavailable] = {peer.name: peer for peer in peers}
     return found | {name: Unavailable(PEER, reason) for name, reason in reasons.items()}
 
 
-def _workloads(asked: Asked, language: str | None) -> list[Workload]:
+def _texts(asked: Asked, language: str | None) -> tuple[list[Workload], Workload]:
+    """Return the workloads of texts, and the texts of calls."""
     mixes = asked.mixes or ([] if asked.texts else ["mixed"])
     found = [] if asked.texts is None else [file_workload(asked.texts, asked.count)]
     for mix in dict.fromkeys(mixes):
         found.append(make_workload(mix, asked.count or (LONG_TEXTS if mix == "long" else TEXTS), language))
-    return found
+    return found, Workload("calls", make_workload("short", _CALLED_TEXTS, language).texts)
+
+
+def _pairs(asked: Asked, language: str | None) -> tuple[list[Workload], Workload]:
+    """Return the workload of pairs, and the pairs of calls.
+
+    Raises:
+        InputError: mixes of lengths are asked for.
+
+    """
+    if asked.mixes:
+        raise InputError("--mix is for models of texts: a reranker is measured with pairs, its own or --texts FILE")
+    found = make_pairs(asked.count or TEXTS, language) if asked.texts is None else file_pairs(asked.texts, asked.count)
+    return [found], Workload("calls", make_pairs(_CALLED_PAIRS, language).texts)
 
 
 def _language(bundles: Mapping[str, Bundle]) -> str | None:

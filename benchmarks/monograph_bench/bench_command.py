@@ -11,8 +11,9 @@ from monograph.commands.options import add_threads, positive
 from monograph.engines.devices import COMPUTE_DTYPES
 from monograph.errors import InputError, MonographError
 from monograph_bench.measurement.settings import Settings
-from monograph_bench.peers import PEERS, set_up
+from monograph_bench.peers import PEERS, peers_of, set_up
 from monograph_bench.texts import MIXES
+from monograph_bench.units import RERANK
 
 HELP = "measure speed, latency, start-up, memory and equality of bundles on this machine, beside what else there is"
 _ALL = "all"
@@ -22,7 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     # A run takes minutes: what it is at goes to stderr as with -v.
     parser.set_defaults(verbose=True)
-    parser.add_argument("bundles", nargs="*", metavar="BUNDLE", help="folders that `monograph export` wrote")
+    parser.add_argument(
+        "bundles", nargs="*", metavar="BUNDLE", help="folders that `monograph export` wrote, all of one task"
+    )
     parser.add_argument("--device", default=_ALL, help="all that is installed (default), auto, cpu, openvino, ...")
     parser.add_argument("--compute-dtype", default=_ALL, choices=(_ALL, *COMPUTE_DTYPES), help="default: all")
     add_threads(parser)
@@ -31,10 +34,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         choices=tuple(MIXES),
-        help="length mix; may be repeated; default: mixed, or none with --texts",
+        help="length mix, of models of texts only; may be repeated; default: mixed, or none with --texts",
     )
-    parser.add_argument("--texts", type=Path, metavar="FILE", help="measure with your own texts, one a line")
-    parser.add_argument("--count", type=positive, help="texts of each; default: 1000, of long ones 200, of a file all")
+    parser.add_argument(
+        "--texts",
+        type=Path,
+        metavar="FILE",
+        help="measure with your own texts, one a line; rerankers: pairs, a tab between query and passage",
+    )
+    parser.add_argument(
+        "--count", type=positive, help="texts, or pairs, of each; default: 1000, of long ones 200, of a file all"
+    )
     parser.add_argument("--rounds", type=positive, default=Settings.rounds, help=f"default: {Settings.rounds}")
     parser.add_argument(
         "--timeout",
@@ -44,7 +54,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"that a system may take for a start, or a pass over the texts; default: {Settings.timeout}",
     )
     parser.add_argument(
-        "--against", type=_peers, default=[], metavar="PEERS", help=f"measure beside them: {','.join(PEERS)}, or all"
+        "--against",
+        type=_peers,
+        default=[],
+        metavar="PEERS",
+        help=f"measure beside them: {','.join(PEERS)}, or all; with rerankers "
+        f"and sparse encoders only {', '.join(peers_of(RERANK))}",
     )
     parser.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="the model that the peers load")
     parser.add_argument(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,18 @@ from monograph.bundle import Bundle, open_bundle
 from monograph.bundle.sources import locate_bundle
 from monograph.engines import dtypes_for, installed_devices
 from monograph.errors import DeviceError, InputError
+from monograph.inputs import Input
 from monograph.pipeline import load_tokenizer
 from monograph_bench.systems import OURS, System, Unavailable
+from monograph_bench.units import EMBEDDING, RERANK, SPARSE
 
 ALL = "all"
-USAGE = "Embedder(bundle).encode; it plans its batches by tokens."
+# By the task of the bundle, the adapter that loads it, and how that calls it.
+_ADAPTERS = {
+    EMBEDDING: ("monograph_embedder", "Embedder(bundle).encode; it plans its batches by tokens."),
+    RERANK: ("monograph_cross_encoder", "CrossEncoder(bundle).predict; it plans its batches by tokens."),
+    SPARSE: ("monograph_sparse_encoder", "SparseEncoder(bundle).encode; it plans its batches by tokens."),
+}
 
 
 def open_bundles(names: Sequence[str]) -> dict[str, Bundle]:
@@ -38,6 +45,26 @@ def open_bundles(names: Sequence[str]) -> dict[str, Bundle]:
     return bundles
 
 
+def task_of(bundles: Mapping[str, Bundle]) -> str:
+    """Return the task of bundles that are measured beside each other.
+
+    Raises:
+        InputError: they are of several tasks, or of one that is not measured.
+
+    """
+    (first, bundle), *others = bundles.items()
+    task = bundle.manifest.task
+    for name, other in others:
+        if other.manifest.task != task:
+            raise InputError(
+                f"{first} is of the task {task} and {name} of the task {other.manifest.task}, which compute different "
+                "things: measure them in runs of their own"
+            )
+    if task not in _ADAPTERS:
+        raise InputError(f"{first} is of the task {task}, which this release does not measure")
+    return task
+
+
 def bundle_systems(
     bundles: dict[str, Bundle], device: str, compute_dtype: str, threads: int
 ) -> dict[str, System | Unavailable]:
@@ -47,6 +74,7 @@ def bundle_systems(
     """
     found: dict[str, System | Unavailable] = {}
     for short, bundle in bundles.items():
+        adapter, usage = _ADAPTERS[bundle.manifest.task]
         for kind in installed_devices() if device == ALL else (device,):
             try:
                 dtypes = dtypes_for(bundle, kind) if compute_dtype == ALL and kind != "auto" else (compute_dtype,)
@@ -57,12 +85,12 @@ def bundle_systems(
                 asked = "auto" if dtype == ALL else dtype
                 name = _name(short, kind, asked)
                 options = {"bundle": str(bundle.path), "device": kind, "compute_dtype": asked, "threads": threads}
-                found[name] = System(name, OURS, Path(sys.executable), "monograph_embedder", options, (None,), USAGE)
+                found[name] = System(name, OURS, Path(sys.executable), adapter, options, (None,), usage)
     return found
 
 
-def token_lengths(bundle: Bundle, texts: Sequence[str]) -> NDArray[np.int64]:
-    """Return the tokens of each text as the bundle's model sees it, truncated, special ones included: int64 [n]."""
+def token_lengths(bundle: Bundle, texts: Sequence[Input]) -> NDArray[np.int64]:
+    """Return the tokens of each text or pair as the bundle's model sees it, truncated, with special ones: int64 [n]."""
     return load_tokenizer(bundle, bundle.manifest.tokenizer)(texts).lengths
 
 

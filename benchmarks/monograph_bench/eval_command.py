@@ -1,11 +1,12 @@
-"""`monograph eval`: how good a bundle's vectors are, and what it lost against another model."""
+"""`monograph eval`: how good a bundle's vectors or scores are, and what it lost against another model."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,22 +14,29 @@ from typing import TYPE_CHECKING
 
 from monograph.commands import options
 from monograph.errors import MonographError
-from monograph_bench.evaluation.models import TORCH_PREFIX, open_model
+from monograph_bench.evaluation.models import TORCH_PREFIX, Located, Model, locate_model, open_model
 
 if TYPE_CHECKING:
     from monograph_bench.evaluation.tasks import Task
 
-HELP = "score a bundle's vectors on local data sets: similarity, translation, distance to a teacher, retrieval"
+HELP = "score a bundle on local data sets: similarity, translation, distance to a teacher, retrieval, reranking"
 _EITHER = f"a bundle, or {TORCH_PREFIX}CHECKPOINT for sentence-transformers itself, in torch at float32"
-_UNIT = "points of 100; mse is 100 times the mean squared difference, less is better"
 _MSE = "mse"
+# Metrics that are no points of 100: what they are, and the decimals that tell two models apart.
+_OTHER_UNITS = {
+    _MSE: ("100 times the mean squared difference, less is better", 6),
+    "query_active_dims": ("the mean number of dimensions of a query's vector that are not zero", 1),
+    "corpus_active_dims": ("the mean number of dimensions of a document's vector that are not zero", 1),
+}
+_DECIMALS_OF_POINTS = 2
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     options.add_bundle(parser)
+    embedding = parser.add_argument_group("data for embedding models")
     _add_files(
-        parser,
+        embedding,
         "--sts",
         ("FILE", "GOLD"),
         "pairs of sentences with gold scores: Pearson and Spearman of their cosines, and of the model's own similarity "
@@ -36,30 +44,43 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "or SemEval's two files",
     )
     _add_files(
-        parser,
+        embedding,
         "--translation",
         ("SOURCE", "TARGET"),
         "two files, line i of one the translation of line i of the other, or one file of pairs with a tab between "
         "them: the share of texts whose nearest neighbour by cosine is their translation, in both directions",
     )
     _add_files(
-        parser,
+        embedding,
         "--mse",
         ("FILE", "TARGET"),
         "texts, one a line: mean squared difference from the teacher's vectors; with TARGET the teacher embeds FILE "
         "and the model TARGET, its translation",
     )
-    parser.add_argument("--teacher", metavar="MODEL", help=f"the teacher of --mse: {_EITHER}")
-    parser.add_argument(
+    embedding.add_argument("--teacher", metavar="MODEL", help=f"the teacher of --mse: {_EITHER}")
+    retrieval = parser.add_argument_group("data for embedding models and sparse encoders")
+    retrieval.add_argument(
         "--retrieval",
         action="append",
         default=[],
         type=Path,
         metavar="FOLDER",
         help="BEIR folder (corpus.jsonl, queries.jsonl, qrels/test.tsv): nDCG@10, MAP@100, Recall@10 and @100 by the "
-        "model's similarity, with its prompts for queries and documents",
+        "model's similarity, with its prompts for queries and documents; of sparse vectors also how many dimensions "
+        "are not zero",
     )
-    parser.add_argument("--split", default="test", help="which file of qrels/ to use; default: test")
+    retrieval.add_argument("--split", default="test", help="which file of qrels/ --retrieval uses; default: test")
+    reranking = parser.add_argument_group("data for rerankers")
+    reranking.add_argument(
+        "--rerank",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help='JSON lines of {"query": text, "positive": [texts], "negative": [texts]}, or "documents", '
+        'in the order in which they were found, in place of "negative": MAP, MRR@10 and nDCG@10 of the documents by '
+        "their scores",
+    )
     parser.add_argument(
         "--reference", metavar="MODEL", help=f"evaluate this as well and print the difference: {_EITHER}"
     )
@@ -68,8 +89,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(bad_usage=parser.error)
 
 
-def _add_files(parser: argparse.ArgumentParser, name: str, metavar: tuple[str, str], text: str) -> None:
-    parser.add_argument(name, action="append", default=[], type=Path, nargs="+", metavar=metavar, help=text)
+def _add_files(group: argparse._ArgumentGroup, name: str, metavar: tuple[str, str], text: str) -> None:
+    group.add_argument(name, action="append", default=[], type=Path, nargs="+", metavar=metavar, help=text)
 
 
 @dataclass(frozen=True)
@@ -85,8 +106,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Read every data set, then evaluate the bundle and the reference one after the other, and print the scores."""
     _check_usage(arguments)
     tasks = _tasks(arguments)
-    bundle = _evaluated(arguments.bundle, tasks, arguments)
-    reference = None if arguments.reference is None else _evaluated(arguments.reference, tasks, arguments)
+    models = [locate_model(name) for name in (arguments.bundle, arguments.reference) if name is not None]
+    _check_fit(tasks, models)
+    if arguments.mse:
+        _check_fit([task for task in tasks if task.kind == _MSE], [locate_model(arguments.teacher)])
+    bundle, *others = (_evaluated(model, tasks, arguments) for model in models)
+    reference = others[0] if others else None
     if arguments.json:
         print(json.dumps(_to_json(bundle, reference, arguments.teacher, tasks), indent=2, ensure_ascii=False))
     else:
@@ -95,9 +120,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_usage(arguments: argparse.Namespace) -> None:
-    asked = [*arguments.sts, *arguments.translation, *arguments.mse, *arguments.retrieval]
+    asked = [*arguments.sts, *arguments.translation, *arguments.mse, *arguments.retrieval, *arguments.rerank]
     if not asked:
-        arguments.bad_usage("nothing to evaluate: give --sts, --translation, --mse or --retrieval")
+        arguments.bad_usage("nothing to evaluate: give --sts, --translation, --mse, --retrieval or --rerank")
     for name in ("sts", "translation", "mse"):
         if any(len(files) > 2 for files in getattr(arguments, name)):
             arguments.bad_usage(f"--{name} takes one file or two: repeat it for another data set")
@@ -113,17 +138,36 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
         from monograph_bench.evaluation import tasks
     except ModuleNotFoundError as error:
         raise MonographError(f"eval needs {error.name}: pip install 'monograph[bench]'") from error
-    teacher = partial(open_model, arguments.teacher, arguments.device, arguments.compute_dtype, arguments.threads)
+    teacher = partial(_open_teacher, arguments)
     return [
         *(tasks.sts_task(*files) for files in arguments.sts),
         *(tasks.translation_task(*files) for files in arguments.translation),
         *(tasks.distance_task(teacher, *files) for files in arguments.mse),
         *(tasks.retrieval_task(folder, arguments.split) for folder in arguments.retrieval),
+        *(tasks.rerank_task(file) for file in arguments.rerank),
     ]
 
 
-def _evaluated(name: str, tasks: Sequence[Task], arguments: argparse.Namespace) -> _Scored:
-    with open_model(name, arguments.device, arguments.compute_dtype, arguments.threads) as model:
+@contextmanager
+def _open_teacher(arguments: argparse.Namespace) -> Iterator[Model]:
+    with open_model(
+        locate_model(arguments.teacher), arguments.device, arguments.compute_dtype, arguments.threads
+    ) as model:
+        yield model
+
+
+def _check_fit(tasks: Sequence[Task], models: Sequence[Located]) -> None:
+    """Refuse models that a task does not fit before any of them is opened."""
+    from monograph_bench.evaluation.tasks import check_fit
+
+    for task in tasks:
+        for model in models:
+            check_fit(task.kind, model)
+
+
+def _evaluated(located: Located, tasks: Sequence[Task], arguments: argparse.Namespace) -> _Scored:
+    name = located.name
+    with open_model(located, arguments.device, arguments.compute_dtype, arguments.threads) as model:
         scores = []
         for task in tasks:
             if sys.stderr.isatty():
@@ -146,7 +190,7 @@ def _to_json(
     bundle: _Scored, reference: _Scored | None, teacher: str | None, tasks: Sequence[Task]
 ) -> dict[str, object]:
     return {
-        "unit": _UNIT,
+        "unit": _unit(bundle),
         "bundle": {"name": bundle.name, "runs_on": bundle.runs_on},
         "reference": None if reference is None else {"name": reference.name, "runs_on": reference.runs_on},
         "teacher": teacher,
@@ -173,9 +217,9 @@ def _print(bundle: _Scored, reference: _Scored | None, tasks: Sequence[Task]) ->
         head += ["reference", "difference"]
     table = [head]
     for task, metric, score, other in _rows(bundle, reference, tasks):
-        row = [_described(task), metric, _in_points(score, metric, "")]
+        row = [_described(task), metric, _in_words(score, metric, "")]
         if other is not None:
-            row += [_in_points(other, metric, ""), _in_points(score - other, metric, "+")]
+            row += [_in_words(other, metric, ""), _in_words(score - other, metric, "+")]
         # A model with another similarity function has not all metrics.
         row += ["-"] * (len(head) - len(row))
         table.append(row)
@@ -184,12 +228,19 @@ def _print(bundle: _Scored, reference: _Scored | None, tasks: Sequence[Task]) ->
         cells = [data_set.ljust(widths[0]), metric.ljust(widths[1])]
         cells += [number.rjust(width) for number, width in zip(numbers, widths[2:], strict=True)]
         print("  ".join(cells))
-    print(f"({_UNIT if any(task.kind == _MSE for task in tasks) else _UNIT.partition(';')[0]})")
+    print(f"({_unit(bundle)})")
 
 
-def _in_points(value: float, metric: str, sign: str) -> str:
-    # A good student's distance would be 0.00.
-    return format(value, f"{sign}.{6 if metric == _MSE else 2}f")
+def _unit(scored: _Scored) -> str:
+    """Return in words what the scores are."""
+    metrics = {metric for scores in scored.scores for metric in scores}
+    others = [f"{metric} is {words}" for metric, (words, _) in _OTHER_UNITS.items() if metric in metrics]
+    return "; ".join(["points of 100", *others])
+
+
+def _in_words(value: float, metric: str, sign: str) -> str:
+    _, decimals = _OTHER_UNITS.get(metric, ("", _DECIMALS_OF_POINTS))
+    return format(value, f"{sign}.{decimals}f")
 
 
 def _described(task: Task) -> str:

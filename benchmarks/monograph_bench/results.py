@@ -10,8 +10,11 @@ from typing import Any
 
 from monograph.atomic import whole_file
 from monograph.errors import InputError
+from monograph_bench.units import EMBEDDING
 
-SCHEMA_VERSION = 1
+# 2 has the run's task, and scores; a run of before is one of embedding models.
+SCHEMA_VERSION = 2
+_READ_VERSIONS = (1, 2)
 
 
 @dataclass
@@ -44,9 +47,10 @@ class SystemResult:
     """What was measured of one system; ``failure`` says why there is nothing, or nothing more.
 
     ``usage`` says how it is called, ``described`` what it says of itself: versions, device, type, threads.
-    ``batch_sizes`` and ``rounds`` are by workload, ``latencies`` by texts a call; ``memory`` in bytes; ``cosine`` to
-    the reference (mean, worst); ``padding`` the share of padded tokens and ``roofline`` that of the machine's own
-    matrix rate, by workload.
+    ``batch_sizes`` and ``rounds`` are by workload, ``latencies`` by texts or pairs a call; ``memory`` in bytes;
+    ``cosine`` of vectors to the reference (mean, worst), or ``scores``, how those of pairs agree with it (spearman,
+    mean_difference, worst_difference: these as parts of the spread of the reference's); ``padding`` the share of padded
+    tokens and ``roofline`` that of the machine's own matrix rate, by workload.
     """
 
     name: str
@@ -59,6 +63,7 @@ class SystemResult:
     latencies: dict[str, list[Calls]] = field(default_factory=dict)
     memory: dict[str, int | None] = field(default_factory=dict)
     cosine: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
     padding: dict[str, float] = field(default_factory=dict)
     roofline: dict[str, float] = field(default_factory=dict)
     failure: str = ""
@@ -66,7 +71,7 @@ class SystemResult:
 
 @dataclass
 class WorkloadFacts:
-    """A workload: its texts, and their tokens as the first bundle's tokenizer counts them."""
+    """A workload: its texts or pairs, and their tokens as the first bundle's tokenizer counts them."""
 
     texts: int
     tokens: int
@@ -75,7 +80,7 @@ class WorkloadFacts:
 
 @dataclass
 class Results:
-    """All of a run; ``rates`` are those of the machine's own matrix products, FLOP/s by type."""
+    """All of a run, of bundles of one ``task``; ``rates`` are the machine's own of matrix products, FLOP/s by type."""
 
     machine: dict[str, Any]
     settings: dict[str, Any]
@@ -84,6 +89,7 @@ class Results:
     reference: str
     not_timed: list[str]
     systems: list[SystemResult]
+    task: str = EMBEDDING
     schema_version: int = SCHEMA_VERSION
 
     def write(self, path: Path) -> None:
@@ -103,11 +109,12 @@ def read_results(path: Path) -> Results:
     try:
         told = json.loads(path.read_text("utf-8"))
         version = told["schema_version"]
-        if version != SCHEMA_VERSION:
-            raise InputError(f"{path} has schema_version {version}, this release reads {SCHEMA_VERSION}")
+        if version not in _READ_VERSIONS:
+            known = " and ".join(map(str, _READ_VERSIONS))
+            raise InputError(f"{path} has schema_version {version}, this release reads {known}")
         told["workloads"] = {name: WorkloadFacts(**facts) for name, facts in told["workloads"].items()}
         told["systems"] = [_system(system) for system in told["systems"]]
-        return Results(**told)
+        return Results(**(told | {"schema_version": SCHEMA_VERSION}))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from monograph.errors import InputError
+from monograph.inputs import Input
 from monograph_export import compression
 from monograph_export.text_files import read_sentences, read_texts
 
@@ -24,13 +25,23 @@ LONGEST_SENTENCE = 200
 
 @dataclass(frozen=True)
 class Workload:
-    """Texts that are embedded in one go, by the name that the report gives them."""
+    """Texts that are embedded in one go, or pairs that are scored, by the name that the report gives them."""
 
     name: str
-    texts: tuple[str, ...]
+    texts: tuple[Input, ...]
 
 
 def make_workload(mix: str, count: int, language: str | None) -> Workload:
+    """Return a workload of the texts of a mix, as ``texts_of_mix``, by the name of the mix.
+
+    Raises:
+        InputError: there is no such mix.
+
+    """
+    return Workload(mix, texts_of_mix(mix, count, language))
+
+
+def texts_of_mix(mix: str, count: int, language: str | None) -> tuple[str, ...]:
     """Return texts of a mix of ``MIXES``, the same at every call, in one language or, with None, in many.
 
     No text is there twice: systems that compute a repeated text once would be measured by the repetition.
@@ -53,7 +64,7 @@ def make_workload(mix: str, count: int, language: str | None) -> Workload:
         text = " ".join(sentences[i] for i in chosen)
         # There are fewer sentences than short texts may be asked for; a number is a token or two.
         texts[text if text not in texts else f"{text} {len(texts)}"] = None
-    return Workload(mix, tuple(texts))
+    return tuple(texts)
 
 
 def file_workload(file: Path, limit: int | None) -> Workload:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def test_it_prints_tables_and_keeps_every_round(run: tuple[str, Path]) -> None:
     # Results are published: no folder of this machine is in them.
     assert str(folder.parent) not in kept
     told = json.loads(kept)
-    assert told["schema_version"] == 1
+    assert (told["schema_version"], told["task"]) == (2, "embedding")
     assert [len(system["rounds"]["mixed"]) for system in told["systems"]] == [1]
 
 
@@ -47,6 +48,37 @@ def test_the_page_needs_no_network_and_has_every_plot(run: tuple[str, Path]) -> 
     assert len(names) == len(set(names))
 
 
+def test_a_reranker_is_measured_with_pairs(
+    tiny_cross_bundle: Path, tiny_cross_checkpoint: Path, tmp_path: Path
+) -> None:
+    done = monograph(
+        "bench", tiny_cross_bundle, "--device", "cpu", "--rounds", 1, "--count", 120, "--against",
+        "sentence-transformers,fastembed", "--checkpoint", tiny_cross_checkpoint, "--output", tmp_path / "results.json",
+        "--page", tmp_path / "results.html",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    table = done.stdout.decode()
+    for words in (
+        "rerank: 120 pairs", "pairs/s", "worst difference", "calls of 100 pairs, a query with its passages",
+        "start of a process to its first score", "not measured: fastembed: fastembed is not measured with rerankers",
+    ):  # fmt: skip
+        assert words in table
+    told = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    assert told["task"] == "rerank"
+    assert [list(system["latencies"]) for system in told["systems"]] == [["100"], ["100"], []]
+    ours, theirs, _ = told["systems"]
+    assert len(ours["latencies"]["100"][0]["seconds"]) == told["settings"]["calls"]
+    for system in (ours, theirs):
+        assert system["scores"]["worst_difference"] < 1e-5
+        assert system["scores"]["spearman"] > 0.999
+        assert not system["cosine"]
+    assert 0 <= ours["padding"]["rerank"] < 1
+    assert 0 < ours["roofline"]["rerank"] < 1
+    page = (tmp_path / "results.html").read_text("utf-8")
+    assert "Pairs per second, rerank" in page
+    assert "Speed against quality, rerank" in page
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -58,12 +90,20 @@ def test_the_page_needs_no_network_and_has_every_plot(run: tuple[str, Path]) -> 
         (["{bundle}", "--output", "/nowhere/results.json"], "could not be written"),
         (["{bundle}", "--threads", "4096"], "4096 threads cannot be measured"),
         (["{bundle}", "{bundle}"], "rename a folder"),
+        (["{bundle}", "{pairs}"], "is of the task embedding and pairs of the task rerank"),
+        (["{pairs}", "--mix", "mixed"], "--mix is for models of texts: a reranker is measured with pairs"),
+        (["{pairs}", "--texts", "{bundle}/manifest.json"], "manifest.json line 1 is not two texts with a tab between"),
         (["--compare", "/nowhere/old.json", "/nowhere/new.json"], "cannot be read"),
         (["/nowhere"], "/nowhere"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_in_one_line(arguments: list[str], words: str, tiny_bundle: Path) -> None:
-    done = monograph("bench", *(argument.format(bundle=tiny_bundle) for argument in arguments))
+def test_what_cannot_be_measured_is_refused_in_one_line(
+    arguments: list[str], words: str, tiny_bundle: Path, tiny_cross_bundle: Path, tmp_path: Path
+) -> None:
+    # By another name than the other bundle's, which two of a run may not share.
+    pairs = tmp_path / "pairs"
+    shutil.copytree(tiny_cross_bundle, pairs)
+    done = monograph("bench", *(argument.format(bundle=tiny_bundle, pairs=pairs) for argument in arguments))
     assert done.returncode == 1
     errors = done.stderr.decode()
     assert words in errors

@@ -115,6 +115,17 @@ def test_vectors_further_from_the_reference_are_found() -> None:
     assert str(change) == "monograph cpu float32: worst cosine to the reference fell from 0.999800 to 0.998100"
 
 
+def test_scores_further_from_the_reference_are_found() -> None:
+    old, new = made_up(0), made_up(1)
+    old.systems[0].scores, new.systems[0].scores = {"worst_difference": 2e-6}, {"worst_difference": 1.5e-2}
+    [change] = compare(old, new)
+    assert str(change) == (
+        "monograph cpu float32: worst difference from the reference's scores rose from 2.0e-06 to 1.5e-02"
+    )
+    new.systems[0].scores = {"worst_difference": 3e-6}
+    assert not compare(old, new)
+
+
 def test_a_system_that_fails_as_it_did_not_before_is_told_beside_what_became_slower() -> None:
     new = made_up(1, slower=1.2)
     new.systems[0].failure = "out of memory"
@@ -151,6 +162,10 @@ def no_common_mix(results: Results) -> None:
     results.workloads = {"short": WorkloadFacts(1000, 22_000, 40)}
 
 
+def another_task(results: Results) -> None:
+    results.task = "rerank"
+
+
 def few_rounds(results: Results) -> None:
     results.settings["rounds"] = 3
 
@@ -164,6 +179,7 @@ def few_rounds(results: Results) -> None:
         (no_common_mix, "different texts"),
         (another_system, "no system in common"),
         (few_rounds, "fewer than 5"),
+        (another_task, "different tasks: embedding and rerank"),
     ],
 )
 def test_runs_that_cannot_be_compared_are_refused(change: Callable[[Results], None], reason: str) -> None:

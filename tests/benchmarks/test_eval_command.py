@@ -86,7 +86,7 @@ def test_bad_files_are_errors_before_a_model_is_opened(tmp_path: Path, sts: Path
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ([], "nothing to evaluate: give --sts, --translation, --mse or --retrieval"),
+        ([], "nothing to evaluate: give --sts, --translation, --mse, --retrieval or --rerank"),
         (["--sts", "a", "b", "c"], "--sts takes one file or two"),
         (["--mse", "a"], "--mse needs --teacher"),
         (["--sts", "a", "--teacher", "t"], "--teacher needs --mse"),

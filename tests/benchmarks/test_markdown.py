@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from monograph.errors import InputError
 from monograph_bench.report.markdown import BEGIN, END, table_of, with_table
-from monograph_bench.results import read_results
+from monograph_bench.results import SCHEMA_VERSION, read_results
 
 PROJECT = Path(__file__).parents[2]
 
@@ -28,3 +29,11 @@ def test_the_readme_has_the_kept_results() -> None:
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     results = read_results(PROJECT / "benchmarks" / "results" / "minilm.json")
     assert with_table(readme, table_of(results)) == readme
+
+
+def test_results_of_before_tasks_were_told_are_read_as_those_of_embedding_models() -> None:
+    path = PROJECT / "benchmarks" / "results" / "minilm.json"
+    told = json.loads(path.read_text("utf-8"))
+    assert (told["schema_version"], "task" in told) == (1, False)
+    results = read_results(path)
+    assert (results.schema_version, results.task) == (SCHEMA_VERSION, "embedding")

@@ -13,17 +13,21 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import onnx
 import psutil
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from monograph.bundle import open_bundle
 from monograph.errors import InputError
 from monograph_bench.bundles import bundle_systems, open_bundles, token_lengths
-from monograph_bench.measurement.roofline import count_work
+from monograph_bench.measurement.reference import Reference, cosines, score_agreement
+from monograph_bench.measurement.roofline import Work, count_work
 from monograph_bench.measurement.session import Plan, run_session
 from monograph_bench.measurement.settings import Settings
 from monograph_bench.measurement.speed import Rounds
 from monograph_bench.measurement.start import start_all
+from monograph_bench.pairs import file_pairs, make_pairs
 from monograph_bench.process import MeasurementError, SystemProcess
 from monograph_bench.report.table import lines_of
 from monograph_bench.results import Results, SystemResult, read_results
@@ -153,6 +157,23 @@ def test_the_work_of_minilm_is_counted(minilm_bundle: Path) -> None:
     assert work.of(np.array([10, 20])) == work.per_token * 30 + work.per_pair * 500 + work.per_text * 2
 
 
+def test_a_table_that_is_the_last_layer_is_work_of_each_token(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["table", "input_ids"], ["embedded"]),
+            helper.make_node("Transpose", ["table"], ["turned"], perm=[1, 0]),
+            helper.make_node("MatMul", ["embedded", "turned"], ["logits"]),
+        ],
+        "tied",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["n", "t"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", "t", 50])],
+        [numpy_helper.from_array(np.zeros((50, 8), np.float32), "table")],
+        value_info=[helper.make_tensor_value_info("turned", TensorProto.FLOAT, [8, 50])],
+    )
+    onnx.save(helper.make_model(graph), tmp_path / "model.onnx")
+    assert count_work(tmp_path / "model.onnx") == Work(per_token=2 * 50 * 8, per_pair=0, per_text=0)
+
+
 @pytest.mark.parametrize("mix", list(MIXES))
 @pytest.mark.parametrize("language", ["en", None])
 def test_texts_of_a_mix_are_the_same_every_time_and_none_is_there_twice(mix: str, language: str | None) -> None:
@@ -183,7 +204,7 @@ def test_a_system_that_fails_in_a_round_keeps_its_rounds_and_does_not_stop_the_o
         running["dies"]._seen.kill()
         for _ in range(2):
             rounds.throughput([workload])
-        rounds.latency(workload)
+        rounds.latency(workload, None)
     assert [len(results[name].rounds["short"]) for name in names] == [1, 3]
     assert results["dies"].failure == "encode: ended with exit status -9: no message"
     assert not results["dies"].latencies
@@ -219,9 +240,67 @@ def test_a_batch_size_that_fails_is_not_chosen_and_costs_nothing_else(one: tuple
     assert result.batch_sizes == {"short": 4}
 
 
+def test_a_large_call_is_cut_into_the_batches_of_a_pass(one: tuple[Rounds, SystemResult]) -> None:
+    rounds, result = one
+    workload = make_workload("short", 8, "en")
+    result.batch_sizes["short"] = 0
+    # Texts in a batch cannot be none, so that the size that is asked for is seen.
+    rounds.latency(workload, "short")
+    assert "batch_size" in result.failure
+    assert not result.latencies
+
+
+@pytest.mark.parametrize("language", ["en", None])
+def test_each_query_of_pairs_has_a_hundred_passages(language: str | None) -> None:
+    pairs = make_pairs(250, language).texts
+    assert make_pairs(250, language).texts == pairs
+    assert len(set(pairs)) == len({pair[1] for pair in pairs}) == 250
+    queries = [pair[0] for pair in pairs]
+    assert [queries.count(query) for query in dict.fromkeys(queries)] == [100, 100, 50]
+    assert queries == sorted(queries, key=queries.index)
+
+
+def test_pairs_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.tsv"
+    file.write_text("What floats?\tA boat.\nWhat floats?\tBread.\nWhat floats?\tA boat.\n")
+    assert file_pairs(file, None) == Workload("mine.tsv", (("What floats?", "A boat."), ("What floats?", "Bread.")))
+    assert len(file_pairs(file, 1).texts) == 1
+    with pytest.raises(InputError, match="absent cannot be read"):
+        file_pairs(tmp_path / "absent", None)
+    with pytest.raises(InputError, match="named as the pairs of rerank"):
+        file_pairs(tmp_path / "rerank", None)
+
+
+def reference(*rows: list[float]) -> Reference:
+    return Reference(Workload("probes", ()), np.array(rows, np.float32), "")
+
+
+def test_scores_are_compared_by_their_spread_and_their_order() -> None:
+    wanted = reference([-2], [0], [1], [2])
+    found = np.array([-2, 0.4, 1, 2], np.float32)
+    assert score_agreement(found, wanted) == pytest.approx(
+        {"spearman": 1, "mean_difference": 0.025, "worst_difference": 0.1}
+    )
+    assert score_agreement(found[::-1], wanted)["spearman"] < 0
+    # Of several labels the worst counts.
+    both = score_agreement(np.array([[-2, 0], [0.4, 3]], np.float32), reference([-2, 0], [2, 2]))
+    assert both["worst_difference"] == pytest.approx(0.5)
+    assert score_agreement(np.zeros((4, 2), np.float32), wanted) == {}
+    broken = score_agreement(np.array([np.nan, 0, 1, 2], np.float32), wanted)
+    assert broken["spearman"] == 0
+    assert broken["worst_difference"] == pytest.approx(3.4e38, rel=0.01)
+
+
+def test_vectors_of_zeros_are_right_only_where_the_reference_is_zero_too() -> None:
+    wanted = reference([0, 0], [1, 0])
+    assert cosines(wanted.vectors, wanted) == {"mean": 1, "worst": 1}
+    assert cosines(wanted.vectors[::-1], wanted)["worst"] == 0
+
+
 KILLED = """
 import json, os, sys
 from pathlib import Path
+from monograph_bench.pairs import file_pairs, make_pairs
 from monograph_bench.process import SystemProcess
 from monograph_bench.systems import System, Unavailable
 

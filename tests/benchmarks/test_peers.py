@@ -9,16 +9,18 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer, SparseEncoder
 
 from monograph.errors import MonographError
+from monograph.inputs import Input
 from monograph_bench.peers import PEERS, PeerError, environment_of, environments, peer_systems, set_up
 from monograph_bench.peers.modules import CheckpointError, read_modules
 from monograph_bench.peers.settings import write_settings
@@ -26,6 +28,7 @@ from monograph_bench.process import WORKER, SystemProcess
 from monograph_bench.systems import System
 from monograph_export.probe_texts import probe_sentences
 from support import checkpoints
+from support.sparse_checkpoint import save_sparse_encoder
 
 NAMES = [
     "sentence-transformers", "st-bf16", "st-onnx", "st-openvino", "optimum", "fastembed", "light-embed",
@@ -42,6 +45,10 @@ TIMEOUT = 300.0
 # sigma as any other, so that some words of such texts have other tokens.
 LEAST_COSINE = {"st-bf16": 0.999, "st-openvino": 0.999, "openvino-genai": 0.99}
 EXACT = 0.99999
+TORCH_PEERS = ["sentence-transformers", "st-bf16"]
+PAIRS = list(zip(TEXTS, [*TEXTS[1:], TEXTS[0]], strict=True))
+# Of scores, as a part of their spread.
+DIFFERENCE = {"st-bf16": 0.05}
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +57,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
     (folder / "environments").symlink_to(HOME / "environments")
     return folder
+
+
+@pytest.fixture(scope="module")
+def sparse_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_sparse_encoder(tmp_path_factory.mktemp("sparse"))
 
 
 @pytest.fixture
@@ -68,7 +80,8 @@ def test_the_names_are_the_reports() -> None:
 
 
 def test_each_peer_has_an_adapter() -> None:
-    assert all((WORKER / "adapters" / f"{peer.adapter}.py").is_file() for peer in PEERS.values())
+    calls = [call for peer in PEERS.values() for call in peer.calls.values()]
+    assert all((WORKER / "adapters" / f"{call.adapter}.py").is_file() for call in calls)
 
 
 @pytest.mark.parametrize("environment", sorted({peer.environment for peer in PEERS.values()}))
@@ -257,6 +270,47 @@ def test_no_peer_adds_the_models_default_prompt(tmp_path: Path) -> None:
     assert _worst_cosine(vectors, model.encode(TEXTS, show_progress_bar=False)) < EXACT
 
 
+def test_peers_that_are_not_measured_with_a_task_say_which_are(tiny_cross_checkpoint: Path, tmp_path: Path) -> None:
+    systems, reasons = peer_systems(NAMES, tiny_cross_checkpoint, threads=1, home=tmp_path, task="rerank")
+    assert [system.name for system in systems] == ["sentence-transformers", "st-bf16"]
+    assert reasons["fastembed"] == (
+        "fastembed is not measured with rerankers: of the peers, sentence-transformers, st-bf16, st-onnx are"
+    )
+    assert reasons["st-onnx"].endswith("run monograph bench --setup-peers st-onnx")
+
+
+@pytest.mark.parametrize(("task", "what"), [("rerank", "a cross-encoder"), ("sparse", "a sparse encoder")])
+def test_a_checkpoint_of_another_task_has_no_form(task: str, what: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    _, reasons = peer_systems(["st-onnx"], tiny_checkpoint, threads=1, home=tmp_path, task=task)
+    assert f"lists Transformer, Pooling, Dense, Normalize: peers load {what} that is" in reasons["st-onnx"]
+
+
+@pytest.mark.parametrize("name", TORCH_PEERS)
+def test_torch_peers_give_the_logits_of_pairs(name: str, tiny_cross_checkpoint: Path, tmp_path: Path) -> None:
+    _check_logits(name, tiny_cross_checkpoint, tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("name", TORCH_PEERS)
+def test_torch_peers_give_the_sparse_vectors(name: str, sparse_checkpoint: Path, tmp_path: Path) -> None:
+    _check_sparse(name, sparse_checkpoint, tmp_path, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["st-onnx"])
+def test_the_onnx_peer_gives_the_logits_of_pairs(
+    name: str, tiny_cross_checkpoint: Path, slow_home: Path, tmp_path: Path
+) -> None:
+    _check_logits(name, tiny_cross_checkpoint, slow_home, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["st-onnx"])
+def test_the_onnx_peer_gives_the_sparse_vectors(
+    name: str, sparse_checkpoint: Path, slow_home: Path, tmp_path: Path
+) -> None:
+    _check_sparse(name, sparse_checkpoint, slow_home, tmp_path)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", ["minilm", "cls"])
@@ -328,16 +382,38 @@ def _length_order() -> Any:
     return module
 
 
-def _system(name: str, checkpoint: Path, home: Path) -> System:
-    systems, reasons = peer_systems([name], checkpoint, threads=1, home=home)
+def _check_logits(name: str, checkpoint: Path, home: Path, folder: Path) -> None:
+    scores, told = _measured(_system(name, checkpoint, home, "rerank"), folder, PAIRS)
+    model = CrossEncoder(str(checkpoint), device="cpu")
+    expected = model.predict(PAIRS, prompt="", activation_fn=torch.nn.Identity(), show_progress_bar=False)
+    np.testing.assert_allclose(scores, expected, atol=np.ptp(expected) * DIFFERENCE.get(name, 1e-5))
+    # With the model's own prompt they would be others.
+    prompted = model.predict(PAIRS, activation_fn=torch.nn.Identity(), show_progress_bar=False)
+    assert np.abs(prompted - expected).max() > np.ptp(expected) * DIFFERENCE.get(name, 1e-5)
+    assert told["threads"] == "1"
+
+
+def _check_sparse(name: str, checkpoint: Path, home: Path, folder: Path) -> None:
+    vectors, told = _measured(_system(name, checkpoint, home, "sparse"), folder)
+    model = SparseEncoder(str(checkpoint), device="cpu")
+    expected = model.encode(TEXTS, batch_size=8, show_progress_bar=False).to_dense().numpy()
+    assert 0 < (expected != 0).mean() < 1
+    assert _worst_cosine(vectors, expected) > LEAST_COSINE.get(name, EXACT)
+    assert told["threads"] == "1"
+
+
+def _system(name: str, checkpoint: Path, home: Path, task: str = "embedding") -> System:
+    systems, reasons = peer_systems([name], checkpoint, threads=1, home=home, task=task)
     assert not reasons
     return systems[0]
 
 
-def _measured(system: System, folder: Path) -> tuple[NDArray[np.float32], dict[str, str]]:
-    """Return the vectors of TEXTS from a system in its own process, and what it says of itself."""
+def _measured(
+    system: System, folder: Path, given: Sequence[Input] = TEXTS
+) -> tuple[NDArray[np.float32], dict[str, str]]:
+    """Return the vectors of TEXTS, or scores of pairs, from a system in its own process, and what it says of itself."""
     texts, vectors = folder / "texts.json", folder / "vectors.npy"
-    texts.write_text(json.dumps(TEXTS))
+    texts.write_text(json.dumps(given))
     with SystemProcess(system, sorted(os.sched_getaffinity(0))[:1], TIMEOUT) as running:
         running.ask("read", name="texts", file=str(texts))
         running.ask("encode", name="texts", batch_size=8, vectors=str(vectors))

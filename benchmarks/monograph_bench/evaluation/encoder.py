@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,8 +47,13 @@ def embed(encode: Callable[[list[str]], Any], texts: list[str]) -> Vectors:
     vectors = np.asarray(encode(texts), dtype=np.float32)
     broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(broken):
-        raise EvaluationError(
-            f"{len(broken)} of {len(texts)} vectors have values that are not finite, that of {texts[broken[0]][:60]!r} "
-            "for one: run `monograph verify` on the bundle"
-        )
+        raise not_finite(texts, broken)
     return vectors
+
+
+def not_finite(texts: Sequence[str], broken: NDArray[np.intp]) -> EvaluationError:
+    """Return the error of vectors with values that are not finite: those of the texts at some positions."""
+    return EvaluationError(
+        f"{len(broken)} of {len(texts)} vectors have values that are not finite, that of {texts[broken[0]][:60]!r} for "
+        "one: run `monograph verify` on the bundle"
+    )

@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Any, Protocol
 
 import numpy as np
 
-from monograph_bench.evaluation.encoder import Encoder, Vectors, embed
+from monograph_bench.evaluation.encoder import Vectors
+from monograph_bench.evaluation.encoder import embed as embed_dense
 
 # Documents whose vectors are in memory at a time, and similarities of a block of them with queries: 64 MB of float32.
 _DOCUMENTS = 8192
 _SIMILARITIES = 1 << 24
 
 
+class Searcher(Protocol):
+    """What embeds queries and documents and compares them, as an Encoder; the rows of its vectors can be sliced."""
+
+    def encode_query(self, texts: list[str], /) -> Any:
+        """Embed texts behind the model's prompt for queries."""
+
+    def encode_document(self, texts: list[str], /) -> Any:
+        """Embed texts behind the model's prompt for documents."""
+
+    def similarity(self, first: Any, second: Any, /) -> Any:
+        """Compare every vector with every other, [n, m], by the model's own function."""
+
+
 def ranked(
-    encoder: Encoder,
+    encoder: Searcher,
     queries: list[str],
     documents: Iterable[tuple[str, str]],
     depth: int,
     block_size: int = _DOCUMENTS,
+    embed: Callable[[Callable[[list[str]], Any], list[str]], Any] = embed_dense,
 ) -> list[list[str]]:
     """Return for each query the ids of at most ``depth`` documents, the most similar first, by ``similarity``.
 
     ``documents`` are pairs of id and text. Queries are embedded with ``encode_query``, documents ``block_size`` at a
-    time with ``encode_document``. Documents of equal similarity are in the order of their ids, so that the result
-    depends neither on the order of the corpus nor on the blocks; sentence-transformers breaks ties alike.
+    time with ``encode_document``, both by way of ``embed``, which checks the vectors. Documents of equal similarity are
+    in the order of their ids, so that the result depends neither on the order of the corpus nor on the blocks;
+    sentence-transformers breaks ties alike.
 
     Raises:
         EvaluationError: vectors are not finite.

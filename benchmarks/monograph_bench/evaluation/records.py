@@ -89,3 +89,16 @@ def text_field(record: dict[str, Any], field: str, where: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"{where} has no text in the field {field!r}: give each record one")
     return checked_utf8(value, where)
+
+
+def texts_field(record: dict[str, Any], field: str, where: str) -> list[str]:
+    """Return the list of texts, it may be empty, in a field of a record; ``where`` is what an error calls the record.
+
+    Raises:
+        InputError: the field is missing, is no list of str, or a text of it holds a lone surrogate.
+
+    """
+    value = record.get(field)
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise InputError(f"{where} has no list of texts in the field {field!r}: give each record one")
+    return [checked_utf8(text, where) for text in value]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import fmean
 
 import pytrec_eval
@@ -11,7 +12,7 @@ from monograph_bench.evaluation.encoder import Encoder
 from monograph_bench.evaluation.ranking import ranked
 
 # Documents that are retrieved for a query, the deepest that a measure looks.
-_DEPTH = 100
+DEPTH = 100
 # Our names, which are sentence-transformers', and trec_eval's names of what is asked for and of what is answered.
 _MEASURES = {
     "ndcg@10": ("ndcg_cut.10", "ndcg_cut_10"),
@@ -35,7 +36,11 @@ def retrieval_scores(encoder: Encoder, data: BeirFolder) -> dict[str, float]:
         InputError: the corpus has changed since ``data`` was read, and is malformed.
 
     """
-    found = ranked(encoder, list(data.queries.values()), data.documents(), _DEPTH)
+    return judged_scores(ranked(encoder, list(data.queries.values()), data.documents(), DEPTH), data)
+
+
+def judged_scores(found: Sequence[Sequence[str]], data: BeirFolder) -> dict[str, float]:
+    """Return the scores of what was found: for each query the ids of documents, the best first."""
     # Places instead of similarities: trec_eval would break ties by ids in descending order.
     run = {
         query: {document: float(len(documents) - place) for place, document in enumerate(documents)}

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from monograph.errors import BundleError
 
 _PRODUCTS = ("MatMul", "Gemm")
+# What leaves the number of a weight's values as it is.
+_SAME_WEIGHT = ("DequantizeLinear", "Transpose")
 # Batch, sequence, width; a product of whole texts has no sequence.
 _TOKEN_RANK = 3
 _WEIGHT_RANK = 2
@@ -57,8 +59,8 @@ def count_work(graph_file: Path) -> Work:
     per_token = per_text = per_pair = 0
     for node in graph.node:
         output = sizes.get(node.output[0], [])
-        # An int8 weight reaches its product widened.
-        if node.op_type == "DequantizeLinear" and node.input[0] in weights:
+        # An int8 weight reaches its product widened, and a table of tokens that is the last layer as well turned over.
+        if node.op_type in _SAME_WEIGHT and node.input[0] in weights:
             weights[node.output[0]] = weights[node.input[0]]
         elif node.op_type in _PRODUCTS and len(weight := weights.get(node.input[1], ())) == _WEIGHT_RANK:
             # A product of one token of each text is one of texts.

@@ -14,10 +14,10 @@ import numpy as np
 
 from monograph.bundle import Bundle
 from monograph.errors import MonographError
-from monograph_bench.bundles import token_lengths
+from monograph_bench.bundles import task_of, token_lengths
 from monograph_bench.machine import describe_machine
 from monograph_bench.measurement.matrix_rate import matrix_rates
-from monograph_bench.measurement.reference import Reference, cosines, reference_of
+from monograph_bench.measurement.reference import Reference, cosines, reference_of, score_agreement
 from monograph_bench.measurement.roofline import count_work
 from monograph_bench.measurement.settings import Settings
 from monograph_bench.measurement.speed import Rounds
@@ -25,6 +25,7 @@ from monograph_bench.measurement.start import start_all, time_starts
 from monograph_bench.results import Results, SystemResult, WorkloadFacts
 from monograph_bench.systems import System, Unavailable
 from monograph_bench.texts import Workload
+from monograph_bench.units import RERANK, UNITS
 
 logger = logging.getLogger(__name__)
 NOT_TIMED = [
@@ -78,11 +79,12 @@ def run_session(plan: Plan) -> Results:
         settings=settings | {"threads": len(plan.cpus), "command": list(plan.command)},
         workloads=_facts(plan),
         rates=rates,
-        reference="none: no bundle here holds the vectors of the unchanged model"
+        reference="none: no bundle here holds the reference of the unchanged model"
         if reference is None
         else reference.words,
         not_timed=NOT_TIMED,
         systems=list(results.values()),
+        task=task_of(plan.bundles),
     )
 
 
@@ -104,8 +106,12 @@ def _choose(plan: Plan, results: Mapping[str, SystemResult], reference: Referenc
             rounds.read(workload)
             rounds.padding(workload)
         if reference is not None:
-            for name, vectors in rounds.vectors(reference.texts):
-                results[name].cosine = cosines(vectors, reference)
+            scored = task_of(plan.bundles) == RERANK
+            for name, found in rounds.vectors(reference.texts):
+                if scored:
+                    results[name].scores = score_agreement(found, reference)
+                else:
+                    results[name].cosine = cosines(found, reference)
 
 
 def _measure(plan: Plan, results: Mapping[str, SystemResult], folder: Path) -> None:
@@ -117,7 +123,9 @@ def _measure(plan: Plan, results: Mapping[str, SystemResult], folder: Path) -> N
             rounds.read(workload)
         rounds.warm_up(plan.workloads[0])
         rounds.throughput(plan.workloads)
-        rounds.latency(plan.calls)
+        # A call that is larger than a batch is cut as the passes are.
+        own = UNITS[task_of(plan.bundles)].calls_in_one_batch
+        rounds.latency(plan.calls, None if own else plan.workloads[0].name)
         rounds.memory()
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from monograph_bench.units import EMBEDDING, UNITS
+
 
 @dataclass(frozen=True)
 class Settings:
     """How often each thing is measured; times in seconds.
 
-    ``calls`` are those of each round for each of ``call_sizes``, the texts a call; ``trial_texts`` are what batch sizes
-    are tried with.
+    ``calls`` are those of each round for each of ``call_sizes``, the texts or pairs a call; ``trial_texts`` are what
+    batch sizes are tried with.
     """
 
     rounds: int = 5
     starts: int = 3
-    calls: int = 200
-    call_sizes: tuple[int, ...] = (1, 8)
+    calls: int = UNITS[EMBEDDING].calls_a_round
+    call_sizes: tuple[int, ...] = UNITS[EMBEDDING].call_sizes
     trial_texts: int = 256
     timeout: int = 600

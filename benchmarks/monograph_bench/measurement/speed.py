@@ -70,7 +70,7 @@ class Rounds:
             self._encode(name, workload.name)
 
     def vectors(self, workload: Workload) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        """Yield the vectors of a workload's texts, float32 [n, d], of each system that can embed them."""
+        """Yield the vectors of a workload's texts, float32 [n, d], or the scores, [n] or [n, d], of each system."""
         self.read(workload)
         for name in self._in_turn(0):
             file = self._folder / "vectors.npy"
@@ -88,15 +88,17 @@ class Rounds:
                     if one is not None:
                         self._results[name].rounds.setdefault(workload.name, []).append(one)
 
-    def latency(self, workload: Workload) -> None:
-        """Time single calls of a few texts each."""
+    def latency(self, workload: Workload, like: str | None) -> None:
+        """Time single calls of a few texts each: each in one batch, or in batches of a workload's size, ``like`` it."""
         self.read(Workload(_CALLS, workload.texts))
         for number in range(self._settings.rounds):
             for size in self._settings.call_sizes:
                 logger.info("round %d of %d: calls of %d", number + 1, self._settings.rounds, size)
                 for name in self._in_turn(number):
                     before = yardstick_seconds()
-                    answer = self._turn(name, "calls", name=_CALLS, size=size, calls=self._settings.calls)
+                    batch_size = size if like is None else self._results[name].batch_sizes.get(like)
+                    asked = {"name": _CALLS, "size": size, "calls": self._settings.calls, "batch_size": batch_size}
+                    answer = self._turn(name, "calls", **asked)
                     if answer is not None:
                         calls = Calls(answer["seconds"], (before + yardstick_seconds()) / 2)
                         self._results[name].latencies.setdefault(str(size), []).append(calls)

@@ -17,15 +17,27 @@ from pathlib import Path
 from monograph.atomic import remove_left_behind, whole_folder
 from monograph.bundle.files import sha256_of
 from monograph_bench.peers.environments import PeerError, environment_of, requirements_of
-from monograph_bench.peers.modules import Modules
-from monograph_bench.peers.settings import write_settings
 
 # Raised when forms of before must be made again.
-_FORMAT = b"1"
+_FORMAT = b"2"
 # Of a checkpoint: what its weights, settings and vocabularies are called.
 _PARTS = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model")
 # Nothing is asked of a Hub for a checkpoint that is a folder.
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+
+
+@dataclass(frozen=True)
+class FormSource:
+    """What forms of a checkpoint are made of.
+
+    ``transformer`` is the folder that optimum exports, for the task that it calls ``export_task``; ``write_settings``
+    writes into a folder what else peers read: settings and tokenizer.
+    """
+
+    checkpoint: Path
+    transformer: Path
+    export_task: str
+    write_settings: Callable[[Path], None]
 
 
 @dataclass(frozen=True)
@@ -53,9 +65,7 @@ _EXPORTS: Mapping[str, _Export] = {
 }
 
 
-def form_of(
-    form: str, checkpoint: Path, modules: Modules, home: Path, report: Callable[[str], None] = lambda _: None
-) -> Path:
+def form_of(form: str, source: FormSource, home: Path, report: Callable[[str], None] = lambda _: None) -> Path:
     """Return the folder of a form of a checkpoint, "onnx" or "openvino"; it is made where it is not there.
 
     Raises:
@@ -65,28 +75,28 @@ def form_of(
     """
     export = _EXPORTS[form]
     python = environment_of(export.peer, home)
-    folder = home / "forms" / f"{form}-{_digest(checkpoint, export)[:16]}"
+    folder = home / "forms" / f"{form}-{_digest(source, export)[:16]}"
     if folder.is_dir():
         return folder
-    report(f"exporting {checkpoint.name} for peers: {form}")
+    report(f"exporting {source.checkpoint.name} for peers: {form}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         remove_left_behind(folder)
         with whole_folder(folder) as staging:
-            _export(export, python, modules.transformer, staging)
+            _export(export, python, source, staging)
             _move(staging, export)
-            write_settings(checkpoint, modules, staging)
+            source.write_settings(staging)
     except OSError as error:
         # Another run may have been faster; what it made is the same.
         if not folder.is_dir():
-            raise PeerError(f"the form {form} of {checkpoint} cannot be written: {error}") from error
+            raise PeerError(f"the form {form} of {source.checkpoint} cannot be written: {error}") from error
     return folder
 
 
-def _export(export: _Export, python: Path, transformer: Path, output: Path) -> None:
+def _export(export: _Export, python: Path, source: FormSource, output: Path) -> None:
     kind, *options = export.options
     tool = python.with_name("optimum-cli")
-    command = [str(tool), "export", kind, "--model", str(transformer), "--task", "feature-extraction", *options]
+    command = [str(tool), "export", kind, "--model", str(source.transformer), "--task", source.export_task, *options]
     variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
     done = subprocess.run(  # noqa: S603 - of the environment that is ours
         [*command, str(output)], capture_output=True, env=variables | _OFFLINE, check=False
@@ -105,9 +115,10 @@ def _move(staging: Path, export: _Export) -> None:
         path.rename(staging / export.place / path.name)
 
 
-def _digest(checkpoint: Path, export: _Export) -> str:
-    """Return a hash of the checkpoint's weights and settings, and of the versions that export it."""
-    told = hashlib.sha256(_FORMAT + requirements_of(export.environment))
+def _digest(source: FormSource, export: _Export) -> str:
+    """Return a hash of the checkpoint's weights and settings, of the task, and of the versions that export it."""
+    checkpoint = source.checkpoint
+    told = hashlib.sha256(_FORMAT + source.export_task.encode() + requirements_of(export.environment))
     files = {path for part in _PARTS for path in checkpoint.rglob(part)}
     for path in sorted(files):
         status = path.stat()

@@ -10,7 +10,7 @@ from typing import Any
 from monograph.errors import MonographError
 
 _LIBRARY = "sentence_transformers."
-_SETTINGS = "sentence_bert_config.json"
+TRANSFORMER_SETTINGS = "sentence_bert_config.json"
 # A pooling mode, and the key that was true for it before modes were listed; several are put together in this order.
 OLD_POOLING_KEYS = {
     "cls": "pooling_mode_cls_token",
@@ -87,7 +87,7 @@ def read_modules(checkpoint: Path) -> Modules:
         poolings=_poolings(pooling),
         dimension=int(pooling.get("embedding_dimension", pooling.get("word_embedding_dimension", 0))),
         normalized="Normalize" in kinds,
-        max_length=_max_length(entries[0]),
+        max_length=max_length_of(entries[0]),
         lowercase=bool(settings.get("do_lower_case")) and not _tokenizer(entries[0]).get("do_lower_case"),
     )
 
@@ -105,17 +105,27 @@ def read_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def _entries(checkpoint: Path, listing: Path) -> list[Module]:
+def read_listing(listing: Path) -> list[dict[str, Any]]:
+    """Return the entries of a modules.json, each with a type.
+
+    Raises:
+        CheckpointError: it cannot be read, or is something else.
+
+    """
     items = _read_json(listing)
     if not isinstance(items, list) or not all(isinstance(item, dict) and "type" in item for item in items):
         raise CheckpointError(f"{listing} must be a list of modules, each with a type")
+    return items
+
+
+def _entries(checkpoint: Path, listing: Path) -> list[Module]:
     entries = []
-    for item in items:
+    for item in read_listing(listing):
         kind, folder = str(item["type"]), checkpoint / str(item.get("path", ""))
         if not kind.startswith(_LIBRARY):
             raise CheckpointError(f"module {kind} is not of Sentence Transformers: no peer is measured with it")
         name = kind.rsplit(".", 1)[1]
-        settings = read_object(folder / (_SETTINGS if name == "Transformer" else "config.json"))
+        settings = read_object(folder / (TRANSFORMER_SETTINGS if name == "Transformer" else "config.json"))
         entries.append(Module(name, folder, settings))
     return entries
 
@@ -135,7 +145,13 @@ def _poolings(settings: dict[str, Any]) -> tuple[str, ...]:
     return tuple(mode for mode, key in OLD_POOLING_KEYS.items() if settings.get(key))
 
 
-def _max_length(transformer: Module) -> int:
+def max_length_of(transformer: Module) -> int:
+    """Return the tokens that a transformer keeps of a text, special ones included, where it is a module.
+
+    Raises:
+        CheckpointError: its files do not say it.
+
+    """
     stated = transformer.settings.get("max_seq_length")
     if stated is not None:
         return int(stated)

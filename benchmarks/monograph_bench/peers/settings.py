@@ -31,7 +31,7 @@ def write_settings(checkpoint: Path, modules: Modules, folder: Path) -> None:
         CheckpointError: a module has settings that the old spelling has not.
 
     """
-    _copy_tokenizer(modules, folder)
+    write_tokenizer(modules.transformer, modules.max_length, folder)
     listing = []
     for index, module in enumerate(modules.entries):
         place = "" if index == 0 else f"{index}_{module.kind}"
@@ -50,9 +50,13 @@ def write_settings(checkpoint: Path, modules: Modules, folder: Path) -> None:
         shutil.copyfile(general, folder / general.name)
 
 
-def _copy_tokenizer(modules: Modules, folder: Path) -> None:
-    """Copy what lies beside the transformer's weights, over what the export wrote there."""
-    source = modules.transformer
+def write_tokenizer(source: Path, max_length: int, folder: Path) -> None:
+    """Copy what lies beside a transformer's weights, over what the export wrote; ``max_length`` is where texts are cut.
+
+    Raises:
+        CheckpointError: the tokenizer's settings cannot be read.
+
+    """
     left_out = {path for pattern in _NOT_COPIED for path in source.glob(pattern)}
     for path in {path for pattern in _COPIED for path in source.glob(pattern)} - left_out:
         shutil.copyfile(path, folder / path.name)
@@ -62,7 +66,7 @@ def _copy_tokenizer(modules: Modules, folder: Path) -> None:
     # The name that transformers 4 has for it, which 5 reads too.
     if tokenizer.get("tokenizer_class") == "TokenizersBackend":
         tokenizer["tokenizer_class"] = "PreTrainedTokenizerFast"
-    _write(folder / "tokenizer_config.json", tokenizer | {"model_max_length": modules.max_length})
+    _write(folder / "tokenizer_config.json", tokenizer | {"model_max_length": max_length})
     # Which transformers 5 no longer writes, and light-embed asks for.
     special = folder / "special_tokens_map.json"
     if not special.exists():

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from monograph.errors import MonographError
-from monograph_bench.peers.catalog import CHECKPOINT, Peer
+from monograph_bench.peers.catalog import CHECKPOINT, Call, Peer, peers_of
+from monograph_bench.peers.classifiers import classifier_source
 from monograph_bench.peers.environments import PeerError, default_home, environment_of, peer_of
-from monograph_bench.peers.forms import form_of
+from monograph_bench.peers.forms import FormSource, form_of
 from monograph_bench.peers.modules import Modules, read_modules
+from monograph_bench.peers.settings import write_settings
+from monograph_bench.peers.sparse_encoders import sparse_source
 from monograph_bench.systems import PEER, System
+from monograph_bench.units import EMBEDDING, RERANK, SPARSE, UNITS
+
+# What makes the source of a form of a checkpoint that is no embedding model.
+_SOURCES: Mapping[str, Callable[[Path], FormSource]] = {RERANK: classifier_source, SPARSE: sparse_source}
 
 
 def peer_systems(
@@ -19,8 +27,9 @@ def peer_systems(
     threads: int,
     home: Path | None = None,
     report: Callable[[str], None] = lambda _: None,
+    task: str = EMBEDDING,
 ) -> tuple[list[System], dict[str, str]]:
-    """Return the peers that can be run on a checkpoint folder, and by name the reason of each that cannot.
+    """Return the peers that can be run on a checkpoint folder of a task, and by name the reason of each that cannot.
 
     A form of the checkpoint that a peer needs is exported here, once; ``report`` is told of that.
 
@@ -31,29 +40,54 @@ def peer_systems(
     systems, reasons = [], {}
     for peer in [peer_of(name) for name in dict.fromkeys(names)]:
         try:
-            systems.append(_system_of(peer, checkpoint, threads, default_home() if home is None else home, report))
+            call = _call_of(peer, task)
+            place = default_home() if home is None else home
+            options = _options(peer, task, checkpoint, place, report)
+            systems.append(
+                System(
+                    name=peer.name,
+                    kind=PEER,
+                    python=environment_of(peer.name, place),
+                    adapter=call.adapter,
+                    options={"threads": threads, **peer.options, **options},
+                    batch_sizes=peer.batch_sizes,
+                    usage=call.usage,
+                )
+            )
         except MonographError as error:
             reasons[peer.name] = str(error)
     return systems, reasons
 
 
-def _system_of(peer: Peer, checkpoint: Path, threads: int, home: Path, report: Callable[[str], None]) -> System:
-    options: dict[str, object] = {"threads": threads, **peer.options}
-    # What no environment could help is said first.
-    modules = None if peer.form == CHECKPOINT else read_modules(checkpoint)
-    if modules is not None and peer.poolings is not None:
-        options |= _told_modules(peer, peer.poolings, modules)
-    python = environment_of(peer.name, home)
-    place = checkpoint if modules is None else form_of(peer.form, checkpoint, modules, home, report)
-    options["checkpoint"] = str(place.resolve())
-    return System(
-        name=peer.name,
-        kind=PEER,
-        python=python,
-        adapter=peer.adapter,
-        options=options,
-        batch_sizes=peer.batch_sizes,
-        usage=peer.usage,
+def _call_of(peer: Peer, task: str) -> Call:
+    if task in peer.calls:
+        return peer.calls[task]
+    raise PeerError(
+        f"{peer.name} is not measured with {UNITS[task].models}: of the peers, {', '.join(peers_of(task))} are"
+    )
+
+
+def _options(peer: Peer, task: str, checkpoint: Path, home: Path, report: Callable[[str], None]) -> dict[str, object]:
+    """Return what the peer's adapter is told of the checkpoint: where its form is, and what is behind an encoder."""
+    options: dict[str, object] = {}
+    place = checkpoint
+    if peer.form != CHECKPOINT:
+        # What no environment could help is said first.
+        if task == EMBEDDING:
+            modules = read_modules(checkpoint)
+            if peer.poolings is not None:
+                options |= _told_modules(peer, peer.poolings, modules)
+            source = _encoder_source(checkpoint, modules)
+        else:
+            source = _SOURCES[task](checkpoint)
+        environment_of(peer.name, home)
+        place = form_of(peer.form, source, home, report)
+    return options | {"checkpoint": str(place.resolve())}
+
+
+def _encoder_source(checkpoint: Path, modules: Modules) -> FormSource:
+    return FormSource(
+        checkpoint, modules.transformer, "feature-extraction", partial(write_settings, checkpoint, modules)
     )
 
 

@@ -24,6 +24,8 @@ _LEAST_CHANGE_OF_STARTS = 0.25
 _LEAST_CHANGE_OF_P95 = 0.20
 # The vectors of a system are the same at every run, but for which engine builds which kernels.
 _LEAST_LOSS_OF_COSINE = 1e-4
+# As a part of the spread of the reference's.
+_LEAST_GROWTH_OF_DIFFERENCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,17 @@ def _changes(old: SystemResult, new: SystemResult) -> Iterator[Change]:
     was, now = old.memory.get("anonymous"), new.memory.get("anonymous")
     if was and now and now > was * (1 + _LEAST_GROWTH):
         yield Change(new.name, "anonymous memory", now / was)
+    yield from _further(old, new)
+
+
+def _further(old: SystemResult, new: SystemResult) -> Iterator[Change]:
+    """Yield what is further from the reference than it was."""
     before, after = old.cosine.get("worst"), new.cosine.get("worst")
     if before is not None and after is not None and after < before - _LEAST_LOSS_OF_COSINE:
         yield Change(new.name, f"worst cosine to the reference fell from {before:.6f} to {after:.6f}")
+    before, after = old.scores.get("worst_difference"), new.scores.get("worst_difference")
+    if before is not None and after is not None and after > before + _LEAST_GROWTH_OF_DIFFERENCE:
+        yield Change(new.name, f"worst difference from the reference's scores rose from {before:.1e} to {after:.1e}")
 
 
 def _relative(times: Sequence[Round | Start]) -> list[float]:
@@ -112,6 +122,8 @@ def _check(old: Results, new: Results) -> None:
             raise InputError(f"the runs are of different machines: {old.machine[key]} and {new.machine[key]}")
     if old.settings["threads"] != new.settings["threads"]:
         raise InputError(f"the runs had {old.settings['threads']} and {new.settings['threads']} threads")
+    if old.task != new.task:
+        raise InputError(f"the runs are of different tasks: {old.task} and {new.task}")
     shared = old.workloads.keys() & new.workloads.keys()
     if not shared or any(old.workloads[name] != new.workloads[name] for name in shared):
         raise InputError("the runs embedded different texts: give both the same --mix, --count and --texts")

@@ -21,19 +21,24 @@ class Spread:
     high: float
 
 
+def equality(system: SystemResult) -> float | None:
+    """Return how near a system is to the reference, None where that is not known: its worst cosine, or difference."""
+    return system.scores["worst_difference"] if system.scores else system.cosine.get("worst")
+
+
 def texts_per_second(results: Results, system: SystemResult, workload: str) -> Spread | None:
-    """Return the throughput over the rounds, None where there is none."""
+    """Return the texts or pairs a second over the rounds, None where there are none."""
     rounds = system.rounds.get(workload)
     return None if not rounds else _spread([results.workloads[workload].texts / one.seconds for one in rounds])
 
 
 def start_seconds(system: SystemResult) -> Spread | None:
-    """Return the seconds from the start of a process to its first vector, None where there are none."""
+    """Return the seconds from the start of a process to its first vector or score, None where there are none."""
     return _spread([one.seconds for one in system.starts]) if system.starts else None
 
 
 def milliseconds(system: SystemResult, size: str) -> dict[int, float] | None:
-    """Return the percentiles of the calls with ``size`` texts, in ms, None where there were none."""
+    """Return the percentiles of the calls with ``size`` texts or pairs, in ms, None where there were none."""
     seconds = [one for calls in system.latencies.get(size, ()) for one in calls.seconds]
     if not seconds:
         return None

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from monograph.errors import InputError
-from monograph_bench.report.figures import base_of, milliseconds, ratio, start_seconds, texts_per_second
+from monograph_bench.report.figures import base_of, equality, milliseconds, ratio, start_seconds, texts_per_second
 from monograph_bench.report.plots import throughput_plot
 from monograph_bench.results import Results, SystemResult, read_results
+from monograph_bench.units import UNITS
 
 BEGIN, END = "<!-- begin: monograph bench -->", "<!-- end: monograph bench -->"
 
@@ -41,13 +42,17 @@ def _lines(results: Results) -> Iterator[str]:
     base = base_of(results)
     if base is None:
         raise InputError("the results have no system that was measured")
-    machine = results.machine
+    machine, unit = results.machine, UNITS[results.task]
     sets = ", ".join(machine["instruction_sets"])
     mean = facts.tokens / facts.texts
-    yield f"{machine['cpu']} ({sets}), {results.settings['threads']} threads each; {facts.texts:,} texts of {mean:.0f}"
+    threads = results.settings["threads"]
+    yield f"{machine['cpu']} ({sets}), {threads} threads each; {facts.texts:,} {unit.many} of {mean:.0f}"
     yield f"tokens on average; {results.settings['rounds']} rounds in turns."
     yield ""
-    yield f"| | texts/s | x {base.name} | one short text, p50 / p99 | first vector | anonymous memory | worst cosine |"
+    yield (
+        f"| | {unit.many}/s | x {base.name} | {unit.call}, p50 / p99 | first {unit.result} | anonymous memory | "
+        f"{unit.equality} |"
+    )
     yield "|---|---|---|---|---|---|---|"
     ran = [system for system in results.systems if system.rounds.get(workload)]
     for system in sorted(ran, key=lambda system: -(ratio(system, base, workload) or 0)):
@@ -58,7 +63,9 @@ def _lines(results: Results) -> Iterator[str]:
 
 
 def _row(results: Results, system: SystemResult, base: SystemResult, workload: str) -> str:
-    speed, start, calls = texts_per_second(results, system, workload), start_seconds(system), milliseconds(system, "1")
+    call = str(UNITS[results.task].call_sizes[0])
+    speed, start, calls = texts_per_second(results, system, workload), start_seconds(system), milliseconds(system, call)
+    nearness = equality(system)
     anonymous = system.memory.get("anonymous")
     cells = [
         f"{system.name} (failed)" if system.failure else system.name,
@@ -67,7 +74,7 @@ def _row(results: Results, system: SystemResult, base: SystemResult, workload: s
         f"{calls[50]:.1f} / {calls[99]:.1f} ms" if calls else "",
         f"{start.median:.2f} s" if start else "",
         f"{anonymous / 1e6:,.0f} MB" if anonymous else "",
-        f"{system.cosine['worst']:.5f}" if system.cosine else "",
+        "" if nearness is None else f"{nearness:.1e}" if system.scores else f"{nearness:.5f}",
     ]
     return f"| {' | '.join(cells)} |"
 

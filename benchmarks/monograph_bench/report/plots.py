@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from monograph_bench.report.figures import milliseconds, texts_per_second
 from monograph_bench.results import Results, SystemResult
+from monograph_bench.units import UNITS
 
 # Ours and theirs: distinguishable with any colour vision, and in grey.
 COLOURS = {"monograph": "#005a9c", "peer": "#b0b7bf"}
@@ -24,8 +25,9 @@ _NUMBER_POINTS, _NUMBER_HEIGHTS = 10, 3
 def plots_of(results: Results) -> dict[str, str]:
     """Return the report's plots as SVG, by title; those without any figure are left out."""
     found = {}
+    unit = UNITS[results.task]
     for workload in results.workloads:
-        found[f"Texts per second, {workload} (more is better)"] = throughput_plot(results, workload)
+        found[f"{unit.many.capitalize()} per second, {workload} (more is better)"] = throughput_plot(results, workload)
         found[f"Speed against quality, {workload} (right and up is better)"] = _speed_against_quality(results, workload)
         shares = [(system, share * 100) for system in results.systems if (share := system.roofline.get(workload))]
         found[f"Share of the machine's own matrix rate, {workload} (more is better)"] = _bars(shares, "%")
@@ -39,7 +41,7 @@ def plots_of(results: Results) -> dict[str, str]:
 
 def throughput_plot(results: Results, workload: str) -> str:
     """Return the throughput of every system on a workload as SVG, "" where there is none."""
-    return _bars(_speeds(results, workload), "texts/s")
+    return _bars(_speeds(results, workload), f"{UNITS[results.task].many}/s")
 
 
 def _speeds(results: Results, workload: str) -> list[tuple[SystemResult, float]]:
@@ -67,21 +69,23 @@ def _bars(values: Sequence[tuple[SystemResult, float]], unit: str) -> str:
 
 def _speed_against_quality(results: Results, workload: str) -> str:
     speeds = _speeds(results, workload)
-    points = [(system, speed, system.cosine["worst"]) for system, speed in speeds if system.cosine]
+    # Up is better: of scores how alike they are sorted, of vectors the worst cosine.
+    figures = [(system, speed, system.scores.get("spearman", system.cosine.get("worst"))) for system, speed in speeds]
+    points = [(system, speed, quality) for system, speed, quality in figures if quality is not None]
     if not points:
         return ""
     figure = Figure(figsize=(_WIDTH_INCHES, _SCATTER_INCHES + _NAME_INCHES * len(points)), layout="constrained")
     axes = figure.subplots()
     numbered = sorted(enumerate(points, 1), key=lambda pair: pair[1][1])
-    for place, (number, (system, speed, cosine)) in enumerate(numbered):
-        axes.scatter([speed], [cosine], color=COLOURS[system.kind], zorder=3)
+    for place, (number, (system, speed, quality)) in enumerate(numbered):
+        axes.scatter([speed], [quality], color=COLOURS[system.kind], zorder=3)
         # Neighbours are often as near torch and as fast: their numbers stand at different heights.
         height = _NUMBER_POINTS * (0.6 + place % _NUMBER_HEIGHTS)
-        axes.annotate(str(number), (speed, cosine), xytext=(0, height), textcoords="offset points", ha="center")
+        axes.annotate(str(number), (speed, quality), xytext=(0, height), textcoords="offset points", ha="center")
     names = "\n".join(f"{number} {system.name}" for number, (system, _, _) in enumerate(points, 1))
     figure.supxlabel(names, fontsize="small", ha="left", x=0.02)
-    axes.set_xlabel(f"texts/s, {workload}")
-    axes.set_ylabel("worst cosine to torch")
+    axes.set_xlabel(f"{UNITS[results.task].many}/s, {workload}")
+    axes.set_ylabel("rank correlation with torch" if points[0][0].scores else "worst cosine to torch")
     axes.ticklabel_format(axis="y", useOffset=False)
     # The highest number above the highest point.
     axes.margins(x=0.12, y=0.25)

@@ -8,12 +8,14 @@ from monograph_bench.report.figures import (
     PERCENTILES,
     base_of,
     cores_used,
+    equality,
     milliseconds,
     ratio,
     start_seconds,
     texts_per_second,
 )
 from monograph_bench.results import Results, SystemResult
+from monograph_bench.units import UNITS
 
 # A system that has all cores to itself uses them nearly whole; tokenization and the like is on fewer.
 _BUSY_SHARE = 0.6
@@ -34,6 +36,9 @@ def lines_of(results: Results) -> Iterator[str]:
         yield from _latency(results, size)
     yield ""
     yield from _start_and_memory(results)
+    if any(system.scores for system in results.systems):
+        yield ""
+        yield "worst difference: from the logits of torch, as a part of their spread, the largest less the smallest"
     yield from _shared_machine(results)
     failed = [system for system in results.systems if system.failure]
     if failed:
@@ -48,9 +53,10 @@ def lines_of(results: Results) -> Iterator[str]:
 
 def _throughput(results: Results, workload: str) -> Iterator[str]:
     facts = results.workloads[workload]
+    unit = UNITS[results.task]
     base = base_of(results)
     against = "" if base is None else f"x {base.name}"
-    header = ("texts/s", "low-high", against, "cores", "batch", "padding", "roofline", "worst cosine")
+    header = (f"{unit.many}/s", "low-high", against, "cores", "batch", "padding", "roofline", unit.equality)
     rows = []
     for system in results.systems:
         speed = texts_per_second(results, system, workload)
@@ -67,10 +73,10 @@ def _throughput(results: Results, workload: str) -> Iterator[str]:
                 str(system.batch_sizes.get(workload) or "own"),
                 _percent(system.padding.get(workload)),
                 _percent(system.roofline.get(workload)),
-                f"{system.cosine['worst']:.6f}" if system.cosine else "",
+                _equality(system),
             )
         )
-    title = f"{workload}: {facts.texts:,} texts, {facts.tokens / facts.texts:.0f} tokens on average"
+    title = f"{workload}: {facts.texts:,} {unit.many}, {facts.tokens / facts.texts:.0f} tokens on average"
     yield from _table(title, header, rows)
 
 
@@ -90,7 +96,8 @@ def _latency(results: Results, size: str) -> Iterator[str]:
         if found is not None:
             rows.append((system.name, *(f"{found[percentile]:.2f}" for percentile in PERCENTILES)))
     header = tuple(f"p{percentile} ms" for percentile in PERCENTILES)
-    yield from _table(f"calls of {size} short text{'s' if size != '1' else ''}", header, rows)
+    title = UNITS[results.task].calls.format(size=size, s="" if size == "1" else "s")
+    yield from _table(title, header, rows)
 
 
 def _start_and_memory(results: Results) -> Iterator[str]:
@@ -102,12 +109,20 @@ def _start_and_memory(results: Results) -> Iterator[str]:
             memory = [_megabytes(system, kind) for kind in ("anonymous", "resident", "peak")]
             rows.append((system.name, f"{start.median:.2f}", spread, *memory))
     header = ("s", "low-high", "anonymous MB", "resident MB", "peak MB")
-    yield from _table("start of a process to its first vector; memory after all rounds", header, rows)
+    result = UNITS[results.task].result
+    yield from _table(f"start of a process to its first {result}; memory after all rounds", header, rows)
 
 
 def _megabytes(system: SystemResult, kind: str) -> str:
     value = system.memory.get(kind)
     return "" if value is None else f"{value / 1e6:,.0f}"
+
+
+def _equality(system: SystemResult) -> str:
+    found = equality(system)
+    if found is None:
+        return ""
+    return f"{found:.1e}" if system.scores else f"{found:.6f}"
 
 
 def _percent(share: float | None) -> str:

@@ -21,14 +21,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from adapters.contract import Model
 
-FIRST_TEXT = "a first text"
+    Texts = dict[str, list[Any]]
+
 _CALLS_BEFORE = 5
 # Of prctl(2).
 _PR_SET_PDEATHSIG = 1
 
 
 def main(system_as_json: str, cpus: str) -> None:
-    """Load the system, embed a first text, then answer requests until standard input ends."""
+    """Load the system, compute a first output, then answer requests until standard input ends."""
     _end_with_parent()
     # Before anything is imported that counts CPUs.
     os.sched_setaffinity(0, map(int, cpus.split(",")))
@@ -38,13 +39,13 @@ def main(system_as_json: str, cpus: str) -> None:
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     try:
         adapter = importlib.import_module(f"adapters.{system['adapter']}")
-        model: Model = adapter.load(**system["options"])
-        model.encode([FIRST_TEXT], 1)
+        model: Model[Any] = adapter.load(**system["options"])
+        model.encode([model.first], 1)
     except Exception as error:  # noqa: BLE001 - whatever a system raises is its result
         _tell(answers, _failure(error))
         return
     _tell(answers, {})
-    texts: dict[str, list[str]] = {}
+    texts: Texts = {}
     for line in sys.stdin:
         request = json.loads(line)
         try:
@@ -60,10 +61,12 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _answer(model: Model, texts: dict[str, list[str]], request: dict[str, Any]) -> dict[str, Any]:
+def _answer(model: Model[Any], texts: Texts, request: dict[str, Any]) -> dict[str, Any]:
     match request:
         case {"do": "read", "name": str(name), "file": str(file)}:
-            texts[name] = json.loads(Path(file).read_text("utf-8"))
+            read = json.loads(Path(file).read_text("utf-8"))
+            # JSON has no tuples, which is what pairs are.
+            texts[name] = [tuple(text) if isinstance(text, list) else text for text in read]
             return {"texts": len(texts[name])}
         case {"do": "encode", "name": str(name), "batch_size": batch_size, "vectors": vectors}:
             return _encoded(model, texts[name], batch_size, vectors)
@@ -71,24 +74,24 @@ def _answer(model: Model, texts: dict[str, list[str]], request: dict[str, Any]) 
             return {"described": model.described()}
         case {"do": "padding", "name": str(name)}:
             return {"share": model.padding_share(texts[name])}
-        case {"do": "calls", "name": str(name), "size": int(size), "calls": int(calls)}:
-            return {"seconds": _called(model, texts[name], size, calls)}
+        case {"do": "calls", "name": str(name), "size": int(size), "calls": int(calls), "batch_size": batch_size}:
+            return {"seconds": _called(model, texts[name], size, calls, batch_size)}
     raise ValueError(f"unknown request {request}")
 
 
-def _encoded(model: Model, texts: list[str], batch_size: int | None, vectors: str | None) -> dict[str, Any]:
+def _encoded(model: Model[Any], texts: list[Any], batch_size: int | None, vectors: str | None) -> dict[str, Any]:
     begin = time.perf_counter()
     found = model.encode(texts, batch_size)
     seconds = time.perf_counter() - begin
     if vectors is not None:
         import numpy as np
 
-        np.save(vectors, np.asarray(found, dtype=np.float32))
+        np.save(vectors, model.vectors(found))
     return {"seconds": seconds}
 
 
-def _called(model: Model, texts: list[str], size: int, calls: int) -> list[float]:
-    """Return the seconds of calls one after the other, each with the next ``size`` texts.
+def _called(model: Model[Any], texts: list[Any], size: int, calls: int, batch_size: int | None) -> list[float]:
+    """Return the seconds of calls one after the other, each with the next ``size`` texts in batches.
 
     The first few are not timed: this process was stopped until now, and its caches are others'.
     """
@@ -96,7 +99,7 @@ def _called(model: Model, texts: list[str], size: int, calls: int) -> list[float
     for call in range(-_CALLS_BEFORE, calls):
         chosen = [texts[(call * size + i) % len(texts)] for i in range(size)]
         begin = time.perf_counter()
-        model.encode(chosen, size)
+        model.encode(chosen, batch_size)
         seconds.append(time.perf_counter() - begin)
     return seconds[_CALLS_BEFORE:]
 

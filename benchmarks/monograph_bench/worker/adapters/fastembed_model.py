@@ -10,13 +10,13 @@ from fastembed import TextEmbedding
 from fastembed.common.model_description import ModelSource, PoolingType
 from numpy.typing import NDArray
 
-from adapters.contract import Model, versions
+from adapters.contract import TextModel, versions
 
 # fastembed knows models by name; a source has to be stated and is not asked, for the files are in a folder.
 _NAME = "local/checkpoint"
 
 
-class _FastEmbed(Model):
+class _FastEmbed(TextModel):
     def __init__(self, model: TextEmbedding) -> None:
         self._model = model
 
@@ -33,7 +33,7 @@ class _FastEmbed(Model):
         }
 
 
-def load(*, checkpoint: str, threads: int, pooling: str, normalize: bool, max_length: int) -> Model:
+def load(*, checkpoint: str, threads: int, pooling: str, normalize: bool, max_length: int) -> TextModel:
     """Load the ONNX form of a checkpoint.
 
     Raises:

@@ -10,10 +10,10 @@ import onnxruntime
 from light_embed import TextEmbedding
 from numpy.typing import NDArray
 
-from adapters.contract import Model, versions
+from adapters.contract import TextModel, versions
 
 
-class _LightEmbed(Model):
+class _LightEmbed(TextModel):
     def __init__(self, model: TextEmbedding) -> None:
         self._model = model
 
@@ -31,7 +31,7 @@ class _LightEmbed(Model):
         }
 
 
-def load(*, checkpoint: str, threads: int, pooling: str, normalize: bool, max_length: int) -> Model:
+def load(*, checkpoint: str, threads: int, pooling: str, normalize: bool, max_length: int) -> TextModel:
     """Load the ONNX form of a checkpoint.
 
     Raises:

@@ -7,14 +7,14 @@ import openvino
 import openvino_genai
 from numpy.typing import NDArray
 
-from adapters.contract import Model, versions
+from adapters.contract import TextModel, versions
 from adapters.length_order import in_length_order
 from adapters.openvino_types import type_name
 
 _DEVICE = "CPU"
 
 
-class _GenAI(Model):
+class _GenAI(TextModel):
     def __init__(self, pipeline: openvino_genai.TextEmbeddingPipeline, threads: int) -> None:
         self._pipeline = pipeline
         self._threads = threads
@@ -35,7 +35,7 @@ class _GenAI(Model):
         }
 
 
-def load(*, checkpoint: str, threads: int, pooling: str, normalize: bool, max_length: int) -> Model:
+def load(*, checkpoint: str, threads: int, pooling: str, normalize: bool, max_length: int) -> TextModel:
     """Load the OpenVINO form of a checkpoint."""
     config = openvino_genai.TextEmbeddingPipeline.Config()
     config.pooling_type = openvino_genai.TextEmbeddingPipeline.PoolingType.__members__[pooling.upper()]

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from optimum.onnxruntime import ORTModelForFeatureExtraction
 from transformers import AutoTokenizer
 
-from adapters.contract import Model, versions
+from adapters.contract import TextModel, versions
 from adapters.length_order import in_length_order
 
 # What normalisation divides by at least, as torch.nn.functional.normalize.
 _LEAST_NORM = 1e-12
 
 
-class _Optimum(Model):
+class _Optimum(TextModel):
     def __init__(
         self,
         model: ORTModelForFeatureExtraction,
@@ -50,7 +50,7 @@ class _Optimum(Model):
         }
 
 
-def load(*, checkpoint: str, threads: int, pooling: str, normalize: bool, max_length: int) -> Model:
+def load(*, checkpoint: str, threads: int, pooling: str, normalize: bool, max_length: int) -> TextModel:
     """Load the ONNX form of a checkpoint.
 
     Raises:

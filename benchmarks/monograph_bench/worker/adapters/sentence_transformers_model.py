@@ -1,96 +1,40 @@
-"""sentence-transformers, with torch, ONNX Runtime or OpenVINO behind it."""
+"""SentenceTransformer of sentence-transformers."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from adapters.contract import Model, versions
-
-# What each backend brings along, and its file in the form of the checkpoint that it loads.
-_PACKAGES = {"torch": ("torch",), "onnx": ("optimum-onnx", "onnxruntime"), "openvino": ("optimum-intel", "openvino")}
-_ONNX_FILE, _OPENVINO_FILE = "onnx/model.onnx", "openvino_model.xml"
+from adapters.contract import TextModel
+from adapters.length_order import DEFAULT_BATCH_SIZE
+from adapters.sentence_transformers_backends import described, model_options
 
 
-class _SentenceTransformers(Model):
+class _SentenceTransformers(TextModel):
     def __init__(self, model: SentenceTransformer, backend: str) -> None:
         self._model = model
         self._backend = backend
 
     def encode(self, texts: list[str], batch_size: int | None) -> NDArray[np.float32]:
-        # Without a size, the 32 that encode has by default; no prompt, as no other system adds one.
+        # No prompt, as no other system adds one.
         found = self._model.encode(
-            texts, prompt="", batch_size=batch_size or 32, show_progress_bar=False, convert_to_numpy=True
-        )
+            texts, prompt="", batch_size=batch_size or DEFAULT_BATCH_SIZE, show_progress_bar=False,
+            convert_to_numpy=True,
+        )  # fmt: skip
         return np.asarray(found, dtype=np.float32)
 
     def described(self) -> dict[str, str]:
-        told = {"torch": _told_of_torch, "onnx": _told_of_onnx, "openvino": _told_of_openvino}[self._backend]
-        packages = ["sentence-transformers", "transformers", *_PACKAGES[self._backend]]
-        return versions(packages) | {"backend": self._backend} | told(self._model[0].auto_model)
+        return described(self._model, self._backend)
 
 
-def load(*, checkpoint: str, backend: str, compute_dtype: str, threads: int) -> Model:
-    """Load a checkpoint, or the form of it that a backend needs; ``compute_dtype`` is torch's, or "auto" in OpenVINO.
+def load(*, checkpoint: str, backend: str, compute_dtype: str, threads: int) -> TextModel:
+    """Load a checkpoint, or the form of it that a backend needs; ``compute_dtype`` as in ``model_options``.
 
     Raises:
         ValueError: the backend does not compute in that type.
 
     """
-    # The modules behind the transformer run in torch whatever the backend is.
-    torch.set_num_threads(threads)
-    model = SentenceTransformer(
-        checkpoint,
-        device="cpu",
-        backend=backend,
-        model_kwargs=_options(backend, compute_dtype, threads),
-        local_files_only=True,
-    )
+    options = model_options(backend, compute_dtype, threads)
+    model = SentenceTransformer(checkpoint, device="cpu", backend=backend, model_kwargs=options, local_files_only=True)
     return _SentenceTransformers(model, backend)
-
-
-def _options(backend: str, compute_dtype: str, threads: int) -> dict[str, Any]:
-    match backend, compute_dtype:
-        case "torch", "float32" | "bfloat16":
-            return {"dtype": getattr(torch, compute_dtype)}
-        case "onnx", "float32":
-            import onnxruntime
-
-            session = onnxruntime.SessionOptions()
-            session.intra_op_num_threads = threads
-            return {"file_name": _ONNX_FILE, "session_options": session, "provider": "CPUExecutionProvider"}
-        case "openvino", "auto":
-            return {"file_name": _OPENVINO_FILE, "ov_config": {"INFERENCE_NUM_THREADS": threads}}
-    raise ValueError(f"the backend {backend} is not measured at {compute_dtype}")
-
-
-def _told_of_torch(model: Any) -> dict[str, str]:
-    return {
-        "device": str(model.device),
-        "compute_dtype": str(model.dtype).removeprefix("torch."),
-        "threads": str(torch.get_num_threads()),
-    }
-
-
-def _told_of_onnx(model: Any) -> dict[str, str]:
-    return {
-        "device": ", ".join(model.session.get_providers()),
-        "compute_dtype": "float32",
-        "threads": str(model.session.get_session_options().intra_op_num_threads),
-    }
-
-
-def _told_of_openvino(model: Any) -> dict[str, str]:
-    # Here only, for the other backends' environment has no OpenVINO.
-    from adapters.openvino_types import type_name
-
-    compiled = model.request
-    return {
-        "device": ", ".join(compiled.get_property("EXECUTION_DEVICES")),
-        "compute_dtype": type_name(compiled.get_property("INFERENCE_PRECISION_HINT")),
-        "threads": str(compiled.get_property("INFERENCE_NUM_THREADS")),
-    }
