@@ -77,7 +77,7 @@ def run_export(
     if isinstance(model, CrossEncoder) or (isinstance(model, Path) and task_of_folder(model, task) == RERANK):
         check_options(compression, trimming, known)
         return run_pair_export(model, target, compression)
-    if refused := compression.score_limits.given():
+    if refused := compression.given_score_limits():
         raise ExportError(f"that is for cross-encoders, and this is an embedding model: leave out {', '.join(refused)}")
     with staged(target) as folder, verifier_processes() as others:
         manifest, compressed = _write_unverified(model, folder, known, compression, trimming)
