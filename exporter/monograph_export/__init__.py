@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from monograph.bundle import Bundle
 from monograph.errors import ExportError
-from monograph_export.compression.options import Compression, Limits, ScoreLimits, SparseLimits
+from monograph_export.compression.options import LEAST_RANK_CORRELATION, Compression, Limits, SparseLimits
 from monograph_export.compression.texts import read_calibration
 from monograph_export.vocabulary.options import Trimming, named_texts
 from monograph_export.writer import check_output
@@ -32,8 +32,8 @@ def export(
     min_mean_cosine: float = Limits.mean_cosine,
     min_worst_cosine: float = Limits.worst_cosine,
     min_neighbour_agreement: float = Limits.neighbour_agreement,
-    min_rank_correlation: float = ScoreLimits.spearman,
-    max_score_move: float = ScoreLimits.worst_difference,
+    min_rank_correlation: float = LEAST_RANK_CORRELATION,
+    max_score_move: float | None = None,
     min_active_overlap: float = SparseLimits.active_overlap,
     keep_vocab: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     keep_scripts: str | Sequence[str] = (),
@@ -66,7 +66,8 @@ def export(
         min_neighbour_agreement: The share of texts that must keep their nearest neighbour.
         min_rank_correlation: What the scores of pairs not calibrated with must have as rank correlation to the
             original's.
-        max_score_move: The most that one of them may move, as a part of the original's largest less its smallest.
+        max_score_move: The most that one of them may move, as a part of the original's largest less its smallest. None
+            is 0.25 with int8 layers, where single scores jump, and 0.1 without.
         min_active_overlap: The share of a sparse vector's active dimensions, those of either model, that both must
             have, on average.
         keep_vocab: UTF-8 file or files of texts, one a line. Only the tokens that they need are kept, and every single
@@ -101,7 +102,8 @@ def export(
         calibration=None if calibration is None else read_calibration(Path(calibration)),
         reduce_range=reduce_range,
         limits=Limits(min_mean_cosine, min_worst_cosine, min_neighbour_agreement),
-        score_limits=ScoreLimits(min_rank_correlation, max_score_move),
+        min_rank_correlation=min_rank_correlation,
+        max_score_move=max_score_move,
         sparse_limits=SparseLimits(min_active_overlap),
     )
     compression.check()
@@ -141,7 +143,7 @@ def _check_unchanged(compression: Compression, trimming: Trimming) -> None:
         "--keep-vocab": bool(trimming.corpora),
         "--keep-scripts": bool(trimming.scripts),
     }
-    limits = [*compression.limits.given(), *compression.score_limits.given(), *compression.sparse_limits.given()]
+    limits = [*compression.limits.given(), *compression.given_score_limits(), *compression.sparse_limits.given()]
     if refused := [*(name for name, given in named.items() if given), *limits]:
         raise ExportError(
             f"{', '.join(refused)} cannot go with --from-onnx, which takes the weights as the file has them: leave out "

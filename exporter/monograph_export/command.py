@@ -13,7 +13,15 @@ from monograph.commands.quality import (
     vocabulary_in_words,
 )
 from monograph_export import export
-from monograph_export.compression.options import PRECISIONS, TABLES, Limits, ScoreLimits, SparseLimits
+from monograph_export.compression.options import (
+    LEAST_RANK_CORRELATION,
+    MOST_SCORE_MOVE,
+    MOST_SCORE_MOVE_AT_INT8,
+    PRECISIONS,
+    TABLES,
+    Limits,
+    SparseLimits,
+)
 
 HELP = "turn a checkpoint of a Sentence Transformer, cross-encoder or sparse encoder into a bundle equal to torch"
 
@@ -27,13 +35,8 @@ _LIMITS = (
     ),
     (
         "min-rank-correlation",
-        ScoreLimits.spearman,
+        LEAST_RANK_CORRELATION,
         "compressed cross-encoder that sorts pairs less alike, by the rank correlation of their scores",
-    ),
-    (
-        "max-score-move",
-        ScoreLimits.worst_difference,
-        "compressed cross-encoder with a score that moves by more, as a part of the spread of all",
     ),
     (
         "min-active-overlap",
@@ -100,6 +103,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}", type=float, default=default, metavar="X", help=f"refuse a {what}; default: {default}"
         )
+    parser.add_argument(
+        "--max-score-move",
+        type=float,
+        metavar="X",
+        help="refuse a compressed cross-encoder with a score that moves by more, as a part of the spread of all; "
+        f"default: {MOST_SCORE_MOVE_AT_INT8} with --precision int8, else {MOST_SCORE_MOVE}",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

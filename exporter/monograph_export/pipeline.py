@@ -103,7 +103,7 @@ def _task_of_loaded(model: VectorModel | CrossEncoder) -> str:
 
 def _check_limits(compression: Compression, task: str) -> None:
     """Refuse limits of what the outputs of a model do not have."""
-    refused = compression.score_limits.given()
+    refused = compression.given_score_limits()
     if refused:
         raise ExportError(f"that is for cross-encoders, and this is {KINDS[task]}: leave out {', '.join(refused)}")
     if task != SPARSE and (refused := compression.sparse_limits.given()):
