@@ -29,9 +29,9 @@ LEAST_COSINE_OF_GRAPH = {"fp16": 0.999, "int8": 0.99}
 # |reference|). bfloat16 moved the logits of tiny models by up to 1.6e-2 of the largest.
 SCORE_TOLERANCE = 5e-2
 # The same for int8 graphs: a rounding that goes the other way turns others behind it, and most where a reranker decides
-# between two answers. MiniLM-L6 moved by up to 6.9e-2 trained and 5.2e-2 with random weights (OpenVINO; ONNX Runtime
-# 3.7e-2); a padding mask or token types left out moved the same two by 0.77 and more.
-SCORE_TOLERANCE_OF_GRAPH = {"int8": 0.2}
+# between two answers. MiniLM-L6, trained for some minutes, differed by up to 0.22 for one pair on OpenVINO (0.028 on
+# ONNX Runtime), with random weights by 0.052 (0.037); by 0.77 and more where padding mask or token types were left out.
+SCORE_TOLERANCE_OF_GRAPH = {"int8": 0.5}
 # Rows of the ragged batches: neighbours of very different length share one.
 RAGGED_BATCH_ROWS = 16
 # What such a batch may cost, so that verifying long texts needs no more memory than a small machine has.

@@ -14,7 +14,7 @@ from torch import nn
 
 from monograph import Bundle, CrossEncoder
 from monograph.bundle import read_probes
-from monograph.verification import SCORE_TOLERANCE_OF_GRAPH
+from monograph.verification import SCORE_TOLERANCE
 from monograph_export import export
 from monograph_export.reranking.judge import score_agreement
 from monograph_export.reranking.pairs import built_in_pairs
@@ -60,7 +60,8 @@ def test_logits_are_near_those_of_torch_with_the_same_rounding(model: CrossEncod
     found = model.predict(list(probes.texts), activation_fn="Identity", prompt="")
     difference = float(np.abs(found - probes.vectors[:, 0]).max())
     print(f"\n{model.device}: max abs difference {difference:.1e}")
-    assert difference <= SCORE_TOLERANCE_OF_GRAPH["int8"] * max(1.0, float(np.abs(probes.vectors).max()))
+    # Of one layer; deeper models may differ by more, which the verdicts allow.
+    assert difference <= SCORE_TOLERANCE * max(1.0, float(np.abs(probes.vectors).max()))
 
 
 def test_pairs_are_sorted_as_by_the_original(model: CrossEncoder, exported: Exported) -> None:
