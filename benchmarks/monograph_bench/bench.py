@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from monograph.bundle import Bundle
+from monograph.bundle.manifest import RERANK
 from monograph.errors import InputError
 from monograph_bench.bundles import bundle_systems, open_bundles, task_of
 from monograph_bench.machine import cpus_for
@@ -21,7 +22,7 @@ from monograph_bench.report.table import lines_of
 from monograph_bench.results import read_results
 from monograph_bench.systems import PEER, System, Unavailable
 from monograph_bench.texts import Workload, file_workload, make_workload
-from monograph_bench.units import RERANK, UNITS
+from monograph_bench.units import UNITS
 
 # Texts, or pairs, of a workload: a round takes seconds, not minutes, on a small machine.
 TEXTS = 1000

@@ -7,13 +7,13 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
+from monograph.bundle.manifest import RERANK
 from monograph.commands.options import add_threads, positive
 from monograph.engines.devices import COMPUTE_DTYPES
 from monograph.errors import InputError, MonographError
 from monograph_bench.measurement.settings import Settings
 from monograph_bench.peers import PEERS, peers_of, set_up
 from monograph_bench.texts import MIXES
-from monograph_bench.units import RERANK
 
 HELP = "measure speed, latency, start-up, memory and equality of bundles on this machine, beside what else there is"
 _ALL = "all"

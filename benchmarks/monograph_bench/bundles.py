@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monograph.bundle import Bundle, open_bundle
+from monograph.bundle.manifest import EMBEDDING, RERANK, SPARSE
 from monograph.bundle.sources import locate_bundle
 from monograph.engines import dtypes_for, installed_devices
 from monograph.errors import DeviceError, InputError
 from monograph.inputs import Input
 from monograph.pipeline import load_tokenizer
 from monograph_bench.systems import OURS, System, Unavailable
-from monograph_bench.units import EMBEDDING, RERANK, SPARSE
 
 ALL = "all"
 # By the task of the bundle, the adapter that loads it, and how that calls it.

@@ -106,7 +106,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Read every data set, then evaluate the bundle and the reference one after the other, and print the scores."""
     _check_usage(arguments)
     tasks = _tasks(arguments)
-    models = [locate_model(name) for name in (arguments.bundle, arguments.reference) if name is not None]
+    models = [locate_model(arguments.bundle)]
+    if arguments.reference is not None:
+        models.append(locate_model(arguments.reference, models[0].task))
     _check_fit(tasks, models)
     if arguments.mse:
         _check_fit([task for task in tasks if task.kind == _MSE], [locate_model(arguments.teacher)])

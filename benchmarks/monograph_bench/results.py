@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from monograph.atomic import whole_file
+from monograph.bundle.manifest import EMBEDDING
 from monograph.errors import InputError
-from monograph_bench.units import EMBEDDING
 
 # 2 has the run's task, and scores; a run of before is one of embedding models.
 SCHEMA_VERSION = 2

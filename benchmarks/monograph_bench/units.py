@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-EMBEDDING, RERANK, SPARSE = "embedding", "rerank", "sparse"
+from monograph.bundle.manifest import EMBEDDING, RERANK, SPARSE
+
 # Passages that are reranked for a query: what a first search usually hands on.
 PASSAGES = 100
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from monograph.bundle.manifest import TASKS
 from monograph.commands.quality import (
     compression_in_words,
     reference_in_words,
@@ -61,7 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the encoder as optimum's ONNX file, here or within SOURCE: append pooling and what follows it to that, "
         "without torch",
     )
-    parser.add_argument("--task", choices=("embedding", "rerank", "sparse"), help="default: told from the checkpoint")
+    parser.add_argument("--task", choices=TASKS, help="default: told from the checkpoint")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the layers; default: fp32")
     parser.add_argument(
         "--table",

@@ -13,7 +13,20 @@ from typing import Any
 from sentence_transformers import CrossEncoder, SparseEncoder
 
 from monograph.bundle import Bundle, Probes, open_bundle, write_probes
-from monograph.bundle.manifest import FORMAT_VERSION, Embedding, Graph, Manifest, Routing, Source, Sparse, TokenizerSpec
+from monograph.bundle.manifest import (
+    EMBEDDING,
+    FORMAT_VERSION,
+    RERANK,
+    SPARSE,
+    TASKS,
+    Embedding,
+    Graph,
+    Manifest,
+    Routing,
+    Source,
+    Sparse,
+    TokenizerSpec,
+)
 from monograph.errors import ExportError
 from monograph.verification import FLOAT32_TOLERANCE
 from monograph_export.agreement import measured_agreement
@@ -26,7 +39,7 @@ from monograph_export.checkpoint.origin import check_shape, source_of, with_reci
 from monograph_export.checkpoint.routes import VECTOR_MODELS, RoutedModel, VectorModel
 from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE
 from monograph_export.checkpoint.source import locate_checkpoint, recipe_of
-from monograph_export.checkpoint.task import EMBEDDING, KINDS, RERANK, SPARSE, TASKS, check_asked, task_of_folder
+from monograph_export.checkpoint.task import check_asked, task_of_folder
 from monograph_export.checkpoint.token_table import has_transformer
 from monograph_export.compression.compress import Compressed, compress
 from monograph_export.compression.judge import SparseJudge, VectorJudge
@@ -45,7 +58,8 @@ from monograph_export.graph.trace import trace
 from monograph_export.parity import check_engine, verifier_processes, verify_everywhere
 from monograph_export.probes import make_probes
 from monograph_export.recipes import Recipe
-from monograph_export.reranking.export import check_options, run_pair_export
+from monograph_export.reranking.export import run_pair_export
+from monograph_export.task_options import check_task_options
 from monograph_export.vocabulary.options import Trimming
 from monograph_export.vocabulary.scripts import check_scripts
 from monograph_export.vocabulary.trim import Trimmed, trim
@@ -76,12 +90,9 @@ def run_export(
         model, named = locate_checkpoint(source), str(source)
         found = task_of_folder(model, task)
     check_asked(named, found, task)
+    check_task_options(found, compression, trimming, known)
     if isinstance(model, CrossEncoder) or (isinstance(model, Path) and found == RERANK):
-        check_options(compression, trimming, known)
         return run_pair_export(model, target, compression)
-    _check_limits(compression, found)
-    if found == SPARSE:
-        _check_sparse(trimming, known)
     with staged(target) as folder, verifier_processes() as others:
         manifest, compressed = _write_unverified(model, found, folder, known, compression, trimming)
         # What was loaded is free again here; the verification needs its memory for the engines.
@@ -99,22 +110,6 @@ def _task_of_loaded(model: VectorModel | CrossEncoder) -> str:
     if isinstance(model, CrossEncoder):
         return RERANK
     return SPARSE if isinstance(model, SparseEncoder) else EMBEDDING
-
-
-def _check_limits(compression: Compression, task: str) -> None:
-    """Refuse limits of what the outputs of a model do not have."""
-    refused = compression.given_score_limits()
-    if refused:
-        raise ExportError(f"that is for cross-encoders, and this is {KINDS[task]}: leave out {', '.join(refused)}")
-    if task != SPARSE and (refused := compression.sparse_limits.given()):
-        raise ExportError(f"that is for sparse encoders, and this is {KINDS[task]}: leave out {', '.join(refused)}")
-
-
-def _check_sparse(trimming: Trimming, recipe: Recipe | None) -> None:
-    """Refuse options that no sparse encoder has: its dimensions are its vocabulary."""
-    asked = {"--keep-vocab or --keep-scripts": trimming.wanted, "--recipe": recipe is not None}
-    if refused := [name for name, given in asked.items() if given]:
-        raise ExportError(f"that is for embedding models, and this is a sparse encoder: leave out {', '.join(refused)}")
 
 
 def _write_unverified(

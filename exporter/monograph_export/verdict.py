@@ -48,7 +48,7 @@ def verdict_of(folder: Path, device: str, compute_dtype: str, tolerance: float) 
 
     """
     with staged_routes(folder, device, compute_dtype) as routes:
-        return verify(routes, read_probes(folder), tolerance)
+        return verify(routes, read_probes(folder, routes.main.output_width), tolerance)
 
 
 class VerifierProcess:

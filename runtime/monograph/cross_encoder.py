@@ -72,7 +72,7 @@ class CrossEncoder(Model):
             inputs: A list or tuple of two str, or a list, tuple, NumPy array [n, 2] or other iterable of such pairs.
             prompt_name: Name of a prompt of the model, put before the first text of each pair; None for the default.
             prompt: A prompt of your own; wins over ``prompt_name``. "" for none at all.
-            batch_size: Pairs in a batch; None lets batches be as large as their padded tokens allow.
+            batch_size: The most pairs in a batch, fewer of long ones; None lets batches be as large as is fastest.
             show_progress_bar: True or False; None shows it where this package logs at INFO or DEBUG.
             activation_fn: "Identity" for logits, "Sigmoid", or None for the model's own.
             apply_softmax: Turn the scores of each pair into probabilities, where there is more than one label.

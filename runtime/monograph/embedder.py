@@ -68,7 +68,7 @@ class Embedder(Model):
             texts: A str, or a list, tuple, NumPy array or pandas column of str.
             prompt_name: Name of a prompt of the model, put before each text; None for the model's default.
             prompt: A prompt of your own; wins over ``prompt_name``. "" for none at all.
-            batch_size: Texts in a batch; None lets batches be as large as their padded tokens allow.
+            batch_size: The most texts in a batch, fewer of long ones; None lets batches be as large as is fastest.
             show_progress_bar: True or False; None shows it where this package logs at INFO or DEBUG.
             precision: "float32", "int8" or "uint8" (with ``ranges``), "binary" or "ubinary" (one bit a dimension).
             ranges: Least and greatest value of each dimension, float32 [2, d], for "int8" and "uint8".
@@ -112,8 +112,7 @@ class Embedder(Model):
 
         Arguments, results (float32 [d] or [n, d]) and errors are those of ``encode``.
         """
-        if prompt_name is None and prompt is None:
-            prompt_name = prompting.first_known(self.manifest.prompts, prompting.QUERY_PROMPTS)
+        prompt_name = self._prompt_name(prompting.QUERY_PROMPTS, prompt_name, prompt)
         return self.encode(
             texts, prompt_name, prompt, batch_size, show_progress_bar, precision, ranges, normalize_embeddings,
             truncate_dim, self._routed("query"),
@@ -137,8 +136,7 @@ class Embedder(Model):
 
         Arguments, results (float32 [d] or [n, d]) and errors are those of ``encode``.
         """
-        if prompt_name is None and prompt is None:
-            prompt_name = prompting.first_known(self.manifest.prompts, prompting.DOCUMENT_PROMPTS)
+        prompt_name = self._prompt_name(prompting.DOCUMENT_PROMPTS, prompt_name, prompt)
         return self.encode(
             texts, prompt_name, prompt, batch_size, show_progress_bar, precision, ranges, normalize_embeddings,
             truncate_dim, self._routed("document"),

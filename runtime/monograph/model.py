@@ -171,6 +171,12 @@ class Model:
     def _prompt(self, prompt_name: str | None, prompt: str | None) -> str:
         return prompting.resolve_prompt(self.manifest.prompts, self.manifest.default_prompt_name, prompt_name, prompt)
 
+    def _prompt_name(self, known: tuple[str, ...], prompt_name: str | None, prompt: str | None) -> str | None:
+        """Return the first of ``known`` names that the model has a prompt of, where the caller asks for none."""
+        if prompt_name is None and prompt is None:
+            return prompting.first_known(self.manifest.prompts, known)
+        return prompt_name
+
     def _routed(self, task: str) -> str | None:
         return None if self.manifest.routing is None else task
 

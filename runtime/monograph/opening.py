@@ -25,6 +25,12 @@ logger = logging.getLogger(__name__)
 # Longer texts would be felt at a first start.
 QUICK_PROBE_TOKENS = 128
 _PASSED = b"passed"
+# What opens the bundles of a task; `embed` does on the command line, and `rank` those of a cross-encoder.
+_CLASSES = {
+    "embedding": "Embedder (monograph embed)",
+    "rerank": "CrossEncoder (monograph rank)",
+    "sparse": "SparseEncoder (monograph embed)",
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,8 @@ class ModelSource:
         """
         bundle = open_bundle(locate_bundle(self.path, self.cache_dir), self.check)
         if bundle.manifest.task != self.task:
-            raise BundleError(self.path, [f"its task is {bundle.manifest.task!r}, and this class runs {self.task!r}"])
+            told = f"its task is {bundle.manifest.task!r}, and this class runs {self.task!r}"
+            raise BundleError(self.path, [f"{told}: open it with {_CLASSES[bundle.manifest.task]}"])
         if self.manifest_sha256 not in (None, bundle.manifest_sha256):
             raise BundleError(self.path, ["it is another bundle than the one that was pickled: pickle the model again"])
         routes = open_routes(
@@ -145,7 +152,9 @@ def _failure_on_probes(bundle: Bundle, routes: Routes, cache: Path) -> str:
     if read_cached(kept) == _PASSED:
         return ""
     try:
-        failure = quick_failure(routes, [_few(probes) for probes in read_probes(bundle.path)])
+        failure = quick_failure(
+            routes, [_few(probes) for probes in read_probes(bundle.path, bundle.manifest.output_width)]
+        )
     except MonographError as error:
         # An engine that loads a graph and cannot run it is no better than one that cannot load it.
         failure = str(error)

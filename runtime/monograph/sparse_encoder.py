@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from monograph import prompts as prompting
 from monograph.batching import distinct, windows
+from monograph.bundle.manifest import SPARSE
 from monograph.counts import checked_count
 from monograph.model import Model
 from monograph.pipeline import Pipeline
@@ -20,6 +22,16 @@ from monograph.texts import Texts, checked_stream, checked_text, checked_texts
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+
+
+@dataclass(frozen=True)
+class _Call:
+    """The checked options of a call; ``most`` is how many of a vector's largest values are kept, None for all."""
+
+    pipeline: Pipeline
+    prompt: str
+    batch_size: int | None
+    most: int | None
 
 
 class SparseEncoder(Model):
@@ -36,7 +48,7 @@ class SparseEncoder(Model):
 
     A model may be used from many threads. Pickled, it opens the bundle again where it is first used. After a fork it
     raises, for an engine's threads are not in the child. SciPy, the extra ``sparse``, is needed for all but
-    ``encode_active``.
+    ``encode_active`` and ``encode_active_iter``.
 
     Raises:
         BundleError: the bundle is missing or damaged, with every problem, or is no sparse encoder's.
@@ -45,7 +57,7 @@ class SparseEncoder(Model):
 
     """
 
-    _task = "sparse"
+    _task = SPARSE
     _inputs = "texts"
 
     @property
@@ -69,7 +81,7 @@ class SparseEncoder(Model):
             texts: A str, or a list, tuple, NumPy array or pandas column of str.
             prompt_name: Name of a prompt of the model, put before each text; None for the model's default.
             prompt: A prompt of your own; wins over ``prompt_name``. "" for none at all.
-            batch_size: Texts in a batch; None lets batches be as large as their padded tokens allow.
+            batch_size: The most texts in a batch, fewer of long ones; None lets batches be as large as is fastest.
             show_progress_bar: True or False; None shows it where this package logs at INFO or DEBUG.
             max_active_dims: Keep only so many of a vector's largest values; None for the model's default.
             task: What the texts are to a model with a Router, "query" or "document" for example; None for its default.
@@ -84,7 +96,8 @@ class SparseEncoder(Model):
         """
         arrays.check_installed()
         single = isinstance(texts, str)
-        rows = self._rows(texts, prompt_name, prompt, batch_size, show_progress_bar, max_active_dims, task)
+        call = self._call(prompt_name, prompt, batch_size, max_active_dims, task)
+        rows = self._encoded(texts, call, show_progress_bar)
         found = arrays.to_csr(rows, self.dimension)
         # A row of a csr_array is a coo_array.
         return found[0].tocsr() if single else found
@@ -104,8 +117,7 @@ class SparseEncoder(Model):
 
         Arguments, results (csr_array float32 [d] or [n, d]) and errors are those of ``encode``.
         """
-        if prompt_name is None and prompt is None:
-            prompt_name = prompting.first_known(self.manifest.prompts, prompting.QUERY_PROMPTS)
+        prompt_name = self._prompt_name(prompting.QUERY_PROMPTS, prompt_name, prompt)
         return self.encode(
             texts, prompt_name, prompt, batch_size, show_progress_bar, max_active_dims, self._routed("query")
         )
@@ -125,8 +137,7 @@ class SparseEncoder(Model):
 
         Arguments, results (csr_array float32 [d] or [n, d]) and errors are those of ``encode``.
         """
-        if prompt_name is None and prompt is None:
-            prompt_name = prompting.first_known(self.manifest.prompts, prompting.DOCUMENT_PROMPTS)
+        prompt_name = self._prompt_name(prompting.DOCUMENT_PROMPTS, prompt_name, prompt)
         return self.encode(
             texts, prompt_name, prompt, batch_size, show_progress_bar, max_active_dims, self._routed("document")
         )
@@ -152,7 +163,8 @@ class SparseEncoder(Model):
             MonographError: the engine failed, or the model was closed.
 
         """
-        return self._rows(texts, prompt_name, prompt, batch_size, show_progress_bar, max_active_dims, task).each()
+        call = self._call(prompt_name, prompt, batch_size, max_active_dims, task)
+        return self._encoded(texts, call, show_progress_bar).each()
 
     def encode_iter(
         self,
@@ -175,15 +187,29 @@ class SparseEncoder(Model):
 
         """
         arrays.check_installed()
-        most, size = (
-            self._most(max_active_dims),
-            None if batch_size is None else checked_count(batch_size, "batch_size"),
-        )
-        before, pipeline = self._prompt(prompt_name, prompt), self._open.routes.of_task(task)
-        return (
-            arrays.to_csr(self._window(window, pipeline, before, size, most, on_texts), self.dimension)
-            for window in windows(checked_stream(texts))
-        )
+        call = self._call(prompt_name, prompt, batch_size, max_active_dims, task)
+        return (arrays.to_csr(rows, self.dimension) for rows in self._rows(checked_stream(texts), call, on_texts))
+
+    def encode_active_iter(
+        self,
+        texts: Iterable[str],
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        max_active_dims: int | None = None,
+        on_texts: Callable[[int], object] = lambda _: None,
+        task: str | None = None,
+    ) -> Iterator[list[Active]]:
+        """Encode any iterable of texts and yield blocks of what ``encode_active`` returns, in constant memory.
+
+        The arguments are those of ``encode_iter``; SciPy is not needed.
+
+        Raises:
+            InputError: a text or an option is not usable.
+
+        """
+        call = self._call(prompt_name, prompt, batch_size, max_active_dims, task)
+        return (rows.each() for rows in self._rows(checked_stream(texts), call, on_texts))
 
     def similarity(self, first: Any, second: Any) -> NDArray[np.float32]:
         """Return the model's similarity of every vector of ``first`` [n, d] with every one of ``second`` [m, d].
@@ -245,7 +271,7 @@ class SparseEncoder(Model):
 
     @staticmethod
     def intersection(first: Any, second: Any) -> csr_array:
-        """Return where one vector [d] and each of others, [n, d] or [d], are both above 0: their products.
+        """Return the products of one vector's values [d] with those of others, [n, d] or [d], where above 0.
 
         Returns:
             csr_array float32 of the shape of ``second``.
@@ -257,45 +283,38 @@ class SparseEncoder(Model):
         """
         return arrays.intersection(first, second)
 
-    def _rows(
+    def _call(
         self,
-        texts: Texts,
         prompt_name: str | None,
         prompt: str | None,
         batch_size: int | None,
-        show_progress_bar: bool | None,
         max_active_dims: int | None,
         task: str | None,
-    ) -> SparseRows:
-        """Return the vectors of texts in their order; equal texts are computed once."""
-        most, size = (
-            self._most(max_active_dims),
+    ) -> _Call:
+        """Check the options of a call against the model."""
+        most = self.manifest.need_sparse().max_active_dims
+        return _Call(
+            self._open.routes.of_task(task),
+            self._prompt(prompt_name, prompt),
             None if batch_size is None else checked_count(batch_size, "batch_size"),
+            most if max_active_dims is None else checked_count(max_active_dims, "max_active_dims"),
         )
-        before, pipeline = self._prompt(prompt_name, prompt), self._open.routes.of_task(task)
+
+    def _encoded(self, texts: Texts, call: _Call, show_progress_bar: bool | None) -> SparseRows:
+        """Return the vectors of texts in their order; equal texts are computed once."""
         checked = [checked_text(texts, 0)] if isinstance(texts, str) else checked_texts(texts)
         unique, positions = distinct(checked)
         with progress(len(checked), show_progress_bar, self._inputs) as on_batch:
-            found = join([self._window(window, pipeline, before, size, most, on_batch) for window in windows(unique)])
+            found = join(list(self._rows(unique, call, on_batch)))
             on_batch(len(checked) - len(unique))
         return found if positions is None else found.take(positions)
 
-    def _window(
-        self,
-        texts: list[str],
-        pipeline: Pipeline,
-        prompt: str,
-        batch_size: int | None,
-        most: int | None,
-        on_batch: Callable[[int], object],
-    ) -> SparseRows:
-        # Made sparse batch by batch: the dense outputs of a window would be gigabytes.
-        batches = (
-            (rows, active_rows(outputs, most)) for rows, outputs in pipeline.stream(texts, batch_size, on_batch, prompt)
-        )
-        return in_order(batches, len(texts))
-
-    def _most(self, max_active_dims: int | None) -> int | None:
-        if max_active_dims is None:
-            return self.manifest.need_sparse().max_active_dims
-        return checked_count(max_active_dims, "max_active_dims")
+    def _rows(self, texts: Iterable[str], call: _Call, on_batch: Callable[[int], object]) -> Iterator[SparseRows]:
+        """Yield the vectors of checked texts in their order, in blocks and in constant memory."""
+        for window in windows(texts):
+            unique, positions = distinct(window)
+            # Made sparse batch by batch: the dense outputs of a window would be gigabytes.
+            batches = call.pipeline.stream(unique, call.batch_size, on_batch, call.prompt)
+            rows = in_order(((places, active_rows(outputs, call.most)) for places, outputs in batches), len(unique))
+            on_batch(len(window) - len(unique))
+            yield rows if positions is None else rows.take(positions)

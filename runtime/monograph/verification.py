@@ -32,6 +32,8 @@ SCORE_TOLERANCE = 5e-2
 # between two answers. MiniLM-L6, trained for some minutes, differed by up to 0.22 for one pair on OpenVINO (0.028 on
 # ONNX Runtime), with random weights by 0.052 (0.037); by 0.77 and more where padding mask or token types were left out.
 SCORE_TOLERANCE_OF_GRAPH = {"int8": 0.5}
+# Of the longest vector of the reference, what one may be long in place of zeros where an engine rounds.
+_NEXT_TO_NOTHING = 1e-2
 # Rows of the ragged batches: neighbours of very different length share one.
 RAGGED_BATCH_ROWS = 16
 # What such a batch may cost, so that verifying long texts needs no more memory than a small machine has.
@@ -276,9 +278,15 @@ def _deviation(case: str, vectors: NDArray[np.float32], probes: Probes, pipeline
     return Deviation(case, float(differences[worst]), least, probes.token_counts[worst])
 
 
-def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    first, second = a.astype(np.float64), b.astype(np.float64)
-    norms = np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1)
-    found = np.einsum("nd,nd->n", first, second) / np.maximum(norms[0] * norms[1], 1e-30)
-    # A text without tokens is all zeros in a bag of embeddings, and zeros have no direction to be wrong.
-    return np.where((norms[0] == 0) & (norms[1] == 0), 1.0, found)
+def _cosines(found: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
+    norms = np.sqrt(_dots(found, found)), np.sqrt(_dots(reference, reference))
+    cosines = _dots(found, reference) / np.maximum(norms[0] * norms[1], 1e-30)
+    # A text without tokens is all zeros in a bag of embeddings, and one of no known word may be in a sparse encoder.
+    # Zeros have no direction to be wrong, and what is next to nothing beside the others is as near.
+    nothing = (norms[1] == 0) & (norms[0] <= _NEXT_TO_NOTHING * norms[1].max(initial=0))
+    return np.where(nothing, 1.0, cosines)
+
+
+def _dots(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the product of each row with the other's, summed in float64 and without copies of that: float64 [n]."""
+    return np.asarray(np.einsum("nd,nd->n", first, second, dtype=np.float64))

@@ -28,7 +28,7 @@ from monograph_bench.process import WORKER, SystemProcess
 from monograph_bench.systems import System
 from monograph_export.probe_texts import probe_sentences
 from support import checkpoints
-from support.sparse_checkpoint import save_sparse_encoder
+from support.sparse_encoders import save_splade
 
 NAMES = [
     "sentence-transformers", "st-bf16", "st-onnx", "st-openvino", "optimum", "fastembed", "light-embed",
@@ -61,7 +61,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sparse_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_sparse_encoder(tmp_path_factory.mktemp("sparse"))
+    return save_splade("BERT", tmp_path_factory.mktemp("sparse"))
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from monograph_bench.evaluation.torch_sparse import load_torch_sparse
 from monograph_export.probe_texts import probe_sentences
 from support.command import assert_error, monograph
 from support.fixed_sparse_encoder import FixedSparseEncoder
-from support.sparse_checkpoint import save_sparse_encoder
+from support.sparse_encoders import save_splade
 
 CORPUS = {"d1": "near", "d2": "nearest", "d3": "far", "d4": "farthest"}
 VECTORS = {
@@ -70,7 +70,7 @@ def test_vectors_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_sparse_encoder(tmp_path_factory.mktemp("sparse"))
+    return save_splade("BERT", tmp_path_factory.mktemp("sparse"))
 
 
 def test_scores_equal_sentence_transformers(checkpoint: Path, tmp_path: Path) -> None:

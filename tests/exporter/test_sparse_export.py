@@ -16,12 +16,13 @@ from sentence_transformers import SparseEncoder
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder, SpladePooling
+from transformers import AutoConfig, AutoModelForMaskedLM
 
 import monograph
 from monograph import ExportError, UnsupportedModuleError
 from monograph.bundle import read_probes
 from monograph_export import export
-from monograph_export.compression.gate import active_overlap
+from monograph_export.compression.gate import active_overlap, agreement
 from monograph_export.graph.splade import PART_TOKENS
 from support.architectures import ARCHITECTURES
 from support.checkpoints import save_transformer
@@ -66,7 +67,7 @@ def test_probes_keep_only_what_is_not_zero(tiny_sparse_bundle: Path) -> None:
     stored = json.loads((tiny_sparse_bundle / "probes.json").read_text())["vectors"]
     vectors = read_probes(tiny_sparse_bundle)[0].vectors
     assert vectors.shape == tuple(stored["shape"])
-    assert ("columns" in stored) == (2 * np.count_nonzero(vectors) < vectors.size)
+    assert sum(stored["counts"]) == np.count_nonzero(vectors) < vectors.size / 2
 
 
 def test_a_loaded_model_is_exported_and_left_as_it_is(tiny_sparse_checkpoint: Path, tmp_path: Path) -> None:
@@ -100,6 +101,12 @@ def test_a_stricter_limit_refuses_and_says_by_how_much(tiny_sparse_checkpoint: P
     assert_refused(tiny_sparse_checkpoint, tmp_path, ExportError, *words, table="int8", min_active_overlap=0.9999)
 
 
+def test_vectors_without_an_active_dimension_are_alike() -> None:
+    vectors = np.array([[1, 0], [0, 0], [0, 2]], np.float32)
+    assert agreement(vectors, vectors).worst_cosine == 1
+    assert agreement(vectors, vectors[[0, 2, 2]]).worst_cosine == 0
+
+
 def test_overlap_counts_the_dimensions_of_either() -> None:
     first = np.array([[1, 0, 2, 0], [0, 0, 0, 0], [1, 1, 1, 1]], np.float32)
     second = np.array([[3, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]], np.float32)
@@ -113,11 +120,15 @@ def test_what_changes_the_vocabulary_is_refused(
     assert_refused(tiny_sparse_checkpoint, tmp_path, ExportError, "this is a sparse encoder", **options)
 
 
-def test_limits_are_for_their_own_task(tiny_sparse_checkpoint: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    words = ("--max-score-move", "a sparse encoder")
+def test_limits_are_for_their_own_task(
+    tiny_sparse_checkpoint: Path, tiny_checkpoint: Path, tiny_cross_checkpoint: Path, tmp_path: Path
+) -> None:
+    words = ("--max-score-move", "this is a sparse encoder")
     assert_refused(tiny_sparse_checkpoint, tmp_path, ExportError, *words, max_score_move=0.2)
-    words = ("--min-active-overlap", "an embedding model")
+    words = ("--min-active-overlap", "this is an embedding model")
     assert_refused(tiny_checkpoint, tmp_path, ExportError, *words, min_active_overlap=0.9)
+    words = ("--min-active-overlap", "this is a cross-encoder")
+    assert_refused(tiny_cross_checkpoint, tmp_path, ExportError, *words, min_active_overlap=0.9)
 
 
 def test_a_router_is_exported_as_it_is(tmp_path: Path) -> None:
@@ -156,6 +167,33 @@ def test_a_head_that_goes_on_behind_its_decoder_is_refused(tmp_path: Path) -> No
     transformer.auto_model.cls.register_forward_hook(lambda _module, _given, logits: logits.tanh())
     model = SparseEncoder(modules=[transformer, pooling], device="cpu")
     assert_refused(model, tmp_path, UnsupportedModuleError, "does not end in its linear layer")
+
+
+def test_a_head_that_reads_the_weights_of_its_decoder_is_refused(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 32, "embedding_size": 16, "true_hidden_size": 32, "intra_bottleneck_size": 32}
+    settings = {**sizes, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 1000}
+    model: Any = AutoModelForMaskedLM.from_config(AutoConfig.for_model("mobilebert", **settings))
+    model.save_pretrained(tmp_path / "body")
+    ARCHITECTURES["BERT"].tokenizer().save_pretrained(tmp_path / "body")
+    words = ("MobileBertForMaskedLM", "does not end in its linear layer")
+    assert_refused(tmp_path / "body", tmp_path, UnsupportedModuleError, *words, task="sparse")
+
+
+@pytest.mark.parametrize("key", ["pooling_strategy", "activation_function"])
+def test_a_pooling_of_settings_that_nobody_knows_is_refused(
+    key: str, tiny_sparse_checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_sparse_checkpoint, tmp_path / "copy"))
+    file = folder / "1_SpladePooling" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), key: "other"}))
+    assert_refused(folder, tmp_path, UnsupportedModuleError, "SpladePooling", f"{key} 'other'")
+
+
+def test_weights_of_another_place_are_refused(tmp_path: Path) -> None:
+    checkpoint = save_inference_free(tmp_path / "model")
+    [folder] = checkpoint.glob("query*")
+    (folder / "config.json").write_text(json.dumps({"frozen": False, "path": "/etc/idf.json"}))
+    assert_refused(checkpoint, tmp_path, UnsupportedModuleError, "SparseStaticEmbedding", "setting path")
 
 
 def test_a_head_that_was_never_trained_is_refused(tiny_sparse_checkpoint: Path, tmp_path: Path) -> None:

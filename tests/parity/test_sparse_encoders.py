@@ -19,7 +19,7 @@ from monograph import Bundle, InputError, SparseEncoder
 from monograph.bundle import open_bundle
 from monograph_export import export
 from support.architectures import MAX_LENGTH
-from support.sparse_encoders import save_inference_free, save_masked_words, save_splade
+from support.sparse_encoders import save_inference_free, save_masked_words, save_splade, save_token_weights
 
 SENTENCE = "seven grey geese flew over the quiet harbour before the rain began and nobody in the café looked up"
 WORDS = SENTENCE.split() * 6
@@ -68,6 +68,7 @@ KINDS: Mapping[str, Callable[[Path], Path] | None] = {
     "ELECTRA, sum": lambda folder: save_splade("ELECTRA", folder, "sum"),
     "MPNet": lambda folder: save_splade("MPNet", folder),
     "ModernBERT": lambda folder: save_splade("ModernBERT", folder),
+    "weights of tokens alone": save_token_weights,
 }
 
 

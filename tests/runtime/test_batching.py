@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from monograph.batching import assemble, plan_batches, windows
-from monograph.batching.plan import price
+from monograph.batching.plan import MOST_TIMES_BEST_PRICE, price
 from monograph.tokenization import TokenizedTexts
 
 NAMES = ("input_ids", "attention_mask", "token_type_ids")
@@ -54,9 +55,10 @@ def test_a_batch_of_more_than_one_text_costs_no_more_than_the_budget(seed: int, 
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7])
-def test_a_batch_size_is_respected_whatever_the_price(batch_size: int) -> None:
+def test_a_batch_size_is_respected_up_to_several_times_the_budget(batch_size: int) -> None:
     lengths = random_lengths(1)
-    sizes = [len(rows) for rows in plan_batches(lengths, 1, batch_size)]
+    budget = math.ceil(price(batch_size, int(lengths.max())) / MOST_TIMES_BEST_PRICE)
+    sizes = [len(rows) for rows in plan_batches(lengths, budget, batch_size)]
     assert set(sizes[:-1]) <= {batch_size}
     assert 1 <= sizes[-1] <= batch_size
 

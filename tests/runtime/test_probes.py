@@ -69,6 +69,58 @@ def test_every_bit_of_the_vectors_is_kept(tmp_path: Path, vectors: NDArray[np.fl
     np.testing.assert_array_equal(bits(read), bits(vectors.astype(np.float32)))
 
 
+def mostly_zeros() -> Probes:
+    vectors = np.zeros((4, 9), dtype=np.float32)
+    vectors[[0, 0, 2, 3], [1, 7, 0, 8]] = [0.5, 1e-38, -2.0, 3.25]
+    return Probes(TEXTS, (2, 3, 11, 9), vectors)
+
+
+def test_of_vectors_that_are_mostly_zeros_the_others_are_kept(tmp_path: Path) -> None:
+    path = write_probes(tmp_path, [mostly_zeros()])
+    stored = json.loads(path.read_bytes())["vectors"]
+    assert (stored["shape"], stored["counts"]) == ([4, 9], [2, 0, 1, 1])
+    assert len(base64.b64decode(stored["base64"])) == len(base64.b64decode(stored["columns"])) == 4 * 4
+    np.testing.assert_array_equal(bits(read_probes(tmp_path)[0].vectors), bits(mostly_zeros().vectors))
+
+
+def columns(*places: int) -> str:
+    return base64.b64encode(np.array(places, dtype="<i4").tobytes()).decode("ascii")
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"columns": columns(1, 7, 0, 9)}, "a column lies outside 0 to 8"),
+        ({"columns": columns(-1, 7, 0, 8)}, "a column lies outside 0 to 8"),
+        ({"columns": columns(7, 1, 0, 8)}, "not in ascending order"),
+        ({"columns": columns(7, 7, 0, 8)}, "not in ascending order"),
+        ({"columns": columns(1, 7, 0)}, "differ in number"),
+        ({"columns": "AAAA"}, "cannot be decoded"),
+        ({"counts": [2, 1, 1]}, "differ in number"),
+        ({"counts": [3, -1, 1, 1]}, "differ in number"),
+        ({"counts": [2, 0, 1, 10**30]}, "differ in number"),
+        ({"counts": None}, "counts"),
+        ({"base64": base64.b64encode(b"\x00\x00\xc0\x7f" * 4).decode()}, "must be finite"),
+        ({"shape": [4, 10**9]}, "values in all"),
+    ],
+)
+def test_zeros_that_are_left_out_must_fit(tmp_path: Path, changed: dict[str, Any], problem: str) -> None:
+    path = write_probes(tmp_path, [mostly_zeros()])
+    value = json.loads(path.read_bytes())
+    value["vectors"].update(changed)
+    path.write_text(json.dumps(value), encoding="utf-8")
+    with pytest.raises(BundleError) as caught:
+        read_probes(tmp_path)
+    assert any(problem in found for found in caught.value.problems), caught.value.problems
+
+
+def test_vectors_of_another_width_than_the_graphs_take_no_room(tmp_path: Path) -> None:
+    write_probes(tmp_path, [mostly_zeros()])
+    assert read_probes(tmp_path, 9)[0].vectors.shape == (4, 9)
+    with pytest.raises(BundleError, match="9 columns, and the graph gives 8"):
+        read_probes(tmp_path, 8)
+
+
 def test_the_vectors_that_were_read_may_be_written_to(tmp_path: Path) -> None:
     write_probes(tmp_path, [some_probes()])
     read_probes(tmp_path)[0].vectors[0, 0] = 1

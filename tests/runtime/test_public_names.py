@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 import monograph
-from monograph import CrossEncoder, Embedder
+from monograph import CrossEncoder, Embedder, SparseEncoder
 
 ENCODE_OPTIONS = ["prompt_name", "prompt", "batch_size"]
 RESULT_OPTIONS = ["precision", "ranges", "normalize_embeddings", "truncate_dim"]
 ENCODE = ["self", "texts", *ENCODE_OPTIONS, "show_progress_bar", *RESULT_OPTIONS]
+
+SPARSE = ["self", "texts", *ENCODE_OPTIONS, "show_progress_bar", "max_active_dims"]
 
 
 def test_the_package_exports_exactly_these_names() -> None:
@@ -28,6 +30,7 @@ def test_the_package_exports_exactly_these_names() -> None:
         "Manifest",
         "MonographError",
         "ParityError",
+        "SparseEncoder",
         "UnsupportedModuleError",
         "__version__",
     ]
@@ -73,6 +76,31 @@ def test_a_cross_encoder_has_exactly_these_public_names() -> None:
     }
 
 
+def test_a_sparse_encoder_has_exactly_these_public_names() -> None:
+    assert {name for name in dir(SparseEncoder) if not name.startswith("_")} == {
+        "close",
+        "compute_dtype",
+        "decode",
+        "device",
+        "dimension",
+        "encode",
+        "encode_active",
+        "encode_active_iter",
+        "encode_document",
+        "encode_iter",
+        "encode_query",
+        "engine",
+        "fingerprint",
+        "intersection",
+        "manifest",
+        "max_length",
+        "similarity",
+        "similarity_pairwise",
+        "sparsity",
+        "threads",
+    }
+
+
 def test_an_opened_embedder_adds_no_public_attribute(tiny_embedder: Embedder) -> None:
     assert all(name.startswith("_") for name in vars(tiny_embedder))
 
@@ -100,6 +128,13 @@ def test_an_opened_embedder_adds_no_public_attribute(tiny_embedder: Embedder) ->
                 *(*ENCODE_OPTIONS, "show_progress_bar", "activation_fn"),
             ],
         ),
+        (SparseEncoder.__init__, ["self", "path", "device", "compute_dtype", "threads", "check", "cache_dir"]),
+        (SparseEncoder.encode, [*SPARSE, "task"]),
+        (SparseEncoder.encode_active, [*SPARSE, "task"]),
+        (SparseEncoder.encode_query, SPARSE),
+        (SparseEncoder.encode_document, SPARSE),
+        (SparseEncoder.encode_iter, ["self", "texts", *ENCODE_OPTIONS, "max_active_dims", "on_texts", "task"]),
+        (SparseEncoder.decode, ["self", "embeddings", "top_k"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -109,7 +109,7 @@ def test_what_is_no_text_is_refused(texts: Any, tiny_sparse_encoder: SparseEncod
         tiny_sparse_encoder.encode(texts)
 
 
-@pytest.mark.parametrize("vectors", ["a text", [["a"]], np.zeros((2, 2, 2)), None])
+@pytest.mark.parametrize("vectors", ["a text", [["a"]], np.zeros((2, 2, 2)), None, csr_array(np.ones((1, 5000)) * 1j)])
 def test_what_is_no_vector_is_refused(vectors: Any, tiny_sparse_encoder: SparseEncoder) -> None:
     for method in (tiny_sparse_encoder.decode, tiny_sparse_encoder.sparsity):
         with pytest.raises(InputError):
@@ -123,6 +123,31 @@ def test_vectors_of_other_dimensions_are_not_compared(tiny_sparse_encoder: Spars
             method(found, found[:, :7])
     with pytest.raises(InputError, match="one vector meets"):
         tiny_sparse_encoder.intersection(found, found)
+
+
+def test_arrays_of_ones_own_are_read_as_they_mean(tiny_sparse_encoder: SparseEncoder) -> None:
+    # Not in order, one column twice, and a zero that is stored.
+    given = csr_array(
+        (np.array([1, 2, 3, 0], np.float32), np.array([9, 4, 9, 7]), np.array([0, 4, 4])), shape=(2, 5000)
+    )
+    before = given.data.copy(), given.indices.copy()
+    plain = given.toarray()
+    decoded = tiny_sparse_encoder.decode(given)
+    assert [weight for _, weight in decoded[0]] == [4.0, 2.0]
+    assert decoded[1] == []
+    assert tiny_sparse_encoder.sparsity(given)["active_dims"] == 1.0
+    assert np.array_equal(tiny_sparse_encoder.similarity(given, plain), plain @ plain.T)
+    assert tiny_sparse_encoder.decode(plain[0]) == decoded[0]
+    assert np.array_equal(given.data, before[0])
+    assert np.array_equal(given.indices, before[1])
+
+
+def test_the_largest_are_so_by_size_and_products_above_zero(tiny_sparse_encoder: SparseEncoder) -> None:
+    rows = active_rows(np.array([[-3, 1, 2, 0]], np.float32), 2)
+    assert rows.each()[0][0].tolist() == [0, 2]
+    first, second = np.zeros((2, 5000), np.float32)
+    first[:3], second[:3] = [-1, 2, 3], [1, 1, -1]
+    assert tiny_sparse_encoder.intersection(first, second).nonzero()[0].tolist() == [1]
 
 
 def test_a_bundle_of_another_task_is_refused(tiny_bundle: Path, tiny_sparse_bundle: Path) -> None:

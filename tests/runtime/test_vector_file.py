@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from monograph import InputError
-from monograph.vector_file import FORMATS, JsonLinesFormat, NpyFormat, VectorFormat, open_vector_file
+from monograph.vector_file import FORMATS, NpyFormat, VectorFormat, open_vector_file
 from monograph.vector_file.lock import open_locked
 from monograph.vector_file.progress import TextsDigest
 
 FLOATS = NpyFormat(np.dtype(np.float32), 3)
+LINES = FORMATS[".jsonl"](np.dtype(np.float32), 3)
 TEXTS = [f"text {number}" for number in range(10)]
 VECTORS = np.random.default_rng(1).standard_normal((10, 3)).astype(np.float32)
 SETTINGS = {"model": "a"}
@@ -65,7 +66,7 @@ def test_the_head_of_npy_is_numpys_and_of_one_length(dtype: str, columns: int) -
     assert {len(form.head(rows)) for rows in (0, 1, 10**6, 10**18)} == {len(head)}
 
 
-@pytest.mark.parametrize("form", [FLOATS, JsonLinesFormat()], ids=lambda form: form.name)
+@pytest.mark.parametrize("form", [FLOATS, LINES], ids=lambda form: form.name)
 def test_a_file_that_is_not_whole_cannot_be_loaded(form: VectorFormat, tmp_path: Path) -> None:
     partial, state = begin(tmp_path / "out", form=form)
     assert json.loads(state.read_bytes())["texts"] == 4
@@ -74,7 +75,7 @@ def test_a_file_that_is_not_whole_cannot_be_loaded(form: VectorFormat, tmp_path:
         np.load(partial)
 
 
-@pytest.mark.parametrize("form", [FLOATS, JsonLinesFormat()], ids=lambda form: form.name)
+@pytest.mark.parametrize("form", [FLOATS, LINES], ids=lambda form: form.name)
 @pytest.mark.parametrize("torn", [b"", b"torn", bytes(1000)], ids=len)
 def test_resumed_is_as_if_written_at_once(form: VectorFormat, torn: bytes, tmp_path: Path) -> None:
     write(tmp_path / "whole", [4, 5, 1], form=form)

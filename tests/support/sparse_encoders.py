@@ -12,6 +12,7 @@ from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, 
 from transformers import AutoConfig, AutoModelForMaskedLM
 
 from support.architectures import ARCHITECTURES, MAX_LENGTH
+from support.checkpoints import wordpiece_of
 
 # With weights of twice the size bfloat16 turned MPNet's vectors by a cosine of 0.998.
 _SPREAD = 0.15
@@ -44,9 +45,7 @@ def splade_modules(
 ) -> list[Any]:
     """Return the modules of a SPLADE model; what it is made of is saved in a folder."""
     body = save_masked_words(architecture, folder, **config)
-    options = {"model_kwargs": {"dtype": torch.float32}, "config_kwargs": {"local_files_only": True}}
-    transformer = Transformer(str(body), transformer_task="fill-mask", max_seq_length=MAX_LENGTH, **options)
-    return [transformer, SpladePooling(pooling, activation)]
+    return [_transformer(body, MAX_LENGTH), SpladePooling(pooling, activation)]
 
 
 def save_splade(architecture: str, folder: Path, pooling: str = "max", activation: str = "relu", **config: Any) -> Path:
@@ -55,14 +54,45 @@ def save_splade(architecture: str, folder: Path, pooling: str = "max", activatio
     return _saved(SparseEncoder(modules=modules, device="cpu"), folder)
 
 
+def save_full_size_splade(folder: Path, vocab_file: Path) -> Path:
+    """Save naver/splade-cocondenser-ensembledistil's architecture with random weights and return its folder.
+
+    The bias lets one token of fifty be active, clearly, as in a trained model.
+    """
+    torch.manual_seed(0)
+    model: Any = AutoModelForMaskedLM.from_config(AutoConfig.for_model("bert"), dtype=torch.float32)
+    bias = model.get_output_embeddings().bias
+    with torch.no_grad():
+        bias.copy_(torch.where(torch.rand(bias.shape) < 0.02, -0.5, -5.0))
+    model.save_pretrained(folder / "masked-words")
+    wordpiece_of(vocab_file, lowercase=True).save_pretrained(folder / "masked-words")
+    transformer = _transformer(folder / "masked-words", 256)
+    return _saved(SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu"), folder)
+
+
 def save_inference_free(folder: Path, **options: Any) -> Path:
     """Save a model whose queries are weights of their tokens, and whose documents go through SPLADE."""
     documents = splade_modules("BERT", folder / "masked-words")
-    tokenizer = documents[0].tokenizer
-    torch.manual_seed(1)
-    queries = SparseStaticEmbedding(tokenizer, weight=torch.rand(ARCHITECTURES["BERT"].config["vocab_size"]))
+    queries = _token_weights(documents[0].tokenizer)
     router = Router.for_query_document(query_modules=[queries], document_modules=documents)
     return _saved(SparseEncoder(modules=[router], device="cpu", **options), folder)
+
+
+def save_token_weights(folder: Path) -> Path:
+    """Save a model of weights of tokens, a negative one among them, and return its folder."""
+    tokenizer = ARCHITECTURES["BERT"].tokenizer()
+    tokenizer.model_max_length = MAX_LENGTH
+    return _saved(SparseEncoder(modules=[_token_weights(tokenizer)], device="cpu"), folder)
+
+
+def _token_weights(tokenizer: Any) -> Any:
+    torch.manual_seed(1)
+    return SparseStaticEmbedding(tokenizer, weight=torch.rand(ARCHITECTURES["BERT"].config["vocab_size"]) - 0.1)
+
+
+def _transformer(folder: Path, max_length: int) -> Any:
+    options = {"model_kwargs": {"dtype": torch.float32}, "config_kwargs": {"local_files_only": True}}
+    return Transformer(str(folder), transformer_task="fill-mask", max_seq_length=max_length, **options)
 
 
 def _saved(model: Any, folder: Path) -> Path:

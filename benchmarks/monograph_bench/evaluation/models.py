@@ -63,8 +63,10 @@ class Located:
     is_checkpoint: bool
 
 
-def locate_model(name: str) -> Located:
+def locate_model(name: str, task: str | None = None) -> Located:
     """Find a bundle, or behind "st:" a checkpoint, as SOURCE of `monograph export`, and tell its task.
+
+    A bare checkpoint that could be of several tasks is of the ``task`` that is asked for, as at its export.
 
     Raises:
         EvaluationError: a checkpoint is named, and sentence-transformers is not installed.
@@ -84,7 +86,7 @@ def locate_model(name: str) -> Located:
     from monograph_export.checkpoint.task import task_of_folder
 
     folder = Path(locate_checkpoint(name.removeprefix(TORCH_PREFIX)))
-    return Located(name, folder, task_of_folder(folder, None), is_checkpoint=True)
+    return Located(name, folder, task_of_folder(folder, task), is_checkpoint=True)
 
 
 @contextmanager

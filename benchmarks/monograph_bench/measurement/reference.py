@@ -36,7 +36,7 @@ def reference_of(bundles: Mapping[str, Bundle]) -> Reference | None:
     """
     for name, bundle in bundles.items():
         if not bundle.manifest.quality.keys() & {"compression", "vocabulary"}:
-            probes, *_ = read_probes(bundle.path)
+            probes, *_ = read_probes(bundle.path, bundle.manifest.output_width)
             words = f"torch at float32, by the {len(probes.texts)} probes of {name}"
             return Reference(Workload(PROBES, probes.texts), probes.vectors, words)
     return None

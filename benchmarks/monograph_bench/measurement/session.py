@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from monograph.bundle import Bundle
+from monograph.bundle.manifest import RERANK
 from monograph.errors import MonographError
 from monograph_bench.bundles import task_of, token_lengths
 from monograph_bench.machine import describe_machine
@@ -25,7 +26,7 @@ from monograph_bench.measurement.start import start_all, time_starts
 from monograph_bench.results import Results, SystemResult, WorkloadFacts
 from monograph_bench.systems import System, Unavailable
 from monograph_bench.texts import Workload
-from monograph_bench.units import RERANK, UNITS
+from monograph_bench.units import UNITS
 
 logger = logging.getLogger(__name__)
 NOT_TIMED = [
@@ -152,7 +153,8 @@ def _facts(plan: Plan) -> dict[str, WorkloadFacts]:
 def _add_roofline(plan: Plan, results: Mapping[str, SystemResult], rates: Mapping[str, float]) -> None:
     """Note each bundle's share of the machine's own rate at the type that its products are of."""
     for bundle in plan.bundles.values():
-        [graph] = bundle.manifest.graphs
+        # Of a model with a Router the first, which texts without a task go through.
+        graph = bundle.manifest.graphs[0]
         try:
             work = count_work(bundle.path / graph.file)
         except MonographError as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from monograph_bench.units import EMBEDDING, UNITS
+from monograph.bundle.manifest import EMBEDDING
+from monograph_bench.units import UNITS
 
 
 @dataclass(frozen=True)

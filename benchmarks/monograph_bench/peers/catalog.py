@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from monograph_bench.units import EMBEDDING, RERANK, SPARSE
+from monograph.bundle.manifest import EMBEDDING, RERANK, SPARSE
 
 # Sizes that are tried before the best is measured; most peers' own default, 32, is among them.
 _BATCH_SIZES = (8, 16, 32, 64)

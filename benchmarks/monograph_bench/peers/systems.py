@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
+from monograph.bundle.manifest import EMBEDDING, RERANK, SPARSE
 from monograph.errors import MonographError
 from monograph_bench.peers.catalog import CHECKPOINT, Call, Peer, peers_of
 from monograph_bench.peers.classifiers import classifier_source
@@ -15,7 +16,7 @@ from monograph_bench.peers.modules import Modules, read_modules
 from monograph_bench.peers.settings import write_settings
 from monograph_bench.peers.sparse_encoders import sparse_source
 from monograph_bench.systems import PEER, System
-from monograph_bench.units import EMBEDDING, RERANK, SPARSE, UNITS
+from monograph_bench.units import UNITS
 
 # What makes the source of a form of a checkpoint that is no embedding model.
 _SOURCES: Mapping[str, Callable[[Path], FormSource]] = {RERANK: classifier_source, SPARSE: sparse_source}

@@ -29,7 +29,7 @@ def check_module(module: nn.Module, of: ModelKind = DENSE) -> list[str]:
     if isinstance(module, Router):
         within = (part for route in module.sub_modules.values() for part in route)
         return [f"in a Router {problem}" for part in within for problem in _problems_within(part, of)]
-    if "activation_function" in settings:
+    if isinstance(settings.get("activation_function"), nn.Module):
         settings["activation_function"] = _full_name(settings["activation_function"])
     return [f"module {kind.__name__}: {problem}" for problem in check_config(kind.__name__, settings, of)]
 

@@ -10,6 +10,7 @@ from sentence_transformers.base.model import BaseModel
 from sentence_transformers.base.modules import Normalize
 from sentence_transformers.sentence_transformer.modules import Dropout
 from torch import nn
+from transformers import PreTrainedModel
 
 from monograph.bundle.manifest import Embedding, Source, Sparse
 from monograph.errors import ExportError
@@ -74,13 +75,25 @@ def _normalizes(model: SentenceTransformer) -> bool:
 def sizes_by_part(model: BaseModel) -> dict[str, int]:
     """Return the bytes of a model's table of token embeddings, of its other layers, and of what comes after them.
 
-    The graph may leave out what no vector depends on, so the sum is only about that of its weights.
+    The graph may leave out what no vector depends on, and has a table that is also the head's once, so the sum is only
+    about that of its weights.
     """
     first, *others = model
     table = _size(token_table(model))
     # The head of a classifier, or of a model of masked words, is within its Transformer.
     layers = _size(first.auto_model.base_model) if has_transformer(model) else _size(first)
-    return {"table": table, "layers": layers - table, "head": _size(first) - layers + sum(map(_size, others))}
+    head = _size(first) - layers + sum(map(_size, others))
+    if has_transformer(model) and _is_tied(first.auto_model):
+        # What it multiplies with, though the file has it once.
+        head += table
+    return {"table": table, "layers": layers - table, "head": head}
+
+
+def _is_tied(transformer: PreTrainedModel) -> bool:
+    decoder = transformer.get_output_embeddings()
+    return decoder is not None and getattr(decoder, "weight", None) is getattr(
+        transformer.get_input_embeddings(), "weight", None
+    )
 
 
 def _size(module: nn.Module) -> int:

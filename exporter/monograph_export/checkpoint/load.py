@@ -112,7 +112,7 @@ def _check_sparse(model: VectorModel, name: object) -> None:
     if others != wanted:
         first = type(model[0]).__name__
         raise UnsupportedModuleError(
-            f"{name}: behind {first} come {', '.join(others) or 'no modules'} instead of {wanted or 'none'}"
+            f"{name}: behind {first} come {', '.join(others) or 'no modules'} instead of {', '.join(wanted) or 'none'}"
         )
     if has_transformer(model):
         check_word_head(model, name)
@@ -125,9 +125,9 @@ def _check_order(model: VectorModel, name: object) -> None:
         raise UnsupportedModuleError(
             f"{name}: the modules {', '.join((first, *others))} do not begin with one {' or '.join(_FIRST)}"
         )
-    if first in _WHOLE:
+    if first == "StaticEmbedding":
         return
-    if not {"Pooling", "SpladePooling"} & set(others):
+    if first not in _WHOLE and not {"Pooling", "SpladePooling"} & set(others):
         raise UnsupportedModuleError(f"{name}: there is no Pooling among {', '.join((first, *others))}")
     if model.tokenizer is None or not getattr(model.tokenizer, "is_fast", False):
         raise ExportError(f"{name}: its tokenizer has no tokenizer.json form, so the Rust tokenizers cannot run it")

@@ -59,6 +59,7 @@ _REFUSED_WHEN_SET = (
     "processing_kwargs",
     "tokenizer_name_or_path",
 )
+_SPLADE = {"pooling_strategy": ("max", "sum"), "activation_function": ("relu", "log1p_relu")}
 # Every setting that is looked at, of any module.
 SETTINGS = (*_REFUSED_WHEN_SET, "transformer_task", "modality_config", "activation_function")
 
@@ -74,6 +75,13 @@ def check_config(name: str, config: Mapping[str, Any], kind: ModelKind = DENSE) 
     """Return the settings of a module's saved config that have no exact graph."""
     if name in ("Transformer", "MLMTransformer"):
         return transformer_problems(config, kind.transformer_task)
+    if name == "SpladePooling":
+        return [
+            f"{key} {config[key]!r}" for key, known in _SPLADE.items() if key in config and config[key] not in known
+        ]
+    if name == "SparseStaticEmbedding":
+        # A file of weights that may lie anywhere.
+        return ["setting path"] if config.get("path") else []
     return _dense_problems(config) if name == "Dense" else []
 
 

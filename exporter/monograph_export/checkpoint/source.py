@@ -54,7 +54,9 @@ def locate_checkpoint(source: str | os.PathLike[str], graft: _Graft | None = Non
 
     """
     if not isinstance(source, (str, os.PathLike)):
-        raise ExportError(f"SOURCE must be a str, a path or a SentenceTransformer, got {type(source).__name__}")
+        raise ExportError(
+            f"SOURCE must be a str, a path or a loaded model of sentence-transformers, got {type(source).__name__}"
+        )
     if not isinstance(source, str) or os.path.lexists(source):
         return Path(source)
     name = _repository_of(read_recipe(source)) if source in recipe_names() else hub_name(source)

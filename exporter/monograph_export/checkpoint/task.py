@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from monograph.bundle.manifest import EMBEDDING, RERANK, SPARSE
 from monograph.errors import ExportError
 from monograph_export.checkpoint.layout import read_object
 
-EMBEDDING, RERANK, SPARSE = "embedding", "rerank", "sparse"
-TASKS = (EMBEDDING, RERANK, SPARSE)
 CLASSIFIER = "ForSequenceClassification"
 _GENERATIVE = "ForCausalLM"
 _MASKED_WORDS = "ForMaskedLM"
@@ -56,7 +55,7 @@ def check_asked(name: object, found: str, asked: str | None) -> None:
     """Compare the task of a checkpoint with the one that is asked for, None for whichever it is.
 
     Raises:
-        ExportError: it is of the other.
+        ExportError: it is of another.
 
     """
     if asked not in (None, found):

@@ -46,13 +46,18 @@ def check_word_head(model: BaseModel, name: object) -> None:
     found = type(model[0].auto_model).__name__
     if not isinstance(model[0].auto_model.get_output_embeddings(), nn.Linear):
         raise UnsupportedModuleError(f"{name}: the head of {found} has no linear layer over the vocabulary")
+    refusal = f"{name}: the head of {found} does not end in its linear layer"
     features = model.preprocess([_SAMPLE])
     with torch.inference_mode():
         logits = model[0](dict(features))["token_embeddings"]
-        with without_decoder(model) as decoder:
-            decoded = decoder(model[0](dict(features))["token_embeddings"])
+        try:
+            with without_decoder(model) as decoder:
+                decoded = decoder(model[0](dict(features))["token_embeddings"])
+        except (AttributeError, RuntimeError) as error:
+            # Heads that read its weights, or add a bias of the vocabulary's size.
+            raise UnsupportedModuleError(refusal) from error
     if decoded.shape != logits.shape or not torch.equal(decoded, logits):
-        raise UnsupportedModuleError(f"{name}: the head of {found} does not end in its linear layer")
+        raise UnsupportedModuleError(refusal)
 
 
 def _decoder_name(model: BaseModel) -> str:

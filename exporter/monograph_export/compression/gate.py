@@ -9,15 +9,19 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ConstantInputWarning, spearmanr
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SparseEncoder
 
 from monograph.similarity import similarity, similarity_pairwise
+from monograph_export.checkpoint.routes import VectorModel
+from monograph_export.checkpoint.token_table import rows_of
 from monograph_export.compression.options import Limits
 from monograph_export.probes import reference_vectors
 
 # A model of int8 layers widens all its weights at every call in torch, so batches save most of the time; padding moves
 # a vector by no more than a rounding that goes the other way. What is written is measured anew, in ONNX Runtime.
 _BATCH_SIZE = 16
+# Texts times words of a vocabulary: 16 texts of 256 tokens and 30,522 words take 500 MB, and as many of 250,002 4 GB.
+_BATCH_WORDS = 500_000
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,13 @@ class Agreement:
         return asdict(self)
 
 
-def vectors_to_judge(model: SentenceTransformer, texts: Sequence[str]) -> NDArray[np.float32]:
+def vectors_to_judge(model: VectorModel, texts: Sequence[str]) -> NDArray[np.float32]:
     """Return a model's vectors of texts, float32 [n, d], for ``agreement``."""
-    return reference_vectors(model, list(texts), _BATCH_SIZE)
+    size = _BATCH_SIZE
+    if isinstance(model, SparseEncoder):
+        # In torch a batch of it has a logit for each of its tokens and each word.
+        size = max(1, min(size, _BATCH_WORDS // rows_of(model)))
+    return reference_vectors(model, list(texts), size)
 
 
 def broken_limits(limits: Limits, found: Agreement) -> list[str]:
@@ -58,7 +66,7 @@ def broken_limits(limits: Limits, found: Agreement) -> list[str]:
 
 def agreement(reference: NDArray[np.float32], found: NDArray[np.float32]) -> Agreement:
     """Compare the vectors of the same texts, float32 [n, d] each."""
-    cosines = similarity_pairwise("cosine", reference, found)
+    cosines = cosines_of(reference, found)
     similarities, others = (similarity("cosine", vectors, vectors) for vectors in (reference, found))
     pairs = np.triu_indices(len(cosines), k=1)
     spearman = rank_correlation(similarities[pairs], others[pairs]) if len(cosines) > 2 else 0.0
@@ -72,6 +80,15 @@ def agreement(reference: NDArray[np.float32], found: NDArray[np.float32]) -> Agr
         spearman=spearman,
         neighbour_agreement=float((similarities.argmax(axis=1) == others.argmax(axis=1)).mean()),
     )
+
+
+def cosines_of(reference: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the cosine of each text's two vectors, float32 [n] of [n, d] each.
+
+    Two vectors of zeros, as a sparse encoder has for a text in a language it does not know, are the same: 1.
+    """
+    same = ~reference.any(axis=1) & ~found.any(axis=1)
+    return np.where(same, np.float32(1), similarity_pairwise("cosine", reference, found))
 
 
 def active_overlap(reference: NDArray[np.float32], found: NDArray[np.float32]) -> float:

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from sentence_transformers.base.model import BaseModel
 
 from monograph.inputs import InputT
-from monograph.similarity import similarity_pairwise
-from monograph_export.compression.gate import active_overlap, agreement, broken_limits, vectors_to_judge
+from monograph_export.compression.gate import active_overlap, agreement, broken_limits, cosines_of, vectors_to_judge
 from monograph_export.compression.options import Limits, SparseLimits
 from monograph_export.graph.names import OUTPUT_NAME
 
@@ -82,7 +81,7 @@ class VectorJudge(Judge[str]):
 
     def cost(self, reference: NDArray[np.float32], found: NDArray[np.float32]) -> float:
         """Return 1 - mean cosine."""
-        return 1 - float(similarity_pairwise("cosine", reference, found).mean())
+        return 1 - float(cosines_of(reference, found).mean())
 
     def tightened(self, share: float) -> Self:
         """Return a judge that allows only a share of the loss that this one allows."""

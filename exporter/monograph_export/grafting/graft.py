@@ -11,7 +11,7 @@ from typing import Any
 
 from monograph.bundle import Bundle, open_bundle, write_probes
 from monograph.bundle.files import sha256_of
-from monograph.bundle.manifest import FORMAT_VERSION, Embedding, Graph, Manifest, Source
+from monograph.bundle.manifest import EMBEDDING, FORMAT_VERSION, Embedding, Graph, Manifest, Source
 from monograph.errors import ExportError
 from monograph.tokenization import TextTokenizer
 from monograph.verification import FLOAT32_TOLERANCE
@@ -19,7 +19,7 @@ from monograph.version import __version__
 from monograph_export.checkpoint.origin import check_shape, source_of, with_recipe
 from monograph_export.checkpoint.rust_tokenizer import check_rows
 from monograph_export.checkpoint.source import locate_for_graft, recipe_of
-from monograph_export.checkpoint.task import RERANK, task_of_folder
+from monograph_export.checkpoint.task import KINDS, task_of_folder
 from monograph_export.grafting.encoder import Encoder, files_of, open_encoder, table_of
 from monograph_export.grafting.graph import append_modules
 from monograph_export.grafting.layout import Checkpoint, read_checkpoint
@@ -48,8 +48,8 @@ def run_graft(
     known = recipe_of(source, recipe)
     tolerance = FLOAT32_TOLERANCE if known is None else known.tolerance
     folder, encoder_file = locate_for_graft(source, file)
-    if task_of_folder(folder, task) == RERANK:
-        raise ExportError("a cross-encoder cannot be grafted: export the checkpoint itself, without --from-onnx")
+    if (found := task_of_folder(folder, task)) != EMBEDDING:
+        raise ExportError(f"{KINDS[found]} cannot be grafted: export the checkpoint itself, without --from-onnx")
     checkpoint, encoder = read_checkpoint(folder), open_encoder(encoder_file)
     with staged(target) as staging, verifier_processes() as others:
         manifest = _write_unverified(checkpoint, encoder, staging, known, tolerance)

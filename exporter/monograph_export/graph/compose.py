@@ -1,4 +1,4 @@
-"""All modules of a Sentence Transformer, or of a cross-encoder, as one function of tensors."""
+"""All modules of a Sentence Transformer, a cross-encoder or a sparse encoder as one function of tensors."""
 
 from __future__ import annotations
 

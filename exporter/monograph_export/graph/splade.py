@@ -36,8 +36,9 @@ class PartwiseSpladePooling(nn.Module):
         super().__init__()
         starts = range(0, decoder.out_features, PART_TOKENS)
         self.parts = nn.ModuleList([_without_bias(decoder, slice(start, start + PART_TOKENS)) for start in starts])
-        bias = torch.zeros(decoder.out_features) if decoder.bias is None else decoder.bias.detach().clone()
-        self.register_buffer("bias", bias)
+        dtype = decoder.weight.dtype if isinstance(decoder, nn.Linear) else torch.float32
+        none = torch.zeros(decoder.out_features, dtype=dtype)
+        self.register_buffer("bias", none if decoder.bias is None else decoder.bias.detach().clone())
         self.largest = pooling.pooling_strategy == "max"
         self.logarithms = {"relu": 1, "log1p_relu": 2}[pooling.activation_function]
 

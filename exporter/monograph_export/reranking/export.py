@@ -27,31 +27,13 @@ from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.store import store_graphs
 from monograph_export.graph.trace import trace_pairs
 from monograph_export.parity import verifier_processes, verify_everywhere
-from monograph_export.recipes import Recipe
 from monograph_export.reranking.judge import ScoreJudge
 from monograph_export.reranking.load import copy_cross_encoder, load_cross_encoder, rerank_of
 from monograph_export.reranking.pairs import built_in_pairs, pairs_of
 from monograph_export.reranking.probes import make_pair_probes
-from monograph_export.vocabulary.options import Trimming
 from monograph_export.writer import list_files, staged, write_manifest
 
 logger = logging.getLogger(__name__)
-
-
-def check_options(compression: Compression, trimming: Trimming, recipe: Recipe | None) -> None:
-    """Refuse options that no cross-encoder has.
-
-    Raises:
-        ExportError: naming each.
-
-    """
-    refused = [
-        *compression.limits.given(),
-        *(["--keep-vocab or --keep-scripts"] if trimming.wanted else []),
-        *(["--recipe"] if recipe is not None else []),
-    ]
-    if refused:
-        raise ExportError(f"that is for embedding models, and this is a cross-encoder: leave out {', '.join(refused)}")
 
 
 def run_pair_export(source: Path | CrossEncoder, target: Path, compression: Compression) -> Bundle:

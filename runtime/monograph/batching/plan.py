@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 # The price of a batch is what it costs the engine: padded tokens, and for long texts attention, whose work
 # and memory grow with the square of the length. At this length attention doubles the price of a token.
 ATTENTION_EQUALS_LINEAR_AT_TOKENS = 512
-# Times its best price that a batch of a caller's own size may cost: larger ones are no faster, and hold so much more
-# memory.
+# Times its best price that a batch of a caller's own size may cost: larger ones are slower (docs/performance.md), and
+# hold so much more memory.
 MOST_TIMES_BEST_PRICE = 8
 
 

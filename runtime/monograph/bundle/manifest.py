@@ -13,7 +13,7 @@ from monograph.errors import BundleError
 
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
-TASKS = ("embedding", "rerank", "sparse")
+EMBEDDING, RERANK, SPARSE = TASKS = ("embedding", "rerank", "sparse")
 # What may be done with a logit to make it a score.
 ACTIVATIONS = ("Identity", "Sigmoid")
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
@@ -130,7 +130,7 @@ class Rerank:
 
 @dataclass(frozen=True)
 class Sparse:
-    """What the vectors of a sparse encoder are: a weight, never below 0, for each of ``dimension`` tokens.
+    """What the vectors of a sparse encoder are: a weight for each of ``dimension`` tokens, most of them 0.
 
     ``max_active_dims`` is how many of a vector's largest weights are kept by default, None for all.
     """

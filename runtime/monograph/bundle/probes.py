@@ -28,8 +28,8 @@ _DTYPE = "float32 little-endian"
 _COLUMN_DTYPE = "<i4"
 # JSON integers have no limit; NumPy's have.
 _LARGEST_COUNT = 2**31 - 1
-# Vectors that are mostly zeros take more room than the file: 4 GB here, for 256,000 tokens and 4,000 probes.
-_MOST_VALUES = 2**30
+# Vectors that are mostly zeros take more room than the file: 2 GB here, for 250,000 tokens and 2,000 probes.
+_MOST_VALUES = 2**29
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def _encoded(values: NDArray[Any]) -> str:
     return base64.b64encode(values.tobytes()).decode("ascii")
 
 
-def read_probes(folder: Path) -> tuple[Probes, ...]:
-    """Read the sets of probes of a bundle, at least one.
+def read_probes(folder: Path, width: int | None = None) -> tuple[Probes, ...]:
+    """Read the sets of probes of a bundle, at least one, whose vectors have ``width`` columns; None for any number.
 
     Raises:
         BundleError: the file is missing or malformed.
@@ -102,35 +102,49 @@ def read_probes(folder: Path) -> tuple[Probes, ...]:
         value = json.loads((folder / PROBES_FILE).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise BundleError(folder, [f"{PROBES_FILE} cannot be read ({error}): export the model again"]) from error
+    room = _Room(width, _MOST_VALUES)
     top = Fields(value, "", problems)
     others = () if top.maybe("others", list) is None else tuple(top.children("others"))
-    sets = tuple(_read_set(fields) for fields in (top, *others))
+    sets = tuple(_read_set(fields, room) for fields in (top, *others))
     if problems:
         raise BundleError(folder, [f"{PROBES_FILE}: {problem}" for problem in problems])
     return sets
 
 
-def _read_set(fields: Fields) -> Probes:
+@dataclass
+class _Room:
+    """The columns of every vector, and how many values may still be read: zeros take no room in a file."""
+
+    width: int | None
+    values: int
+
+
+def _read_set(fields: Fields, room: _Room) -> Probes:
     problems, noted = fields.problems, len(fields.problems)
     texts = fields.inputs("texts")
     counts = fields.integers("token_counts")
     if not all(0 <= count <= _LARGEST_COUNT for count in counts):
         problems.append(f"token_counts must lie between 0 and {_LARGEST_COUNT}")
-    vectors = _read_vectors(fields.child("vectors"))
+    vectors = _read_vectors(fields.child("vectors"), room)
     if len(problems) == noted and not len(texts) == len(counts) == len(vectors) > 0:
         problems.append("texts, token_counts and vectors differ in number, or are none")
-    if not np.isfinite(vectors).all():
-        problems.append("vectors must be finite")
     return Probes(texts, counts, vectors, fields.maybe("route", str), fields.maybe("prompt", str) or "")
 
 
-def _read_vectors(stored: Fields) -> NDArray[np.float32]:
+def _read_vectors(stored: Fields, room: _Room) -> NDArray[np.float32]:
     shape, data, dtype = stored.integers("shape"), stored.need("base64", str), stored.need("dtype", str)
     if dtype != _DTYPE:
         stored.problems.append(f"vectors.dtype must be {_DTYPE!r}")
     try:
         values = np.frombuffer(base64.b64decode(data, validate=True), dtype="<f4").astype(np.float32)
+        if not np.isfinite(values).all():
+            stored.problems.append("vectors must be finite")
         if len(shape) == 2 and min(shape) >= 0:
+            if room.width not in (None, shape[1]):
+                raise ValueError(f"{shape[1]} columns, and the graph gives {room.width}")
+            room.values -= shape[0] * shape[1]
+            if room.values < 0:
+                raise ValueError(f"more than {_MOST_VALUES:,} values in all")
             return _spread(stored, values, *shape) if stored.has("columns") else values.reshape(shape)
     except ValueError as error:
         stored.problems.append(f"vectors cannot be decoded ({error})")
@@ -148,12 +162,13 @@ def _spread(stored: Fields, values: NDArray[np.float32], rows: int, width: int) 
     """
     counts = stored.integers("counts")
     columns = np.frombuffer(base64.b64decode(stored.need("columns", str), validate=True), dtype=_COLUMN_DTYPE)
-    if rows * width > _MOST_VALUES:
-        raise ValueError(f"{rows} rows of {width} values are more than any bundle has")
     if len(counts) != rows or min(counts, default=0) < 0 or not sum(counts) == len(columns) == len(values):
         raise ValueError("counts, columns and values differ in number")
     if len(columns) and not 0 <= columns.min() <= columns.max() < width:
         raise ValueError(f"a column lies outside 0 to {width - 1}")
+    owners = np.repeat(np.arange(rows), counts)
+    if (np.diff(columns.astype(np.int64)) <= 0)[np.diff(owners) == 0].any():
+        raise ValueError("the columns of a row are not in ascending order")
     vectors = np.zeros((rows, width), dtype=np.float32)
-    vectors[np.repeat(np.arange(rows), counts), columns] = values
+    vectors[owners, columns] = values
     return vectors

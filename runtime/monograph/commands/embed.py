@@ -11,15 +11,16 @@ from tqdm import tqdm
 
 from monograph.atomic import missing_parent
 from monograph.bundle import open_bundle
+from monograph.bundle.manifest import SPARSE
 from monograph.bundle.sources import locate_bundle
 from monograph.commands import options
 from monograph.commands.text_lines import TextLines, open_texts
-from monograph.commands.vectors import DenseVectors, SparseVectors, Vectors
+from monograph.commands.vectors import DenseVectors, SparseVectors, Vectors, check_vector_options
 from monograph.embedder import Embedder
 from monograph.errors import InputError
 from monograph.postprocess import PRECISIONS, SCALAR
 from monograph.sparse_encoder import SparseEncoder
-from monograph.vector_file import FORMATS, open_vector_file
+from monograph.vector_file import FORMATS, SPARSE_SUFFIX, open_vector_file
 
 HELP = "embed the lines of a file, or of standard input, with an embedding model or a sparse encoder"
 
@@ -30,7 +31,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_texts(parser, "text")
     formats = " or ".join(FORMATS)
     parser.add_argument(
-        "-o", "--output", type=Path, help=f"file to write, {formats}; default: JSON lines on standard output"
+        "-o",
+        "--output",
+        type=Path,
+        help=f"file to write, {formats} (sparse vectors only {SPARSE_SUFFIX}); default: JSON lines on standard output",
     )
     parser.add_argument(
         "--resume",
@@ -42,10 +46,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_prompt(parser)
     options.add_task(parser)
     parser.add_argument("--batch-size", type=options.positive, help="texts in a batch; default: by their tokens")
-    parser.add_argument("--truncate-dim", type=options.positive, help="keep only the first dimensions")
-    parser.add_argument("--normalize", action="store_true", help="bring each vector to length 1")
+    parser.add_argument(
+        "--truncate-dim", type=options.positive, help="keep only the first dimensions of a dense vector"
+    )
+    parser.add_argument("--normalize", action="store_true", help="bring each dense vector to length 1")
     # The scalar precisions need ranges, which are arrays.
-    parser.add_argument("--precision", default="float32", choices=[name for name in PRECISIONS if name not in SCALAR])
+    parser.add_argument(
+        "--precision",
+        default="float32",
+        choices=[name for name in PRECISIONS if name not in SCALAR],
+        help="of dense vectors",
+    )
     parser.add_argument(
         "--max-active-dims", type=options.positive, help="keep only so many of the largest values of a sparse vector"
     )
@@ -64,7 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
         # Found once: what opens it below has a folder.
         folder = locate_bundle(arguments.bundle)
         opened = (arguments.device, arguments.compute_dtype, arguments.threads)
-        if open_bundle(folder).manifest.task == "sparse":
+        manifest = open_bundle(folder).manifest
+        check_vector_options(manifest, arguments)
+        if manifest.task == SPARSE:
             with SparseEncoder(folder, *opened) as sparse:
                 _write(texts, SparseVectors(sparse, arguments), output, arguments)
         else:

@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from monograph.batching import windows
+from monograph.bundle.manifest import SPARSE, Manifest
 from monograph.embedder import Embedder
 from monograph.errors import InputError
 from monograph.model import Model
 from monograph.postprocess import plan_postprocess
 from monograph.prompts import resolve_prompt
 from monograph.sparse_encoder import SparseEncoder
-from monograph.texts import checked_stream
-from monograph.vector_file import FORMATS, SPARSE_SUFFIX, SparseLinesFormat, VectorFormat, json_lines, sparse_json_lines
+from monograph.vector_file import FORMATS, SPARSE_LINES, SPARSE_SUFFIX, VectorFormat, json_lines, sparse_json_lines
 
 # The options that only dense or only sparse vectors have, and what each is where it is not given.
 _DENSE_OPTIONS = {"truncate_dim": None, "normalize": False, "precision": "float32"}
@@ -32,12 +31,7 @@ class Vectors(Protocol):
         """Yield the lines of JSON of a block."""
 
     def form(self, output: Path, /) -> VectorFormat:
-        """Return how blocks become the bytes of a file.
-
-        Raises:
-            InputError: the file's format cannot hold them.
-
-        """
+        """Return how blocks become the bytes of a file."""
 
     def settings(self, form: VectorFormat, /) -> dict[str, str]:
         """Return what the vectors depend on beside the texts, each by the name that an error calls it.
@@ -45,6 +39,22 @@ class Vectors(Protocol):
         Threads and batch size are not among them: with others the vectors are equal but for rounding, and who ran out
         of memory goes on with smaller batches.
         """
+
+
+def check_vector_options(manifest: Manifest, arguments: argparse.Namespace) -> None:
+    """Refuse, before a model is opened, options and a file that are not for its kind of vectors.
+
+    Raises:
+        InputError: naming them.
+
+    """
+    if manifest.task != SPARSE:
+        _refuse(arguments, _SPARSE_OPTIONS, "an embedding model")
+        return
+    _refuse(arguments, _DENSE_OPTIONS, "a sparse encoder")
+    output: Path | None = arguments.output
+    if output is not None and output.suffix != SPARSE_SUFFIX:
+        raise InputError(f"sparse vectors are written as JSON lines: name {output.name} *{SPARSE_SUFFIX}")
 
 
 class DenseVectors:
@@ -56,7 +66,6 @@ class DenseVectors:
     """
 
     def __init__(self, model: Embedder, arguments: argparse.Namespace) -> None:
-        _refuse(arguments, _SPARSE_OPTIONS, "an embedding model")
         self._model, self._arguments = model, arguments
         self._prompt = _prompt(model, arguments)
         self._plan = plan_postprocess(
@@ -106,37 +115,27 @@ class SparseVectors:
     """
 
     def __init__(self, model: SparseEncoder, arguments: argparse.Namespace) -> None:
-        _refuse(arguments, _DENSE_OPTIONS, "a sparse encoder")
         self._model, self._arguments = model, arguments
         self._prompt = _prompt(model, arguments)
 
     def blocks(self, texts: Iterable[str], on_texts: Callable[[int], object]) -> Iterator[Any]:
         """Yield lists of pairs of columns (int32 [k]) and values (float32 [k])."""
-        for window in windows(checked_stream(texts)):
-            yield self._model.encode_active(
-                window,
-                prompt=self._prompt,
-                task=self._arguments.task,
-                batch_size=self._arguments.batch_size,
-                max_active_dims=self._arguments.max_active_dims,
-                show_progress_bar=False,
-            )
-            on_texts(len(window))
+        return self._model.encode_active_iter(
+            texts,
+            prompt=self._prompt,
+            task=self._arguments.task,
+            batch_size=self._arguments.batch_size,
+            max_active_dims=self._arguments.max_active_dims,
+            on_texts=on_texts,
+        )
 
     def lines(self, block: Any) -> Iterator[str]:
         """Yield an object of ``indices`` and ``values`` for each vector."""
         return sparse_json_lines(block)
 
-    def form(self, output: Path) -> VectorFormat:
-        """Return the only format that there is.
-
-        Raises:
-            InputError: the file's name asks for another.
-
-        """
-        if output.suffix != SPARSE_SUFFIX:
-            raise InputError(f"sparse vectors are written as JSON lines: name {output.name} *{SPARSE_SUFFIX}")
-        return SparseLinesFormat()
+    def form(self, output: Path) -> VectorFormat:  # noqa: ARG002
+        """Return the only format that there is."""
+        return SPARSE_LINES
 
     def settings(self, form: VectorFormat) -> dict[str, str]:
         """Return what the vectors depend on beside the texts."""
@@ -163,4 +162,4 @@ def _refuse(arguments: argparse.Namespace, unset: Mapping[str, object], kind: st
     """Refuse options that a kind of model does not have, by what each is where it is not given."""
     given = [f"--{name.replace('_', '-')}" for name, default in unset.items() if getattr(arguments, name) != default]
     if given:
-        raise InputError(f"the bundle is {kind}, which has no {', '.join(given)}: leave out")
+        raise InputError(f"the bundle is {kind}, which has no {', '.join(given)}: leave them out")

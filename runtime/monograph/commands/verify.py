@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print a verdict for each engine and type; exit 1 where the bundle is wrong on one, or one cannot run it."""
     bundle = open_bundle(locate_bundle(arguments.bundle), check="full")
-    probes = read_probes(bundle.path)
+    probes = read_probes(bundle.path, bundle.manifest.output_width)
     verdicts: list[Verdict] = []
     not_run: dict[str, str] = {}
     for device, compute_dtype in _asked(bundle, arguments.device, arguments.compute_dtype, not_run):

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 # Values of a block of rows that is made dense: 32 MB.
 _DENSE_VALUES = 8_388_608
+# The first with arrays of one axis.
+_MINIMUM_SCIPY = (1, 15)
 # torch.nn.functional.normalize divides by at least this.
 _SMALLEST_NORM = 1e-12
 
@@ -42,9 +44,7 @@ def to_csr(rows: SparseRows, width: int) -> csr_array:
         MonographError: SciPy is not installed.
 
     """
-    return _scipy_sparse().csr_array(
-        (rows.values, rows.columns, rows.starts.astype(np.int32)), shape=(len(rows.counts), width)
-    )
+    return _scipy_sparse().csr_array((rows.values, rows.columns, rows.starts), shape=(len(rows.counts), width))
 
 
 def checked_rows(embeddings: Any, dimension: int | None = None) -> csr_array:
@@ -64,7 +64,14 @@ def checked_rows(embeddings: Any, dimension: int | None = None) -> csr_array:
         raise InputError(f"vectors must have one or two dimensions, got {array.ndim}")
     if dimension not in (None, array.shape[-1]):
         raise InputError(f"vectors of {array.shape[-1]} dimensions are not this model's, which has {dimension}")
-    return sparse.csr_array(array.reshape(1, -1) if array.ndim == 1 else array, dtype=np.float32)
+    if array.dtype.kind == "c":
+        raise InputError("vectors must be real, and these are complex")
+    rows = sparse.csr_array(array.reshape(1, -1) if array.ndim == 1 else array, dtype=np.float32)
+    if not rows.has_canonical_format:
+        # Of its own, for a float32 csr_array is the caller's.
+        rows = rows.copy()
+        rows.sum_duplicates()
+    return rows
 
 
 def similarity(function: str, first: Any, second: Any) -> Floats:
@@ -103,7 +110,7 @@ def similarity_pairwise(function: str, first: Any, second: Any) -> Floats:
 
 
 def intersection(first: Any, second: Any) -> csr_array:
-    """Return the products of values that neither vector has as 0; one vector [d] meets each of [n, d].
+    """Return the products of one vector's values [d] with each of [n, d], where they are above 0.
 
     Returns:
         csr_array float32 of the shape of ``second``.
@@ -171,4 +178,9 @@ def _scipy_sparse() -> Any:
             "sparse arrays need SciPy: pip install 'monograph[sparse]', or take encode_active, which gives the columns "
             "and values of each vector without it"
         ) from error
+    if tuple(int(part) for part in scipy.__version__.split(".")[:2]) < _MINIMUM_SCIPY:
+        needed = ".".join(map(str, _MINIMUM_SCIPY))
+        raise MonographError(
+            f"sparse arrays need SciPy {needed}, found {scipy.__version__}: pip install --upgrade 'monograph[sparse]'"
+        )
     return scipy.sparse

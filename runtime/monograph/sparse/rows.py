@@ -44,7 +44,10 @@ class SparseRows:
 
 
 def active_rows(outputs: NDArray[np.float32], most: int | None) -> SparseRows:
-    """Return what is not 0 of a graph's outputs, float32 [n, d]; of each row at most the ``most`` largest values."""
+    """Return what is not 0 of a graph's outputs, float32 [n, d]; of each row at most ``most`` values, the largest.
+
+    By size, whatever their sign, as sentence-transformers chooses them.
+    """
     rows, columns = np.nonzero(outputs)
     counts = np.bincount(rows, minlength=len(outputs))
     found = SparseRows(counts, columns.astype(np.int32), outputs[rows, columns])
@@ -81,10 +84,10 @@ def _unzipped(
 
 
 def _largest(found: SparseRows, most: int) -> SparseRows:
-    """Keep the ``most`` largest values of each row; of equal ones those of lower columns."""
+    """Keep the ``most`` values of each row that are largest by size; of equal ones those of lower columns."""
     kept = np.ones(len(found.values), dtype=bool)
     for start, count in zip(found.starts[:-1], found.counts, strict=True):
         if count > most:
             row = slice(start, start + count)
-            kept[row][np.argsort(-found.values[row], kind="stable")[most:]] = False
+            kept[row][np.argsort(-np.abs(found.values[row]), kind="stable")[most:]] = False
     return SparseRows(np.minimum(found.counts, most), found.columns[kept], found.values[kept])

@@ -2,10 +2,10 @@
 
 from monograph.vector_file.formats import (
     FORMATS,
+    SPARSE_LINES,
     SPARSE_SUFFIX,
     JsonLinesFormat,
     NpyFormat,
-    SparseLinesFormat,
     VectorFormat,
     json_lines,
     sparse_json_lines,
@@ -14,10 +14,10 @@ from monograph.vector_file.partial import VectorFile, open_vector_file
 
 __all__ = [
     "FORMATS",
+    "SPARSE_LINES",
     "SPARSE_SUFFIX",
     "JsonLinesFormat",
     "NpyFormat",
-    "SparseLinesFormat",
     "VectorFile",
     "VectorFormat",
     "json_lines",

@@ -58,47 +58,18 @@ class NpyFormat:
 
 @dataclass(frozen=True)
 class JsonLinesFormat:
-    """A JSON array a line."""
+    """A line of JSON for each vector, which ``lines`` makes of a block of them; a run's settings call it ``name``."""
 
-    @property
-    def name(self) -> str:
-        """The format; its lines tell the rest."""
-        return "jsonl"
+    name: str
+    lines: Callable[[Any], Iterator[str]]
 
     def head(self, rows: int) -> bytes:  # noqa: ARG002
         """Return nothing: the first line is the first vector."""
         return b""
 
-    def body(self, vectors: NDArray[Any]) -> bytes:
-        """Return a line for each of the vectors [k, d]."""
-        return "".join(json_lines(vectors)).encode("ascii")
-
-
-@dataclass(frozen=True)
-class SparseLinesFormat:
-    """A JSON object a line, of the columns and the values of a vector that are not 0."""
-
-    @property
-    def name(self) -> str:
-        """The format; its lines tell the rest."""
-        return "sparse jsonl"
-
-    def head(self, rows: int) -> bytes:  # noqa: ARG002
-        """Return nothing: the first line is the first vector."""
-        return b""
-
-    def body(self, vectors: Sequence[Active]) -> bytes:
-        """Return a line for each vector."""
-        return "".join(sparse_json_lines(vectors)).encode("ascii")
-
-
-# The suffix of a file of sparse vectors.
-SPARSE_SUFFIX = ".jsonl"
-# By the suffix of a file's name, for vectors of a type and a number of columns.
-FORMATS: Mapping[str, Callable[[np.dtype[Any], int], VectorFormat]] = {
-    ".npy": NpyFormat,
-    ".jsonl": lambda dtype, columns: JsonLinesFormat(),  # noqa: ARG005
-}
+    def body(self, vectors: Any) -> bytes:
+        """Return the lines of a block."""
+        return "".join(self.lines(vectors)).encode("ascii")
 
 
 def json_lines(vectors: NDArray[Any]) -> Iterator[str]:
@@ -116,3 +87,13 @@ def sparse_json_lines(vectors: Sequence[Active]) -> Iterator[str]:
 def _shortest(values: NDArray[np.float32]) -> list[float]:
     """Return float32 values [k] in the shortest decimals that give them back exactly."""
     return [float(str(value)) for value in values]
+
+
+# By the suffix of a file's name, for dense vectors of a type and a number of columns.
+FORMATS: Mapping[str, Callable[[np.dtype[Any], int], VectorFormat]] = {
+    ".npy": NpyFormat,
+    ".jsonl": lambda dtype, columns: JsonLinesFormat("jsonl", json_lines),  # noqa: ARG005
+}
+# That of a file of sparse vectors, and its only format.
+SPARSE_SUFFIX = ".jsonl"
+SPARSE_LINES = JsonLinesFormat("sparse jsonl", sparse_json_lines)

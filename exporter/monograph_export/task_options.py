@@ -1,0 +1,30 @@
+"""Which options of an export go with which task."""
+
+from __future__ import annotations
+
+from monograph.bundle.manifest import EMBEDDING, RERANK, SPARSE
+from monograph.errors import ExportError
+from monograph_export.checkpoint.task import KINDS
+from monograph_export.compression.options import Compression
+from monograph_export.recipes import Recipe
+from monograph_export.vocabulary.options import Trimming
+
+
+def check_task_options(task: str, compression: Compression, trimming: Trimming, recipe: Recipe | None) -> None:
+    """Refuse options that models of a task do not have.
+
+    A sparse encoder's dimensions are its vocabulary, of which nothing can be left out.
+
+    Raises:
+        ExportError: naming each.
+
+    """
+    given = (
+        ((EMBEDDING, SPARSE), compression.limits.given()),
+        ((RERANK,), compression.given_score_limits()),
+        ((SPARSE,), compression.sparse_limits.given()),
+        ((EMBEDDING,), ["--keep-vocab or --keep-scripts"] if trimming.wanted else []),
+        ((EMBEDDING,), [] if recipe is None else ["--recipe"]),
+    )
+    if refused := [option for tasks, options in given if task not in tasks for option in options]:
+        raise ExportError(f"this is {KINDS[task]}, which has no {', '.join(refused)}: leave it out")
