@@ -52,14 +52,14 @@ def test_a_reranker_is_measured_with_pairs(
     tiny_cross_bundle: Path, tiny_cross_checkpoint: Path, tmp_path: Path
 ) -> None:
     done = monograph(
-        "bench", tiny_cross_bundle, "--device", "cpu", "--rounds", 1, "--count", 120, "--against",
+        "bench", tiny_cross_bundle, "--device", "cpu", "--rounds", 1, "--count", 20, "--against",
         "sentence-transformers,fastembed", "--checkpoint", tiny_cross_checkpoint, "--output", tmp_path / "results.json",
         "--page", tmp_path / "results.html",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     table = done.stdout.decode()
     for words in (
-        "rerank: 120 pairs", "pairs/s", "worst difference", "calls of 100 pairs, a query with its passages",
+        "rerank: 20 pairs", "pairs/s", "worst difference", "calls of 100 pairs, a query with its passages",
         "start of a process to its first score", "not measured: fastembed: fastembed is not measured with rerankers",
     ):  # fmt: skip
         assert words in table

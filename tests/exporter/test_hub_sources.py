@@ -216,7 +216,9 @@ def test_the_output_is_looked_at_before_anything_is_downloaded(tmp_path: Path) -
 
 @pytest.mark.parametrize("source", [None, 5, b"folder"])
 def test_what_is_no_source_is_an_export_error(source: Any, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=f"must be .* a path or a SentenceTransformer, got {type(source).__name__}"):
+    with pytest.raises(
+        ExportError, match=f"must be .* a path or a loaded model of sentence-transformers, got {type(source).__name__}"
+    ):
         export(source, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
 

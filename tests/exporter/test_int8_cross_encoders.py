@@ -159,8 +159,8 @@ def test_pairs_of_a_file_calibrate(tiny_cross_checkpoint: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"min_rank_correlation": 0.9}, "leave out --min-rank-correlation"),
-        ({"max_score_move": 0.2, "precision": "int8"}, "leave out --max-score-move"),
+        ({"min_rank_correlation": 0.9}, "--min-rank-correlation: leave it out"),
+        ({"max_score_move": 0.2, "precision": "int8"}, "--max-score-move: leave it out"),
     ],
     ids=str,
 )

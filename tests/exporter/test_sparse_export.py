@@ -83,7 +83,9 @@ def test_a_loaded_model_is_exported_and_left_as_it_is(tiny_sparse_checkpoint: Pa
         assert np.abs(ours.encode(["a goose"]).toarray() - before.numpy()).max() <= 1e-4
 
 
-@pytest.mark.parametrize("options", [{"table": "int8"}, {"precision": "fp16"}, {"precision": "int8"}])
+@pytest.mark.parametrize(
+    "options", [{"table": "int8"}, pytest.param({"precision": "fp16"}, marks=pytest.mark.slow), {"precision": "int8"}]
+)
 def test_smaller_forms_go_through_the_gate(
     options: dict[str, Any], tiny_sparse_checkpoint: Path, tmp_path: Path
 ) -> None:

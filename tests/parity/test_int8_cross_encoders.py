@@ -30,7 +30,7 @@ class Exported:
     logits: NDArray[np.float32]
 
 
-@pytest.fixture(scope="module", params=["BERT", "RoBERTa"])
+@pytest.fixture(scope="module", params=["BERT", pytest.param("RoBERTa", marks=pytest.mark.slow)])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = tmp_path_factory.mktemp("int8-cross-encoder")
     checkpoint = save_cross_encoder(request.param, folder)

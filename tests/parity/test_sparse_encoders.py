@@ -95,7 +95,14 @@ def tied(tiny_sparse_checkpoint: Path, tiny_sparse_bundle: Path) -> Exported:
     return _exported("BERT, tied", tiny_sparse_checkpoint, open_bundle(tiny_sparse_bundle))
 
 
-@pytest.fixture(scope="module", params=KINDS)
+# Others of the same kind of head, tested by hand.
+_SLOW = ("XLM-R", "ELECTRA, sum", "MPNet")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(kind, marks=pytest.mark.slow) if kind in _SLOW else kind for kind in KINDS],
+)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tied: Exported) -> Exported:
     save = KINDS[request.param]
     if save is None:
