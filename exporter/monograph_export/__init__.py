@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from monograph.bundle import Bundle
 from monograph.errors import ExportError
-from monograph_export.compression.options import LEAST_RANK_CORRELATION, Compression, Limits, SparseLimits
+from monograph_export.compression.limits import ScoreLimits, SparseLimits, VectorLimits, score_limits
+from monograph_export.compression.options import Compression
 from monograph_export.compression.texts import read_calibration
 from monograph_export.vocabulary.options import Trimming, named_texts
 from monograph_export.writer import check_output
@@ -29,10 +30,10 @@ def export(
     table: str | None = None,
     calibration: str | os.PathLike[str] | None = None,
     reduce_range: bool = False,
-    min_mean_cosine: float = Limits.mean_cosine,
-    min_worst_cosine: float = Limits.worst_cosine,
-    min_neighbour_agreement: float = Limits.neighbour_agreement,
-    min_rank_correlation: float = LEAST_RANK_CORRELATION,
+    min_mean_cosine: float = VectorLimits.mean_cosine,
+    min_worst_cosine: float = VectorLimits.worst_cosine,
+    min_neighbour_agreement: float = VectorLimits.neighbour_agreement,
+    min_rank_correlation: float = ScoreLimits.spearman,
     max_score_move: float | None = None,
     min_active_overlap: float = SparseLimits.active_overlap,
     keep_vocab: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
@@ -96,15 +97,15 @@ def export(
         corpora=named_texts(_paths(keep_vocab)), scripts=_codes(keep_scripts), coverage=named_texts(_paths(coverage))
     )
     trimming.check()
+    of_vectors = (min_mean_cosine, min_worst_cosine, min_neighbour_agreement)
     compression = Compression(
         precision=precision,
         table=table,
         calibration=None if calibration is None else read_calibration(Path(calibration)),
         reduce_range=reduce_range,
-        limits=Limits(min_mean_cosine, min_worst_cosine, min_neighbour_agreement),
-        min_rank_correlation=min_rank_correlation,
-        max_score_move=max_score_move,
-        sparse_limits=SparseLimits(min_active_overlap),
+        vector_limits=VectorLimits(*of_vectors),
+        sparse_limits=SparseLimits(*of_vectors, min_active_overlap),
+        score_limits=score_limits(precision, min_rank_correlation, max_score_move),
     )
     compression.check()
     if from_onnx is not None:
@@ -143,8 +144,7 @@ def _check_unchanged(compression: Compression, trimming: Trimming) -> None:
         "--keep-vocab": bool(trimming.corpora),
         "--keep-scripts": bool(trimming.scripts),
     }
-    limits = [*compression.limits.given(), *compression.given_score_limits(), *compression.sparse_limits.given()]
-    if refused := [*(name for name, given in named.items() if given), *limits]:
+    if refused := [*(name for name, given in named.items() if given), *compression.given_limits()]:
         raise ExportError(
             f"{', '.join(refused)} cannot go with --from-onnx, which takes the weights as the file has them: leave out "
             "one of the two"

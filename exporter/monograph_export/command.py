@@ -14,29 +14,22 @@ from monograph.commands.quality import (
     vocabulary_in_words,
 )
 from monograph_export import export
-from monograph_export.compression.options import (
-    LEAST_RANK_CORRELATION,
-    MOST_SCORE_MOVE,
-    MOST_SCORE_MOVE_AT_INT8,
-    PRECISIONS,
-    TABLES,
-    Limits,
-    SparseLimits,
-)
+from monograph_export.compression.limits import Int8ScoreLimits, ScoreLimits, SparseLimits, VectorLimits
+from monograph_export.compression.options import PRECISIONS, TABLES
 
 HELP = "turn a checkpoint of a Sentence Transformer, cross-encoder or sparse encoder into a bundle equal to torch"
 
 _LIMITS = (
-    ("min-mean-cosine", Limits.mean_cosine, "compressed bundle whose mean cosine to the original is lower"),
-    ("min-worst-cosine", Limits.worst_cosine, "compressed bundle with a text of a lower cosine"),
+    ("min-mean-cosine", VectorLimits.mean_cosine, "compressed bundle whose mean cosine to the original is lower"),
+    ("min-worst-cosine", VectorLimits.worst_cosine, "compressed bundle with a text of a lower cosine"),
     (
         "min-neighbour-agreement",
-        Limits.neighbour_agreement,
+        VectorLimits.neighbour_agreement,
         "compressed bundle with fewer texts that keep their nearest neighbour",
     ),
     (
         "min-rank-correlation",
-        LEAST_RANK_CORRELATION,
+        ScoreLimits.spearman,
         "compressed cross-encoder that sorts pairs less alike, by the rank correlation of their scores",
     ),
     (
@@ -109,7 +102,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="X",
         help="refuse a compressed cross-encoder with a score that moves by more, as a part of the spread of all; "
-        f"default: {MOST_SCORE_MOVE_AT_INT8} with --precision int8, else {MOST_SCORE_MOVE}",
+        f"default: {Int8ScoreLimits.worst_difference} with --precision int8, else {ScoreLimits.worst_difference}",
     )
 
 

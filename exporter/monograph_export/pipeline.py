@@ -51,10 +51,10 @@ from monograph_export.compression.texts import (
     texts_of,
     texts_to_judge_by,
 )
-from monograph_export.graph.names import OUTPUT_NAME
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.store import numbered, store_graphs
 from monograph_export.graph.trace import trace
+from monograph_export.output_names import OUTPUT_NAME
 from monograph_export.parity import check_engine, verifier_processes, verify_everywhere
 from monograph_export.probes import make_probes
 from monograph_export.recipes import Recipe
@@ -161,8 +161,8 @@ def _write_unverified(
 
 def _judge(vectors: Embedding | Sparse, compression: Compression) -> VectorJudge:
     if isinstance(vectors, Embedding):
-        return VectorJudge(compression.limits)
-    return SparseJudge(compression.limits, compression.sparse_limits)
+        return VectorJudge(compression.vector_limits)
+    return SparseJudge(compression.sparse_limits)
 
 
 def _prompts(model: VectorModel, recipe: Recipe | None) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monograph.bundle.manifest import EMBEDDING, RERANK, SPARSE
+from monograph.bundle.manifest import EMBEDDING
 from monograph.errors import ExportError
 from monograph_export.checkpoint.task import KINDS
 from monograph_export.compression.options import Compression
@@ -19,12 +19,10 @@ def check_task_options(task: str, compression: Compression, trimming: Trimming, 
         ExportError: naming each.
 
     """
-    given = (
-        ((EMBEDDING, SPARSE), compression.limits.given()),
-        ((RERANK,), compression.given_score_limits()),
-        ((SPARSE,), compression.sparse_limits.given()),
-        ((EMBEDDING,), ["--keep-vocab or --keep-scripts"] if trimming.wanted else []),
-        ((EMBEDDING,), [] if recipe is None else ["--recipe"]),
-    )
-    if refused := [option for tasks, options in given if task not in tasks for option in options]:
+    own = compression.limits[task].given()
+    refused = [option for option in compression.given_limits() if option not in own]
+    if task != EMBEDDING:
+        refused += ["--keep-vocab or --keep-scripts"] if trimming.wanted else []
+        refused += [] if recipe is None else ["--recipe"]
+    if refused:
         raise ExportError(f"this is {KINDS[task]}, which has no {', '.join(refused)}: leave it out")

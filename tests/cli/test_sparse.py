@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from monograph import SparseEncoder
+from monograph.batching.windows import WINDOW_TEXTS
 from support.command import assert_error, monograph
 
 TEXTS = ["the harbour", "", "a radio", "третья строка"]
@@ -20,10 +21,10 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def expected(model: SparseEncoder, most: int | None = None) -> list[dict[str, list[float]]]:
+def expected(model: SparseEncoder, texts: list[str], most: int) -> list[dict[str, list[float]]]:
     return [
         {"indices": columns.tolist(), "values": [float(str(value)) for value in values]}
-        for columns, values in model.encode_active(TEXTS, max_active_dims=most)
+        for columns, values in model.encode_active(texts, max_active_dims=most)
     ]
 
 
@@ -32,17 +33,23 @@ def test_embed_prints_columns_and_values(
 ) -> None:
     done = monograph("embed", tiny_sparse_bundle, file, "--device", "cpu", "--max-active-dims", "5")
     assert done.returncode == 0, done.stderr
-    assert [json.loads(line) for line in done.stdout.splitlines()] == expected(tiny_sparse_encoder, 5)
+    assert [json.loads(line) for line in done.stdout.splitlines()] == expected(tiny_sparse_encoder, TEXTS, 5)
 
 
 def test_embed_writes_a_file_and_takes_it_up_again(
-    tiny_sparse_bundle: Path, tiny_sparse_encoder: SparseEncoder, file: Path, tmp_path: Path
+    tiny_sparse_bundle: Path, tiny_sparse_encoder: SparseEncoder, tmp_path: Path
 ) -> None:
+    lines = [*TEXTS, *(f"{number} boats" for number in range(WINDOW_TEXTS - len(TEXTS))), "a radio"]
     output = tmp_path / "vectors.jsonl"
-    for options in ((), ("--resume",)):
-        done = monograph("embed", tiny_sparse_bundle, file, "-o", output, "--device", "cpu", *options)
-        assert done.returncode == 0, done.stderr
-        assert [json.loads(line) for line in output.read_text().splitlines()] == expected(tiny_sparse_encoder)
+    embed = ("embed", tiny_sparse_bundle, "-", "-o", output, "--device", "cpu", "--max-active-dims")
+    cut_off = monograph(*embed, "9", stdin="\n".join(lines[:-1]).encode() + b"\n\xff\n")
+    assert_error(cut_off, 1, "is not UTF-8", "--resume goes on")
+    whole = "\n".join(lines).encode()
+    refused = monograph(*embed, "8", "--resume", stdin=whole)
+    assert_error(refused, 1, "active dimensions was '9', is '8'", "remove that file to start over")
+    done = monograph(*embed, "9", "--resume", stdin=whole)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line) for line in output.read_text().splitlines()] == expected(tiny_sparse_encoder, lines, 9)
 
 
 def test_embed_refuses_what_only_dense_vectors_have(tiny_sparse_bundle: Path, file: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from monograph.errors import DeviceError, ExportError
 from monograph_export import export
 from monograph_export.compression.compress import compress
 from monograph_export.compression.fitting import fit
-from monograph_export.compression.gate import agreement, broken_limits
+from monograph_export.compression.gate import agreement
 from monograph_export.compression.int8 import (
     REDUCED_WEIGHT_LEVELS,
     WEIGHT_LEVELS,
@@ -32,10 +32,11 @@ from monograph_export.compression.int8 import (
 )
 from monograph_export.compression.judge import VectorJudge
 from monograph_export.compression.layers import LayerQuantizer
+from monograph_export.compression.limits import VectorLimits
 from monograph_export.compression.observation import Fold, Observation, observe
-from monograph_export.compression.options import Compression, Limits
+from monograph_export.compression.options import Compression
 from monograph_export.compression.texts import built_in_texts, read_calibration, texts_of
-from monograph_export.graph.names import OUTPUT_NAME
+from monograph_export.output_names import OUTPUT_NAME
 from support.command import monograph
 
 OPEN = ("--min-mean-cosine", "0", "--min-worst-cosine", "-1", "--min-neighbour-agreement", "0")
@@ -149,20 +150,20 @@ def test_a_transformer_without_linear_layers_is_refused(tiny_checkpoint: Path) -
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
     model[0].auto_model.encoder.layer = nn.ModuleList()
     with pytest.raises(ExportError, match="no linear layer"):
-        compress(model, Compression(precision="int8"), built_in_texts(), VectorJudge(Limits()))
+        compress(model, Compression(precision="int8"), built_in_texts(), VectorJudge(VectorLimits()))
 
 
 def test_the_costliest_inputs_stay_float32_and_then_it_is_refused(tiny_checkpoint: Path) -> None:
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu").requires_grad_(False)
     # The latter is more than any vectors can hold: a third of four inputs is as far as it goes.
-    for limits, kept in ((Limits(0, -1, 0), 0), (Limits(1.1, -1, 0), 1)):
+    for limits, kept in ((VectorLimits(0, -1, 0), 0), (VectorLimits(1.1, -1, 0), 1)):
         texts = built_in_texts().calibration[:60]
         quantizer = LayerQuantizer(copy.deepcopy(model), texts, WEIGHT_LEVELS, VectorJudge(limits))
         quantizer.quantize()
         assert len(quantizer.kept_float) == kept
     words = r"below 1\.1; the layers that cost most of the mean cosine, each by itself: encoder\.layer\."
     with pytest.raises(ExportError, match=words):
-        compress(model, Compression("int8"), built_in_texts(), VectorJudge(Limits(1.1, -1, 0)))
+        compress(model, Compression("int8"), built_in_texts(), VectorJudge(VectorLimits(1.1, -1, 0)))
 
 
 def test_agreement_is_what_its_words_say() -> None:
@@ -177,9 +178,10 @@ def test_agreement_is_what_its_words_say() -> None:
     assert round(other.worst_cosine, 6) == -1
     assert round(other.mean_cosine, 6) == round(38 / 40, 6)
     assert other.neighbour_agreement < 1
-    assert broken_limits(Limits(), same) == []
-    assert [line.rsplit(" ", 4)[0] for line in broken_limits(Limits(), other)] == ["mean cosine", "worst cosine"]
-    assert broken_limits(Limits(0.9, 0.9, 0.9), agreement(vectors, np.full_like(vectors, np.nan))) != []
+    limits = VectorLimits()
+    assert limits.broken(same.to_json()) == ()
+    assert [line.rsplit(" ", 4)[0] for line in limits.broken(other.to_json())] == ["mean cosine", "worst cosine"]
+    assert VectorLimits(0.9, 0.9, 0.9).broken(agreement(vectors, np.full_like(vectors, np.nan)).to_json()) != ()
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -212,10 +214,10 @@ def test_texts_that_no_kept_token_can_write_are_not_judged_by(tiny_checkpoint: P
     assert texts.origin.startswith(f"{len(texts.calibration)} texts that the kept tokens write as before, of built-in")
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
     with pytest.raises(ExportError, match="give texts of these scripts with --keep-vocab FILE as well"):
-        compress(model, Compression(table="int8"), built_in_texts().only(lambda _: []), VectorJudge(Limits()))
+        compress(model, Compression(table="int8"), built_in_texts().only(lambda _: []), VectorJudge(VectorLimits()))
     few = built_in_texts().only(lambda texts: list(texts[:3]))
     with pytest.raises(ExportError, match="give --calibration FILE with a few hundred texts"):
-        compress(model, Compression("int8"), few, VectorJudge(Limits()))
+        compress(model, Compression("int8"), few, VectorJudge(VectorLimits()))
 
 
 def test_an_int8_bundle_says_what_was_done_and_what_it_cost(int8_bundle: Path, tiny_bundle: Path) -> None:

@@ -17,7 +17,7 @@ from torch import nn
 from monograph import ExportError, UnsupportedModuleError
 from monograph.bundle import read_probes
 from monograph_export import export
-from monograph_export.compression.options import Compression, ScoreLimits
+from monograph_export.compression.limits import ScoreLimits
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.trace import trace_pairs
 from monograph_export.reranking.judge import ScoreJudge, score_agreement
@@ -148,7 +148,7 @@ def test_scores_that_move_too_far_break_the_limits() -> None:
     assert (exact.mean_difference, exact.worst_difference) == (0, 0)
     moved = reference.copy()
     moved[3] += 1.5
-    judge = ScoreJudge(Compression().score_limits)
+    judge = ScoreJudge(ScoreLimits())
     assert judge.judge(reference, reference).broken == ()
     assert judge.judge(reference, moved).broken == ("a score moves by 15.00% of the spread, above 10.00%",)
     for found in (-reference, np.zeros_like(reference), np.full_like(reference, np.nan)):

@@ -12,10 +12,11 @@ import pytest
 from monograph import ExportError
 from monograph_export import export
 from monograph_export.compression.compress import compress
+from monograph_export.compression.limits import Int8ScoreLimits, ScoreLimits
 from monograph_export.compression.observation import observe
-from monograph_export.compression.options import Compression, ScoreLimits
+from monograph_export.compression.options import Compression
 from monograph_export.compression.texts import read_calibration
-from monograph_export.graph.names import SCORES_NAME
+from monograph_export.output_names import SCORES_NAME
 from monograph_export.reranking.judge import ScoreJudge
 from monograph_export.reranking.load import load_cross_encoder
 from monograph_export.reranking.pairs import built_in_pairs, pairs_of
@@ -148,7 +149,7 @@ def test_a_line_that_is_no_pair_is_named(
 def test_pairs_of_a_file_calibrate(tiny_cross_checkpoint: Path, tmp_path: Path) -> None:
     pairs = pairs_of(read_calibration(written(tmp_path, *("\t".join(pair) for pair in built_in_pairs().calibration))))
     model = load_cross_encoder(tiny_cross_checkpoint)
-    done = compress(model, Compression("int8"), pairs, ScoreJudge(Compression("int8").score_limits))
+    done = compress(model, Compression("int8"), pairs, ScoreJudge(Int8ScoreLimits()))
     assert done is not None
     assert done.record["layers"]["calibration"].endswith("of the 360 different pairs of pairs.tsv")
     few = pairs_of(read_calibration(written(tmp_path, "query\tpassage")))

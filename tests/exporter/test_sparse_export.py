@@ -99,7 +99,7 @@ def test_smaller_forms_go_through_the_gate(
 
 
 def test_a_stricter_limit_refuses_and_says_by_how_much(tiny_sparse_checkpoint: Path, tmp_path: Path) -> None:
-    words = ("overlap of active dimensions", "below 0.9999")
+    words = ("active overlap", "below 0.9999")
     assert_refused(tiny_sparse_checkpoint, tmp_path, ExportError, *words, table="int8", min_active_overlap=0.9999)
 
 

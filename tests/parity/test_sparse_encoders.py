@@ -17,6 +17,7 @@ from scipy.sparse import csr_array
 
 from monograph import Bundle, InputError, SparseEncoder
 from monograph.bundle import open_bundle
+from monograph.sparse.arrays import similarity, similarity_pairwise
 from monograph_export import export
 from support.architectures import MAX_LENGTH
 from support.sparse_encoders import save_inference_free, save_masked_words, save_splade, save_token_weights
@@ -166,6 +167,23 @@ def test_queries_and_documents_take_their_routes(routed: Exported, device: str, 
         assert_same(model.encode(TEXTS, max_active_dims=3), routed.expected(TEXTS, max_active_dims=3))
 
 
+@pytest.mark.parametrize(
+    ("encode", "options"),
+    [
+        ("encode_query", {}),
+        ("encode_document", {}),
+        ("encode", {"prompt_name": "query"}),
+        ("encode", {"prompt": "seven grey "}),
+    ],
+)
+def test_prompts_go_before_the_texts(encode: str, options: dict[str, str], tied: Exported) -> None:
+    theirs = getattr(tied.reference, encode)(TEXTS, batch_size=1, convert_to_sparse_tensor=False, **options)
+    with SparseEncoder(tied.bundle.path, "cpu") as model:
+        assert_same(getattr(model, encode)(TEXTS, **options), np.asarray(theirs))
+        without = model.encode(TEXTS).toarray()
+    assert (np.abs(np.asarray(theirs) - without).max() > 0.1) == (encode != "encode_document")
+
+
 def test_bfloat16_turns_no_vector(tied: Exported) -> None:
     expected = tied.expected(TEXTS)
     with SparseEncoder(tied.bundle.path, "openvino", "bfloat16") as model:
@@ -200,23 +218,22 @@ def test_sparsity_and_intersection_are_the_same(tied: Exported) -> None:
 
 
 @pytest.mark.parametrize("function", ["dot", "cosine", "euclidean", "manhattan"])
-def test_similarities_are_the_same(function: str, tied: Exported, tmp_path: Path) -> None:
+def test_similarities_are_the_same(function: str, tied: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     reference = tied.reference
-    reference.similarity_fn_name = function
-    bundle = export(reference, tmp_path / "bundle")
+    monkeypatch.setattr(reference, "similarity_fn_name", function)
     expected = torch.tensor(tied.expected(TEXTS))
-    with SparseEncoder(bundle.path, "cpu") as model:
+    with SparseEncoder(tied.bundle.path, "cpu") as model:
         found = model.encode(TEXTS)
-        assert bundle.manifest.need_sparse().similarity == function
-        for ours, theirs in (
-            (model.similarity(found, found), reference.similarity(expected, expected)),
-            (model.similarity(found[[0]], found[2:4]), reference.similarity(expected[:1], expected[2:4])),
-            (
-                model.similarity_pairwise(found[:3], found[3:6]),
-                reference.similarity_pairwise(expected[:3], expected[3:6]),
-            ),
-        ):
-            # torch takes distances by squares of the whole, which are off by the root of a rounding where they are 0.
-            allowed = 2e-2 if function == "euclidean" else 1e-4 * max(1.0, float(theirs.abs().max()))
-            assert ours.shape == tuple(theirs.shape)
-            assert np.abs(ours - theirs.numpy()).max() <= allowed
+        assert np.array_equal(model.similarity(found, found), similarity("dot", found, found))
+    for ours, theirs in (
+        (similarity(function, found, found), reference.similarity(expected, expected)),
+        (similarity(function, found[[0]], found[2:4]), reference.similarity(expected[:1], expected[2:4])),
+        (
+            similarity_pairwise(function, found[:3], found[3:6]),
+            reference.similarity_pairwise(expected[:3], expected[3:6]),
+        ),
+    ):
+        # torch takes distances by squares of the whole, which are off by the root of a rounding where they are 0.
+        allowed = 2e-2 if function == "euclidean" else 1e-4 * max(1.0, float(theirs.abs().max()))
+        assert ours.shape == tuple(theirs.shape)
+        assert np.abs(ours - theirs.numpy()).max() <= allowed

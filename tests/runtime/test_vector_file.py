@@ -30,7 +30,7 @@ class CutOffError(Exception):
 
 
 def write(
-    output: Path, blocks: Sequence[int], *, form: VectorFormat = FLOATS, resume: bool = False,
+    output: Path, blocks: Sequence[int], *, form: VectorFormat[Any] = FLOATS, resume: bool = False,
     settings: dict[str, str] = SETTINGS, texts: Sequence[str] = TEXTS, whole: bool = True,
 ) -> None:  # fmt: skip
     """Write ``VECTORS`` in blocks of these sizes, after those that are there."""
@@ -45,7 +45,7 @@ def write(
             raise CutOffError
 
 
-def begin(output: Path, *, form: VectorFormat = FLOATS, blocks: Sequence[int] = (4,)) -> tuple[Path, Path]:
+def begin(output: Path, *, form: VectorFormat[Any] = FLOATS, blocks: Sequence[int] = (4,)) -> tuple[Path, Path]:
     """Leave a file that was cut off after these blocks; return the partial file and the state."""
     with pytest.raises(CutOffError) as caught:
         write(output, blocks, form=form, whole=False)
@@ -67,7 +67,7 @@ def test_the_head_of_npy_is_numpys_and_of_one_length(dtype: str, columns: int) -
 
 
 @pytest.mark.parametrize("form", [FLOATS, LINES], ids=lambda form: form.name)
-def test_a_file_that_is_not_whole_cannot_be_loaded(form: VectorFormat, tmp_path: Path) -> None:
+def test_a_file_that_is_not_whole_cannot_be_loaded(form: VectorFormat[Any], tmp_path: Path) -> None:
     partial, state = begin(tmp_path / "out", form=form)
     assert json.loads(state.read_bytes())["texts"] == 4
     assert not (tmp_path / "out").exists()
@@ -77,7 +77,7 @@ def test_a_file_that_is_not_whole_cannot_be_loaded(form: VectorFormat, tmp_path:
 
 @pytest.mark.parametrize("form", [FLOATS, LINES], ids=lambda form: form.name)
 @pytest.mark.parametrize("torn", [b"", b"torn", bytes(1000)], ids=len)
-def test_resumed_is_as_if_written_at_once(form: VectorFormat, torn: bytes, tmp_path: Path) -> None:
+def test_resumed_is_as_if_written_at_once(form: VectorFormat[Any], torn: bytes, tmp_path: Path) -> None:
     write(tmp_path / "whole", [4, 5, 1], form=form)
     partial, _ = begin(tmp_path / "out", form=form)
     with partial.open("ab") as file:

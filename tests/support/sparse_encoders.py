@@ -32,7 +32,7 @@ def save_masked_words(architecture: str, folder: Path, **config: Any) -> Path:
             if parameter.ndim == 1:
                 parameter.add_(torch.randn_like(parameter) * 0.05)
         # Of a trained model few weights are above 0.
-        model.get_output_embeddings().bias.sub_(1.3)
+        model.get_output_embeddings().bias.sub_(1.5)
     model.save_pretrained(folder)
     tokenizer = found.tokenizer()
     tokenizer.model_max_length = MAX_LENGTH
@@ -49,9 +49,9 @@ def splade_modules(
 
 
 def save_splade(architecture: str, folder: Path, pooling: str = "max", activation: str = "relu", **config: Any) -> Path:
-    """Save a SPLADE model as sentence-transformers does and return its folder."""
+    """Save a SPLADE model with a prompt for queries, as sentence-transformers does, and return its folder."""
     modules = splade_modules(architecture, folder / "masked-words", pooling, activation, **config)
-    return _saved(SparseEncoder(modules=modules, device="cpu"), folder)
+    return _saved(SparseEncoder(modules=modules, device="cpu", prompts={"query": "the harbour "}), folder)
 
 
 def save_full_size_splade(folder: Path, vocab_file: Path) -> Path:

@@ -64,7 +64,7 @@ def compress(
     reference = judge.outputs(model, texts.held_out)
     check_finite(reference)
     kept = "fp16" if asked.precision == "fp16" else "fp32"
-    record: dict[str, Any] = {"table": "int8" if table else kept, "limits": judge.limits_to_json()}
+    record: dict[str, Any] = {"table": "int8" if table else kept, "limits": judge.limits.to_json()}
     if asked.precision == "fp16":
         halve(model)
         record["layers"] = {"precision": "fp16"}

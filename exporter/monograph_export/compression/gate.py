@@ -14,7 +14,6 @@ from sentence_transformers import SparseEncoder
 from monograph.similarity import similarity, similarity_pairwise
 from monograph_export.checkpoint.routes import VectorModel
 from monograph_export.checkpoint.token_table import rows_of
-from monograph_export.compression.options import Limits
 from monograph_export.probes import reference_vectors
 
 # A model of int8 layers widens all its weights at every call in torch, so batches save most of the time; padding moves
@@ -52,16 +51,6 @@ def vectors_to_judge(model: VectorModel, texts: Sequence[str]) -> NDArray[np.flo
         # In torch a batch of it has a logit for each of its tokens and each word.
         size = max(1, min(size, _BATCH_WORDS // rows_of(model)))
     return reference_vectors(model, list(texts), size)
-
-
-def broken_limits(limits: Limits, found: Agreement) -> list[str]:
-    """Return what is below its limit, in words; nothing where all hold. NaN does not hold."""
-    pairs = {name: (getattr(found, name), least) for name, least in asdict(limits).items()}
-    return [
-        f"{name.replace('_', ' ')} {value:.4f} is below {least}"
-        for name, (value, least) in pairs.items()
-        if not value >= least
-    ]
 
 
 def agreement(reference: NDArray[np.float32], found: NDArray[np.float32]) -> Agreement:

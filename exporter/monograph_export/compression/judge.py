@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, Self
 
 import numpy as np
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from sentence_transformers.base.model import BaseModel
 
 from monograph.inputs import InputT
-from monograph_export.compression.gate import active_overlap, agreement, broken_limits, cosines_of, vectors_to_judge
-from monograph_export.compression.options import Limits, SparseLimits
-from monograph_export.graph.names import OUTPUT_NAME
+from monograph_export.compression.gate import active_overlap, agreement, cosines_of, vectors_to_judge
+from monograph_export.compression.limits import Limits, SparseLimits, VectorLimits
+from monograph_export.output_names import OUTPUT_NAME
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,14 @@ class Judgement:
     broken: tuple[str, ...]
 
 
+@dataclass(frozen=True)
 class Judge(ABC, Generic[InputT]):
     """Compares models' outputs, float32 [n, width], for texts or for pairs.
 
     It holds no model: what was compressed is judged again when the model is gone and an engine runs its graph.
     """
+
+    limits: Limits
 
     # The feature that the modules of a model leave its output in.
     feature: ClassVar[str]
@@ -50,25 +53,24 @@ class Judge(ABC, Generic[InputT]):
     def cost(self, reference: NDArray[np.float32], found: NDArray[np.float32]) -> float:
         """Return one figure of what was lost, by which layers are sorted: 0 for nothing."""
 
-    @abstractmethod
+    def _judged(self, figures: dict[str, float]) -> Judgement:
+        return Judgement(figures, self.limits.broken(figures))
+
     def tightened(self, share: float) -> Self:
         """Return a judge that allows only a share of the loss that this one allows."""
-
-    @abstractmethod
-    def limits_to_json(self) -> dict[str, float]:
-        """Return the limits as JSON values."""
+        return replace(self, limits=self.limits.tightened(share))
 
 
+@dataclass(frozen=True)
 class VectorJudge(Judge[str]):
     """Judges sentence vectors by their cosines to the original's, and by what they are near to."""
+
+    limits: VectorLimits
 
     feature = OUTPUT_NAME
     unit = "texts"
     used = "embedded"
     costs = "of the mean cosine"
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
 
     def outputs(self, model: BaseModel, inputs: Sequence[str]) -> NDArray[np.float32]:
         """Return a model's vectors of texts, float32 [n, d]."""
@@ -76,41 +78,20 @@ class VectorJudge(Judge[str]):
 
     def judge(self, reference: NDArray[np.float32], found: NDArray[np.float32]) -> Judgement:
         """Compare vectors of the same texts, float32 [n, d] each."""
-        measured = agreement(reference, found)
-        return Judgement(measured.to_json(), tuple(broken_limits(self._limits, measured)))
+        return self._judged(agreement(reference, found).to_json())
 
     def cost(self, reference: NDArray[np.float32], found: NDArray[np.float32]) -> float:
         """Return 1 - mean cosine."""
         return 1 - float(cosines_of(reference, found).mean())
 
-    def tightened(self, share: float) -> Self:
-        """Return a judge that allows only a share of the loss that this one allows."""
-        return type(self)(self._limits.tightened(share))
 
-    def limits_to_json(self) -> dict[str, float]:
-        """Return the limits as JSON values."""
-        return asdict(self._limits)
-
-
+@dataclass(frozen=True)
 class SparseJudge(VectorJudge):
     """Judges sparse vectors as others, and by which of their dimensions are active."""
 
-    def __init__(self, limits: Limits, sparse_limits: SparseLimits) -> None:
-        super().__init__(limits)
-        self._sparse_limits = sparse_limits
+    limits: SparseLimits
 
     def judge(self, reference: NDArray[np.float32], found: NDArray[np.float32]) -> Judgement:
         """Compare sparse vectors of the same texts, float32 [n, d] each."""
-        judged = super().judge(reference, found)
-        overlap, least = active_overlap(reference, found), self._sparse_limits.active_overlap
-        # Written so that NaN is too little.
-        broken = () if overlap >= least else (f"overlap of active dimensions {overlap:.4f} is below {least}",)
-        return Judgement(judged.figures | {"active_overlap": overlap}, judged.broken + broken)
-
-    def tightened(self, share: float) -> Self:
-        """Return a judge that allows only a share of the loss that this one allows."""
-        return type(self)(self._limits.tightened(share), self._sparse_limits.tightened(share))
-
-    def limits_to_json(self) -> dict[str, float]:
-        """Return the limits as JSON values."""
-        return super().limits_to_json() | asdict(self._sparse_limits)
+        overlap = {"active_overlap": active_overlap(reference, found)}
+        return self._judged(agreement(reference, found).to_json() | overlap)

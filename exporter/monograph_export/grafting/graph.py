@@ -8,8 +8,8 @@ import onnx_ir.passes.common as common
 from monograph_export.grafting.encoder import Encoder, table_of
 from monograph_export.grafting.layout import Checkpoint
 from monograph_export.grafting.operators import Appender
-from monograph_export.graph.names import OUTPUT_NAME
 from monograph_export.graph.passes.anonymize import Anonymize
+from monograph_export.output_names import OUTPUT_NAME
 
 # Of the first format in which weights are no inputs.
 _LEAST_IR_VERSION = 4

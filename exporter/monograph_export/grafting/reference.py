@@ -23,7 +23,7 @@ from monograph.threads import available_cpus
 from monograph.tokenization import TextTokenizer, TokenizedTexts
 from monograph_export.grafting.encoder import Encoder
 from monograph_export.grafting.layout import Checkpoint
-from monograph_export.graph.names import OUTPUT_NAME
+from monograph_export.output_names import OUTPUT_NAME
 
 REFERENCE = "the encoder's file and NumPy"
 

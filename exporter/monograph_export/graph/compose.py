@@ -15,7 +15,7 @@ from monograph.bundle.manifest import GRAPH_INPUTS, POOLING_MASK
 from monograph_export.checkpoint.loaded_tokenizer import pools_without_prompt
 from monograph_export.checkpoint.routes import VectorModel
 from monograph_export.compression.int8 import Int8Bag
-from monograph_export.graph.names import OUTPUT_NAME
+from monograph_export.output_names import OUTPUT_NAME
 
 # Axes of size 0 or 1 would be taken for constants, so the sample has three texts of different length.
 _SAMPLE = ("one short text", "another text, which is a little longer", "a third")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from monograph_export.checkpoint.word_head import without_decoder
 from monograph_export.compression.int8 import Int8Linear
-from monograph_export.graph.names import OUTPUT_NAME
+from monograph_export.output_names import OUTPUT_NAME
 
 # Tokens of a part. As fast as all at once at float32, and 8 % faster at bfloat16; 1,024 are no faster
 # (docs/performance.md).

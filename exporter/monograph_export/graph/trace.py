@@ -18,9 +18,9 @@ from monograph.bundle.manifest import GRAPH_INPUTS
 from monograph.errors import ExportError, first_line
 from monograph_export.checkpoint.routes import VectorModel
 from monograph_export.graph.compose import ModelGraph, sample_inputs, sample_pairs
-from monograph_export.graph.names import LOGITS_NAME, OUTPUT_NAME, SCORES_NAME
 from monograph_export.graph.shared_memory import parts_of_others
 from monograph_export.graph.splade import sparse_modules
+from monograph_export.output_names import LOGITS_NAME, OUTPUT_NAME, SCORES_NAME
 
 # The first opset with Attention as one standard op.
 OPSET = 23

@@ -22,10 +22,10 @@ from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE
 from monograph_export.compression.compress import Compressed, compress
 from monograph_export.compression.options import Compression
 from monograph_export.compression.texts import Calibration
-from monograph_export.graph.names import LOGITS_NAME
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.store import store_graphs
 from monograph_export.graph.trace import trace_pairs
+from monograph_export.output_names import LOGITS_NAME
 from monograph_export.parity import verifier_processes, verify_everywhere
 from monograph_export.reranking.judge import ScoreJudge
 from monograph_export.reranking.load import copy_cross_encoder, load_cross_encoder, rerank_of

@@ -96,7 +96,7 @@ def _check_output(output: Path, texts: TextLines) -> None:
         raise InputError(f"{output} is the input, which the vectors would replace: choose another output")
 
 
-def _write(texts: TextLines, vectors: Vectors, output: Path | None, arguments: argparse.Namespace) -> None:
+def _write(texts: TextLines, vectors: Vectors[Any], output: Path | None, arguments: argparse.Namespace) -> None:
     if output is None:
         _to_standard_output(texts, vectors, arguments)
         return
@@ -109,7 +109,7 @@ def _write(texts: TextLines, vectors: Vectors, output: Path | None, arguments: a
             file.append(block)
 
 
-def _to_standard_output(texts: TextLines, vectors: Vectors, arguments: argparse.Namespace) -> None:
+def _to_standard_output(texts: TextLines, vectors: Vectors[Any], arguments: argparse.Namespace) -> None:
     with _progress(texts, 0, arguments) as bar:
         for block in vectors.blocks(texts, bar.update):
             sys.stdout.writelines(vectors.lines(block))

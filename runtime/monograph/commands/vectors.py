@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+from numpy.typing import NDArray
 
 from monograph.bundle.manifest import SPARSE, Manifest
 from monograph.embedder import Embedder
@@ -13,6 +15,7 @@ from monograph.errors import InputError
 from monograph.model import Model
 from monograph.postprocess import plan_postprocess
 from monograph.prompts import resolve_prompt
+from monograph.sparse.rows import Active
 from monograph.sparse_encoder import SparseEncoder
 from monograph.vector_file import FORMATS, SPARSE_LINES, SPARSE_SUFFIX, VectorFormat, json_lines, sparse_json_lines
 
@@ -21,19 +24,22 @@ _DENSE_OPTIONS = {"truncate_dim": None, "normalize": False, "precision": "float3
 _SPARSE_OPTIONS = {"max_active_dims": None}
 
 
-class Vectors(Protocol):
+Block = TypeVar("Block", bound=Sized)
+
+
+class Vectors(Protocol[Block]):
     """Makes vectors of texts, block by block, and knows how a block is written."""
 
-    def blocks(self, texts: Iterable[str], on_texts: Callable[[int], object], /) -> Iterator[Any]:
+    def blocks(self, texts: Iterable[str], on_texts: Callable[[int], object], /) -> Iterator[Block]:
         """Yield the vectors of texts as blocks, in order; ``on_texts`` is told how many more texts are done."""
 
-    def lines(self, block: Any, /) -> Iterator[str]:
+    def lines(self, block: Block, /) -> Iterator[str]:
         """Yield the lines of JSON of a block."""
 
-    def form(self, output: Path, /) -> VectorFormat:
+    def form(self, output: Path, /) -> VectorFormat[Block]:
         """Return how blocks become the bytes of a file."""
 
-    def settings(self, form: VectorFormat, /) -> dict[str, str]:
+    def settings(self, form: VectorFormat[Block], /) -> dict[str, str]:
         """Return what the vectors depend on beside the texts, each by the name that an error calls it.
 
         Threads and batch size are not among them: with others the vectors are equal but for rounding, and who ran out
@@ -76,7 +82,7 @@ class DenseVectors:
             ranges=None,
         )
 
-    def blocks(self, texts: Iterable[str], on_texts: Callable[[int], object]) -> Iterator[Any]:
+    def blocks(self, texts: Iterable[str], on_texts: Callable[[int], object]) -> Iterator[NDArray[Any]]:
         """Yield arrays [k, d]."""
         return self._model.encode_iter(
             texts,
@@ -89,15 +95,15 @@ class DenseVectors:
             on_texts=on_texts,
         )
 
-    def lines(self, block: Any) -> Iterator[str]:
+    def lines(self, block: NDArray[Any]) -> Iterator[str]:
         """Yield an array of numbers for each vector."""
         return json_lines(block)
 
-    def form(self, output: Path) -> VectorFormat:
+    def form(self, output: Path) -> VectorFormat[NDArray[Any]]:
         """Return the format that the file's name asks for."""
         return FORMATS[output.suffix](self._plan.dtype, self._plan.width)
 
-    def settings(self, form: VectorFormat) -> dict[str, str]:
+    def settings(self, form: VectorFormat[NDArray[Any]]) -> dict[str, str]:
         """Return what the vectors depend on beside the texts."""
         return _settings(self._model, self._prompt, self._arguments.task, form) | {
             "dimensions": str(self._plan.dimension),
@@ -118,7 +124,7 @@ class SparseVectors:
         self._model, self._arguments = model, arguments
         self._prompt = _prompt(model, arguments)
 
-    def blocks(self, texts: Iterable[str], on_texts: Callable[[int], object]) -> Iterator[Any]:
+    def blocks(self, texts: Iterable[str], on_texts: Callable[[int], object]) -> Iterator[list[Active]]:
         """Yield lists of pairs of columns (int32 [k]) and values (float32 [k])."""
         return self._model.encode_active_iter(
             texts,
@@ -129,15 +135,15 @@ class SparseVectors:
             on_texts=on_texts,
         )
 
-    def lines(self, block: Any) -> Iterator[str]:
+    def lines(self, block: list[Active]) -> Iterator[str]:
         """Yield an object of ``indices`` and ``values`` for each vector."""
         return sparse_json_lines(block)
 
-    def form(self, output: Path) -> VectorFormat:  # noqa: ARG002
+    def form(self, output: Path) -> VectorFormat[list[Active]]:  # noqa: ARG002
         """Return the only format that there is."""
         return SPARSE_LINES
 
-    def settings(self, form: VectorFormat) -> dict[str, str]:
+    def settings(self, form: VectorFormat[list[Active]]) -> dict[str, str]:
         """Return what the vectors depend on beside the texts."""
         most = self._arguments.max_active_dims or self._model.manifest.need_sparse().max_active_dims
         return _settings(self._model, self._prompt, self._arguments.task, form) | {"active dimensions": str(most)}
@@ -148,7 +154,7 @@ def _prompt(model: Model, arguments: argparse.Namespace) -> str:
     return resolve_prompt(known, default, arguments.prompt_name, arguments.prompt)
 
 
-def _settings(model: Model, prompt: str, task: str | None, form: VectorFormat) -> dict[str, str]:
+def _settings(model: Model, prompt: str, task: str | None, form: VectorFormat[Any]) -> dict[str, str]:
     routing = model.manifest.routing
     return {
         "fingerprint of bundle, engine and device": model.fingerprint,

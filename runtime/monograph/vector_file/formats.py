@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.lib.format as npy
@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 
 from monograph.sparse.rows import Active
 
+# Vectors that are written at a time: an array [k, d], or columns and values of each.
+Block = TypeVar("Block", bound=Sized, contravariant=True)
 
-class VectorFormat(Protocol):
+
+class VectorFormat(Protocol[Block]):
     """A head that tells how many vectors there are, and the vectors one after the other behind it."""
 
     @property
@@ -27,8 +30,8 @@ class VectorFormat(Protocol):
         """Return what stands before ``rows`` vectors; it is of one length, whatever their number."""
         ...
 
-    def body(self, vectors: Any) -> bytes:
-        """Return a block of vectors."""
+    def body(self, vectors: Block, /) -> bytes:
+        """Return the bytes of a block."""
         ...
 
 
@@ -57,17 +60,17 @@ class NpyFormat:
 
 
 @dataclass(frozen=True)
-class JsonLinesFormat:
+class JsonLinesFormat(Generic[Block]):
     """A line of JSON for each vector, which ``lines`` makes of a block of them; a run's settings call it ``name``."""
 
     name: str
-    lines: Callable[[Any], Iterator[str]]
+    lines: Callable[[Block], Iterator[str]]
 
     def head(self, rows: int) -> bytes:  # noqa: ARG002
         """Return nothing: the first line is the first vector."""
         return b""
 
-    def body(self, vectors: Any) -> bytes:
+    def body(self, vectors: Block) -> bytes:
         """Return the lines of a block."""
         return "".join(self.lines(vectors)).encode("ascii")
 
@@ -90,7 +93,7 @@ def _shortest(values: NDArray[np.float32]) -> list[float]:
 
 
 # By the suffix of a file's name, for dense vectors of a type and a number of columns.
-FORMATS: Mapping[str, Callable[[np.dtype[Any], int], VectorFormat]] = {
+FORMATS: Mapping[str, Callable[[np.dtype[Any], int], VectorFormat[NDArray[Any]]]] = {
     ".npy": NpyFormat,
     ".jsonl": lambda dtype, columns: JsonLinesFormat("jsonl", json_lines),  # noqa: ARG005
 }

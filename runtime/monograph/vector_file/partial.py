@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from monograph.errors import InputError, MonographError
 from monograph.vector_file.disk import sync_names, write_durably
-from monograph.vector_file.formats import VectorFormat
+from monograph.vector_file.formats import Block, VectorFormat
 from monograph.vector_file.lock import GUARDED, open_locked
 from monograph.vector_file.progress import Progress, TextsDigest, read_progress, write_progress
 
@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def open_vector_file(
-    output: Path, form: VectorFormat, settings: Mapping[str, str], *, resume: bool
-) -> Iterator[VectorFile]:
+    output: Path, form: VectorFormat[Block], settings: Mapping[str, str], *, resume: bool
+) -> Iterator[VectorFile[Block]]:
     """Open ``output`` for vectors; it takes its place once the block ends without an error.
 
     Until then it is named ``OUT.partial``. After an error, an interrupt or a kill the partial file stays where at
@@ -61,7 +61,7 @@ def open_vector_file(
             raise
 
 
-class VectorFile:
+class VectorFile(Generic[Block]):
     """Takes blocks of vectors in the order of their texts; ``open_vector_file`` makes it."""
 
     def __init__(
@@ -70,7 +70,7 @@ class VectorFile:
         output: Path,
         partial: Path,
         state: Path,
-        form: VectorFormat,
+        form: VectorFormat[Block],
         settings: Mapping[str, str],
         begun: Progress | None,
     ) -> None:
@@ -128,7 +128,7 @@ class VectorFile:
         self._agreed = True
         return self._remembered(texts)
 
-    def append(self, vectors: Any) -> None:
+    def append(self, vectors: Block) -> None:
         """Write the vectors of the next texts, a block of the format's; they are on the disk when this returns.
 
         Raises:
@@ -189,7 +189,7 @@ def _begun(partial: Path, state: Path) -> Progress | None:
 
 
 def _check_resumable(
-    done: Progress, partial: Path, state: Path, form: VectorFormat, settings: Mapping[str, str], *, resume: bool
+    done: Progress, partial: Path, state: Path, form: VectorFormat[Any], settings: Mapping[str, str], *, resume: bool
 ) -> None:
     """Refuse to go on with what an earlier run left where that is not wanted or cannot be right."""
     if not resume:
