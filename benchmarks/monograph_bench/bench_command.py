@@ -47,6 +47,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rounds", type=positive, default=Settings.rounds, help=f"default: {Settings.rounds}")
     parser.add_argument(
+        "--starts", type=positive, default=Settings.starts, help=f"of each system's process; default: {Settings.starts}"
+    )
+    parser.add_argument(
         "--timeout",
         type=positive,
         default=Settings.timeout,
@@ -105,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
         peers=arguments.against,
         checkpoint=arguments.checkpoint,
     )
-    settings = Settings(rounds=arguments.rounds, timeout=arguments.timeout)
+    settings = Settings(rounds=arguments.rounds, starts=arguments.starts, timeout=arguments.timeout)
     for line in bench.measure(asked, settings, arguments.output, arguments.page):
         print(line)
     return 0

@@ -16,8 +16,8 @@ from support.command import monograph
 def run(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     folder = tmp_path_factory.mktemp("bench")
     done = monograph(
-        "bench", tiny_bundle, "--device", "cpu", "--rounds", 1, "--count", 12, "--mix", "mixed", "--mix", "short",
-        "--output", folder / "results.json", "--page", folder / "results.html",
+        "bench", tiny_bundle, "--device", "cpu", "--rounds", 1, "--starts", 1, "--count", 12,
+        "--mix", "mixed", "--mix", "short", "--output", folder / "results.json", "--page", folder / "results.html",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert b"round 1 of 1: mixed" in done.stderr
@@ -52,9 +52,9 @@ def test_a_reranker_is_measured_with_pairs(
     tiny_cross_bundle: Path, tiny_cross_checkpoint: Path, tmp_path: Path
 ) -> None:
     done = monograph(
-        "bench", tiny_cross_bundle, "--device", "cpu", "--rounds", 1, "--count", 20, "--against",
-        "sentence-transformers,fastembed", "--checkpoint", tiny_cross_checkpoint, "--output", tmp_path / "results.json",
-        "--page", tmp_path / "results.html",
+        "bench", tiny_cross_bundle, "--device", "cpu", "--rounds", 1, "--starts", 1, "--count", 20,
+        "--against", "sentence-transformers,fastembed", "--checkpoint", tiny_cross_checkpoint,
+        "--output", tmp_path / "results.json", "--page", tmp_path / "results.html",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     table = done.stdout.decode()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from support.command import assert_error, monograph
+from support.command import assert_error, monograph, monograph_after_imports
 from support.cranfield import Cranfield
 
 ON_CPU = ("--device", "cpu")
@@ -25,7 +25,7 @@ def sts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def scored(*arguments: object) -> dict[str, Any]:
-    done = monograph("eval", *arguments, "--json")
+    done = monograph_after_imports("eval", *arguments, "--json")
     assert done.returncode == 0, done.stderr.decode()
     told: dict[str, Any] = json.loads(done.stdout)
     return told
@@ -63,7 +63,9 @@ def test_all_tasks_beside_sentence_transformers(
 
 
 def test_the_table_and_what_a_reference_costs(tiny_bundle: Path, tiny_checkpoint: Path, sts: Path) -> None:
-    done = monograph("eval", tiny_bundle, *ON_CPU, "--sts", sts, "--sts", sts, "--reference", f"st:{tiny_checkpoint}")
+    done = monograph_after_imports(
+        "eval", tiny_bundle, *ON_CPU, "--sts", sts, "--sts", sts, "--reference", f"st:{tiny_checkpoint}"
+    )
     assert done.returncode == 0, done.stderr.decode()
     lines = done.stdout.decode().splitlines()
     assert lines[0].startswith(f"{tiny_bundle}: cpu (onnxruntime ")

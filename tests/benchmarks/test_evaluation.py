@@ -181,7 +181,7 @@ def test_sts17_equals_sentence_transformers(minilm_embedder: Embedder, minilm_to
         assert score == pytest.approx(100 * theirs[name], abs=POINTS)
 
 
-@pytest.mark.parametrize("pairs", [50, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("pairs", [20, pytest.param(1000, marks=pytest.mark.slow)])
 def test_ten_tatoeba_languages_equal_sentence_transformers(
     minilm_embedder: Embedder, minilm_torch: Any, data: Path, pairs: int
 ) -> None:

@@ -45,7 +45,8 @@ TIMEOUT = 300.0
 # sigma as any other, so that some words of such texts have other tokens.
 LEAST_COSINE = {"st-bf16": 0.999, "st-openvino": 0.999, "openvino-genai": 0.99}
 EXACT = 0.99999
-TORCH_PEERS = ["sentence-transformers", "st-bf16"]
+# The second is the first in another type.
+TORCH_PEERS = ["sentence-transformers", pytest.param("st-bf16", marks=pytest.mark.slow)]
 PAIRS = list(zip(TEXTS, [*TEXTS[1:], TEXTS[0]], strict=True))
 # Of scores, as a part of their spread.
 DIFFERENCE = {"st-bf16": 0.05}
@@ -254,7 +255,7 @@ def test_length_order_gives_back_the_callers(size: int | None) -> None:
     assert max(map(len, lengths_seen)) <= (size or 32)
 
 
-@pytest.mark.parametrize("name", ["sentence-transformers", "st-bf16"])
+@pytest.mark.parametrize("name", TORCH_PEERS)
 def test_torch_peers_give_the_models_vectors(name: str, minilm: Path, minilm_torch: Any, tmp_path: Path) -> None:
     vectors, told = _measured(_system(name, minilm, tmp_path), tmp_path)
     assert _worst_cosine(vectors, _encoded(minilm_torch)) > LEAST_COSINE.get(name, EXACT)

@@ -16,7 +16,7 @@ from monograph.errors import InputError
 from monograph_bench.evaluation.encoder import EvaluationError
 from monograph_bench.evaluation.rerank_files import read_rerank
 from monograph_bench.evaluation.reranking import rerank_scores
-from support.command import assert_error, monograph
+from support.command import assert_error, monograph, monograph_after_imports
 from support.fixed_scorer import FixedScorer
 
 Record = Mapping[str, str | Sequence[str]]
@@ -134,7 +134,7 @@ def test_the_command_beside_sentence_transformers(
     tiny_cross_bundle: Path, tiny_cross_checkpoint: Path, tmp_path: Path
 ) -> None:
     file = written(tmp_path, RECORDS)
-    done = monograph(
+    done = monograph_after_imports(
         "eval", tiny_cross_bundle, "--device", "cpu", "--rerank", file, "--reference", f"st:{tiny_cross_checkpoint}",
         "--json",
     )  # fmt: skip
@@ -188,5 +188,5 @@ def test_a_reference_or_teacher_of_another_task_is_refused(
     assert_error(monograph("eval", tiny_cross_bundle, "--rerank", file, "--reference", tiny_bundle), 1, refused)
     teacher = f"st:{tiny_cross_checkpoint}"
     (tmp_path / "texts").write_text("A boat.\n")
-    done = monograph("eval", tiny_bundle, "--mse", tmp_path / "texts", "--teacher", teacher)
+    done = monograph_after_imports("eval", tiny_bundle, "--mse", tmp_path / "texts", "--teacher", teacher)
     assert_error(done, 1, f"--mse is for models of the task embedding, and {teacher} is of the task rerank")

@@ -19,7 +19,7 @@ from monograph_bench.evaluation.sparse_retrieval import embed_sparse, sparse_ret
 from monograph_bench.evaluation.tasks import check_fit
 from monograph_bench.evaluation.torch_sparse import load_torch_sparse
 from monograph_export.probe_texts import probe_sentences
-from support.command import assert_error, monograph
+from support.command import assert_error, monograph_after_imports
 from support.fixed_sparse_encoder import FixedSparseEncoder
 from support.sparse_encoders import save_splade
 
@@ -107,10 +107,12 @@ def test_a_dense_bundle_is_compared_with_a_sparse_reference(
 ) -> None:
     written(tmp_path / "beir", CORPUS, {"q": "query"}, ["q\td2\t1"])
     reference = f"st:{checkpoint}"
-    done = monograph("eval", tiny_bundle, "--retrieval", tmp_path / "beir", "--reference", reference, "--device", "cpu")
+    done = monograph_after_imports(
+        "eval", tiny_bundle, "--retrieval", tmp_path / "beir", "--reference", reference, "--device", "cpu"
+    )
     assert done.returncode == 0, done.stderr.decode()
     # What only the reference has is not printed.
     assert done.stdout.decode().splitlines()[-1] == "(points of 100)"
     (tmp_path / "sts").write_text("A boat.\tA ship.\t4\nA boat.\tBread.\t0\n")
-    done = monograph("eval", tiny_bundle, "--sts", tmp_path / "sts", "--reference", reference)
+    done = monograph_after_imports("eval", tiny_bundle, "--sts", tmp_path / "sts", "--reference", reference)
     assert_error(done, 1, f"--sts is for models of the task embedding, and {reference} is of the task sparse")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from monograph import CrossEncoder
-from support.command import assert_error, monograph
+from support.command import assert_error, monograph, monograph_after_imports
 
 QUERY = "where is the boat?"
 DOCUMENTS = ["the harbour", "", "a radio", "третья строка"]
@@ -75,10 +75,10 @@ def test_info_and_verify_speak_of_scores(tiny_cross_bundle: Path) -> None:
 
 
 def test_export_says_how_many_labels_there_are(tiny_cross_checkpoint: Path, tmp_path: Path) -> None:
-    done = monograph("export", tiny_cross_checkpoint, tmp_path / "bundle", "--task", "rerank")
+    done = monograph_after_imports("export", tiny_cross_checkpoint, tmp_path / "bundle", "--task", "rerank")
     assert done.returncode == 0, done.stderr
     first, *verdicts = done.stdout.decode().splitlines()
     assert first.endswith("MB, 1 label")
     assert verdicts[0].startswith("cpu (onnxruntime")
-    wrong = monograph("export", tiny_cross_checkpoint, tmp_path / "other", "--task", "embedding")
+    wrong = monograph_after_imports("export", tiny_cross_checkpoint, tmp_path / "other", "--task", "embedding")
     assert_error(wrong, 1, "is a cross-encoder, not an embedding model: leave out --task, or give 'rerank'")

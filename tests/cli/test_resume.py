@@ -24,7 +24,8 @@ INPUT = "".join(f"{line}\n" for line in LINES).encode()
 BLOCKS = [WINDOW_TEXTS, WINDOW_TEXTS + 700]
 
 
-@pytest.fixture(scope="module", params=[".npy", ".jsonl"])
+# How a format continues is tested in tests/runtime/test_vector_file.py.
+@pytest.fixture(scope="module", params=[".npy", pytest.param(".jsonl", marks=pytest.mark.slow)])
 def whole(request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output of a run that nothing cut off."""
     output = tmp_path_factory.mktemp("whole") / f"out{request.param}"

@@ -37,7 +37,7 @@ from monograph_export.compression.observation import Fold, Observation, observe
 from monograph_export.compression.options import Compression
 from monograph_export.compression.texts import built_in_texts, read_calibration, texts_of
 from monograph_export.output_names import OUTPUT_NAME
-from support.command import monograph
+from support.command import monograph, monograph_after_imports
 
 OPEN = ("--min-mean-cosine", "0", "--min-worst-cosine", "-1", "--min-neighbour-agreement", "0")
 
@@ -45,7 +45,7 @@ OPEN = ("--min-mean-cosine", "0", "--min-worst-cosine", "-1", "--min-neighbour-a
 @pytest.fixture(scope="module")
 def int8_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("tiny-int8") / "bundle"
-    done = monograph("export", tiny_checkpoint, output, "--precision", "int8", *OPEN)
+    done = monograph_after_imports("export", tiny_checkpoint, output, "--precision", "int8", *OPEN)
     assert done.returncode == 0, done.stderr
     assert "compressed: table int8, layers int8" in done.stdout.decode()
     return output

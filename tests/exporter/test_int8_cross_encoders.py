@@ -20,7 +20,7 @@ from monograph_export.output_names import SCORES_NAME
 from monograph_export.reranking.judge import ScoreJudge
 from monograph_export.reranking.load import load_cross_encoder
 from monograph_export.reranking.pairs import built_in_pairs, pairs_of
-from support.command import assert_error, monograph
+from support.command import assert_error, monograph, monograph_after_imports
 from support.cross_encoders import save_classifier
 
 pytestmark = pytest.mark.usefixtures("verified_on_cpu")
@@ -36,7 +36,7 @@ HEADS = {
 @pytest.fixture(scope="module")
 def bundle(tiny_cross_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("int8-cross") / "bundle"
-    done = monograph("export", tiny_cross_checkpoint, output, "--precision", "int8", "--reduce-range")
+    done = monograph_after_imports("export", tiny_cross_checkpoint, output, "--precision", "int8", "--reduce-range")
     assert done.returncode == 0, done.stderr
     assert "compressed: table int8, layers int8, calibrated with pairs of built-in sentences" in done.stdout.decode()
     return output
@@ -98,7 +98,9 @@ def test_what_is_computed_once_a_pair_is_the_head(architecture: str, tmp_path: P
 def test_limits_that_are_too_strict_name_the_costliest_layers(tmp_path: Path) -> None:
     # Without a default prompt, of which sentence-transformers warns.
     checkpoint = save_classifier("BERT", tmp_path / "model")
-    done = monograph("export", checkpoint, tmp_path / "bundle", "--precision", "int8", "--max-score-move", "0.0001")
+    done = monograph_after_imports(
+        "export", checkpoint, tmp_path / "bundle", "--precision", "int8", "--max-score-move", "0.0001"
+    )
     words = (
         "too far from the original: a score moves by",
         "above 0.01%; the layers that cost most",

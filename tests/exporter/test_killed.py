@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Callable
-from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -13,17 +11,10 @@ import pytest
 
 from monograph.bundle import open_bundle
 from monograph_export import export
+from support.command import forkserver
 
 # The file whose appearance in the staging folder is the moment of the kill; "" is the folder, None the bundle itself.
 MOMENTS = ("", "model.onnx.data", "manifest.json", None)
-
-
-@pytest.fixture(scope="module")
-def forkserver() -> ForkServerContext:
-    """Processes that have imported torch already, but have run none of it."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["monograph_export.pipeline"])
-    return context
 
 
 def kill_when(child: BaseProcess, reached: Callable[[], bool]) -> bool:
@@ -40,9 +31,7 @@ def kill_when(child: BaseProcess, reached: Callable[[], bool]) -> bool:
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_kill_leaves_a_complete_bundle_or_none(
-    moment: str | None, tiny_checkpoint: Path, tmp_path: Path, forkserver: ForkServerContext
-) -> None:
+def test_a_kill_leaves_a_complete_bundle_or_none(moment: str | None, tiny_checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "bundle"
 
     def reached() -> bool:
@@ -50,7 +39,7 @@ def test_a_kill_leaves_a_complete_bundle_or_none(
             return output.exists()
         return any((folder / moment).exists() for folder in tmp_path.glob(".bundle.partial-*"))
 
-    child = forkserver.Process(target=export, args=(tiny_checkpoint, output))
+    child = forkserver().Process(target=export, args=(tiny_checkpoint, output))
     child.start()
     assert kill_when(child, reached)
     assert output.exists() == (moment is None)

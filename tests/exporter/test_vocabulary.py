@@ -24,7 +24,7 @@ from monograph_export.vocabulary.reduction import reduce_tokenizer
 from monograph_export.vocabulary.scripts import Scripts, check_scripts, scripts_of
 from monograph_export.vocabulary.trim import keep_rows, trim
 from support import checkpoints
-from support.command import assert_error, monograph
+from support.command import assert_error, monograph_after_imports
 
 LATIN_AND_CYRILLIC = [text for text in probe_sentences() if Scripts(("Latn", "Cyrl")).has(text.encode())]
 OTHERS = [text for text in probe_sentences() if text not in LATIN_AND_CYRILLIC]
@@ -335,7 +335,7 @@ def test_what_cannot_be_kept_is_refused_before_anything_is_loaded(
 
 
 def test_options_may_be_repeated_on_the_command_line(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    done = monograph(
+    done = monograph_after_imports(
         "export", tiny_checkpoint, tmp_path / "bundle", "--keep-scripts", "Latn", "--keep-scripts", "Cyrl, Foo"
     )
     assert_error(done, 1, "script 'Foo' is not known")

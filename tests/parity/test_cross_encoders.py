@@ -104,7 +104,11 @@ class Exported:
         return np.asarray(self.reference.predict(PAIRS, batch_size=1, show_progress_bar=False, **options), np.float32)
 
 
-@pytest.fixture(scope="module", params=KINDS)
+# XLM-R is RoBERTa by another name.
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(kind, marks=pytest.mark.slow) if kind == "XLM-R" else kind for kind in KINDS],
+)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = tmp_path_factory.mktemp("cross-encoder")
     save = KINDS[request.param].save

@@ -15,7 +15,7 @@ from monograph.bundle import read_probes
 from monograph.similarity import similarity_pairwise
 from monograph_export import export
 from monograph_export.compression.gate import agreement
-from support.command import assert_error, monograph
+from support.command import assert_error, monograph_after_imports
 from support.quality import cranfield_ndcg10, sts17_spearman
 from support.tatoeba import Tatoeba
 
@@ -45,7 +45,7 @@ def test_the_weights_are_a_quarter(bundle: Path) -> None:
     assert (bundle / "model.onnx.data").stat().st_size <= 24 * MB
 
 
-@pytest.mark.parametrize("count", [1000, pytest.param(5000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [500, pytest.param(5000, marks=pytest.mark.slow)])
 def test_unseen_english_sentences_stay_near(model: Embedder, minilm_torch: Any, tatoeba: Tatoeba, count: int) -> None:
     texts = tatoeba.english(count)
     found = agreement(by_torch(minilm_torch, texts), model.encode(texts))
@@ -102,7 +102,8 @@ def test_a_bad_calibration_file_is_refused_with_cause_and_layers(
     source = request.getfixturevalue(checkpoint)
     file = tmp_path / "constant.txt"
     file.write_text("the same line\n" * 500)
-    done = monograph("export", source, tmp_path / "bundle", "--precision", "int8", "--calibration", file, *limits)
+    options = ("--precision", "int8", "--calibration", file, *limits)
+    done = monograph_after_imports("export", source, tmp_path / "bundle", *options)
     words = ("too far from the original", "is below", "encoder.layer.", "1 of the 1 different lines", "a few hundred")
     assert_error(done, 1, *words)
     print(f"\n{done.stderr.decode()}")

@@ -54,7 +54,7 @@ def accelerated(minilm_bundle: Path, request: pytest.FixtureRequest) -> Iterator
         yield model
 
 
-@pytest.fixture(scope="module", params=[1000, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[400, pytest.param(2000, marks=pytest.mark.slow)])
 def forty_languages(tatoeba: Tatoeba, request: pytest.FixtureRequest) -> list[str]:
     """As many sentences of each of 40 languages: those of the scripts, and others from the head of the list."""
     others = [language for language in tatoeba.languages() if language not in SCRIPTS]

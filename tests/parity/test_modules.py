@@ -44,8 +44,16 @@ def assert_equal_to_torch(model: SentenceTransformer, folder: Path) -> None:
     assert_close(found, model.encode(TEXTS, batch_size=1, show_progress_bar=False))
 
 
-# All of them in a row: each mode's part of the vector is compared.
-@pytest.mark.parametrize("pooling", [tuple(Pooling.POOLING_MODES), "cls", "weightedmean", ("lasttoken", "mean")])
+# All of them in a row: each mode's part of the vector is compared. Of "cls" alone the last layer is another.
+@pytest.mark.parametrize(
+    "pooling",
+    [
+        tuple(Pooling.POOLING_MODES),
+        "cls",
+        pytest.param("weightedmean", marks=pytest.mark.slow),
+        pytest.param(("lasttoken", "mean"), marks=pytest.mark.slow),
+    ],
+)
 def test_pooling(pooling: Any, transformer: Path, tmp_path: Path) -> None:
     model = checkpoints.assemble(transformer, max_length=64, pooling=pooling, normalize=False)
     assert_equal_to_torch(model, tmp_path / "bundle")

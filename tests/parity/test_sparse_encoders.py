@@ -97,7 +97,7 @@ def tied(tiny_sparse_checkpoint: Path, tiny_sparse_bundle: Path) -> Exported:
 
 
 # Others of the same kind of head, tested by hand.
-_SLOW = ("XLM-R", "ELECTRA, sum", "MPNet")
+_SLOW = ("DistilBERT, two logarithms", "XLM-R", "ELECTRA, sum", "MPNet")
 
 
 @pytest.fixture(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
+
+from monograph.commands.main import main
 
 
 def monograph(
@@ -22,6 +27,35 @@ def monograph(
         command, input=stdin, capture_output=True, cwd=cwd, timeout=300, check=False, preexec_fn=before,
         env=os.environ | dict(env or {}),
     )  # fmt: skip
+
+
+def forkserver() -> ForkServerContext:
+    """Processes that have imported torch already, which takes seconds, but have run none of it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["monograph_export.pipeline"])
+    return context
+
+
+def monograph_after_imports(*arguments: object) -> subprocess.CompletedProcess[bytes]:
+    """Run a command that needs torch, as ``monograph`` does, in a process that has imported it."""
+    words = [str(argument) for argument in arguments]
+    with tempfile.TemporaryDirectory() as folder:
+        output, error = Path(folder) / "output", Path(folder) / "error"
+        process = forkserver().Process(target=_run, args=(words, Path.cwd(), output, error))
+        process.start()
+        process.join(300)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired(words, 300)
+        return subprocess.CompletedProcess(words, process.exitcode, output.read_bytes(), error.read_bytes())
+
+
+def _run(words: list[str], cwd: Path, output: Path, error: Path) -> None:
+    os.chdir(cwd)
+    for descriptor, file in (0, Path(os.devnull)), (1, output), (2, error):
+        os.dup2(os.open(file, os.O_RDWR | os.O_CREAT), descriptor)
+    sys.exit(main(words))
 
 
 def assert_error(done: subprocess.CompletedProcess[bytes], code: int, *words: str) -> None:

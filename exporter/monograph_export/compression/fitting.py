@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import torch
 from torch import Tensor, nn
@@ -37,21 +38,20 @@ def fit(linears: Sequence[nn.Linear], seen: Observation, levels: int = WEIGHT_LE
     what other texts have. Then both halves set smoothing and range.
     """
     weight = torch.cat([linear.weight.detach().float() for linear in linears])
-    first, second = seen.folds
-    errors = {
-        strength: _error(weight, strength, first, second, levels) + _error(weight, strength, second, first, levels)
-        for strength in STRENGTHS
-    }
+    folds = [(known, unknown, unknown.rows @ weight.t()) for known, unknown in permutations(seen.folds)]
+    errors = {strength: sum(_error(weight, strength, *fold, levels) for fold in folds) for strength in STRENGTHS}
     strength = min(errors, key=errors.__getitem__)
     smoothing, limits = _rounding(weight, strength, seen.all)
     return Fit(limits, smoothing, strength, (errors[strength] / 2) ** 0.5)
 
 
-def _error(weight: Tensor, strength: float, known: Fold, unknown: Fold, levels: int) -> float:
-    """Return the mean squared error of the outputs for one fold, set by the other, relative to their mean square."""
+def _error(weight: Tensor, strength: float, known: Fold, unknown: Fold, expected: Tensor, levels: int) -> float:
+    """Return the mean squared error of the outputs for one fold, set by the other, relative to their mean square.
+
+    ``expected``, float32 [n, out], are the outputs without rounding.
+    """
     smoothing, limits = _rounding(weight, strength, known)
     quantized, scale = quantize_rows(weight * smoothing, levels)
-    expected = unknown.rows @ weight.t()
     found = fake_quantize(unknown.rows / smoothing, limits) @ (quantized * scale).t()
     return float((found - expected).square().mean() / expected.square().mean().clamp(min=1e-30))
 
