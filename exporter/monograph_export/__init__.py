@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from monograph.bundle import Bundle
+from monograph.bundle.manifest import TASKS
 from monograph.errors import ExportError
+from monograph_export.checkpoint.source import locate_checkpoint, recipe_of
+from monograph_export.checkpoint.task import check_asked, task_of_folder
 from monograph_export.compression.limits import ScoreLimits, SparseLimits, VectorLimits, score_limits
 from monograph_export.compression.options import Compression
 from monograph_export.compression.texts import read_calibration
+from monograph_export.parity import check_engine
+from monograph_export.task_options import check_task_options
 from monograph_export.vocabulary.options import Trimming, named_texts
 from monograph_export.writer import check_output
 
@@ -19,6 +25,12 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer, SparseEncoder
 
 __all__ = ["export"]
+
+# What exporting imports and grafting does not.
+_PACKAGES = (
+    *("torch", "transformers", "sentence_transformers", "onnxscript", "onnx", "onnx_ir", "safetensors", "scipy"),
+    "fontTools",
+)
 
 
 def export(
@@ -115,12 +127,36 @@ def export(
     check_output(target)
     if from_onnx is not None:
         return _graft(source, target, from_onnx, task, recipe)
-    try:
-        # Here and not above: the command line reads this module before torch is known to be there.
+    for package in _PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            raise ExportError(f"export needs {package}: pip install 'monograph[export,onnx]'")
+    check_engine()
+    # With fontTools, which is one of them.
+    from monograph_export.vocabulary.scripts import check_scripts
+
+    check_scripts(trimming.scripts)
+    known = recipe_of(source, recipe)
+    if isinstance(source, (str, os.PathLike)):
+        folder = locate_checkpoint(source)
+        found = task_of_folder(folder, _known(task))
+        check_asked(source, found, task)
+        check_task_options(found, compression, trimming, known)
+        # Here and not above: torch takes seconds, and the command line reads this module where it is not installed.
         from monograph_export.pipeline import run_export
-    except ModuleNotFoundError as error:
-        raise ExportError(f"export needs {error.name}: pip install 'monograph[export,onnx]'") from error
-    return run_export(source, target, task=task, compression=compression, trimming=trimming, recipe=recipe)
+
+        return run_export(folder, target, task=found, compression=compression, trimming=trimming, recipe=known)
+    from monograph_export.pipeline import run_export, task_of_loaded
+
+    found = task_of_loaded(source)
+    check_asked("the model", found, _known(task))
+    check_task_options(found, compression, trimming, known)
+    return run_export(source, target, task=found, compression=compression, trimming=trimming, recipe=known)
+
+
+def _known(task: str | None) -> str | None:
+    if task not in (None, *TASKS):
+        raise ExportError(f"task {task!r} cannot be exported by this release; it has {' and '.join(map(repr, TASKS))}")
+    return task
 
 
 def _graft(source: object, target: Path, file: str | os.PathLike[str], task: str | None, recipe: str | None) -> Bundle:

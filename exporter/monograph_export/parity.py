@@ -10,7 +10,7 @@ from typing import Any
 
 from monograph.engines import installed_devices
 from monograph.errors import ExportError, ParityError
-from monograph_export.verdict import VerifierProcess, verdict_of
+from monograph_export.verdict import VerifierProcess, verdict_of, verdict_of_other_forms
 
 logger = logging.getLogger(__name__)
 # The engine that must be right for a bundle to be written at all; the others get a verdict.
@@ -54,6 +54,9 @@ def verify_everywhere(
     required = verdict_of(folder, REQUIRED_DEVICE, "float32", tolerance)
     if not required.passed:
         raise ParityError(f"the graph does not equal {reference} on {required.engine}: {required.reason}")
+    other_form = verdict_of_other_forms(folder, tolerance)
+    if other_form is not None and not other_form.passed:
+        raise ParityError(f"the graph for GPUs does not equal {reference}, run on the CPU: {other_form.reason}")
     verdicts = [required.to_json()]
     not_run: dict[str, str] = {}
     # One after the other: side by side they would take each other's cores.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,6 @@ from monograph.bundle.manifest import (
     FORMAT_VERSION,
     RERANK,
     SPARSE,
-    TASKS,
     Embedding,
     Graph,
     Manifest,
@@ -38,8 +36,6 @@ from monograph_export.checkpoint.modules import SPARSE as SPARSE_MODELS
 from monograph_export.checkpoint.origin import check_shape, source_of, with_recipe
 from monograph_export.checkpoint.routes import VECTOR_MODELS, RoutedModel, VectorModel
 from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE
-from monograph_export.checkpoint.source import locate_checkpoint, recipe_of
-from monograph_export.checkpoint.task import check_asked, task_of_folder
 from monograph_export.checkpoint.token_table import has_transformer
 from monograph_export.compression.compress import Compressed, compress
 from monograph_export.compression.judge import SparseJudge, VectorJudge
@@ -55,13 +51,11 @@ from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.store import numbered, store_graphs
 from monograph_export.graph.trace import trace
 from monograph_export.output_names import OUTPUT_NAME
-from monograph_export.parity import check_engine, verifier_processes, verify_everywhere
+from monograph_export.parity import verifier_processes, verify_everywhere
 from monograph_export.probes import make_probes
 from monograph_export.recipes import Recipe
 from monograph_export.reranking.export import run_pair_export
-from monograph_export.task_options import check_task_options
 from monograph_export.vocabulary.options import Trimming
-from monograph_export.vocabulary.scripts import check_scripts
 from monograph_export.vocabulary.trim import Trimmed, trim
 from monograph_export.writer import list_files, staged, write_manifest
 
@@ -69,36 +63,26 @@ logger = logging.getLogger(__name__)
 
 
 def run_export(
-    source: str | os.PathLike[str] | VectorModel | CrossEncoder,
+    source: Path | VectorModel | CrossEncoder,
     target: Path,
     *,
-    task: str | None,
+    task: str,
     compression: Compression,
     trimming: Trimming,
-    recipe: str | None,
+    recipe: Recipe | None,
 ) -> Bundle:
-    """Do what ``monograph_export.export`` says; ``target`` is an absolute path that may be written."""
-    if task not in (None, *TASKS):
-        raise ExportError(f"task {task!r} cannot be exported by this release; it has {' and '.join(map(repr, TASKS))}")
-    check_engine()
-    check_scripts(trimming.scripts)
-    known = recipe_of(source, recipe)
-    model: Path | VectorModel | CrossEncoder
-    if isinstance(source, (*VECTOR_MODELS, CrossEncoder)):
-        model, named, found = source, "the model", _task_of_loaded(source)
-    else:
-        model, named = locate_checkpoint(source), str(source)
-        found = task_of_folder(model, task)
-    check_asked(named, found, task)
-    check_task_options(found, compression, trimming, known)
-    if isinstance(model, CrossEncoder) or (isinstance(model, Path) and found == RERANK):
-        return run_pair_export(model, target, compression)
+    """Export a checkpoint's folder or a loaded model, of a task, as ``monograph_export.export`` says.
+
+    ``target`` is an absolute path that may be written.
+    """
+    if isinstance(source, CrossEncoder) or (isinstance(source, Path) and task == RERANK):
+        return run_pair_export(source, target, compression)
     with staged(target) as folder, verifier_processes() as others:
-        manifest, compressed = _write_unverified(model, found, folder, known, compression, trimming)
+        manifest, compressed = _write_unverified(source, task, folder, recipe, compression, trimming)
         # What was loaded is free again here; the verification needs its memory for the engines.
         gc.collect()
         logger.info("verifying")
-        tolerance = FLOAT32_TOLERANCE if known is None else known.tolerance
+        tolerance = FLOAT32_TOLERANCE if recipe is None else recipe.tolerance
         manifest.quality.update(verify_everywhere(folder, tolerance, others))
         if compressed is not None:
             manifest.quality["compression"] = compressed.record | {"agreement": measured_agreement(folder, compressed)}
@@ -106,9 +90,19 @@ def run_export(
     return open_bundle(target)
 
 
-def _task_of_loaded(model: VectorModel | CrossEncoder) -> str:
+def task_of_loaded(model: object) -> str:
+    """Return the task of a loaded model.
+
+    Raises:
+        ExportError: it is no model of sentence-transformers.
+
+    """
     if isinstance(model, CrossEncoder):
         return RERANK
+    if not isinstance(model, VECTOR_MODELS):
+        raise ExportError(
+            f"SOURCE must be a str, a path or a loaded model of sentence-transformers, got {type(model).__name__}"
+        )
     return SPARSE if isinstance(model, SparseEncoder) else EMBEDDING
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +21,9 @@ from monograph.errors import MonographError
 from monograph.routes import Routes, load_routes, load_tokenizers
 from monograph.threads import available_cpus
 from monograph.verification import Verdict, verify
+
+# What runs every operator that a bundle may have.
+_CPU = "cpu"
 
 
 @contextmanager
@@ -49,6 +53,25 @@ def verdict_of(folder: Path, device: str, compute_dtype: str, tolerance: float) 
     """
     with staged_routes(folder, device, compute_dtype) as routes:
         return verify(routes, read_probes(folder, routes.main.output_width), tolerance)
+
+
+def verdict_of_other_forms(folder: Path, tolerance: float) -> Verdict | None:
+    """Verify on the CPU the graphs of a staged bundle that are for other devices only; None where there are none.
+
+    It says that they compute the same, and nothing of how another device rounds.
+    """
+    bundle = open_bundle(folder)
+    graphs = [graph for graph in bundle.manifest.graphs if _CPU not in graph.devices]
+    if not graphs:
+        return None
+    as_if = tuple(replace(graph, devices=(_CPU,)) for graph in graphs)
+    bundle = replace(bundle, manifest=replace(bundle.manifest, graphs=as_if))
+    options = EngineOptions(_CPU, "float32", available_cpus(), cache=None)
+    routes = load_routes(bundle, load_tokenizers(bundle), options)
+    try:
+        return verify(routes, read_probes(folder, routes.main.output_width), tolerance)
+    finally:
+        routes.close()
 
 
 class VerifierProcess:

@@ -14,7 +14,7 @@ from monograph.bundle import Bundle, Check, Probes, open_bundle, read_probes
 from monograph.bundle.sources import locate_bundle
 from monograph.cache import cache_folder, read_cached, write_cached
 from monograph.engines import EngineOptions, automatic_devices, dtypes_for
-from monograph.engines.devices import check_compute_dtype
+from monograph.engines.devices import check_compute_dtype, is_judged
 from monograph.errors import BundleError, DeviceError, MonographError
 from monograph.hardware import cpu_identity
 from monograph.routes import Routes, Tokenizers, load_routes, load_tokenizers
@@ -103,9 +103,11 @@ def open_routes(
     tokenizers = load_tokenizers(bundle)
     cache = cache_folder(cache_dir)
     options = EngineOptions(device, compute_dtype, available_cpus() if threads is None else threads, cache)
-    if device != "auto":
-        return load_routes(bundle, tokenizers, options, heed_verdicts=heed_verdicts)
-    return _open_preferred(bundle, tokenizers, options, cache)
+    if device == "auto":
+        return _open_preferred(bundle, tokenizers, options, cache)
+    if not heed_verdicts:
+        return load_routes(bundle, tokenizers, options, heed_verdicts=False)
+    return _open_right(bundle, tokenizers, options, cache, judged=True)
 
 
 def _open_preferred(bundle: Bundle, tokenizers: Tokenizers, options: EngineOptions, cache: Path) -> Routes:
@@ -113,20 +115,32 @@ def _open_preferred(bundle: Bundle, tokenizers: Tokenizers, options: EngineOptio
     refusals: list[MonographError] = []
     for device, compute_dtype in _candidates(bundle, options.compute_dtype, refusals):
         try:
-            with ExitStack() as unless_right:
-                routes = load_routes(bundle, tokenizers, replace(options, device=device, compute_dtype=compute_dtype))
-                unless_right.callback(routes.close)
-                failure = _failure_on_probes(bundle, routes, cache)
-                if not failure:
-                    unless_right.pop_all()
-                    return routes
-            raise DeviceError(f"{device} at {compute_dtype} fails on the bundle's probes: {failure}")
+            chosen = replace(options, device=device, compute_dtype=compute_dtype)
+            return _open_right(bundle, tokenizers, chosen, cache, judged=False)
         except (DeviceError, BundleError) as error:
             logger.warning("device 'auto' goes on to the next engine: %s", error)
             refusals.append(error)
     if all(isinstance(error, BundleError) for error in refusals):
         raise refusals[-1]
     raise DeviceError(f"no installed engine can run bundle {bundle.path}: {'; '.join(map(str, refusals))}")
+
+
+def _open_right(bundle: Bundle, tokenizers: Tokenizers, options: EngineOptions, cache: Path, *, judged: bool) -> Routes:
+    """Open an engine that gives the reference on a few probes; ``judged``, the export's verdict is enough.
+
+    Raises:
+        DeviceError: it does not.
+
+    """
+    with ExitStack() as unless_right:
+        routes = load_routes(bundle, tokenizers, options)
+        unless_right.callback(routes.close)
+        engine = routes.main.engine
+        failure = "" if judged and is_judged(bundle, engine) else _failure_on_probes(bundle, routes, cache)
+        if not failure:
+            unless_right.pop_all()
+            return routes
+    raise DeviceError(f"{options.device} at {engine.compute_dtype} fails on the bundle's probes: {failure}")
 
 
 def _candidates(bundle: Bundle, compute_dtype: str, refusals: list[MonographError]) -> Iterator[tuple[str, str]]:

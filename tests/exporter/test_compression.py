@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from monograph import Embedder
-from monograph.engines.onnxruntime import _session_options
+from monograph.engines.onnxruntime import session_options
 from monograph.errors import DeviceError, ExportError
 from monograph_export import export
 from monograph_export.compression.compress import compress
@@ -87,7 +87,7 @@ def test_a_layer_is_traced_as_it_computes(limits: Range | None, smooth: bool, tm
     program = torch.onnx.export(layer, (values,), dynamo=True, opset_version=23, verbose=False)
     assert program is not None
     program.save(tmp_path / "layer.onnx")
-    session = onnxruntime.InferenceSession(str(tmp_path / "layer.onnx"), _session_options(onnxruntime, 1))
+    session = onnxruntime.InferenceSession(str(tmp_path / "layer.onnx"), session_options(onnxruntime, 1))
     [found] = session.run(None, {session.get_inputs()[0].name: values.numpy()})
     assert np.abs(found - layer(values).detach().numpy()).max() <= 1e-5
 

@@ -53,10 +53,6 @@ def locate_checkpoint(source: str | os.PathLike[str], graft: _Graft | None = Non
         ExportError: SOURCE is nothing of all that, or cannot be downloaded.
 
     """
-    if not isinstance(source, (str, os.PathLike)):
-        raise ExportError(
-            f"SOURCE must be a str, a path or a loaded model of sentence-transformers, got {type(source).__name__}"
-        )
     if not isinstance(source, str) or os.path.lexists(source):
         return Path(source)
     name = _repository_of(read_recipe(source)) if source in recipe_names() else hub_name(source)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
 
 from monograph.bundle.manifest import WEIGHTS_SUFFIX, Graph, TensorSpec
-from monograph.engines.devices import ENGINES
+from monograph.engines.devices import ENGINES, EngineEntry
 from monograph.errors import ExportError
+from monograph_export.graph.passes import fused_for_gpus
 from monograph_export.graph.shared_memory import parts_of_others
 
 GRAPH_FILE = "model.onnx"
 WEIGHTS_FILE = GRAPH_FILE.removesuffix(".onnx") + WEIGHTS_SUFFIX
+FUSED_FILE = "model.cuda.onnx"
+_FUSED_ON = ("cuda",)
 # Smaller tensors are constants that graph optimisers want to see inline.
 EXTERNAL_SIZE_THRESHOLD_BYTES = 1024
 
@@ -36,29 +40,52 @@ def store_graphs(
 
     The weights are external data, which engines map into memory instead of copying it.
     """
-    _store_weights(list(models.values()), folder)
+    forms = list(_forms(models, precision))
+    _store_weights([form.model for form in forms], folder)
     graphs = []
-    for number, (route, model) in enumerate(models.items()):
-        file = numbered(GRAPH_FILE, number)
-        ir.save(model, folder / file)
-        opset = model.opset_imports.get("")
+    for form in forms:
+        ir.save(form.model, folder / form.file)
+        opset = form.model.opset_imports.get("")
         if opset is None:
             raise ExportError("the traced graph imports no standard operators")
         graphs.append(
             Graph(
-                file=file,
-                engines=tuple(entry.engine for entry in ENGINES),
-                devices=tuple(entry.kind for entry in ENGINES),
+                file=form.file,
+                engines=tuple(dict.fromkeys(entry.engine for entry in form.able)),
+                devices=tuple(entry.kind for entry in form.able),
                 precision=precision,
                 opset=opset,
-                inputs=_specs(model.graph.inputs),
-                outputs=_specs(model.graph.outputs),
-                op_domains=tuple(sorted(domain or "ai.onnx" for domain in model.opset_imports)),
-                parts=parts[route],
-                route=route,
+                inputs=_specs(form.model.graph.inputs),
+                outputs=_specs(form.model.graph.outputs),
+                op_domains=tuple(sorted(domain or "ai.onnx" for domain in form.model.opset_imports)),
+                parts=parts[form.route] if form.parts else {},
+                route=form.route,
             )
         )
     return tuple(graphs)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A graph of a route, as a file for the devices of some engines."""
+
+    route: str | None
+    file: str
+    model: ir.Model
+    able: Sequence[EngineEntry]
+    parts: bool = True
+
+
+def _forms(models: Mapping[str | None, ir.Model], precision: str) -> Iterator[_Form]:
+    """Yield each route's graph, and of float16 that for GPUs, which is another where attention can be fused."""
+    able = [entry for entry in ENGINES if precision in entry.precisions]
+    for number, (route, model) in enumerate(models.items()):
+        fused = fused_for_gpus(model) if precision == "fp16" else None
+        gpus = [entry for entry in able if entry.kind in _FUSED_ON] if fused is not None else []
+        others = [entry for entry in able if entry not in gpus]
+        yield _Form(route, numbered(GRAPH_FILE, number), model, others)
+        if fused is not None:
+            yield _Form(route, numbered(FUSED_FILE, number), fused, gpus, parts=False)
 
 
 def _store_weights(models: Sequence[ir.Model], folder: Path) -> None:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import platform
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from monograph.bundle import Bundle
 from monograph.bundle.manifest import Graph
 from monograph.engines.base import Engine, EngineOptions
-from monograph.engines.cuda import missing_for_cuda
 from monograph.errors import DeviceError
 
 COMPUTE_DTYPES = ("auto", "float32", "bfloat16", "float16")
 # Int8 graphs round between float32 layers: OpenVINO 2026.4.1 gives other vectors at some lengths at bfloat16.
 _INT8_DTYPES = ("float32",)
+# The precisions of graphs, which an engine runs in types of its own.
+_ANY_TYPE: Mapping[str, str | None] = {"fp32": None, "fp16": None, "int8": None}
 _X86 = ("x86_64", "AMD64", "i386", "i686")
 
 
@@ -25,7 +29,9 @@ class EngineEntry:
     """A kind of device, the engine that serves it, and the package and extra that bring it.
 
     ``module`` has ``compute_dtypes(device)`` and ``create_engine(bundle, graph, options)``. ``machines`` are those for
-    which device="auto" thinks of it, in the words of ``platform.machine()``; none for all.
+    which device="auto" thinks of it, in the words of ``platform.machine()``; none for all. ``file`` is a file of the
+    package that has to be there, as a pattern. ``precisions`` are those of the graphs that it runs, each with the type
+    that the graph decides on, None where the engine does.
     """
 
     kind: str
@@ -34,13 +40,17 @@ class EngineEntry:
     package: str
     extra: str
     machines: tuple[str, ...] = ()
+    file: str = ""
+    precisions: Mapping[str, str | None] = field(default_factory=lambda: dict(_ANY_TYPE))
 
     @property
     def installed(self) -> bool:
         """Whether the engine's package is there, without importing it."""
         spec = importlib.util.find_spec(self.package)
         # A folder that an uninstall left behind is a namespace, and has no origin.
-        return spec is not None and spec.origin is not None
+        if spec is None or spec.origin is None:
+            return False
+        return not self.file or any(Path(spec.origin).parent.glob(self.file))
 
     @property
     def preferred_here(self) -> bool:
@@ -54,6 +64,15 @@ class EngineEntry:
 
 # In the order of preference of device="auto". An engine is added here and in a module of its own.
 ENGINES = (
+    EngineEntry(
+        "cuda",
+        "onnxruntime",
+        "monograph.engines.cuda",
+        "onnxruntime",
+        "cuda",
+        file="capi/*onnxruntime_providers_cuda*",
+        precisions={"fp32": "float32", "fp16": "float16"},
+    ),
     EngineEntry("openvino", "openvino", "monograph.engines.openvino", "openvino", "openvino", _X86),
     EngineEntry("cpu", "onnxruntime", "monograph.engines.onnxruntime", "onnxruntime", "onnx"),
 )
@@ -97,7 +116,8 @@ def dtypes_for(bundle: Bundle, device: str) -> tuple[str, ...]:
     """
     # The graphs of all routes are of one precision.
     route = next(iter(bundle.manifest.tokenizers))
-    return _dtypes_of_graph(bundle, _graph_for(bundle, _entry(device), route), device)
+    entry = _entry(device)
+    return _dtypes_of_graph(bundle, _graph_for(bundle, entry, route), entry, device)
 
 
 def open_engine(
@@ -116,9 +136,9 @@ def open_engine(
     entry = _entry(options.device)
     graph = _graph_for(bundle, entry, route)
     module = entry.load()
-    asked, possible = options.compute_dtype, _dtypes_of_graph(bundle, graph, options.device)
+    asked, possible = options.compute_dtype, _dtypes_of_graph(bundle, graph, entry, options.device)
     if asked != "auto" and asked not in possible:
-        what = "an int8 graph" if graph.precision == "int8" else "on this machine"
+        what = f"an {graph.precision} graph" if possible != dtypes_of(options.device) else "on this machine"
         raise DeviceError(
             f"device {options.device!r} computes {what} in {' or '.join(possible)}, not in {asked}: leave "
             "compute_dtype at 'auto'"
@@ -148,11 +168,10 @@ def _entry(device: object) -> EngineEntry:
     kind = device.partition(":")[0] if isinstance(device, str) else device
     for entry in ENGINES:
         if entry.kind == kind:
-            if not entry.installed:
+            # CUDA's own module says which of all that it needs is missing.
+            if not entry.installed and not entry.file:
                 raise DeviceError(f"device {device!r} needs {entry.package}: pip install 'monograph[{entry.extra}]'")
             return entry
-    if kind == "cuda":
-        raise DeviceError(f"device {device!r} cannot run here: {'; '.join(missing_for_cuda())}")
     known = ", ".join(repr(entry.kind) for entry in ENGINES)
     raise DeviceError(f"device {device!r} is not known to this release; it has 'auto', {known}")
 
@@ -162,15 +181,21 @@ def _graph_for(bundle: Bundle, entry: EngineEntry, route: str | None) -> Graph:
         if graph.route == route and entry.engine in graph.engines and entry.kind in graph.devices:
             return graph
     of_route = "" if route is None else f" with the route {route!r}"
-    raise DeviceError(
-        f"bundle {bundle.path}{of_route} has no graph for {entry.kind!r}: export it again for that device"
-    )
+    has_none = f"bundle {bundle.path}{of_route} has no graph for {entry.kind!r}"
+    if not any(graph.precision in entry.precisions for graph in bundle.manifest.graphs):
+        raise DeviceError(
+            f"{has_none}, which runs {' and '.join(entry.precisions)}: export it with --precision "
+            f"{list(entry.precisions)[-1]}, or choose another device"
+        )
+    raise DeviceError(f"{has_none}: export it again for that device")
 
 
-def _dtypes_of_graph(bundle: Bundle, graph: Graph, device: str) -> tuple[str, ...]:
+def _dtypes_of_graph(bundle: Bundle, graph: Graph, entry: EngineEntry, device: str) -> tuple[str, ...]:
     dtypes = dtypes_of(device)
     if not dtypes:
         raise DeviceError(f"device {device!r} computes in no type that this release knows")
+    if decided := entry.precisions.get(graph.precision):
+        return (decided,)
     possible = tuple(dtype for dtype in dtypes if graph.precision != "int8" or dtype in _INT8_DTYPES)
     if not possible:
         raise DeviceError(
@@ -180,18 +205,25 @@ def _dtypes_of_graph(bundle: Bundle, graph: Graph, device: str) -> tuple[str, ..
     return possible
 
 
+def is_judged(bundle: Bundle, engine: Engine) -> bool:
+    """Tell whether the bundle was verified on an engine's device in its type when it was exported."""
+    return any(_verdicts_on(bundle, engine))
+
+
 def _failed_verdict(bundle: Bundle, engine: Engine) -> str:
     """Return why the bundle is known to be wrong on an engine, "" where it is not."""
-    for verdict in bundle.manifest.quality.get("verdicts", []):
-        same = (verdict.get("engine"), verdict.get("device"), verdict.get("compute_dtype")) == (
-            engine.name,
-            engine.device,
-            engine.compute_dtype,
-        )
-        if same and verdict.get("passed") is False:
+    for verdict in _verdicts_on(bundle, engine):
+        if verdict.get("passed") is False:
             return (
                 f"bundle {bundle.path} was found wrong on {engine.device!r} at {engine.compute_dtype} when it was "
                 f"exported with {engine.name} {verdict.get('version')} ({verdict.get('reason')}): choose another "
                 "device or compute_dtype, or export it again to have another version judged"
             )
     return ""
+
+
+def _verdicts_on(bundle: Bundle, engine: Engine) -> Iterator[Mapping[str, Any]]:
+    asked = (engine.name, engine.device, engine.compute_dtype)
+    for verdict in bundle.manifest.quality.get("verdicts", []):
+        if (verdict.get("engine"), verdict.get("device"), verdict.get("compute_dtype")) == asked:
+            yield verdict

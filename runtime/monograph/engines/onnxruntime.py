@@ -65,7 +65,7 @@ class OnnxRuntimeEngine(Engine):
         self.tokens_per_batch = TOKENS_PER_BATCH_AND_THREAD * threads
         self._outputs = list(graph.outputs)
         path = bundle.path / graph.file
-        options = _session_options(runtime, threads)
+        options = session_options(runtime, threads)
         # A graph that finds its ranges as it runs was a file of its own: fused as that is, it rounds alike.
         disabled = () if graph.max_rows == 1 else _SLOWER_FUSIONS
         try:
@@ -76,7 +76,7 @@ class OnnxRuntimeEngine(Engine):
             raise BundleError(
                 bundle.path, [f"ONNX Runtime {self.version} cannot load {graph.file} ({first_line(error)})"]
             ) from error
-        _check_signature(session, bundle, graph)
+        check_signature(session, bundle, graph)
         self._session = NativeObject(session)
         # What a larger batch than planned needed is given back, for the arena would keep it for good.
         self._giving_back = runtime.RunOptions()
@@ -102,7 +102,7 @@ class OnnxRuntimeEngine(Engine):
         self._session.release()
 
 
-def _check_signature(session: Any, bundle: Bundle, graph: Graph) -> None:
+def check_signature(session: Any, bundle: Bundle, graph: Graph) -> None:
     """Compare names, types and the last axis of what the graph takes and gives with the manifest."""
     found = {value.name: value for value in (*session.get_inputs(), *session.get_outputs())}
     stated = {**graph.inputs, **graph.outputs}
@@ -151,7 +151,8 @@ def import_onnxruntime() -> ModuleType:
     return onnxruntime  # type: ignore[no-any-return]
 
 
-def _session_options(runtime: ModuleType, threads: int) -> Any:
+def session_options(runtime: ModuleType, threads: int) -> Any:
+    """Return the options that sessions on any device have, with a number of CPU threads."""
     options = runtime.SessionOptions()
     # Left to itself ORT counts the host's cores, whatever affinity mask and container say.
     options.intra_op_num_threads = threads

@@ -8,10 +8,11 @@ import onnx_ir.passes.common as common
 from monograph_export.graph.passes.anonymize import Anonymize
 from monograph_export.graph.passes.attention import DecomposeAttention
 from monograph_export.graph.passes.first_token import SelectFirstTokenEarly
+from monograph_export.graph.passes.fused_attention import FuseAttention
 from monograph_export.graph.passes.padding_mask import SharePaddingMask
 from monograph_export.graph.passes.reshape import ConstantReshapes
 
-__all__ = ["apply_passes"]
+__all__ = ["apply_passes", "fused_for_gpus"]
 
 
 def apply_passes(model: ir.Model) -> ir.Model:
@@ -31,3 +32,14 @@ def apply_passes(model: ir.Model) -> ir.Model:
         common.RemoveUnusedOpsetsPass(),
     )
     return passes(model).model
+
+
+def fused_for_gpus(model: ir.Model) -> ir.Model | None:
+    """Return a copy of a model after ``apply_passes`` with the operator that GPUs have fast kernels for, if it can.
+
+    The weights are those of the model, and are there once. None where no attention has that form.
+    """
+    copied = model.clone()
+    if not FuseAttention()(copied).modified:
+        return None
+    return common.RemoveUnusedNodesPass()(copied).model

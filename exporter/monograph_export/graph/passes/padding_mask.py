@@ -41,7 +41,7 @@ class SharePaddingMask(ir.passes.InPlacePass):
         graph = model.graph
         shared: dict[ir.DataType, ir.Value] = {}
         candidates = dict.fromkeys(value for node in graph for value in _summands(node))
-        found = [value for value in candidates if _hides_padding_only(model, value)]
+        found = [value for value in candidates if hides_padding_only(model, value)]
         for value in found:
             assert value.dtype is not None  # noqa: S101 - a summand of scores is of their type
             if value.dtype not in shared:
@@ -58,7 +58,8 @@ def _summands(softmax: ir.Node) -> list[ir.Value]:
     return [value for value in producer.inputs if value is not None and value.dtype in LOWEST]
 
 
-def _hides_padding_only(model: ir.Model, value: ir.Value) -> bool:
+def hides_padding_only(model: ir.Model, value: ir.Value) -> bool:
+    """Tell whether a summand of scores is 0 for tokens and LOWEST for padding, and nothing else, for every query."""
     if not _depends_on_mask_and_sizes(value):
         return False
     inputs = list(model.graph.inputs)
@@ -74,12 +75,19 @@ def _hides_padding_only(model: ir.Model, value: ir.Value) -> bool:
 
 
 def _largest_number(part: ir.Graph) -> int:
-    """Return the largest number in a mask's graph that may be the size of a window; ends of slices are beyond any."""
+    """Return the largest number in a mask's graph that may be the size of a window; ends of slices are beyond any.
+
+    No size is one of float16, whose own -inf is no larger than sizes are.
+    """
     tensors = [value.const_value for value in part.initializers.values()]
     tensors += [
         attribute.as_tensor() for node in part for attribute in node.attributes.values() if attribute.name == "value"
     ]
-    numbers = [abs(float(one.numpy().item())) for one in tensors if one is not None and one.size == 1]
+    numbers = [
+        abs(float(one.numpy().item()))
+        for one in tensors
+        if one is not None and one.size == 1 and one.dtype != ir.DataType.FLOAT16
+    ]
     numbers += [abs(node.attributes.get_int("value_int", 0)) for node in part]
     return int(max((number for number in numbers if number < _NO_SIZE), default=0))
 

@@ -1,0 +1,82 @@
+"""What CUDA needs beside this package: ONNX Runtime's build for it, NVIDIA's libraries of its version, a driver."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib.metadata
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+_WINDOWS = os.name == "nt"
+DRIVER = "nvcuda.dll" if _WINDOWS else "libcuda.so.1"
+_PROVIDER = "onnxruntime_providers_cuda.dll" if _WINDOWS else "libonnxruntime_providers_cuda.so"
+_WITH_CUDA, _WITHOUT = "onnxruntime-gpu", "onnxruntime"
+
+
+def missing_packages() -> list[str]:
+    """Return what is wrong with the installed packages, each with what to do about it, without importing any."""
+    with_cuda, without = (_is_installed(name) for name in (_WITH_CUDA, _WITHOUT))
+    if with_cuda and without:
+        return [
+            f"{_WITHOUT} and {_WITH_CUDA} are both installed and overwrite each other: pip uninstall both, then "
+            "pip install 'monograph[cuda]'"
+        ]
+    if without:
+        return [f"{_WITHOUT} is installed, which has no CUDA: pip uninstall it, then pip install 'monograph[cuda]'"]
+    return [] if with_cuda else [f"{_WITH_CUDA} is not installed: pip install 'monograph[cuda]'"]
+
+
+def missing_driver(major: int | None = None, load: Callable[[str], Any] = ctypes.CDLL) -> list[str]:
+    """Return what is wrong with the NVIDIA driver; ``major`` is the CUDA version that it must run, None for any."""
+    try:
+        library = load(DRIVER)
+    except OSError:
+        return [f"there is no NVIDIA driver ({DRIVER}): install it, and check with nvidia-smi"]
+    version = ctypes.c_int()
+    if failed := library.cuDriverGetVersion(ctypes.byref(version)):
+        return [f"the NVIDIA driver does not say its version (error {failed}): check with nvidia-smi"]
+    supported = version.value // 1000
+    if major is not None and supported < major:
+        return [
+            f"the NVIDIA driver runs CUDA {supported} and the installed {_WITH_CUDA} is built for CUDA {major}: update "
+            f"the driver, or install a build of {_WITH_CUDA} for CUDA {supported}"
+        ]
+    return []
+
+
+def missing_libraries(runtime: ModuleType) -> list[str]:
+    """Load NVIDIA's libraries from their packages or the system, and return which ONNX Runtime would not find."""
+    said = io.StringIO()
+    # It prints what it does not find, and goes on.
+    with contextlib.redirect_stdout(said):
+        runtime.preload_dlls()
+    provider = Path(str(runtime.__file__)).parent / "capi" / _PROVIDER
+    try:
+        # The second needs the first, which it does not look for beside itself.
+        ctypes.CDLL(str(provider.with_name(provider.name.replace("cuda", "shared"))), mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(provider))
+    except OSError as error:
+        return [
+            f"a library that {_WITH_CUDA} needs cannot be loaded ({error}): pip install 'monograph[cuda]', or install "
+            f"CUDA {cuda_major(runtime)} and cuDNN 9"
+        ]
+    return []
+
+
+def cuda_major(runtime: ModuleType) -> int | None:
+    """Return the version of CUDA that the installed ONNX Runtime is built for, None where it does not say."""
+    version = str(getattr(runtime, "cuda_version", "") or "")
+    return int(version.partition(".")[0]) if version[:1].isdigit() else None
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,151 @@
+"""CUDA on a machine without it: every cause is named. What runs on a GPU is checked by scripts/gpu-check."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+from monograph import DeviceError, Embedder
+from monograph.bundle import open_bundle
+from monograph.engines import EngineOptions, open_engine
+from monograph.engines.cuda import computed_elsewhere, not_on_gpu
+from monograph.engines.cuda_libraries import cuda_major, missing_driver, missing_packages
+from monograph.engines.halving import OutOfMemoryError, in_halves
+from monograph_export import export
+
+
+def installed(folder: Path, *names: str) -> str:
+    """A folder of packages that are installed by name alone."""
+    for name in names:
+        metadata = folder / f"{name.replace('-', '_')}-1.31.1.dist-info"
+        metadata.mkdir(parents=True)
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.31.1\n")
+    return str(folder)
+
+
+@pytest.mark.skipif(Path("/proc/driver/nvidia").exists(), reason="there is a GPU")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_everything_that_is_missing_is_said_at_once(device: str, tiny_bundle: Path) -> None:
+    with pytest.raises(DeviceError, match=f"'{device}' cannot run here: ") as caught:
+        Embedder(tiny_bundle, device)
+    assert "onnxruntime is installed, which has no CUDA: pip uninstall it, then pip install" in str(caught.value)
+    assert "there is no NVIDIA driver (libcuda.so.1): install it, and check with nvidia-smi" in str(caught.value)
+
+
+@pytest.mark.parametrize("device", ["cuda:", "cuda:a", "cuda:-1", "cuda:1.5", "cuda: 1"])
+def test_a_gpu_has_a_number(device: str, tiny_bundle: Path) -> None:
+    with pytest.raises(DeviceError, match="name a GPU by its number, as 'cuda' or 'cuda:1'"):
+        Embedder(tiny_bundle, device)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([], ["onnxruntime-gpu is not installed: pip install 'monograph[cuda]'"]),
+        (["onnxruntime"], ["which has no CUDA"]),
+        (["onnxruntime", "onnxruntime-gpu"], ["both installed and overwrite each other"]),
+        (["onnxruntime-gpu"], []),
+    ],
+    ids=str,
+)
+def test_the_packages(names: list[str], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [installed(tmp_path, *names)])
+    found = missing_packages()
+    assert len(found) == len(words)
+    assert all(word in problem for word, problem in zip(words, found, strict=True))
+
+
+class Driver:
+    """A driver that says its version, as CUDA's does: 12040 is 12.4."""
+
+    def __init__(self, version: int, code: int) -> None:
+        self._version, self._code = version, code
+
+    def cuDriverGetVersion(self, place: Any) -> int:  # noqa: N802 - CUDA's name
+        place._obj.value = self._version
+        return self._code
+
+
+@pytest.mark.parametrize(
+    ("version", "code", "major", "words"),
+    [
+        (12040, 0, 13, "runs CUDA 12 and the installed onnxruntime-gpu is built for CUDA 13: update the driver, or"),
+        (13000, 0, 13, ""),
+        (13010, 0, 12, ""),
+        (12040, 0, None, ""),
+        (0, 100, 13, "does not say its version (error 100)"),
+    ],
+)
+def test_a_driver_of_another_cuda_is_named(version: int, code: int, major: int | None, words: str) -> None:
+    found = missing_driver(major, load=lambda _: Driver(version, code))
+    assert len(found) == bool(words)
+    assert all(words in problem for problem in found)
+
+
+def test_the_driver_is_looked_for_by_its_library() -> None:
+    def load(name: str) -> Any:
+        return ctypes.CDLL(f"not-there-{name}")
+
+    assert "there is no NVIDIA driver (libcuda.so.1)" in missing_driver(13, load)[0]
+
+
+def test_a_build_without_cuda_has_no_version_of_it() -> None:
+    assert cuda_major(onnxruntime) is None
+
+
+def test_a_graph_of_int8_is_not_for_gpus(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    open_limits: dict[str, Any] = {"min_mean_cosine": -1, "min_worst_cosine": -1, "min_neighbour_agreement": 0}
+    bundle = export(tiny_checkpoint, tmp_path / "bundle", precision="int8", **open_limits)
+    assert "cuda" not in bundle.manifest.graphs[0].devices
+    with pytest.raises(DeviceError, match="for 'cuda', which runs fp32 and fp16: export it with --precision fp16"):
+        Embedder(bundle.path, "cuda")
+
+
+def test_what_would_run_on_the_cpu_is_found(tiny_bundle: Path) -> None:
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    session = onnxruntime.InferenceSession(str(tiny_bundle / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    found = computed_elsewhere(session, "CUDAExecutionProvider")
+    assert found["MatMul"] >= 4
+    assert "Shape" not in found
+    assert computed_elsewhere(session, "CPUExecutionProvider") == {}
+    assert "cannot start CUDA, and would compute on the CPU" in not_on_gpu(session)
+
+
+def test_a_batch_without_memory_is_run_in_parts(tiny_bundle: Path) -> None:
+    engine = open_engine(open_bundle(tiny_bundle), EngineOptions("cpu", "auto", 1, None))
+    seen: list[int] = []
+    halved: list[int] = []
+
+    def run(inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        rows = len(inputs["input_ids"])
+        if rows > 3:
+            raise OutOfMemoryError(f"{rows} texts")
+        seen.append(rows)
+        return engine.run(inputs)
+
+    generator = np.random.default_rng(0)
+    inputs = {
+        name: generator.integers(5, 900, (11, 6)) if name == "input_ids" else np.full((11, 6), name == "attention_mask")
+        for name in engine.graph.inputs
+    }
+    inputs = {name: values.astype(np.int64) for name, values in inputs.items()}
+    found = in_halves(run, inputs, lambda: halved.append(1))
+    assert seen == [2, 3, 3, 3]
+    assert len(halved) == 3
+    np.testing.assert_allclose(found, engine.run(inputs), atol=1e-6)
+    engine.close()
+
+    def never(_inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        raise OutOfMemoryError("none at all")
+
+    with pytest.raises(OutOfMemoryError, match="none at all"):
+        in_halves(never, inputs, lambda: None)
