@@ -20,12 +20,16 @@ from monograph_export.compression.options import PRECISIONS, TABLES
 HELP = "turn a checkpoint of a Sentence Transformer, cross-encoder or sparse encoder into a bundle equal to torch"
 
 _LIMITS = (
-    ("min-mean-cosine", VectorLimits.mean_cosine, "compressed bundle whose mean cosine to the original is lower"),
-    ("min-worst-cosine", VectorLimits.worst_cosine, "compressed bundle with a text of a lower cosine"),
+    (
+        "min-mean-cosine",
+        VectorLimits.mean_cosine,
+        "compressed bundle of vectors whose mean cosine to the original is lower",
+    ),
+    ("min-worst-cosine", VectorLimits.worst_cosine, "compressed bundle of vectors with a text of a lower cosine"),
     (
         "min-neighbour-agreement",
         VectorLimits.neighbour_agreement,
-        "compressed bundle with fewer texts that keep their nearest neighbour",
+        "compressed bundle of vectors with fewer texts that keep their nearest neighbour",
     ),
     (
         "min-rank-correlation",

@@ -21,9 +21,9 @@ class Embedder(Model):
 
     Args:
         path: The bundle's folder, or ORG/NAME or ORG/NAME@REVISION of a bundle on the Hugging Face Hub.
-        device: "auto", "cpu" (ONNX Runtime), "openvino", or "openvino:" and a name of OpenVINO's. "auto" takes the
-            first engine installed, OpenVINO before ONNX Runtime, that gives the reference on three of the bundle's
-            probes. A device that is named and cannot run is an error.
+        device: "auto", "cpu" (ONNX Runtime), "openvino", "openvino:" and a name of OpenVINO's, "cuda", or "cuda:1" for
+            another GPU. "auto" takes the first engine installed, CUDA before OpenVINO before the CPU's ONNX Runtime,
+            that gives the reference on three of the bundle's probes. A device that is named and cannot run is an error.
         compute_dtype: The type to multiply in: "float32", "bfloat16", "float16", or "auto" for the narrowest that the
             hardware multiplies in by itself.
         threads: CPU threads of the engine; None for every CPU that affinity mask and cgroup quota allow.

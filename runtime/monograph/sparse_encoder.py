@@ -39,7 +39,7 @@ class SparseEncoder(Model):
 
     Args:
         path: The bundle's folder, or ORG/NAME or ORG/NAME@REVISION of a bundle on the Hugging Face Hub.
-        device: "auto", "cpu" (ONNX Runtime), "openvino", or "openvino:" and a name of OpenVINO's, as for ``Embedder``.
+        device: "auto", "cpu", "openvino", "openvino:" and a name of OpenVINO's, "cuda", "cuda:1", as for ``Embedder``.
         compute_dtype: The type to multiply in: "float32", "bfloat16", "float16", or "auto" for the narrowest that the
             hardware multiplies in by itself.
         threads: CPU threads of the engine; None for every CPU that affinity mask and cgroup quota allow.

@@ -28,7 +28,7 @@ def add_texts(parser: argparse.ArgumentParser, what: str) -> None:
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """Add what chooses and configures the engine."""
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, openvino, openvino:NAME")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, openvino, openvino:NAME, cuda, cuda:N")
     parser.add_argument("--compute-dtype", default="auto", choices=COMPUTE_DTYPES, help="default: auto")
     add_threads(parser)
 

@@ -24,7 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     options.add_bundle(parser)
     parser.add_argument(
-        "--device", default=ALL, help="all that is installed (default), auto, cpu, openvino, openvino:NAME"
+        "--device",
+        default=ALL,
+        help="all that is installed (default), auto, cpu, openvino, openvino:NAME, cuda, cuda:N",
     )
     parser.add_argument(
         "--compute-dtype",

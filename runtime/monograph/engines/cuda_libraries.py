@@ -50,7 +50,10 @@ def missing_driver(major: int | None = None, load: Callable[[str], Any] = ctypes
 
 
 def missing_libraries(runtime: ModuleType) -> list[str]:
-    """Load NVIDIA's libraries from their packages or the system, and return which ONNX Runtime would not find."""
+    """Load NVIDIA's libraries from their packages or the system, and return which ONNX Runtime would not find.
+
+    The driver is not one of them: ``missing_driver`` tells of it.
+    """
     said = io.StringIO()
     # It prints what it does not find, and goes on.
     with contextlib.redirect_stdout(said):
@@ -61,6 +64,9 @@ def missing_libraries(runtime: ModuleType) -> list[str]:
         ctypes.CDLL(str(provider.with_name(provider.name.replace("cuda", "shared"))), mode=ctypes.RTLD_GLOBAL)
         ctypes.CDLL(str(provider))
     except OSError as error:
+        # One of them is the driver's own.
+        if DRIVER in str(error):
+            return []
         return [
             f"a library that {_WITH_CUDA} needs cannot be loaded ({error}): pip install 'monograph[cuda]', or install "
             f"CUDA {cuda_major(runtime)} and cuDNN 9"
