@@ -84,7 +84,7 @@ def machine() -> dict[str, Any]:
 
 
 def verified(bundle: Path, device: str) -> dict[str, Any]:
-    """The acceptance test that the bundle carries, on the device."""
+    """Run the acceptance test that the bundle carries on the device."""
     command = [sys.executable, "-m", "monograph", "verify", str(bundle), "--device", device, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return {"exit_code": done.returncode, "said": done.stdout, "error": done.stderr}
@@ -196,7 +196,7 @@ def report(told: dict[str, Any]) -> None:
             rate = told["texts"] / statistics.median(rounds["all"])
             one = statistics.median(rounds["one"]) * 1e3
             print(f"  {name:<48} {rate:9.0f} texts/s   one text {one:7.2f} ms   {told['worst_cosine'][name]:.6f}")
-    print("not timed: loading, the first pass, and making the texts")
+    print("not timed: loading, the first pass, and making the texts; all cut texts at the model's longest length")
 
 
 if __name__ == "__main__":

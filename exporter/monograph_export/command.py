@@ -23,13 +23,13 @@ _LIMITS = (
     (
         "min-mean-cosine",
         VectorLimits.mean_cosine,
-        "compressed bundle of vectors whose mean cosine to the original is lower",
+        "bundle of compressed vectors with a lower mean cosine to the original's",
     ),
-    ("min-worst-cosine", VectorLimits.worst_cosine, "compressed bundle of vectors with a text of a lower cosine"),
+    ("min-worst-cosine", VectorLimits.worst_cosine, "bundle of compressed vectors with a text of a lower cosine"),
     (
         "min-neighbour-agreement",
         VectorLimits.neighbour_agreement,
-        "compressed bundle of vectors with fewer texts that keep their nearest neighbour",
+        "bundle of compressed vectors with fewer texts that keep their nearest neighbour",
     ),
     (
         "min-rank-correlation",
