@@ -12,6 +12,7 @@ from monograph.errors import (
     ParityError,
     UnsupportedModuleError,
 )
+from monograph.preparation import prepare
 from monograph.sparse_encoder import SparseEncoder
 from monograph.version import __version__
 
@@ -29,4 +30,5 @@ __all__ = [
     "SparseEncoder",
     "UnsupportedModuleError",
     "__version__",
+    "prepare",
 ]

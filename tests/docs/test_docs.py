@@ -102,7 +102,19 @@ def headings(page: Path) -> set[str]:
 @pytest.mark.parametrize("page", sorted((PROJECT / "docs").glob("*.md")), ids=lambda page: page.name)
 def test_options_that_the_text_names_exist(page: Path) -> None:
     known: set[str] = set()
-    for name in ("embed", "similarity", "rank", "info", "verify", "pack", "unpack", "export", "bench", "eval"):
+    for name in (
+        "embed",
+        "similarity",
+        "rank",
+        "info",
+        "verify",
+        "pack",
+        "unpack",
+        "prepare",
+        "export",
+        "bench",
+        "eval",
+    ):
         parser = main._parser([name])
         subparsers = next(action for action in parser._actions if action.dest == "command")
         assert isinstance(subparsers.choices, dict)

@@ -33,6 +33,7 @@ def test_the_package_exports_exactly_these_names() -> None:
         "SparseEncoder",
         "UnsupportedModuleError",
         "__version__",
+        "prepare",
     ]
 
 

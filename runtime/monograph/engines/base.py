@@ -65,6 +65,15 @@ class Engine(ABC):
         for batch in batches:
             yield batch, self.run(batch.inputs)
 
+    def prepare(self) -> Path | None:
+        """Write to the cache what a later engine of the graph takes from there; return its folder, None for nothing.
+
+        Raises:
+            OSError: it cannot be written.
+
+        """
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Free the graph; a later run is an error."""

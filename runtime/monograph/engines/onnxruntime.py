@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -16,8 +18,10 @@ from monograph.bundle import Bundle
 from monograph.bundle.manifest import Graph
 from monograph.engines.base import Engine, EngineOptions
 from monograph.engines.native import NativeObject
+from monograph.engines.packed_weights import packed_folder, packed_graph, write_packed
 from monograph.errors import BundleError, DeviceError, MonographError, first_line
 
+logger = logging.getLogger(__name__)
 _MINIMUM_VERSION = (1, 23)
 # Larger batches fall out of the cache and hold more memory. With two threads 512 tokens were as fast as 1,024 (MiniLM)
 # or faster (LaBSE, 5 %), 2,048 were 5 to 10 % slower; more threads were not measured.
@@ -47,15 +51,18 @@ def create_engine(bundle: Bundle, graph: Graph, options: EngineOptions) -> Engin
         BundleError: ONNX Runtime cannot load the graph.
 
     """
-    return OnnxRuntimeEngine(bundle, graph, options.threads)
+    return OnnxRuntimeEngine(bundle, graph, options.threads, options.cache)
 
 
 class OnnxRuntimeEngine(Engine):
-    """An ONNX Runtime session on the CPU; the weights stay in the file, mapped into memory."""
+    """An ONNX Runtime session on the CPU; the weights stay in the file, mapped into memory.
+
+    What its kernels make of them is mapped too, where ``prepare`` has kept that in the ``cache``.
+    """
 
     name: ClassVar[str] = "onnxruntime"
 
-    def __init__(self, bundle: Bundle, graph: Graph, threads: int) -> None:
+    def __init__(self, bundle: Bundle, graph: Graph, threads: int, cache: Path | None = None) -> None:
         runtime = import_onnxruntime()
         self.graph = graph
         self.device = "cpu"
@@ -64,18 +71,11 @@ class OnnxRuntimeEngine(Engine):
         self.version = str(runtime.__version__)
         self.tokens_per_batch = TOKENS_PER_BATCH_AND_THREAD * threads
         self._outputs = list(graph.outputs)
-        path = bundle.path / graph.file
-        options = session_options(runtime, threads)
+        self._file = bundle.path / graph.file
         # A graph that finds its ranges as it runs was a file of its own: fused as that is, it rounds alike.
-        disabled = () if graph.max_rows == 1 else _SLOWER_FUSIONS
-        try:
-            session: Any = runtime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
-            )
-        except Exception as error:
-            raise BundleError(
-                bundle.path, [f"ONNX Runtime {self.version} cannot load {graph.file} ({first_line(error)})"]
-            ) from error
+        self._disabled = () if graph.max_rows == 1 else _SLOWER_FUSIONS
+        self._packed = None if cache is None else packed_folder(cache, bundle, graph, self.version)
+        session = self._open_packed(runtime) or self._open(runtime, bundle)
         check_signature(session, bundle, graph)
         self._session = NativeObject(session)
         # What a larger batch than planned needed is given back, for the arena would keep it for good.
@@ -83,6 +83,41 @@ class OnnxRuntimeEngine(Engine):
         self._giving_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         # Callers beyond the threads would only take turns, each with buffers of its own.
         self._turns = threading.Semaphore(threads)
+
+    def prepare(self) -> Path | None:
+        """Write the graph with packed weights, which the next engine of it maps."""
+        if self._packed is not None and packed_graph(self._packed) is None:
+            runtime = import_onnxruntime()
+            write_packed(runtime, self._file, self._packed, session_options(runtime, self.threads), self._disabled)
+        return self._packed
+
+    def _open_packed(self, runtime: ModuleType) -> Any:
+        """Open the session of packed weights, None where there are none or they cannot be loaded."""
+        file = None if self._packed is None else packed_graph(self._packed)
+        if file is None:
+            return None
+        options = session_options(runtime, self.threads)
+        # It was written as the optimisers left it.
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            return runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        # Of any class; the bundle's own file is there.
+        except Exception as error:  # noqa: BLE001
+            logger.warning("packed weights are left alone: remove %s (%s)", file.parent, first_line(error))
+            return None
+
+    def _open(self, runtime: ModuleType, bundle: Bundle) -> Any:
+        try:
+            return runtime.InferenceSession(
+                str(self._file),
+                session_options(runtime, self.threads),
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=self._disabled,
+            )
+        except Exception as error:
+            raise BundleError(
+                bundle.path, [f"ONNX Runtime {self.version} cannot load {self._file.name} ({first_line(error)})"]
+            ) from error
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d]."""

@@ -1,0 +1,133 @@
+"""Weights that are packed once and mapped: the same vectors, less memory, and never an obstacle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monograph import Embedder, MonographError, prepare
+from monograph.bundle import read_probes
+from monograph.bundle.probes import write_probes
+from monograph_export import export
+from support import checkpoints
+from support.command import monograph
+
+TEXTS = ["the harbour", "", "seven grey geese flew over it " * 9]
+ANONYMOUS = """
+import json, sys
+from monograph import Embedder
+with Embedder(sys.argv[1], "cpu", cache_dir=sys.argv[2]) as model:
+    vector = model.encode("a first text").tolist()
+    lines = open("/proc/self/status").read().splitlines()
+    print(json.dumps([vector, next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))]))
+"""
+
+
+@pytest.fixture(scope="module")
+def aligned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose tensors are all of a multiple of 64 bytes."""
+    folder = tmp_path_factory.mktemp("aligned")
+    checkpoint = checkpoints.tiny(
+        folder, config=checkpoints.TINY_BERT | {"max_position_embeddings": 256}, max_length=60
+    )
+    return export(checkpoint, folder / "bundle").path
+
+
+@pytest.fixture
+def copied(aligned: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(aligned, tmp_path / "copied"))
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_vectors_are_the_same_to_the_last_bit(aligned: Path, tmp_path: Path) -> None:
+    with Embedder(aligned, "cpu", cache_dir=tmp_path) as model:
+        expected = model.encode(TEXTS)
+    [folder] = prepare(aligned, "cpu", cache_dir=tmp_path)
+    assert files(folder) == ["model.onnx", "model.onnx.data"]
+    written = (folder / "model.onnx").stat().st_mtime_ns
+    assert prepare(aligned, "cpu", cache_dir=tmp_path) == (folder,)
+    assert (folder / "model.onnx").stat().st_mtime_ns == written
+    with Embedder(aligned, "cpu", cache_dir=tmp_path) as model:
+        np.testing.assert_array_equal(model.encode(TEXTS), expected)
+
+
+def test_weights_that_are_not_aligned_are_not_kept(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Its positions take 2,400 bytes. Kernels that read what lies behind them end the process."""
+    with pytest.raises(MonographError, match="where its kernels cannot read them: open the bundle as it is"):
+        prepare(tiny_bundle, "cpu", cache_dir=tmp_path)
+    assert files(tmp_path / "packed") == []
+    with Embedder(tiny_bundle, "cpu", cache_dir=tmp_path) as model:
+        assert np.isfinite(model.encode(TEXTS)).all()
+
+
+def test_a_process_has_less_memory_of_its_own(minilm_bundle: Path, tmp_path: Path) -> None:
+    def told(cache: str) -> tuple[list[float], int]:
+        command = [sys.executable, "-c", ANONYMOUS, str(minilm_bundle), str(tmp_path / cache)]
+        found: tuple[list[float], int] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+        return found
+
+    prepare(minilm_bundle, "cpu", cache_dir=tmp_path / "prepared")
+    (vector, before), (mapped, after) = told("empty"), told("prepared")
+    assert vector == mapped
+    # Its layers are 42 MB at float32.
+    assert before - after > 30e6
+
+
+def test_packed_weights_that_cannot_be_loaded_are_left_alone(
+    aligned: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    [folder] = prepare(aligned, "cpu", cache_dir=tmp_path)
+    (folder / "model.onnx").write_bytes(b"cut short")
+    with caplog.at_level(logging.WARNING), Embedder(aligned, "cpu", cache_dir=tmp_path) as model:
+        assert model.encode("a boat").shape == (32,)
+    assert f"packed weights are left alone: remove {folder}" in caplog.text
+
+
+def test_another_bundle_has_other_packed_weights(aligned: Path, copied: Path, tmp_path: Path) -> None:
+    [one] = prepare(aligned, "cpu", cache_dir=tmp_path / "cache")
+    manifest = (copied / "manifest.json").read_bytes()
+    (copied / "manifest.json").write_bytes(manifest + b"\n")
+    [other] = prepare(copied, "cpu", cache_dir=tmp_path / "cache")
+    assert one != other
+
+
+def test_what_gives_other_vectors_is_removed(copied: Path, tmp_path: Path) -> None:
+    (probes,) = read_probes(copied)
+    turned = type(probes)(probes.texts, probes.token_counts, np.roll(probes.vectors, 1, axis=1))
+    file = write_probes(copied, [turned])
+    manifest = json.loads((copied / "manifest.json").read_bytes())
+    manifest["files"]["probes.json"] = {
+        "bytes": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()
+    }  # fmt: skip
+    (copied / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(MonographError, match="the bundle is wrong, and they were removed: "):
+        prepare(copied, "cpu", cache_dir=tmp_path / "cache")
+    assert files(tmp_path / "cache" / "packed") == []
+
+
+def test_a_cache_that_cannot_be_written_is_an_error(aligned: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OSError, match="Not a directory"):
+        prepare(aligned, "cpu", cache_dir=tmp_path / "file")
+
+
+def test_the_command_says_how_much_room_it_takes(aligned: Path, tmp_path: Path) -> None:
+    env = {"MONOGRAPH_CACHE": str(tmp_path)}
+    done = monograph("prepare", aligned, "--device", "cpu", env=env)
+    assert done.returncode == 0, done.stderr
+    [folder] = (tmp_path / "packed").iterdir()
+    assert done.stdout.decode().endswith(f" MB: {folder}\n")
+    done = monograph("prepare", aligned, "--device", "openvino", env=env)
+    assert b"of packed weights this device has none" in done.stdout
+    assert list((tmp_path / "openvino").iterdir())
