@@ -142,7 +142,8 @@ def test_common_options_may_stand_before_the_command(tiny_bundle: Path, tmp_path
     assert monograph(*texts).stderr == b""
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+# With all of them an export as well, which imports torch.
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", pytest.param("<&- >&- 2>&-", marks=pytest.mark.slow)])
 def test_closed_streams_are_no_error(closed: str, tiny_bundle: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("a boat\n")
 

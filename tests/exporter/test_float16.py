@@ -37,7 +37,7 @@ def last_norm(model: SentenceTransformer) -> torch.nn.LayerNorm:
     return norm
 
 
-@pytest.mark.parametrize("table", ["fp32", "int8"])
+@pytest.mark.parametrize("table", ["fp32", pytest.param("int8", marks=pytest.mark.slow)])
 def test_sums_and_norms_beyond_float16_are_right(model: SentenceTransformer, tmp_path: Path, table: str) -> None:
     with torch.no_grad():
         last_norm(model).weight.mul_(LARGE)

@@ -22,7 +22,8 @@ _FILE = "model.onnx"
 # Smaller ones stay in the graph, as constants of the kernels.
 _SMALLEST_BYTES = 1024
 # Of packed weights in a graph: offset, length and checksum of each block, behind the name of the kernel.
-_BLOCKS = re.compile(rb"prepacked_\d+.{1,16}?\w+\+\d+\|([\d;]+)", re.DOTALL)
+_KEY = b"prepacked_"
+_BLOCKS = re.compile(_KEY + rb"\d+.{1,16}?\w+\+\d+\|([\d;]+)", re.DOTALL)
 _NUMBERS_A_BLOCK = 3
 # The kernels load whole vectors of AVX-512, and one that lies across ends the process (seen with 1.31).
 _ALIGNMENT = 64
@@ -72,7 +73,9 @@ def write_packed(runtime: ModuleType, graph_file: Path, folder: Path, options: A
 
 
 def _is_aligned(graph: bytes) -> bool:
-    """Tell whether a graph has packed weights, and all at places that are aligned."""
+    """Tell whether a graph has packed weights, and all at places that are known and aligned."""
     found = [block.rstrip(b";").split(b";") for block in _BLOCKS.findall(graph)]
+    if len(found) != graph.count(_KEY):
+        return False
     offsets = [int(numbers[i]) for numbers in found for i in range(0, len(numbers), _NUMBERS_A_BLOCK)]
     return bool(offsets) and all(offset % _ALIGNMENT == 0 for offset in offsets)
