@@ -20,6 +20,8 @@ from support import checkpoints
 from support.command import monograph
 
 KABARDIAN = "LaBSE-kbd-v0.2"
+# With real weights in half of the tests, and at its full size below.
+TESTED_ELSEWHERE = ("all-MiniLM-L6-v2", "bert-mean-128")
 
 
 def shrunk(recipe: Recipe) -> Recipe:
@@ -39,7 +41,14 @@ def embed_both(checkpoint: Path, bundle: Path, texts: list[str]) -> tuple[NDArra
 
 
 # The Kabardian model has a test of its own below.
-@pytest.mark.parametrize("name", [name for name in recipe_names() if name != KABARDIAN])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in TESTED_ELSEWHERE else name
+        for name in recipe_names()
+        if name != KABARDIAN
+    ],
+)
 @pytest.mark.usefixtures("verified_on_cpu")
 def test_recipe_exports_and_equals_torch(name: str, tmp_path: Path) -> None:
     recipe = read_recipe(name)
