@@ -103,8 +103,11 @@ def _fuse(graph: ir.Graph, one: _Attention, lengths: ir.Value) -> None:
         """Bring [batch, heads, sequence, head], or what that was made of, to [batch, sequence, heads x head]."""
         if heads_first:
             split = _made_by(value, "Transpose")
-            known = split is not None and list(split.attributes.get_ints("perm", [])) == _SPLIT
-            value = split.inputs[0] if split is not None and known else new("Transpose", [value], perm=_SPLIT)  # type: ignore[assignment]
+            before = None if split is None else split.inputs[0]
+            if split is not None and before is not None and list(split.attributes.get_ints("perm", [])) == _SPLIT:
+                value = before
+            else:
+                value = new("Transpose", [value], perm=_SPLIT)
         whole = _made_by(value, "Reshape")
         before = None if whole is None else whole.inputs[0]
         if before is not None and before.shape is not None and list(before.shape)[2:] == [count * size]:
