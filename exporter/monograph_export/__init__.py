@@ -127,6 +127,8 @@ def export(
     check_output(target)
     if from_onnx is not None:
         return _graft(source, target, from_onnx, task, recipe)
+    if task not in (None, *TASKS):
+        raise ExportError(f"task {task!r} cannot be exported by this release; it has {' and '.join(map(repr, TASKS))}")
     for package in _PACKAGES:
         if importlib.util.find_spec(package) is None:
             raise ExportError(f"export needs {package}: pip install 'monograph[export,onnx]'")
@@ -136,27 +138,21 @@ def export(
 
     check_scripts(trimming.scripts)
     known = recipe_of(source, recipe)
+    model: Path | SentenceTransformer | CrossEncoder | SparseEncoder
+    named: object
     if isinstance(source, (str, os.PathLike)):
         folder = locate_checkpoint(source)
-        found = task_of_folder(folder, _known(task))
-        check_asked(source, found, task)
-        check_task_options(found, compression, trimming, known)
+        model, named, found = folder, source, task_of_folder(folder, task)
+    else:
         # Here and not above: torch takes seconds, and the command line reads this module where it is not installed.
-        from monograph_export.pipeline import run_export
+        from monograph_export.pipeline import task_of_loaded
 
-        return run_export(folder, target, task=found, compression=compression, trimming=trimming, recipe=known)
-    from monograph_export.pipeline import run_export, task_of_loaded
-
-    found = task_of_loaded(source)
-    check_asked("the model", found, _known(task))
+        model, named, found = source, "the model", task_of_loaded(source)
+    check_asked(named, found, task)
     check_task_options(found, compression, trimming, known)
-    return run_export(source, target, task=found, compression=compression, trimming=trimming, recipe=known)
+    from monograph_export.pipeline import run_export
 
-
-def _known(task: str | None) -> str | None:
-    if task not in (None, *TASKS):
-        raise ExportError(f"task {task!r} cannot be exported by this release; it has {' and '.join(map(repr, TASKS))}")
-    return task
+    return run_export(model, target, task=found, compression=compression, trimming=trimming, recipe=known)
 
 
 def _graft(source: object, target: Path, file: str | os.PathLike[str], task: str | None, recipe: str | None) -> Bundle:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from monograph.bundle import open_bundle, read_probes
+from monograph.bundle import Bundle, open_bundle, read_probes
 from monograph.engines import EngineOptions, dtypes_for, dtypes_of
 from monograph.errors import MonographError
 from monograph.routes import Routes, load_routes, load_tokenizers
@@ -34,7 +34,12 @@ def staged_routes(folder: Path, device: str, compute_dtype: str) -> Iterator[Rou
         MonographError: the device cannot run the bundle.
 
     """
-    bundle = open_bundle(folder)
+    with _opened(open_bundle(folder), device, compute_dtype) as routes:
+        yield routes
+
+
+@contextmanager
+def _opened(bundle: Bundle, device: str, compute_dtype: str) -> Iterator[Routes]:
     # No cache: what is compiled here is of a bundle whose manifest is not final.
     options = EngineOptions(device, compute_dtype, available_cpus(), cache=None)
     routes = load_routes(bundle, load_tokenizers(bundle), options)
@@ -66,12 +71,8 @@ def verdict_of_other_forms(folder: Path, tolerance: float) -> Verdict | None:
         return None
     as_if = tuple(replace(graph, devices=(_CPU,)) for graph in graphs)
     bundle = replace(bundle, manifest=replace(bundle.manifest, graphs=as_if))
-    options = EngineOptions(_CPU, "float32", available_cpus(), cache=None)
-    routes = load_routes(bundle, load_tokenizers(bundle), options)
-    try:
+    with _opened(bundle, _CPU, "float32") as routes:
         return verify(routes, read_probes(folder, routes.main.output_width), tolerance)
-    finally:
-        routes.close()
 
 
 class VerifierProcess:

@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
-from sentence_transformers import CrossEncoder, SentenceTransformer, SparseEncoder
+from sentence_transformers import SentenceTransformer
 
 from monograph.errors import MonographError
-from monograph.inputs import Input
 from monograph_bench.peers import PEERS, PeerError, environment_of, environments, peer_systems, set_up
 from monograph_bench.peers.modules import CheckpointError, read_modules
 from monograph_bench.peers.settings import write_settings
-from monograph_bench.process import WORKER, SystemProcess
-from monograph_bench.systems import System
-from monograph_export.probe_texts import probe_sentences
+from monograph_bench.process import WORKER
 from support import checkpoints
+from support.peers import (
+    EXACT,
+    LEAST_COSINE,
+    TEXTS,
+    check_logits,
+    check_sparse,
+    encoded,
+    measured_peer,
+    peer_system,
+    torch_vectors,
+    worst_cosine,
+)
 from support.sparse_encoders import save_splade
 
 NAMES = [
@@ -38,18 +45,8 @@ NAMES = [
 ENCODER_ONLY = ["optimum", "fastembed", "light-embed", "openvino-genai"]
 # Where the user's own peers are; the tests' cache is another one, and empty.
 HOME = environments.default_home()
-# Every script, every length up to beyond where MiniLM cuts texts, and an empty text.
-TEXTS = [*probe_sentences()[:48], "", "Word " * 300]
-TIMEOUT = 300.0
-# To torch at float32. OpenVINO takes bfloat16 by itself where the CPU has it, and its tokenizer writes the Greek final
-# sigma as any other, so that some words of such texts have other tokens.
-LEAST_COSINE = {"st-bf16": 0.999, "st-openvino": 0.999, "openvino-genai": 0.99}
-EXACT = 0.99999
 # The second is the first in another type.
 TORCH_PEERS = ["sentence-transformers", pytest.param("st-bf16", marks=pytest.mark.slow)]
-PAIRS = list(zip(TEXTS, [*TEXTS[1:], TEXTS[0]], strict=True))
-# Of scores, as a part of their spread.
-DIFFERENCE = {"st-bf16": 0.05}
 
 
 @pytest.fixture(scope="session")
@@ -226,7 +223,7 @@ def test_settings_of_a_form_mean_what_the_checkpoints_mean(options: dict[str, An
     form.mkdir()
     write_settings(checkpoint, read_modules(checkpoint), form)
     shutil.copyfile(checkpoint / "model.safetensors", form / "model.safetensors")
-    np.testing.assert_array_equal(_torch_vectors(form), _torch_vectors(checkpoint))
+    np.testing.assert_array_equal(torch_vectors(form), torch_vectors(checkpoint))
     listed = json.loads((form / "modules.json").read_text())
     assert all(module["type"].startswith("sentence_transformers.models.") for module in listed)
 
@@ -257,18 +254,18 @@ def test_length_order_gives_back_the_callers(size: int | None) -> None:
 
 @pytest.mark.parametrize("name", TORCH_PEERS)
 def test_torch_peers_give_the_models_vectors(name: str, minilm: Path, minilm_torch: Any, tmp_path: Path) -> None:
-    vectors, told = _measured(_system(name, minilm, tmp_path), tmp_path)
-    assert _worst_cosine(vectors, _encoded(minilm_torch)) > LEAST_COSINE.get(name, EXACT)
+    vectors, told = measured_peer(peer_system(name, minilm, tmp_path), tmp_path)
+    assert worst_cosine(vectors, encoded(minilm_torch)) > LEAST_COSINE.get(name, EXACT)
     assert told["compute_dtype"] == {"st-bf16": "bfloat16"}.get(name, "float32")
     assert (told["device"], told["threads"]) == ("cpu", "1")
 
 
 def test_no_peer_adds_the_models_default_prompt(tmp_path: Path) -> None:
     checkpoint = checkpoints.tiny(tmp_path, prompts={"query": "ask: "}, default_prompt_name="query")
-    vectors, _ = _measured(_system("sentence-transformers", checkpoint, tmp_path), tmp_path)
+    vectors, _ = measured_peer(peer_system("sentence-transformers", checkpoint, tmp_path), tmp_path)
     model = SentenceTransformer(str(checkpoint), device="cpu")
-    assert _worst_cosine(vectors, model.encode(TEXTS, prompt="", show_progress_bar=False)) > EXACT
-    assert _worst_cosine(vectors, model.encode(TEXTS, show_progress_bar=False)) < EXACT
+    assert worst_cosine(vectors, model.encode(TEXTS, prompt="", show_progress_bar=False)) > EXACT
+    assert worst_cosine(vectors, model.encode(TEXTS, show_progress_bar=False)) < EXACT
 
 
 def test_peers_that_are_not_measured_with_a_task_say_which_are(tiny_cross_checkpoint: Path, tmp_path: Path) -> None:
@@ -288,12 +285,12 @@ def test_a_checkpoint_of_another_task_has_no_form(task: str, what: str, tiny_che
 
 @pytest.mark.parametrize("name", TORCH_PEERS)
 def test_torch_peers_give_the_logits_of_pairs(name: str, tiny_cross_checkpoint: Path, tmp_path: Path) -> None:
-    _check_logits(name, tiny_cross_checkpoint, tmp_path, tmp_path)
+    check_logits(name, tiny_cross_checkpoint, tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize("name", TORCH_PEERS)
 def test_torch_peers_give_the_sparse_vectors(name: str, sparse_checkpoint: Path, tmp_path: Path) -> None:
-    _check_sparse(name, sparse_checkpoint, tmp_path, tmp_path)
+    check_sparse(name, sparse_checkpoint, tmp_path, tmp_path)
 
 
 @pytest.mark.slow
@@ -301,7 +298,7 @@ def test_torch_peers_give_the_sparse_vectors(name: str, sparse_checkpoint: Path,
 def test_the_onnx_peer_gives_the_logits_of_pairs(
     name: str, tiny_cross_checkpoint: Path, slow_home: Path, tmp_path: Path
 ) -> None:
-    _check_logits(name, tiny_cross_checkpoint, slow_home, tmp_path)
+    check_logits(name, tiny_cross_checkpoint, slow_home, tmp_path)
 
 
 @pytest.mark.slow
@@ -309,7 +306,7 @@ def test_the_onnx_peer_gives_the_logits_of_pairs(
 def test_the_onnx_peer_gives_the_sparse_vectors(
     name: str, sparse_checkpoint: Path, slow_home: Path, tmp_path: Path
 ) -> None:
-    _check_sparse(name, sparse_checkpoint, slow_home, tmp_path)
+    check_sparse(name, sparse_checkpoint, slow_home, tmp_path)
 
 
 @pytest.mark.slow
@@ -319,9 +316,9 @@ def test_each_peer_gives_the_models_vectors(
     name: str, kind: str, minilm: Path, slow_home: Path, tmp_path: Path
 ) -> None:
     checkpoint = minilm if kind == "minilm" else checkpoints.tiny(tmp_path, pooling="cls", normalize=False)
-    vectors, told = _measured(_system(name, checkpoint, slow_home), tmp_path)
-    expected = _torch_vectors(checkpoint)
-    assert _worst_cosine(vectors, expected) > LEAST_COSINE.get(name, EXACT)
+    vectors, told = measured_peer(peer_system(name, checkpoint, slow_home), tmp_path)
+    expected = torch_vectors(checkpoint)
+    assert worst_cosine(vectors, expected) > LEAST_COSINE.get(name, EXACT)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), np.linalg.norm(expected, axis=1), rtol=0.01)
     assert told["threads"] == "1"
 
@@ -333,8 +330,8 @@ def test_sentence_transformers_keeps_dense_whatever_runs_the_encoder(
 ) -> None:
     dense = {"in_features": 32, "out_features": 16, "activation": "Tanh"}
     checkpoint = checkpoints.tiny(tmp_path, pooling="cls", dense=[dense])
-    vectors, _ = _measured(_system(name, checkpoint, slow_home), tmp_path)
-    assert _worst_cosine(vectors, _torch_vectors(checkpoint)) > LEAST_COSINE.get(name, EXACT)
+    vectors, _ = measured_peer(peer_system(name, checkpoint, slow_home), tmp_path)
+    assert worst_cosine(vectors, torch_vectors(checkpoint)) > LEAST_COSINE.get(name, EXACT)
 
 
 @pytest.mark.slow
@@ -381,57 +378,3 @@ def _length_order() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def _check_logits(name: str, checkpoint: Path, home: Path, folder: Path) -> None:
-    scores, told = _measured(_system(name, checkpoint, home, "rerank"), folder, PAIRS)
-    model = CrossEncoder(str(checkpoint), device="cpu")
-    expected = model.predict(PAIRS, prompt="", activation_fn=torch.nn.Identity(), show_progress_bar=False)
-    np.testing.assert_allclose(scores, expected, atol=np.ptp(expected) * DIFFERENCE.get(name, 1e-5))
-    # With the model's own prompt they would be others.
-    prompted = model.predict(PAIRS, activation_fn=torch.nn.Identity(), show_progress_bar=False)
-    assert np.abs(prompted - expected).max() > np.ptp(expected) * DIFFERENCE.get(name, 1e-5)
-    assert told["threads"] == "1"
-
-
-def _check_sparse(name: str, checkpoint: Path, home: Path, folder: Path) -> None:
-    vectors, told = _measured(_system(name, checkpoint, home, "sparse"), folder)
-    model = SparseEncoder(str(checkpoint), device="cpu")
-    expected = model.encode(TEXTS, batch_size=8, show_progress_bar=False).to_dense().numpy()
-    assert 0 < (expected != 0).mean() < 1
-    assert _worst_cosine(vectors, expected) > LEAST_COSINE.get(name, EXACT)
-    assert told["threads"] == "1"
-
-
-def _system(name: str, checkpoint: Path, home: Path, task: str = "embedding") -> System:
-    systems, reasons = peer_systems([name], checkpoint, threads=1, home=home, task=task)
-    assert not reasons
-    return systems[0]
-
-
-def _measured(
-    system: System, folder: Path, given: Sequence[Input] = TEXTS
-) -> tuple[NDArray[np.float32], dict[str, str]]:
-    """Return the vectors of TEXTS, or scores of pairs, from a system in its own process, and what it says of itself."""
-    texts, vectors = folder / "texts.json", folder / "vectors.npy"
-    texts.write_text(json.dumps(given))
-    with SystemProcess(system, sorted(os.sched_getaffinity(0))[:1], TIMEOUT) as running:
-        running.ask("read", name="texts", file=str(texts))
-        running.ask("encode", name="texts", batch_size=8, vectors=str(vectors))
-        told: dict[str, str] = running.described
-    found: NDArray[np.float32] = np.load(vectors)
-    return found, told
-
-
-def _torch_vectors(checkpoint: Path) -> NDArray[np.float32]:
-    return _encoded(SentenceTransformer(str(checkpoint), device="cpu", local_files_only=True))
-
-
-def _encoded(model: Any) -> NDArray[np.float32]:
-    vectors: NDArray[np.float32] = model.encode(TEXTS, batch_size=8, show_progress_bar=False)
-    return vectors
-
-
-def _worst_cosine(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
-    return float(((found * expected).sum(axis=1) / norms).min())

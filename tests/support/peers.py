@@ -1,0 +1,91 @@
+"""A peer in a process of its own, and its results beside those of sentence-transformers in torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import CrossEncoder, SentenceTransformer, SparseEncoder
+
+from monograph.inputs import Input
+from monograph_bench.peers import peer_systems
+from monograph_bench.process import SystemProcess
+from monograph_bench.systems import System
+from monograph_export.probe_texts import probe_sentences
+
+# Every script, every length up to beyond where MiniLM cuts texts, and an empty text.
+TEXTS = [*probe_sentences()[:48], "", "Word " * 300]
+TIMEOUT = 300.0
+# To torch at float32. OpenVINO takes bfloat16 by itself where the CPU has it, and its tokenizer writes the Greek final
+# sigma as any other, so that some words of such texts have other tokens.
+LEAST_COSINE = {"st-bf16": 0.999, "st-openvino": 0.999, "openvino-genai": 0.99}
+EXACT = 0.99999
+PAIRS = list(zip(TEXTS, [*TEXTS[1:], TEXTS[0]], strict=True))
+# Of scores, as a part of their spread.
+DIFFERENCE = {"st-bf16": 0.05}
+
+
+def check_logits(name: str, checkpoint: Path, home: Path, folder: Path) -> None:
+    """Compare a peer's scores of PAIRS with those of torch, without the model's prompt."""
+    scores, told = measured_peer(peer_system(name, checkpoint, home, "rerank"), folder, PAIRS)
+    model = CrossEncoder(str(checkpoint), device="cpu")
+    expected = model.predict(PAIRS, prompt="", activation_fn=torch.nn.Identity(), show_progress_bar=False)
+    np.testing.assert_allclose(scores, expected, atol=np.ptp(expected) * DIFFERENCE.get(name, 1e-5))
+    # With the model's own prompt they would be others.
+    prompted = model.predict(PAIRS, activation_fn=torch.nn.Identity(), show_progress_bar=False)
+    assert np.abs(prompted - expected).max() > np.ptp(expected) * DIFFERENCE.get(name, 1e-5)
+    assert told["threads"] == "1"
+
+
+def check_sparse(name: str, checkpoint: Path, home: Path, folder: Path) -> None:
+    """Compare a peer's sparse vectors of TEXTS with those of torch."""
+    vectors, told = measured_peer(peer_system(name, checkpoint, home, "sparse"), folder)
+    model = SparseEncoder(str(checkpoint), device="cpu")
+    expected = model.encode(TEXTS, batch_size=8, show_progress_bar=False).to_dense().numpy()
+    assert 0 < (expected != 0).mean() < 1
+    assert worst_cosine(vectors, expected) > LEAST_COSINE.get(name, EXACT)
+    assert told["threads"] == "1"
+
+
+def peer_system(name: str, checkpoint: Path, home: Path, task: str = "embedding") -> System:
+    """Return the system of a peer, which must be there."""
+    systems, reasons = peer_systems([name], checkpoint, threads=1, home=home, task=task)
+    assert not reasons
+    return systems[0]
+
+
+def measured_peer(
+    system: System, folder: Path, given: Sequence[Input] = TEXTS
+) -> tuple[NDArray[np.float32], dict[str, str]]:
+    """Return the vectors of TEXTS, or scores of pairs, from a system in its own process, and what it says of itself."""
+    texts, vectors = folder / "texts.json", folder / "vectors.npy"
+    texts.write_text(json.dumps(given))
+    with SystemProcess(system, sorted(os.sched_getaffinity(0))[:1], TIMEOUT) as running:
+        running.ask("read", name="texts", file=str(texts))
+        running.ask("encode", name="texts", batch_size=8, vectors=str(vectors))
+        told: dict[str, str] = running.described
+    found: NDArray[np.float32] = np.load(vectors)
+    return found, told
+
+
+def torch_vectors(checkpoint: Path) -> NDArray[np.float32]:
+    """Return what sentence-transformers gives for TEXTS, float32 [n, d]."""
+    return encoded(SentenceTransformer(str(checkpoint), device="cpu", local_files_only=True))
+
+
+def encoded(model: Any) -> NDArray[np.float32]:
+    """Return a model's vectors of TEXTS, float32 [n, d]."""
+    vectors: NDArray[np.float32] = model.encode(TEXTS, batch_size=8, show_progress_bar=False)
+    return vectors
+
+
+def worst_cosine(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """Return the least cosine of two vectors of the same text."""
+    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+    return float(((found * expected).sum(axis=1) / norms).min())
