@@ -69,9 +69,12 @@ class Model:
         threads: int | None = None,
         check: Check = "fast",
         cache_dir: str | os.PathLike[str] | None = None,
+        max_tokens_per_batch: int | None = None,
     ) -> None:
         threads = None if threads is None else checked_count(threads, "threads", MOST_THREADS)
-        source = ModelSource(path, self._task, device, compute_dtype, threads, check, cache_dir)
+        most = max_tokens_per_batch
+        most = None if most is None else checked_count(most, "max_tokens_per_batch")
+        source = ModelSource(path, self._task, device, compute_dtype, threads, check, cache_dir, most)
         self._prepare(source, source.open())
         logger.info("%s runs on %s", path, self)
 
@@ -110,6 +113,18 @@ class Model:
         """16 hexadecimal digits of bundle, engine and type: hosts that share them compute alike."""
         parts = (self._open.bundle.manifest_sha256, self.engine, self.device, self.compute_dtype)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    def warmup(self) -> None:
+        """Do now what the first texts would wait for: pack weights, and make kernels for short texts of every length.
+
+        A service calls it before it takes requests; batch jobs need not.
+
+        Raises:
+            MonographError: the engine failed, or the model was closed.
+
+        """
+        for pipeline in self._open.routes.pipelines.values():
+            pipeline.warmup()
 
     def close(self) -> None:
         """Free the engine; a second call does nothing."""

@@ -53,6 +53,7 @@ class ModelSource:
     threads: int | None
     check: Check
     cache_dir: str | os.PathLike[str] | None
+    max_tokens_per_batch: int | None = None
     manifest_sha256: str | None = None
 
     def open(self) -> OpenModel:
@@ -76,7 +77,7 @@ class ModelSource:
             threads=self.threads,
             cache_dir=self.cache_dir,
         )
-        return OpenModel(bundle, routes, bundle.path.absolute())
+        return OpenModel(bundle, routes.bounded(self.max_tokens_per_batch), bundle.path.absolute())
 
 
 def open_routes(

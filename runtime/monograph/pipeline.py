@@ -19,6 +19,8 @@ from monograph.tokenization import TextTokenizer, TokenizedTexts
 Outputs = NDArray[np.float32]
 # Values of a batch's output: 32 MB, which are 274 texts of a sparse encoder with 30,522 tokens.
 MOST_OUTPUT_VALUES = 8_388_608
+# Tokens of the texts of a warm-up, where the engine has no widths of its own; the last is where short texts end.
+_WARM_WIDTHS = (8, 16, 32, 64)
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Pipeline:
     """A bundle's tokenizer and its graph on an engine: what every task of monograph runs on.
 
     ``task`` is the bundle's. What it computes an output of is called a text here; for reranking that is a pair.
+    ``max_tokens_per_batch`` bounds the padded tokens of a batch of several texts, None for what the engine likes best.
     """
 
     tokenizer: TextTokenizer
@@ -33,6 +36,7 @@ class Pipeline:
     specification: TokenizerSpec
     output_width: int
     task: str
+    max_tokens_per_batch: int | None = None
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -74,6 +78,15 @@ class Pipeline:
             yield batch.rows, outputs
             on_batch(len(batch.rows))
 
+    def warmup(self) -> None:
+        """Run one text of every width that short texts are padded to: the weights get packed, and kernels made."""
+        widths = np.array(_WARM_WIDTHS) if self._widths is None else self._widths[self._widths <= _WARM_WIDTHS[-1]]
+        starts = np.concatenate(([0], np.cumsum(widths)))
+        ids = np.full(starts[-1], self.specification.pad_id, dtype=np.int64)
+        tokens = TokenizedTexts(ids, np.zeros_like(ids), starts)
+        for batch in self.batches(tokens, iter(np.arange(len(widths))[:, np.newaxis])):
+            self.engine.run(batch.inputs)
+
     def tokenize(self, texts: Sequence[Input], prompt: str = "") -> TokenizedTexts:
         """Tokenize texts, each by itself, behind a prompt and without padding.
 
@@ -111,7 +124,7 @@ class Pipeline:
         padded = rounded_up(tokens.lengths, self._widths)
         rows = max(1, MOST_OUTPUT_VALUES // self.output_width)
         rows = min(rows, self.engine.graph.max_rows or rows)
-        return plan_batches(padded, self.engine.tokens_per_batch, batch_size, rows)
+        return plan_batches(padded, self.engine.tokens_per_batch, batch_size, rows, self.max_tokens_per_batch)
 
     def batches(self, tokens: TokenizedTexts, plan: Iterator[NDArray[np.intp]]) -> Iterator[TokenBatch]:
         """Yield the batches of a plan, each padded only when it is asked for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from monograph.bundle import Bundle
 from monograph.bundle.manifest import Routing
@@ -58,6 +58,14 @@ class Routes:
                 f"{said}; it has {known}: name one (task=, --task), or use encode_query and encode_document"
             )
         return self.pipelines[route]
+
+    def bounded(self, max_tokens_per_batch: int | None) -> Routes:
+        """Return the same pipelines with a bound of their batches."""
+        bounded = {
+            route: replace(pipeline, max_tokens_per_batch=max_tokens_per_batch)
+            for route, pipeline in self.pipelines.items()
+        }
+        return replace(self, pipelines=bounded)
 
     def close(self) -> None:
         """Free the engines, all of them also where one fails to."""

@@ -72,6 +72,16 @@ def test_a_batch_never_has_more_than_the_graph_allows(batch_size: int | None, ma
     assert sorted(np.concatenate(plan).tolist()) == list(range(len(lengths)))
 
 
+@pytest.mark.parametrize("batch_size", [None, 1, 7, 1000])
+def test_tokens_of_a_batch_are_bounded_and_a_longer_text_is_alone(batch_size: int | None) -> None:
+    lengths = random_lengths(1)
+    most = int(np.median(lengths))
+    plan = list(plan_batches(lengths, 4096, batch_size, None, most))
+    assert all(len(rows) == 1 or len(rows) * lengths[rows].max() <= most for rows in plan)
+    assert any(lengths[rows].max() > most for rows in plan)
+    assert sorted(np.concatenate(plan).tolist()) == list(range(len(lengths)))
+
+
 def test_texts_of_one_length_keep_their_order() -> None:
     lengths = np.array([5, 9, 5, 9, 5], dtype=np.int64)
     plan = plan_batches(lengths, 512, 2)

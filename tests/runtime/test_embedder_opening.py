@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from monograph import BundleError, DeviceError, Embedder, InputError, MonographError
 from monograph.threads import available_cpus
@@ -50,6 +53,65 @@ def test_a_type_that_the_device_lacks_is_refused_by_its_name(
 def test_a_number_of_threads_that_is_no_positive_integer_is_refused(tiny_bundle: Path, threads: Any) -> None:
     with pytest.raises(InputError, match="threads must be a positive integer or None"):
         Embedder(tiny_bundle, threads=threads)
+
+
+@pytest.mark.parametrize("most", [0, -2, True, 1.0, "2"])
+def test_a_bound_of_tokens_that_is_no_positive_integer_is_refused(tiny_bundle: Path, most: Any) -> None:
+    with pytest.raises(InputError, match="max_tokens_per_batch must be a positive integer or None"):
+        Embedder(tiny_bundle, max_tokens_per_batch=most)
+
+
+@pytest.mark.parametrize("device", ["cpu", "openvino"])
+def test_batches_stay_within_the_bound_of_tokens(
+    tiny_bundle: Path, tiny_embedder: Embedder, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [" ".join(["boat"] * length) for length in (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)]
+    with Embedder(tiny_bundle, device, "float32", max_tokens_per_batch=64) as model:
+        shapes = shapes_that_run(model, monkeypatch)
+        vectors = model.encode(texts, batch_size=5)
+        with pickle.loads(pickle.dumps(model)) as copied:
+            copied.encode(texts[:1])
+            assert copied._open.routes.main.max_tokens_per_batch == 64
+    assert np.abs(vectors - tiny_embedder.encode(texts)).max() <= 1e-5
+    assert all(rows == 1 or rows * width <= 64 for rows, width in shapes)
+    assert {rows for rows, _ in shapes} > {1}
+
+
+@pytest.mark.parametrize("device", ["cpu", "openvino"])
+def test_a_warm_up_runs_what_short_texts_will_run(
+    tiny_bundle: Path, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Embedder(tiny_bundle, device) as opened:
+        model = pickle.loads(pickle.dumps(opened))
+    # One that is not opened yet is opened.
+    with model:
+        warm = shapes_that_run(model, monkeypatch)
+        model.warmup()
+        done = set(warm)
+        warm.clear()
+        for length in range(1, 60):
+            model.encode(" ".join(["boat"] * length))
+        if device == "openvino":
+            short = {shape for shape in warm if shape[1] <= 64}
+            assert len(short) > 10
+            assert short <= done
+        assert max(done) == (1, 64)
+    with pytest.raises(MonographError, match="closed"):
+        model.warmup()
+
+
+def shapes_that_run(model: Embedder, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Return a list that grows by the shape, rows and width, of each batch that the engine runs by itself."""
+    engine = model._open.routes.main.engine
+    shapes: list[tuple[int, ...]] = []
+    run = engine.run
+
+    def noted(inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        shapes.append(inputs["input_ids"].shape)
+        return run(inputs)
+
+    monkeypatch.setattr(engine, "run", noted)
+    return shapes
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -18,7 +18,6 @@ from monograph.bundle.manifest import GRAPH_INPUTS
 from monograph.errors import ExportError, first_line
 from monograph_export.checkpoint.routes import VectorModel
 from monograph_export.graph.compose import ModelGraph, sample_inputs, sample_pairs
-from monograph_export.graph.shared_memory import parts_of_others
 from monograph_export.graph.splade import sparse_modules
 from monograph_export.output_names import LOGITS_NAME, OUTPUT_NAME, SCORES_NAME
 
@@ -73,11 +72,19 @@ def _traced(composed: nn.Module, inputs: Mapping[str, Tensor], output: str) -> i
     graph: ir.Model = program.model
     # Not by torch's option, which goes on to fuse operators: its RotaryEmbedding shares one table of positions among
     # the texts of a batch, which ONNX Runtime 1.31 refuses (onnxscript 0.7).
-    kept = parts_of_others(list(graph.graph.initializers.values()))
-    # A part of another weight that is turned would be one more copy of it.
-    optimize_ir(graph, should_fold=lambda node: False if node.inputs and node.inputs[0] in kept else None)
+    optimize_ir(graph, should_fold=_may_fold)
     _name_axes(graph)
     return graph
+
+
+def _may_fold(node: ir.Node) -> bool | None:
+    """Return False for the turning of a layer's weights, None to leave the choice to the optimiser.
+
+    torch has weights as [out, in], which is how OpenVINO wants them: turned in the file it would turn them back, into
+    a copy that it keeps beside the packed one. ONNX Runtime packs them either way.
+    """
+    turned = node.op_type == "Transpose" and node.inputs[0] is not None and node.inputs[0].is_initializer()
+    return False if turned else None
 
 
 def _name_axes(model: ir.Model) -> None:

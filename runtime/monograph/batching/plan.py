@@ -21,20 +21,25 @@ def price(rows: int, longest: int) -> float:
 
 
 def plan_batches(
-    lengths: NDArray[np.int64], tokens_per_batch: int, batch_size: int | None, max_rows: int | None = None
+    lengths: NDArray[np.int64],
+    tokens_per_batch: int,
+    batch_size: int | None,
+    max_rows: int | None = None,
+    max_tokens: int | None = None,
 ) -> Iterator[NDArray[np.intp]]:
     """Yield the positions (intp [rows]) of the texts of each batch, longest texts first.
 
     ``lengths`` (int64 [n]) counts the tokens of each text. A batch holds at least one text: as many as
     ``tokens_per_batch`` pays for, or ``batch_size`` where that is given and ``MOST_TIMES_BEST_PRICE`` as much pays for
-    them; and never more than ``max_rows``. Texts of like length share a batch, so that little of it is padding; the
-    longest come first, so that too large a batch fails at once.
+    them; and never more than ``max_rows``, or than fit into ``max_tokens`` with their padding. Texts of like length
+    share a batch, so that little of it is padding; the longest come first, so that too large a batch fails at once.
     """
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
         longest = max(1, int(lengths[order[start]]))
         paid = max(1, int(tokens_per_batch * (MOST_TIMES_BEST_PRICE if batch_size else 1) // price(1, longest)))
-        rows = min(paid, batch_size or paid, max_rows or paid)
+        fitting = paid if max_tokens is None else max(1, max_tokens // longest)
+        rows = min(paid, fitting, batch_size or paid, max_rows or paid)
         yield order[start : start + rows]
         start += rows

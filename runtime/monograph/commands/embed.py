@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_engine(parser)
     options.add_prompt(parser)
     options.add_task(parser)
-    parser.add_argument("--batch-size", type=options.positive, help="texts in a batch; default: by their tokens")
+    options.add_batches(parser, "texts")
     parser.add_argument(
         "--truncate-dim", type=options.positive, help="keep only the first dimensions of a dense vector"
     )
@@ -75,13 +75,14 @@ def run(arguments: argparse.Namespace) -> int:
         # Found once: what opens it below has a folder.
         folder = locate_bundle(arguments.bundle)
         opened = (arguments.device, arguments.compute_dtype, arguments.threads)
+        most = arguments.max_tokens_per_batch
         manifest = open_bundle(folder).manifest
         check_vector_options(manifest, arguments)
         if manifest.task == SPARSE:
-            with SparseEncoder(folder, *opened) as sparse:
+            with SparseEncoder(folder, *opened, max_tokens_per_batch=most) as sparse:
                 _write(texts, SparseVectors(sparse, arguments), output, arguments)
         else:
-            with Embedder(folder, *opened) as embedder:
+            with Embedder(folder, *opened, max_tokens_per_batch=most) as embedder:
                 _write(texts, DenseVectors(embedder, arguments), output, arguments)
     return 0
 

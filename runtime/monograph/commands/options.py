@@ -38,6 +38,18 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive, help="CPU threads; default: all that this process may use")
 
 
+def add_batches(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add what bounds a batch; ``what`` is what is in it."""
+    parser.add_argument("--batch-size", type=positive, help=f"{what} in a batch; default: by their tokens")
+    parser.add_argument(
+        "--max-tokens-per-batch",
+        metavar="N",
+        type=positive,
+        help=f"bound the memory of batches: at most this many tokens, padding included, of several {what}; "
+        "default: what is fastest",
+    )
+
+
 def add_prompt(parser: argparse.ArgumentParser) -> None:
     """Add the prompt."""
     parser.add_argument("--prompt-name", help="name of a prompt of the model; default: the model's default")

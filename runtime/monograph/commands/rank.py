@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-k", type=options.positive, metavar="N", help="print only the first N; default: all")
     options.add_engine(parser)
     options.add_prompt(parser)
-    parser.add_argument("--batch-size", type=options.positive, help="pairs in a batch; default: by their tokens")
+    options.add_batches(parser, "pairs")
     options.add_json(parser)
 
 
@@ -28,7 +28,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print rank, score and text of the best documents, a line each."""
     with open_texts(arguments.file, arguments.field) as texts:
         documents = list(texts)
-    with CrossEncoder(arguments.bundle, arguments.device, arguments.compute_dtype, arguments.threads) as model:
+    opened = (arguments.device, arguments.compute_dtype, arguments.threads)
+    with CrossEncoder(arguments.bundle, *opened, max_tokens_per_batch=arguments.max_tokens_per_batch) as model:
         ranked = model.rank(
             arguments.query,
             documents,
