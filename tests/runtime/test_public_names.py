@@ -11,6 +11,7 @@ import pytest
 import monograph
 from monograph import CrossEncoder, Embedder, SparseEncoder
 
+OPEN = ["self", "path", "device", "compute_dtype", "threads", "check", "cache_dir", "max_tokens_per_batch"]
 ENCODE_OPTIONS = ["prompt_name", "prompt", "batch_size"]
 RESULT_OPTIONS = ["precision", "ranges", "normalize_embeddings", "truncate_dim"]
 ENCODE = ["self", "texts", *ENCODE_OPTIONS, "show_progress_bar", *RESULT_OPTIONS]
@@ -58,6 +59,7 @@ def test_an_embedder_has_exactly_these_public_names() -> None:
         "similarity",
         "similarity_pairwise",
         "threads",
+        "warmup",
     }
 
 
@@ -74,6 +76,7 @@ def test_a_cross_encoder_has_exactly_these_public_names() -> None:
         "predict",
         "rank",
         "threads",
+        "warmup",
     }
 
 
@@ -99,6 +102,7 @@ def test_a_sparse_encoder_has_exactly_these_public_names() -> None:
         "similarity_pairwise",
         "sparsity",
         "threads",
+        "warmup",
     }
 
 
@@ -109,7 +113,7 @@ def test_an_opened_embedder_adds_no_public_attribute(tiny_embedder: Embedder) ->
 @pytest.mark.parametrize(
     ("method", "parameters"),
     [
-        (Embedder.__init__, ["self", "path", "device", "compute_dtype", "threads", "check", "cache_dir"]),
+        (Embedder.__init__, OPEN),
         (Embedder.encode, [*ENCODE, "task"]),
         (Embedder.encode_query, ENCODE),
         (Embedder.encode_document, ENCODE),
@@ -117,7 +121,7 @@ def test_an_opened_embedder_adds_no_public_attribute(tiny_embedder: Embedder) ->
         (Embedder.similarity, ["self", "first", "second"]),
         (Embedder.similarity_pairwise, ["self", "first", "second"]),
         (Embedder.close, ["self"]),
-        (CrossEncoder.__init__, ["self", "path", "device", "compute_dtype", "threads", "check", "cache_dir"]),
+        (CrossEncoder.__init__, OPEN),
         (
             CrossEncoder.predict,
             ["self", "inputs", *ENCODE_OPTIONS, "show_progress_bar", "activation_fn", "apply_softmax"],
@@ -129,7 +133,7 @@ def test_an_opened_embedder_adds_no_public_attribute(tiny_embedder: Embedder) ->
                 *(*ENCODE_OPTIONS, "show_progress_bar", "activation_fn"),
             ],
         ),
-        (SparseEncoder.__init__, ["self", "path", "device", "compute_dtype", "threads", "check", "cache_dir"]),
+        (SparseEncoder.__init__, OPEN),
         (SparseEncoder.encode, [*SPARSE, "task"]),
         (SparseEncoder.encode_active, [*SPARSE, "task"]),
         (SparseEncoder.encode_query, SPARSE),
