@@ -37,6 +37,8 @@ class CrossEncoder(Model):
         threads: CPU threads of the engine; None for every CPU that affinity mask and cgroup quota allow.
         check: "fast" compares the hashes of the small files and the size of the weights, "full" hashes all.
         cache_dir: Folder for what can be computed or downloaded again; None for MONOGRAPH_CACHE or the user's cache.
+        max_tokens_per_batch: The most tokens, padding included, in a batch of several pairs, whatever ``batch_size``
+            says; it bounds the memory of batches. A longer pair is a batch by itself. None for what is fastest.
 
     A model may be used from many threads. Pickled, it opens the bundle again where it is first used. After a fork it
     raises, for an engine's threads are not in the child.

@@ -115,9 +115,10 @@ class Model:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def warmup(self) -> None:
-        """Do now what the first texts would wait for: pack weights, and make kernels for short texts of every length.
+        """Do now what the first short texts, one by one, would wait for.
 
-        A service calls it before it takes requests; batch jobs need not.
+        OpenVINO packs the weights, and makes kernels for single texts of up to 64 tokens; ONNX Runtime starts its
+        threads. A service calls it before it takes requests; batch jobs need not.
 
         Raises:
             MonographError: the engine failed, or the model was closed.

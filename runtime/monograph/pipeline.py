@@ -19,8 +19,8 @@ from monograph.tokenization import TextTokenizer, TokenizedTexts
 Outputs = NDArray[np.float32]
 # Values of a batch's output: 32 MB, which are 274 texts of a sparse encoder with 30,522 tokens.
 MOST_OUTPUT_VALUES = 8_388_608
-# Tokens of the texts of a warm-up, where the engine has no widths of its own; the last is where short texts end.
-_WARM_WIDTHS = (8, 16, 32, 64)
+# Tokens of what a warm-up takes for a short text.
+_SHORT = 64
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,9 @@ class Pipeline:
             on_batch(len(batch.rows))
 
     def warmup(self) -> None:
-        """Run one text of every width that short texts are padded to: the weights get packed, and kernels made."""
-        widths = np.array(_WARM_WIDTHS) if self._widths is None else self._widths[self._widths <= _WARM_WIDTHS[-1]]
+        """Run one text of each width that short texts are padded to, or of few where the engine has no such widths."""
+        longest = min(_SHORT, self.specification.max_length or _SHORT)
+        widths = np.array([longest]) if self._widths is None else self._widths[self._widths <= longest]
         starts = np.concatenate(([0], np.cumsum(widths)))
         ids = np.full(starts[-1], self.specification.pad_id, dtype=np.int64)
         tokens = TokenizedTexts(ids, np.zeros_like(ids), starts)

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from monograph import Embedder, MonographError, prepare
@@ -62,6 +63,17 @@ def test_vectors_are_the_same_to_the_last_bit(aligned: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("verified_on_cpu")
+def test_layers_weights_are_packed_as_the_file_has_them(aligned: Path, tmp_path: Path) -> None:
+    """ONNX Runtime would transpose each into a copy, and pack that."""
+    [folder] = prepare(aligned, "cpu", cache_dir=tmp_path)
+    graph = onnx.load(folder / "model.onnx", load_external_data=False).graph
+    stored = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    products = [node for node in graph.node if node.op_type == "FusedMatMul" and node.input[1] in stored]
+    assert len(products) == 6 * WIDE["num_hidden_layers"]
+    assert (1024, 256) in {stored[node.input[1]] for node in products}
+    assert not any(node.op_type == "Transpose" and node.input[0] in stored for node in graph.node)
+
+
 def test_weights_that_are_not_aligned_are_not_kept(tmp_path: Path) -> None:
     """Its positions take 28,896 bytes. Kernels that read what lies behind them end the process."""
     config = checkpoints.TINY_BERT | {"max_position_embeddings": 301, "hidden_size": 24}

@@ -78,13 +78,14 @@ def _traced(composed: nn.Module, inputs: Mapping[str, Tensor], output: str) -> i
 
 
 def _may_fold(node: ir.Node) -> bool | None:
-    """Return False for the turning of a layer's weights, None to leave the choice to the optimiser.
+    """Return False where a layer's weights are transposed, None to leave the choice to the optimiser.
 
-    torch has weights as [out, in], which is how OpenVINO wants them: turned in the file it would turn them back, into
-    a copy that it keeps beside the packed one. ONNX Runtime packs them either way.
+    torch has weights as [out, in], which is how OpenVINO wants them: transposed in the file it would transpose them
+    back, into a copy that it keeps beside the packed one. ONNX Runtime packs them either way, as long as it does not
+    fold the Transpose itself (``monograph.engines.onnxruntime``).
     """
-    turned = node.op_type == "Transpose" and node.inputs[0] is not None and node.inputs[0].is_initializer()
-    return False if turned else None
+    weights = node.inputs[0] if node.op_type == "Transpose" else None
+    return False if weights is not None and weights.is_initializer() else None
 
 
 def _name_axes(model: ir.Model) -> None:

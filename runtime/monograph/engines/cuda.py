@@ -96,7 +96,7 @@ class CudaEngine(Engine):
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d].
 
-        One that the GPU has no memory for is run in two halves, and later ones are planned smaller.
+        One that the GPU has no memory for is run in two halves, and those of later calls are planned smaller.
         """
         return in_halves(self._run, inputs, self._plan_smaller)
 
@@ -117,10 +117,10 @@ class CudaEngine(Engine):
                 f"({first_line(error)})"
             ) from error
 
-    def _plan_smaller(self) -> None:
+    def _plan_smaller(self, too_many: int) -> None:
         if self.tokens_per_batch == _TOKENS_PER_BATCH:
             logger.warning("%s has too little free memory: batches become smaller", self.device)
-        self.tokens_per_batch = max(_FEWEST_TOKENS, self.tokens_per_batch // 2)
+        self.tokens_per_batch = max(_FEWEST_TOKENS, min(self.tokens_per_batch, too_many // 2))
 
 
 def not_on_gpu(session: Any) -> str:

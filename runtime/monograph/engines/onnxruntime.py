@@ -28,9 +28,10 @@ _MINIMUM_VERSION = (1, 23)
 TOKENS_PER_BATCH_AND_THREAD = 256
 # The fused operators are slower than those that they replace: 5 to 10 % at float32, 20 % at int8 (docs/performance.md).
 _SLOWER_FUSIONS = ("SkipLayerNormFusion", "BiasGeluFusion")
-# Layers' weights are turned in the graph. Where that is computed as the graph is loaded it is a copy of each that lies
-# about in the heap; where it is not, the products take them turned, and pack them from the file.
-_NOT_FOLDED = ("ConstantFolding",)
+# It would transpose the layers' weights, which the graph has as [out, in], into copies whose place in the heap is not
+# given back. Without it the products take them transposed and pack them from the file. All else that depends on
+# weights alone was folded at the export.
+_COPYING = "ConstantFolding"
 _DTYPES = {"tensor(int64)": "int64", "tensor(float)": "float32"}
 
 
@@ -76,8 +77,8 @@ class OnnxRuntimeEngine(Engine):
         self._outputs = list(graph.outputs)
         self._file = bundle.path / graph.file
         # A graph that finds its ranges as it runs was a file of its own: fused as that is, it rounds alike.
-        self._disabled = () if graph.max_rows == 1 else (*_SLOWER_FUSIONS, *_NOT_FOLDED)
-        self._packed = None if cache is None else packed_folder(cache, bundle, graph, self.version)
+        self._disabled = () if graph.max_rows == 1 else (*_SLOWER_FUSIONS, _COPYING)
+        self._packed = None if cache is None else packed_folder(cache, bundle, graph, self.version, self._disabled)
         session = self._open_packed(runtime) or self._open(runtime, bundle)
         check_signature(session, bundle, graph)
         self._session = NativeObject(session)

@@ -29,9 +29,12 @@ _NUMBERS_A_BLOCK = 3
 _ALIGNMENT = 64
 
 
-def packed_folder(cache: Path, bundle: Bundle, graph: Graph, version: str) -> Path:
-    """Return where the packed weights of a graph are, or will be: of one ONNX Runtime, for CPUs of one kind."""
-    told = (bundle.manifest_sha256, graph.file, version, cpu_identity())
+def packed_folder(cache: Path, bundle: Bundle, graph: Graph, version: str, disabled: tuple[str, ...]) -> Path:
+    """Return where the packed weights of a graph are, or will be: of one ONNX Runtime, for CPUs of one kind.
+
+    ``disabled`` are the optimisers that leave the graph alone.
+    """
+    told = (bundle.manifest_sha256, graph.file, version, cpu_identity(), *disabled)
     return cache / "packed" / hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
 
 

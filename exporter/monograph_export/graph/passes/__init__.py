@@ -8,6 +8,7 @@ import onnx_ir.passes.common as common
 from monograph_export.graph.passes.anonymize import Anonymize
 from monograph_export.graph.passes.attention import DecomposeAttention
 from monograph_export.graph.passes.first_token import SelectFirstTokenEarly
+from monograph_export.graph.passes.folding import FoldConstants
 from monograph_export.graph.passes.fused_attention import FuseAttention
 from monograph_export.graph.passes.padding_mask import SharePaddingMask
 from monograph_export.graph.passes.reshape import ConstantReshapes
@@ -22,6 +23,7 @@ def apply_passes(model: ir.Model) -> ir.Model:
     shapes of ConstantReshapes and a mask that SharePaddingMask made the same for every query.
     """
     passes = ir.passes.Sequential(
+        FoldConstants(),
         DecomposeAttention(),
         SharePaddingMask(),
         ConstantReshapes(),
