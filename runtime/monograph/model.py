@@ -206,6 +206,9 @@ class Model:
         show_progress_bar: bool | None,
     ) -> NDArray[Any]:
         """Return the results of inputs in their order, [n, ``finish.width``]; equal ones are computed once."""
+        if len(inputs) == 1:
+            with progress(1, show_progress_bar, self._inputs) as on_batch:
+                return finish(pipeline.outputs(inputs, batch_size, on_batch, prompt))
         unique, positions = distinct(inputs)
         result = np.empty((len(unique), finish.width), dtype=finish.dtype)
         done = 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from monograph.batching import TokenBatch, assemble, distinct, plan_batches, rounded_up
+from monograph.batching import TokenBatch, assemble, assemble_one, distinct, plan_batches, rounded_up
 from monograph.bundle import Bundle
 from monograph.bundle.manifest import POOLING_MASK, TokenizerSpec
 from monograph.engines import Engine, EngineOptions, open_engine
@@ -55,12 +55,21 @@ class Pipeline:
         ``prompt`` is put before each text. Identical texts are computed once. ``on_batch`` is told the number of texts
         of each batch as it is done.
         """
+        if len(texts) == 1:
+            output = self._output(texts[0], prompt)
+            on_batch(1)
+            return output
         unique, positions = distinct(texts)
         result = np.empty((len(unique), self.output_width), dtype=np.float32)
         for rows, outputs in self.stream(unique, batch_size, on_batch, prompt):
             result[rows] = outputs
         on_batch(len(texts) - len(unique))
         return result if positions is None else result[positions]
+
+    def _output(self, text: Input, prompt: str) -> Outputs:
+        """Return the graph's output for one text, float32 [1, ``output_width``], by the shortest way."""
+        tokens = self.tokenize([text], prompt)
+        return self.engine.run(assemble_one(tokens, self.input_names, self.specification.pad_id, self._widths))
 
     def stream(
         self,

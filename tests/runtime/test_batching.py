@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monograph.batching import assemble, plan_batches, windows
+from monograph.batching import assemble, assemble_one, plan_batches, windows
 from monograph.batching.plan import MOST_TIMES_BEST_PRICE, price
 from monograph.tokenization import TokenizedTexts
 
@@ -154,3 +154,19 @@ def test_the_unpadded_part_of_every_row_is_its_text(seed: int) -> None:
         for row, ids, mask in zip(rows, batch.inputs["input_ids"], batch.inputs["attention_mask"], strict=True):
             assert ids[mask == 1].tolist() == texts[row]
             assert not ids[mask == 0].any()
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 40])
+@pytest.mark.parametrize("widths", [None, np.array([2, 8, 16, 32], dtype=np.int64)])
+@pytest.mark.parametrize("not_pooled", [0, 3])
+def test_one_text_is_assembled_as_a_batch_of_one(
+    length: int, widths: NDArray[np.int64] | None, not_pooled: int
+) -> None:
+    ids = np.arange(5, 5 + length, dtype=np.int64)
+    tokens = TokenizedTexts(ids, ids % 2, np.array([0, length], dtype=np.int64), not_pooled)
+    names = ("input_ids", "attention_mask", "token_type_ids", "pooling_mask")
+    expected = assemble(tokens, np.array([0]), names, 3, widths).inputs
+    found = assemble_one(tokens, names, 3, widths)
+    assert found.keys() == expected.keys()
+    for name in names:
+        np.testing.assert_array_equal(found[name], expected[name], strict=True)

@@ -52,6 +52,33 @@ def assemble(
     return TokenBatch(rows, inputs)
 
 
+def assemble_one(
+    tokens: TokenizedTexts, names: Collection[str], pad_id: int, widths: NDArray[np.int64] | None = None
+) -> dict[str, NDArray[np.int64]]:
+    """Return the inputs (int64 [1, s]) that ``assemble`` makes of the only text, in a third of the time."""
+    length = len(tokens.ids)
+    width = max(1, length)
+    if widths is not None and (place := int(widths.searchsorted(width))) < len(widths):
+        width = int(widths[place])
+
+    def padded(values: NDArray[np.int64] | int, padding: int = 0) -> NDArray[np.int64]:
+        row = np.full((1, width), padding, dtype=np.int64)
+        row[0, :length] = values
+        return row
+
+    inputs = {}
+    if "input_ids" in names:
+        inputs["input_ids"] = padded(tokens.ids, pad_id)
+    if "attention_mask" in names:
+        inputs["attention_mask"] = padded(1)
+    if "token_type_ids" in names:
+        inputs["token_type_ids"] = padded(tokens.type_ids)
+    if "pooling_mask" in names:
+        inputs["pooling_mask"] = padded(1)
+        inputs["pooling_mask"][0, : tokens.not_pooled] = 0
+    return inputs
+
+
 def _padded(values: NDArray[np.int64], filled: NDArray[np.bool_], padding: int) -> NDArray[np.int64]:
     result = np.full(filled.shape, padding, dtype=np.int64)
     result[filled] = values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,6 @@ class TextTokenizer:
         starts = np.zeros(len(encodings) + 1, dtype=np.int64)
         np.cumsum([len(encoding) for encoding in encodings], out=starts[1:])
         total = int(starts[-1])
-        ids = np.fromiter((i for encoding in encodings for i in encoding.ids), np.int64, total)
-        type_ids = np.fromiter((i for encoding in encodings for i in encoding.type_ids), np.int64, total)
+        ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int64, total)
+        type_ids = np.fromiter(chain.from_iterable(encoding.type_ids for encoding in encodings), np.int64, total)
         return TokenizedTexts(ids, type_ids, starts)
