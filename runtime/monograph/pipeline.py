@@ -88,7 +88,7 @@ class Pipeline:
             on_batch(len(batch.rows))
 
     def warmup(self) -> None:
-        """Run one text of each width that short texts are padded to, or of few where the engine has no such widths."""
+        """Run one text of each width that short texts are padded to, or one text where there are none."""
         longest = min(_SHORT, self.specification.max_length or _SHORT)
         widths = np.array([longest]) if self._widths is None else self._widths[self._widths <= longest]
         starts = np.concatenate(([0], np.cumsum(widths)))
