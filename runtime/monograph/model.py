@@ -117,8 +117,8 @@ class Model:
     def warmup(self) -> None:
         """Do now what the first short texts, one by one, would wait for.
 
-        OpenVINO packs the weights, and makes kernels for single texts of up to 64 tokens; ONNX Runtime, which packs them
-        as it opens the model, gains little. A service calls it before it takes requests; batch jobs need not.
+        OpenVINO packs the weights, and makes kernels for single texts of up to 64 tokens; ONNX Runtime, which packs
+        them as it opens the model, gains little. A service calls it before it takes requests; batch jobs need not.
 
         Raises:
             MonographError: the engine failed, or the model was closed.
