@@ -72,8 +72,7 @@ class Model:
         max_tokens_per_batch: int | None = None,
     ) -> None:
         threads = None if threads is None else checked_count(threads, "threads", MOST_THREADS)
-        most = max_tokens_per_batch
-        most = None if most is None else checked_count(most, "max_tokens_per_batch")
+        most = None if max_tokens_per_batch is None else checked_count(max_tokens_per_batch, "max_tokens_per_batch")
         source = ModelSource(path, self._task, device, compute_dtype, threads, check, cache_dir, most)
         self._prepare(source, source.open())
         logger.info("%s runs on %s", path, self)

@@ -29,8 +29,8 @@ TOKENS_PER_BATCH_AND_THREAD = 256
 # The fused operators are slower than those that they replace: 5 to 10 % at float32, 20 % at int8 (docs/performance.md).
 _SLOWER_FUSIONS = ("SkipLayerNormFusion", "BiasGeluFusion")
 # It would transpose the layers' weights, which the graph has as [out, in], into copies whose place in the heap is not
-# given back. Without it the products take them transposed and pack them from the file. All else that depends on
-# weights alone was folded at the export.
+# given back. Without it the products take them transposed and pack them from the file. In graphs that
+# were traced, all else that depends on weights alone was folded at the export.
 _COPYING = "ConstantFolding"
 _DTYPES = {"tensor(int64)": "int64", "tensor(float)": "float32"}
 
