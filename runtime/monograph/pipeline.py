@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from monograph.batching import TokenBatch, assemble, assemble_one, distinct, plan_batches, rounded_up
 from monograph.bundle import Bundle
 from monograph.bundle.manifest import POOLING_MASK, TokenizerSpec
+from monograph.dynamic_batching import DynamicBatcher
 from monograph.engines import Engine, EngineOptions, open_engine
 from monograph.errors import BundleError, MonographError
 from monograph.inputs import Input, with_prompt
@@ -37,6 +38,11 @@ class Pipeline:
     output_width: int
     task: str
     max_tokens_per_batch: int | None = None
+    _together: DynamicBatcher = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        most = min(self.engine.tokens_per_batch, self.max_tokens_per_batch or self.engine.tokens_per_batch)
+        object.__setattr__(self, "_together", DynamicBatcher(self._computed, self.engine.turns, most, self._most_rows))
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -56,7 +62,7 @@ class Pipeline:
         of each batch as it is done.
         """
         if len(texts) == 1:
-            output = self._output(texts[0], prompt)
+            output = self._together.outputs(self.tokenize(texts, prompt))
             on_batch(1)
             return output
         unique, positions = distinct(texts)
@@ -66,10 +72,14 @@ class Pipeline:
         on_batch(len(texts) - len(unique))
         return result if positions is None else result[positions]
 
-    def _output(self, text: Input, prompt: str) -> Outputs:
-        """Return the graph's output for one text, float32 [1, ``output_width``], by the shortest way."""
-        tokens = self.tokenize([text], prompt)
-        return self.engine.run(assemble_one(tokens, self.input_names, self.specification.pad_id, self._widths))
+    def _computed(self, tokens: TokenizedTexts) -> Outputs:
+        """Return the graph's output for few texts, float32 [n, ``output_width``], and for one by the shortest way."""
+        if len(tokens.starts) == 2:
+            return self.engine.run(assemble_one(tokens, self.input_names, self.specification.pad_id, self._widths))
+        result = np.empty((len(tokens.lengths), self.output_width), dtype=np.float32)
+        for batch, outputs in self.engine.stream(self.batches(tokens, self.plan(tokens))):
+            result[batch.rows] = outputs
+        return result
 
     def stream(
         self,
@@ -83,6 +93,10 @@ class Pipeline:
         The arguments are those of ``outputs``; a text that is there twice is computed twice.
         """
         tokens = self.tokenize(texts, prompt)
+        if batch_size is None and self._together.fits(tokens):
+            yield np.arange(len(texts)), self._together.outputs(tokens)
+            on_batch(len(texts))
+            return
         for batch, outputs in self.engine.stream(self.batches(tokens, self.plan(tokens, batch_size))):
             yield batch.rows, outputs
             on_batch(len(batch.rows))
@@ -132,9 +146,12 @@ class Pipeline:
     def plan(self, tokens: TokenizedTexts, batch_size: int | None = None) -> Iterator[NDArray[np.intp]]:
         """Yield the positions (intp [rows]) of the texts of each batch, as the engine's widths and prices want them."""
         padded = rounded_up(tokens.lengths, self._widths)
-        rows = max(1, MOST_OUTPUT_VALUES // self.output_width)
-        rows = min(rows, self.engine.graph.max_rows or rows)
+        rows = min(self._most_rows, self.engine.graph.max_rows or self._most_rows)
         return plan_batches(padded, self.engine.tokens_per_batch, batch_size, rows, self.max_tokens_per_batch)
+
+    @property
+    def _most_rows(self) -> int:
+        return max(1, MOST_OUTPUT_VALUES // self.output_width)
 
     def batches(self, tokens: TokenizedTexts, plan: Iterator[NDArray[np.intp]]) -> Iterator[TokenBatch]:
         """Yield the batches of a plan, each padded only when it is asked for."""

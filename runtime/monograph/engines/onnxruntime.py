@@ -74,6 +74,7 @@ class OnnxRuntimeEngine(Engine):
         self.threads = threads
         self.version = str(runtime.__version__)
         self.tokens_per_batch = TOKENS_PER_BATCH_AND_THREAD * threads
+        self.turns = threads
         self._outputs = list(graph.outputs)
         self._file = bundle.path / graph.file
         # A graph that finds its ranges as it runs was a file of its own: fused as that is, it rounds alike.
@@ -86,7 +87,7 @@ class OnnxRuntimeEngine(Engine):
         self._giving_back = runtime.RunOptions()
         self._giving_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         # Callers beyond the threads would only take turns, each with buffers of its own.
-        self._turns = threading.Semaphore(threads)
+        self._turns = threading.Semaphore(self.turns)
 
     def prepare(self) -> Path | None:
         """Write the graph with packed weights, which the next engine of it maps."""

@@ -1,0 +1,165 @@
+"""Calls of few texts that come while the engine is busy go through it together, as one batch, when it is free.
+
+A batch of several short texts takes little longer than one of them, and one call fills all threads: side by side, calls
+only take turns (docs/performance.md). Nobody waits for company: a call that finds the engine free runs at once.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monograph.batching import price
+from monograph.tokenization import TokenizedTexts
+
+_Outputs = NDArray[np.float32]
+
+
+class DynamicBatcher:
+    """What computes the texts of any number of callers, ``turns`` joint batches at a time.
+
+    ``compute`` returns the outputs of texts, float32 [n, d], in their order. Joined are calls that together cost no
+    more than ``most_price`` (in tokens, as ``batching.price`` has it) and have no more than ``most_texts``.
+    """
+
+    def __init__(
+        self, compute: Callable[[TokenizedTexts], _Outputs], turns: int, most_price: float, most_texts: int
+    ) -> None:
+        self._compute = compute
+        self._most_price = most_price
+        self._most_texts = most_texts
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._free_turns = turns
+        self._waiting: deque[_Call] = deque()
+
+    def fits(self, tokens: TokenizedTexts) -> bool:
+        """Return whether texts are few enough to be computed in one batch with others."""
+        # No price is below the number of tokens, which is known at once.
+        few = len(tokens.ids) <= self._most_price and len(tokens.lengths) <= self._most_texts
+        return few and _price(tokens) <= self._most_price
+
+    def outputs(self, tokens: TokenizedTexts) -> _Outputs:
+        """Return the output of each text, float32 [n, d], the caller's own; raise what ``compute`` raises for them."""
+        if self._process != os.getpid():
+            # A fork may have copied the lock as another thread held it. The engine has the error for this.
+            return self._compute(tokens)
+        # Most often nobody else is there; behind a run each line costs, for the caches hold weights.
+        with self._lock:
+            at_once = self._free_turns > 0 and not self._waiting
+            self._free_turns -= at_once
+        if not at_once:
+            return self._outputs_with_others(_Call(tokens))
+        try:
+            return self._compute(tokens)
+        finally:
+            with self._lock:
+                self._free_turns += 1
+                self._wake_first()
+
+    def _outputs_with_others(self, call: _Call) -> _Outputs:
+        with self._lock:
+            self._waiting.append(call)
+        try:
+            while True:
+                with self._lock:
+                    if call.outputs is not None:
+                        return call.outputs
+                    if call.error is not None:
+                        raise call.error
+                    batch = self._begun_batch()
+                    call.woken.clear()
+                if batch:
+                    # Whoever comes first computes for all that wait: to wake another takes longer.
+                    self._run(batch)
+                else:
+                    call.woken.wait()
+        finally:
+            self._leave(call)
+
+    def _begun_batch(self) -> list[_Call]:
+        """Take a turn and the calls of one batch from those that wait; return none where all turns are taken."""
+        if not self._free_turns or not self._waiting:
+            return []
+        self._free_turns -= 1
+        first = self._waiting.popleft()
+        batch, price, texts = [first], _price(first.tokens), len(first.tokens.lengths)
+        while self._waiting and not first.alone:
+            following = self._waiting[0]
+            price += _price(following.tokens)
+            texts += len(following.tokens.lengths)
+            alike = following.tokens.not_pooled == first.tokens.not_pooled and not following.alone
+            if not alike or price > self._most_price or texts > self._most_texts:
+                break
+            batch.append(self._waiting.popleft())
+        return batch
+
+    def _run(self, batch: list[_Call]) -> None:
+        """Compute a batch, give each of its calls its outputs or its error, and the turn back."""
+        try:
+            outputs = self._compute(_joined([call.tokens for call in batch]))
+            ends = np.cumsum([len(call.tokens.lengths) for call in batch])
+            for call, part in zip(batch, np.split(outputs, ends[:-1]), strict=True):
+                # Not a view, which would keep the others' alive.
+                call.outputs = part.copy() if len(batch) > 1 else outputs
+        except Exception as error:  # noqa: BLE001
+            # Whose text it was is not known: where there are several, each is computed by itself.
+            if len(batch) == 1:
+                batch[0].error = error
+        finally:
+            with self._lock:
+                self._free_turns += 1
+                for call in reversed(batch):
+                    if call.outputs is None and call.error is None and not call.left:
+                        call.alone = True
+                        self._waiting.appendleft(call)
+                    call.woken.set()
+                self._wake_first()
+
+    def _leave(self, call: _Call) -> None:
+        """Forget a call whose caller has what it came for, or was interrupted."""
+        with self._lock:
+            call.left = True
+            if call in self._waiting:
+                self._waiting.remove(call)
+            self._wake_first()
+
+    def _wake_first(self) -> None:
+        if self._free_turns and self._waiting:
+            self._waiting[0].woken.set()
+
+
+class _Call:
+    """A call until it has its ``outputs`` or its ``error``; ``woken`` when it does, or may take a turn.
+
+    ``alone``: it was in a batch that failed, and is computed by itself. ``left``: its caller waits no more.
+    """
+
+    def __init__(self, tokens: TokenizedTexts) -> None:
+        self.tokens = tokens
+        self.outputs: _Outputs | None = None
+        self.error: Exception | None = None
+        self.alone = False
+        self.left = False
+        self.woken = threading.Event()
+
+
+def _price(tokens: TokenizedTexts) -> float:
+    return sum(price(1, length) for length in tokens.lengths.tolist())
+
+
+def _joined(parts: list[TokenizedTexts]) -> TokenizedTexts:
+    if len(parts) == 1:
+        return parts[0]
+    lengths = np.concatenate([part.lengths for part in parts])
+    return TokenizedTexts(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.type_ids for part in parts]),
+        np.concatenate(([0], np.cumsum(lengths))),
+        parts[0].not_pooled,
+    )

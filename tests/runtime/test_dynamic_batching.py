@@ -1,0 +1,289 @@
+"""Calls that wait for the engine go through it together, and each has its own outputs or its own error."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from monograph import Embedder, dynamic_batching
+from monograph.dynamic_batching import DynamicBatcher, _Call
+from monograph.errors import MonographError
+from monograph.tokenization import TokenizedTexts
+
+TOLERANCE = {"float32": 1e-5, "bfloat16": 3e-2}
+_BAD = 13
+
+
+def tokens_of(*texts: list[int], not_pooled: int = 0) -> TokenizedTexts:
+    ids = np.array([token for text in texts for token in text], dtype=np.int64)
+    starts = np.concatenate(([0], np.cumsum([len(text) for text in texts], dtype=np.int64)))
+    return TokenizedTexts(ids, np.zeros_like(ids), starts, not_pooled)
+
+
+def sums(tokens: TokenizedTexts) -> NDArray[np.float32]:
+    """Return the sum of each text's ids and the tokens not pooled, float32 [n, 2]."""
+    if (tokens.ids == _BAD).any():
+        raise MonographError("a bad token")
+    found = [[text.sum(), tokens.not_pooled] for text in np.split(tokens.ids, tokens.starts[1:-1])]
+    return np.array(found, dtype=np.float32)
+
+
+class Gate:
+    """Computes sums once it is opened, and notes the number of texts of each batch."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+        self.begun = threading.Event()
+        self.batches: list[int] = []
+
+    def __call__(self, tokens: TokenizedTexts) -> NDArray[np.float32]:
+        self.batches.append(len(tokens.lengths))
+        self.begun.set()
+        assert self.opened.wait(60)
+        return sums(tokens)
+
+
+def calls_behind_one(
+    batcher: DynamicBatcher, gate: Gate, calls: list[TokenizedTexts]
+) -> list[Future[NDArray[np.float32]]]:
+    """Begin a call of one text, then the others, each when the one before it waits; open the gate."""
+    with ThreadPoolExecutor(len(calls) + 1) as pool:
+        futures = [pool.submit(batcher.outputs, tokens_of([1]))]
+        assert gate.begun.wait(60)
+        for number, call in enumerate(calls, 1):
+            futures.append(pool.submit(batcher.outputs, call))
+            until(partial(_waiting, batcher, number))
+        gate.opened.set()
+        return futures
+
+
+def _waiting(batcher: DynamicBatcher, number: int) -> bool:
+    return len(batcher._waiting) == number
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def test_calls_that_wait_are_one_batch_and_each_has_its_own_outputs() -> None:
+    gate = Gate()
+    batcher = DynamicBatcher(gate, 1, 1000, 1000)
+    calls = [tokens_of([2, 3]), tokens_of([4], [], [5, 6]), tokens_of([7])]
+    first, *others = [future.result() for future in calls_behind_one(batcher, gate, calls)]
+    assert gate.batches == [1, 5]
+    assert first.tolist() == [[1, 0]]
+    assert [found.tolist() for found in others] == [[[5, 0]], [[4, 0], [0, 0], [11, 0]], [[7, 0]]]
+    assert all(found.base is None for found in others)
+    assert batcher._free_turns == 1
+
+
+def test_a_call_that_finds_the_engine_free_is_computed_alone_and_at_once() -> None:
+    gate = Gate()
+    gate.opened.set()
+    batcher = DynamicBatcher(gate, 1, 1000, 1000)
+    for _ in range(3):
+        assert batcher.outputs(tokens_of([1, 2])).tolist() == [[3, 0]]
+    assert gate.batches == [1, 1, 1]
+
+
+def test_an_engine_may_have_several_turns() -> None:
+    both = threading.Barrier(2)
+
+    def compute(tokens: TokenizedTexts) -> NDArray[np.float32]:
+        both.wait(60)
+        return sums(tokens)
+
+    batcher = DynamicBatcher(compute, 2, 1000, 1000)
+    with ThreadPoolExecutor(2) as pool:
+        assert [found[0, 0] for found in pool.map(batcher.outputs, [tokens_of([1]), tokens_of([2])])] == [1, 2]
+    assert batcher._free_turns == 2
+
+
+@pytest.mark.parametrize(("most_price", "most_texts"), [(16, 100), (1000, 3)])
+def test_a_joint_batch_has_bounds(most_price: int, most_texts: int) -> None:
+    gate = Gate()
+    batcher = DynamicBatcher(gate, 1, most_price, most_texts)
+    # A text of four tokens costs a little more than 4.
+    found = calls_behind_one(batcher, gate, [tokens_of([n, n, n, n]) for n in range(7)])
+    assert [future.result()[0, 0] for future in found] == [1, 0, 4, 8, 12, 16, 20, 24]
+    assert gate.batches == [1, 3, 3, 1]
+
+
+def test_what_is_few_has_bounds() -> None:
+    batcher = DynamicBatcher(sums, 1, 20, 3)
+    assert batcher.fits(tokens_of([1] * 4, [1] * 4))
+    assert not batcher.fits(tokens_of([1] * 20))
+    assert not batcher.fits(tokens_of([1], [1], [1], [1]))
+    assert not batcher.fits(tokens_of([1] * 30))
+
+
+def test_texts_behind_different_prompts_are_not_joined() -> None:
+    gate = Gate()
+    calls = [tokens_of([2], not_pooled=1), tokens_of([3], not_pooled=1), tokens_of([4])]
+    found = calls_behind_one(DynamicBatcher(gate, 1, 1000, 1000), gate, calls)
+    assert [future.result().tolist() for future in found] == [[[1, 0]], [[2, 1]], [[3, 1]], [[4, 0]]]
+    assert gate.batches == [1, 2, 1]
+
+
+def test_only_the_call_that_fails_has_the_error() -> None:
+    gate = Gate()
+    batcher = DynamicBatcher(gate, 1, 1000, 1000)
+    calls = [tokens_of([2]), tokens_of([_BAD]), tokens_of([4]), tokens_of([5])]
+    found = calls_behind_one(batcher, gate, calls)
+    with pytest.raises(MonographError, match="a bad token"):
+        found[2].result()
+    assert [found[i].result()[0, 0] for i in (0, 1, 3, 4)] == [1, 2, 4, 5]
+    assert gate.batches == [1, 4, 1, 1, 1, 1]
+    assert batcher._free_turns == 1
+
+
+class Interrupted(threading.Event):
+    """An event whose wait ends as a Ctrl-C ends it: at once, or when another event is set."""
+
+    def __init__(self, after: threading.Event | None) -> None:
+        super().__init__()
+        self._after = after
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if self._after is not None:
+            assert self._after.wait(timeout or 60)
+        raise KeyboardInterrupt
+
+
+def _interrupted_call(after: threading.Event | None, tokens: TokenizedTexts) -> _Call:
+    call = _Call(tokens)
+    call.woken = Interrupted(after)
+    return call
+
+
+def interrupted(
+    pool: ThreadPoolExecutor, batcher: DynamicBatcher, tokens: TokenizedTexts, after: threading.Event | None
+) -> Future[NDArray[np.float32]]:
+    """Begin a call that has to wait and is interrupted, and return when it waits, or was interrupted."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dynamic_batching, "_Call", partial(_interrupted_call, after))
+        begun = len(batcher._waiting)
+        future = pool.submit(batcher.outputs, tokens)
+        until(lambda: future.done() or len(batcher._waiting) > begun)
+    return future
+
+
+@pytest.mark.parametrize("woken", [False, True])
+def test_an_interrupted_call_keeps_nobody_waiting(woken: bool) -> None:
+    gate = Gate()
+    batcher = DynamicBatcher(gate, 1, 1000, 1000)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(batcher.outputs, tokens_of([1]))
+        assert gate.begun.wait(60)
+        turn = threading.Event() if woken else None
+        second = interrupted(pool, batcher, tokens_of([2]), turn)
+        last = pool.submit(batcher.outputs, tokens_of([3]))
+        until(partial(_waiting, batcher, 2 if woken else 1))
+        gate.opened.set()
+        assert first.result()[0, 0] == 1
+        if turn is not None:
+            until(batcher._waiting[0].woken.is_set)
+            turn.set()
+        assert last.result()[0, 0] == 3
+    with pytest.raises(KeyboardInterrupt):
+        second.result()
+    assert batcher._free_turns == 1
+    assert not batcher._waiting
+
+
+def test_an_interrupt_while_others_are_computed_too_leaves_them_to_themselves() -> None:
+    gate = Gate()
+
+    def interrupted_once(tokens: TokenizedTexts) -> NDArray[np.float32]:
+        found = gate(tokens)
+        if gate.batches == [1, 3]:
+            raise KeyboardInterrupt
+        return found
+
+    batcher = DynamicBatcher(interrupted_once, 1, 1000, 1000)
+    found = calls_behind_one(batcher, gate, [tokens_of([2]), tokens_of([3]), tokens_of([4])])
+    with pytest.raises(KeyboardInterrupt):
+        found[1].result()
+    assert [found[i].result()[0, 0] for i in (0, 2, 3)] == [1, 3, 4]
+    assert gate.batches == [1, 3, 1, 1]
+
+
+def test_a_call_that_is_interrupted_in_a_batch_that_fails_gets_no_turn() -> None:
+    gate = Gate()
+    joint = threading.Event()
+    with ThreadPoolExecutor(3) as pool:
+        calls: list[Future[NDArray[np.float32]]] = []
+
+        def compute(tokens: TokenizedTexts) -> NDArray[np.float32]:
+            if len(tokens.lengths) == 2:
+                joint.set()
+                until(calls[2].done)
+            return gate(tokens)
+
+        batcher = DynamicBatcher(compute, 1, 1000, 1000)
+        calls.append(pool.submit(batcher.outputs, tokens_of([1])))
+        assert gate.begun.wait(60)
+        calls.append(pool.submit(batcher.outputs, tokens_of([2])))
+        until(partial(_waiting, batcher, 1))
+        calls.append(interrupted(pool, batcher, tokens_of([_BAD]), joint))
+        gate.opened.set()
+        assert [calls[i].result()[0, 0] for i in (0, 1)] == [1, 2]
+    with pytest.raises(KeyboardInterrupt):
+        calls[2].result()
+    assert gate.batches == [1, 2, 1]
+    assert batcher._free_turns == 1
+    assert not batcher._waiting
+
+
+@pytest.mark.parametrize("device", ["cpu", "openvino"])
+def test_texts_of_many_callers_go_through_the_engine_together(
+    tiny_bundle: Path, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"caller {number} " * (1 + number % 5) for number in range(24)]
+    with Embedder(tiny_bundle, device) as model:
+        expected = model.encode(texts, batch_size=24)
+        engine = model._open.routes.main.engine
+        run, rows = engine.run, []
+
+        def slow(inputs: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+            rows.append(len(inputs["input_ids"]))
+            time.sleep(0.01)
+            return run(inputs)
+
+        monkeypatch.setattr(engine, "run", slow)
+        with ThreadPoolExecutor(12) as pool:
+            for _ in range(3):
+                found = np.stack(list(pool.map(model.encode, texts)))
+                assert np.abs(found - expected).max() <= TOLERANCE[model.compute_dtype]
+        assert sum(rows) == 72
+        assert max(rows) > 1
+        with ThreadPoolExecutor(12) as pool:
+            sizes = list(pool.map(lambda text: len(model.encode([text, "and another"])), texts))
+        assert sizes == [2] * 24
+
+
+def test_a_batch_size_is_the_callers_own(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Embedder(tiny_bundle, "cpu") as model:
+        engine = model._open.routes.main.engine
+        run, rows = engine.run, []
+
+        def noted(inputs: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+            rows.append(len(inputs["input_ids"]))
+            time.sleep(0.005)
+            return run(inputs)
+
+        monkeypatch.setattr(engine, "run", noted)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda n: model.encode([f"text {n}", f"and {n}"], batch_size=1), range(8)))
+        assert set(rows) == {1}
