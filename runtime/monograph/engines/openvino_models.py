@@ -71,7 +71,9 @@ class CompiledModel(Model):
         """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d], the caller's own."""
         request = self._requests.get()
         try:
-            return np.array(request.infer(dict(inputs), share_inputs=True, share_outputs=True)[0], dtype=np.float32)
+            request.infer(dict(inputs), share_inputs=True, share_outputs=True)
+            # Found in half the time that the dictionary of outputs takes.
+            return np.array(request.get_output_tensor(0).data, dtype=np.float32)
         finally:
             self._requests.put(request)
 

@@ -73,6 +73,11 @@ class TextTokenizer:
             encodings = self._tokenizer.encode_batch_fast(list(texts))
         except Exception as error:
             raise MonographError(f"the tokenizer cannot run ({error}): export the model again") from error
+        if len(encodings) == 1:
+            # A third of the time of what is below, where the caches hold a model's weights and not this.
+            one = np.array(encodings[0].ids, dtype=np.int64)
+            type_ids = np.array(encodings[0].type_ids, dtype=np.int64)
+            return TokenizedTexts(one, type_ids, np.array([0, len(one)], dtype=np.int64))
         starts = np.zeros(len(encodings) + 1, dtype=np.int64)
         np.cumsum([len(encoding) for encoding in encodings], out=starts[1:])
         total = int(starts[-1])
