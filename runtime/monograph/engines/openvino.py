@@ -39,6 +39,9 @@ _WIDTH_STEPS = {"int8": 16}
 # Kernels that are kept of all that were made for the shapes so far. OpenVINO's own limit, 5,000, lets MiniLM grow by
 # 0.4 MB for each new shape; with this one 17 widths in turn are as fast.
 _KERNELS_KEPT = 300
+# In each stream. Batches there are large, so that a kernel made anew is 1 % of them, and memory stays where it is from
+# the 20,000th text on (docs/performance.md).
+_KERNELS_KEPT_IN_STREAMS = 60
 # From so many batches on, a call takes a model of several streams, compiled when it is first needed: it does 8 to 22 %
 # more in the same time, and its weights are one more copy, so that models with larger layers do without. More than two
 # streams were not measured.
@@ -115,7 +118,11 @@ class OpenVinoEngine(Engine):
         self._streams: Streams | None = None
         weights = graph.parts.get("layers", math.inf) + graph.parts.get("head", 0)
         if target == "CPU" and options.threads > 1 and weights <= _MOST_BYTES_OF_WEIGHTS:
-            several = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": min(options.threads, _MOST_STREAMS)}
+            several = {
+                "PERFORMANCE_HINT": "THROUGHPUT",
+                "NUM_STREAMS": min(options.threads, _MOST_STREAMS),
+                "CPU_RUNTIME_CACHE_CAPACITY": str(_KERNELS_KEPT_IN_STREAMS),
+            }
             self._streams = Streams(lambda: compile_graph(core, bundle, graph, target, config | several, options.cache))
         self.device = f"openvino:{model.device}"
         self.compute_dtype = model.compute_dtype or options.compute_dtype
