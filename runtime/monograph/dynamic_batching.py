@@ -1,7 +1,8 @@
 """Calls of few texts that come while the engine is busy go through it together, as one batch, when it is free.
 
-One call fills all threads, so that side by side calls only take turns, and eight short texts in a batch take half the time
-that they take one by one (docs/performance.md). Nobody waits for company: a call that finds the engine free runs at once.
+One call fills all threads, so that calls side by side only take turns, and eight short texts in a batch take OpenVINO
+half the time that they take one by one (docs/performance.md). Nobody waits for company: a call that finds the engine
+free runs at once.
 """
 
 from __future__ import annotations
