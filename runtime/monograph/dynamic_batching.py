@@ -1,8 +1,8 @@
 """Calls of few texts that come while the engine is busy go through it together, as one batch, when it is free.
 
-One call fills all threads, so that calls side by side only take turns, and eight short texts in a batch take OpenVINO
-half the time that they take one by one (docs/performance.md). Nobody waits for company: a call that finds the engine
-free runs at once.
+A single text fills all threads, so that the texts of several callers only take turns; eight short ones in a batch take
+OpenVINO half the time that they take one by one (docs/performance.md). Nobody waits for company: a call that finds the
+engine free runs at once.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,19 +20,17 @@ from monograph.batching import price
 from monograph.tokenization import TokenizedTexts
 
 _Outputs = NDArray[np.float32]
+_Compute = Callable[[TokenizedTexts], _Outputs]
 
 
 class DynamicBatcher:
-    """What computes the texts of any number of callers, ``turns`` joint batches at a time.
+    """Lets the texts of any number of callers be computed together, ``turns`` joint batches at a time.
 
-    ``compute`` returns the outputs of texts, float32 [n, d], in their order. Joined are calls that together cost no
-    more than ``most_price`` (in tokens, as ``batching.price`` has it) and have no more than ``most_texts``.
+    Joined are calls that together cost no more than ``most_price`` (in tokens, as ``batching.price`` has it) and have
+    no more than ``most_texts``. A call of a single text may cost more, and then goes alone.
     """
 
-    def __init__(
-        self, compute: Callable[[TokenizedTexts], _Outputs], turns: int, most_price: float, most_texts: int
-    ) -> None:
-        self._compute = compute
+    def __init__(self, turns: int, most_price: float, most_texts: int) -> None:
         self._most_price = most_price
         self._most_texts = most_texts
         self._process = os.getpid()
@@ -45,41 +44,44 @@ class DynamicBatcher:
         few = len(tokens.ids) <= self._most_price and len(tokens.lengths) <= self._most_texts
         return few and _price(tokens) <= self._most_price
 
-    def outputs(self, tokens: TokenizedTexts) -> _Outputs:
-        """Return the output of each text, float32 [n, d], the caller's own; raise what ``compute`` raises for them."""
+    def outputs(self, tokens: TokenizedTexts, compute: _Compute) -> _Outputs:
+        """Return the output of each text, float32 [n, d], the caller's own; raise what ``compute`` raises for them.
+
+        ``compute`` returns the outputs of any texts in their order; every caller gives the same.
+        """
         if self._process != os.getpid():
             # A fork may have copied the lock as another thread held it. The engine has the error for this.
-            return self._compute(tokens)
-        # Most often nobody else is there; behind a run each line costs, for the caches hold weights.
+            return compute(tokens)
+        # A caller alone takes this short way: after a run the CPU's caches hold weights, and Python code is slow.
         with self._lock:
             at_once = self._free_turns > 0 and not self._waiting
             self._free_turns -= at_once
         if not at_once:
-            return self._outputs_with_others(_Call(tokens))
+            return self._outputs_with_others(_Call(tokens), compute)
         try:
-            return self._compute(tokens)
+            return compute(tokens)
         finally:
             with self._lock:
                 self._free_turns += 1
                 self._wake_first()
 
-    def _outputs_with_others(self, call: _Call) -> _Outputs:
-        with self._lock:
-            self._waiting.append(call)
+    def _outputs_with_others(self, call: _Call, compute: _Compute) -> _Outputs:
         try:
+            with self._lock:
+                self._waiting.append(call)
             while True:
                 with self._lock:
                     if call.outputs is not None:
                         return call.outputs
                     if call.error is not None:
                         raise call.error
+                    call.prepare_to_wait()
                     batch = self._begun_batch()
-                    call.woken.clear()
                 if batch:
                     # Whoever comes first computes for all that wait: to wake another takes longer.
-                    self._run(batch)
+                    self._run(batch, compute)
                 else:
-                    call.woken.wait()
+                    call.wait()
         finally:
             self._leave(call)
 
@@ -87,24 +89,27 @@ class DynamicBatcher:
         """Take a turn and the calls of one batch from those that wait; return none where all turns are taken."""
         if not self._free_turns or not self._waiting:
             return []
-        self._free_turns -= 1
-        first = self._waiting.popleft()
-        batch, price, texts = [first], _price(first.tokens), len(first.tokens.lengths)
-        while self._waiting and not first.alone:
-            following = self._waiting[0]
-            price += _price(following.tokens)
-            texts += len(following.tokens.lengths)
-            alike = following.tokens.not_pooled == first.tokens.not_pooled and not following.alone
-            if not alike or price > self._most_price or texts > self._most_texts:
+        first = self._waiting[0]
+        batch, price, texts = [first], first.price, first.texts
+        for following in islice(self._waiting, 1, None):
+            price += following.price
+            texts += following.texts
+            alike = following.tokens.not_pooled == first.tokens.not_pooled
+            if not alike or first.alone or following.alone or price > self._most_price or texts > self._most_texts:
                 break
-            batch.append(self._waiting.popleft())
+            batch.append(following)
+        for _ in batch:
+            self._waiting.popleft()
+        self._free_turns -= 1
+        # There may be another turn for those who are left.
+        self._wake_first()
         return batch
 
-    def _run(self, batch: list[_Call]) -> None:
+    def _run(self, batch: list[_Call], compute: _Compute) -> None:
         """Compute a batch, give each of its calls its outputs or its error, and the turn back."""
         try:
-            outputs = self._compute(_joined([call.tokens for call in batch]))
-            ends = np.cumsum([len(call.tokens.lengths) for call in batch])
+            outputs = compute(_joined([call.tokens for call in batch]))
+            ends = np.cumsum([call.texts for call in batch])
             for call, part in zip(batch, np.split(outputs, ends[:-1]), strict=True):
                 # Not a view, which would keep the others' alive.
                 call.outputs = part.copy() if len(batch) > 1 else outputs
@@ -119,7 +124,7 @@ class DynamicBatcher:
                     if call.outputs is None and call.error is None and not call.left:
                         call.alone = True
                         self._waiting.appendleft(call)
-                    call.woken.set()
+                    call.wake()
                 self._wake_first()
 
     def _leave(self, call: _Call) -> None:
@@ -132,22 +137,36 @@ class DynamicBatcher:
 
     def _wake_first(self) -> None:
         if self._free_turns and self._waiting:
-            self._waiting[0].woken.set()
+            self._waiting[0].wake()
 
 
 class _Call:
-    """A call until it has its ``outputs`` or its ``error``; ``woken`` when it does, or may take a turn.
+    """A call until it has its ``outputs`` or its ``error``; it is woken when it does, or may take a turn.
 
-    ``alone``: it was in a batch that failed, and is computed by itself. ``left``: its caller waits no more.
+    ``alone``: the batch it was in failed or was interrupted, and it is computed by itself. ``left``: its caller waits
+    no more. Only ``wait`` is called without the batcher's lock.
     """
 
     def __init__(self, tokens: TokenizedTexts) -> None:
         self.tokens = tokens
+        self.price = _price(tokens)
+        self.texts = len(tokens.lengths)
         self.outputs: _Outputs | None = None
         self.error: Exception | None = None
         self.alone = False
         self.left = False
-        self.woken = threading.Event()
+        # Held while there is nothing to do. An Event has a lock inside, which an interrupt may leave locked.
+        self._nothing = threading.Lock()
+
+    def prepare_to_wait(self) -> None:
+        self._nothing.acquire(blocking=False)
+
+    def wait(self) -> None:
+        self._nothing.acquire()
+
+    def wake(self) -> None:
+        if self._nothing.locked():
+            self._nothing.release()
 
 
 def _price(tokens: TokenizedTexts) -> float:

@@ -42,7 +42,7 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         most = min(self.engine.tokens_per_batch, self.max_tokens_per_batch or self.engine.tokens_per_batch)
-        object.__setattr__(self, "_together", DynamicBatcher(self._computed, self.engine.turns, most, self._most_rows))
+        object.__setattr__(self, "_together", DynamicBatcher(self.engine.turns, most, self._most_rows))
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -59,10 +59,13 @@ class Pipeline:
         """Return the graph's output for each text, float32 [n, ``output_width``], in the texts' order.
 
         ``prompt`` is put before each text. Identical texts are computed once. ``on_batch`` is told the number of texts
-        of each batch as it is done.
+        of each batch as it is done, and of few texts at once.
         """
         if len(texts) == 1:
-            output = self._together.outputs(self.tokenize(texts, prompt))
+            tokens = self.tokenize(texts, prompt)
+            # A caller who sizes batches has none of another's texts in them.
+            alone = batch_size is not None
+            output = self._computed(tokens) if alone else self._together.outputs(tokens, self._computed)
             on_batch(1)
             return output
         unique, positions = distinct(texts)
@@ -94,7 +97,7 @@ class Pipeline:
         """
         tokens = self.tokenize(texts, prompt)
         if batch_size is None and self._together.fits(tokens):
-            yield np.arange(len(texts)), self._together.outputs(tokens)
+            yield np.arange(len(texts)), self._together.outputs(tokens, self._computed)
             on_batch(len(texts))
             return
         for batch, outputs in self.engine.stream(self.batches(tokens, self.plan(tokens, batch_size))):
@@ -146,12 +149,19 @@ class Pipeline:
     def plan(self, tokens: TokenizedTexts, batch_size: int | None = None) -> Iterator[NDArray[np.intp]]:
         """Yield the positions (intp [rows]) of the texts of each batch, as the engine's widths and prices want them."""
         padded = rounded_up(tokens.lengths, self._widths)
-        rows = min(self._most_rows, self.engine.graph.max_rows or self._most_rows)
-        return plan_batches(padded, self.engine.tokens_per_batch, batch_size, rows, self.max_tokens_per_batch)
+        return plan_batches(
+            padded,
+            self.engine.tokens_per_batch,
+            batch_size,
+            self._most_rows,
+            self.max_tokens_per_batch,
+            few_shapes=self._widths is not None,
+        )
 
     @property
     def _most_rows(self) -> int:
-        return max(1, MOST_OUTPUT_VALUES // self.output_width)
+        rows = max(1, MOST_OUTPUT_VALUES // self.output_width)
+        return min(rows, self.engine.graph.max_rows or rows)
 
     def batches(self, tokens: TokenizedTexts, plan: Iterator[NDArray[np.intp]]) -> Iterator[TokenBatch]:
         """Yield the batches of a plan, each padded only when it is asked for."""

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from monograph.batching import assemble, assemble_one, plan_batches, windows
-from monograph.batching.plan import MOST_TIMES_BEST_PRICE, price
+from monograph.batching.plan import MANY_BATCHES, MOST_TIMES_BEST_PRICE, price
 from monograph.tokenization import TokenizedTexts
 
 NAMES = ("input_ids", "attention_mask", "token_type_ids")
@@ -90,6 +90,18 @@ def test_texts_of_one_length_keep_their_order() -> None:
 
 def test_no_texts_need_no_batch() -> None:
     assert list(plan_batches(np.empty(0, dtype=np.int64), 512, None)) == []
+
+
+@pytest.mark.parametrize("last", [1, 5, 37, 60])
+def test_behind_many_batches_the_last_ones_have_few_shapes(last: int) -> None:
+    lengths = np.concatenate((np.full(64 * MANY_BATCHES, 64), np.full(last, 8))).astype(np.int64)
+    plan = list(plan_batches(lengths, 4608, None, few_shapes=True))
+    rows = [len(batch) for batch in plan]
+    assert rows[:MANY_BATCHES] == [64] * MANY_BATCHES
+    assert rows[MANY_BATCHES:] == [1 << n for n in reversed(range(7)) if last & (1 << n)]
+    assert sorted(np.concatenate(plan)) == list(range(len(lengths)))
+    few = list(plan_batches(lengths[-64:], 4608, None, few_shapes=True))
+    assert len(few) == len(list(plan_batches(lengths[-64:], 4608, None)))
 
 
 def test_a_token_costs_more_the_longer_its_text_is() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -51,21 +54,32 @@ class Gate:
         return sums(tokens)
 
 
-def calls_behind_one(
-    batcher: DynamicBatcher, gate: Gate, calls: list[TokenizedTexts]
-) -> list[Future[NDArray[np.float32]]]:
+class Computing(DynamicBatcher):
+    """A batcher together with what its callers compute by."""
+
+    def __init__(
+        self, compute: Callable[[TokenizedTexts], NDArray[np.float32]], turns: int, most_price: int, most_texts: int
+    ) -> None:
+        super().__init__(turns, most_price, most_texts)
+        self._compute = compute
+
+    def __call__(self, tokens: TokenizedTexts) -> NDArray[np.float32]:
+        return self.outputs(tokens, self._compute)
+
+
+def calls_behind_one(batcher: Computing, gate: Gate, calls: list[TokenizedTexts]) -> list[Future[NDArray[np.float32]]]:
     """Begin a call of one text, then the others, each when the one before it waits; open the gate."""
     with ThreadPoolExecutor(len(calls) + 1) as pool:
-        futures = [pool.submit(batcher.outputs, tokens_of([1]))]
+        futures = [pool.submit(batcher, tokens_of([1]))]
         assert gate.begun.wait(60)
         for number, call in enumerate(calls, 1):
-            futures.append(pool.submit(batcher.outputs, call))
+            futures.append(pool.submit(batcher, call))
             until(partial(_waiting, batcher, number))
         gate.opened.set()
         return futures
 
 
-def _waiting(batcher: DynamicBatcher, number: int) -> bool:
+def _waiting(batcher: Computing, number: int) -> bool:
     return len(batcher._waiting) == number
 
 
@@ -78,7 +92,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 def test_calls_that_wait_are_one_batch_and_each_has_its_own_outputs() -> None:
     gate = Gate()
-    batcher = DynamicBatcher(gate, 1, 1000, 1000)
+    batcher = Computing(gate, 1, 1000, 1000)
     calls = [tokens_of([2, 3]), tokens_of([4], [], [5, 6]), tokens_of([7])]
     first, *others = [future.result() for future in calls_behind_one(batcher, gate, calls)]
     assert gate.batches == [1, 5]
@@ -91,9 +105,9 @@ def test_calls_that_wait_are_one_batch_and_each_has_its_own_outputs() -> None:
 def test_a_call_that_finds_the_engine_free_is_computed_alone_and_at_once() -> None:
     gate = Gate()
     gate.opened.set()
-    batcher = DynamicBatcher(gate, 1, 1000, 1000)
+    batcher = Computing(gate, 1, 1000, 1000)
     for _ in range(3):
-        assert batcher.outputs(tokens_of([1, 2])).tolist() == [[3, 0]]
+        assert batcher(tokens_of([1, 2])).tolist() == [[3, 0]]
     assert gate.batches == [1, 1, 1]
 
 
@@ -104,16 +118,18 @@ def test_an_engine_may_have_several_turns() -> None:
         both.wait(60)
         return sums(tokens)
 
-    batcher = DynamicBatcher(compute, 2, 1000, 1000)
-    with ThreadPoolExecutor(2) as pool:
-        assert [found[0, 0] for found in pool.map(batcher.outputs, [tokens_of([1]), tokens_of([2])])] == [1, 2]
+    # Bounded batches: each of the four needs a turn of its own, and the two turns are taken side by side.
+    batcher = Computing(compute, 2, 1, 1)
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(batcher, [tokens_of([n]) for n in range(4)])
+        assert [outputs[0, 0] for outputs in found] == [0, 1, 2, 3]
     assert batcher._free_turns == 2
 
 
 @pytest.mark.parametrize(("most_price", "most_texts"), [(16, 100), (1000, 3)])
 def test_a_joint_batch_has_bounds(most_price: int, most_texts: int) -> None:
     gate = Gate()
-    batcher = DynamicBatcher(gate, 1, most_price, most_texts)
+    batcher = Computing(gate, 1, most_price, most_texts)
     # A text of four tokens costs a little more than 4.
     found = calls_behind_one(batcher, gate, [tokens_of([n, n, n, n]) for n in range(7)])
     assert [future.result()[0, 0] for future in found] == [1, 0, 4, 8, 12, 16, 20, 24]
@@ -121,7 +137,7 @@ def test_a_joint_batch_has_bounds(most_price: int, most_texts: int) -> None:
 
 
 def test_what_is_few_has_bounds() -> None:
-    batcher = DynamicBatcher(sums, 1, 20, 3)
+    batcher = Computing(sums, 1, 20, 3)
     assert batcher.fits(tokens_of([1] * 4, [1] * 4))
     assert not batcher.fits(tokens_of([1] * 20))
     assert not batcher.fits(tokens_of([1], [1], [1], [1]))
@@ -131,14 +147,14 @@ def test_what_is_few_has_bounds() -> None:
 def test_texts_behind_different_prompts_are_not_joined() -> None:
     gate = Gate()
     calls = [tokens_of([2], not_pooled=1), tokens_of([3], not_pooled=1), tokens_of([4])]
-    found = calls_behind_one(DynamicBatcher(gate, 1, 1000, 1000), gate, calls)
+    found = calls_behind_one(Computing(gate, 1, 1000, 1000), gate, calls)
     assert [future.result().tolist() for future in found] == [[[1, 0]], [[2, 1]], [[3, 1]], [[4, 0]]]
     assert gate.batches == [1, 2, 1]
 
 
 def test_only_the_call_that_fails_has_the_error() -> None:
     gate = Gate()
-    batcher = DynamicBatcher(gate, 1, 1000, 1000)
+    batcher = Computing(gate, 1, 1000, 1000)
     calls = [tokens_of([2]), tokens_of([_BAD]), tokens_of([4]), tokens_of([5])]
     found = calls_behind_one(batcher, gate, calls)
     with pytest.raises(MonographError, match="a bad token"):
@@ -148,33 +164,27 @@ def test_only_the_call_that_fails_has_the_error() -> None:
     assert batcher._free_turns == 1
 
 
-class Interrupted(threading.Event):
-    """An event whose wait ends as a Ctrl-C ends it: at once, or when another event is set."""
+class Interrupted(_Call):
+    """A call whose wait ends as a Ctrl-C ends it: at once, or when an event is set."""
 
-    def __init__(self, after: threading.Event | None) -> None:
-        super().__init__()
+    def __init__(self, after: threading.Event | None, tokens: TokenizedTexts) -> None:
+        super().__init__(tokens)
         self._after = after
 
-    def wait(self, timeout: float | None = None) -> bool:
+    def wait(self) -> None:
         if self._after is not None:
-            assert self._after.wait(timeout or 60)
+            assert self._after.wait(60)
         raise KeyboardInterrupt
 
 
-def _interrupted_call(after: threading.Event | None, tokens: TokenizedTexts) -> _Call:
-    call = _Call(tokens)
-    call.woken = Interrupted(after)
-    return call
-
-
 def interrupted(
-    pool: ThreadPoolExecutor, batcher: DynamicBatcher, tokens: TokenizedTexts, after: threading.Event | None
+    pool: ThreadPoolExecutor, batcher: Computing, tokens: TokenizedTexts, after: threading.Event | None
 ) -> Future[NDArray[np.float32]]:
     """Begin a call that has to wait and is interrupted, and return when it waits, or was interrupted."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dynamic_batching, "_Call", partial(_interrupted_call, after))
+        patch.setattr(dynamic_batching, "_Call", partial(Interrupted, after))
         begun = len(batcher._waiting)
-        future = pool.submit(batcher.outputs, tokens)
+        future = pool.submit(batcher, tokens)
         until(lambda: future.done() or len(batcher._waiting) > begun)
     return future
 
@@ -182,18 +192,18 @@ def interrupted(
 @pytest.mark.parametrize("woken", [False, True])
 def test_an_interrupted_call_keeps_nobody_waiting(woken: bool) -> None:
     gate = Gate()
-    batcher = DynamicBatcher(gate, 1, 1000, 1000)
+    batcher = Computing(gate, 1, 1000, 1000)
     with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(batcher.outputs, tokens_of([1]))
+        first = pool.submit(batcher, tokens_of([1]))
         assert gate.begun.wait(60)
         turn = threading.Event() if woken else None
         second = interrupted(pool, batcher, tokens_of([2]), turn)
-        last = pool.submit(batcher.outputs, tokens_of([3]))
+        last = pool.submit(batcher, tokens_of([3]))
         until(partial(_waiting, batcher, 2 if woken else 1))
         gate.opened.set()
         assert first.result()[0, 0] == 1
         if turn is not None:
-            until(batcher._waiting[0].woken.is_set)
+            until(lambda: not batcher._waiting[0]._nothing.locked())
             turn.set()
         assert last.result()[0, 0] == 3
     with pytest.raises(KeyboardInterrupt):
@@ -211,7 +221,7 @@ def test_an_interrupt_while_others_are_computed_too_leaves_them_to_themselves() 
             raise KeyboardInterrupt
         return found
 
-    batcher = DynamicBatcher(interrupted_once, 1, 1000, 1000)
+    batcher = Computing(interrupted_once, 1, 1000, 1000)
     found = calls_behind_one(batcher, gate, [tokens_of([2]), tokens_of([3]), tokens_of([4])])
     with pytest.raises(KeyboardInterrupt):
         found[1].result()
@@ -231,10 +241,10 @@ def test_a_call_that_is_interrupted_in_a_batch_that_fails_gets_no_turn() -> None
                 until(calls[2].done)
             return gate(tokens)
 
-        batcher = DynamicBatcher(compute, 1, 1000, 1000)
-        calls.append(pool.submit(batcher.outputs, tokens_of([1])))
+        batcher = Computing(compute, 1, 1000, 1000)
+        calls.append(pool.submit(batcher, tokens_of([1])))
         assert gate.begun.wait(60)
-        calls.append(pool.submit(batcher.outputs, tokens_of([2])))
+        calls.append(pool.submit(batcher, tokens_of([2])))
         until(partial(_waiting, batcher, 1))
         calls.append(interrupted(pool, batcher, tokens_of([_BAD]), joint))
         gate.opened.set()
@@ -251,7 +261,7 @@ def test_texts_of_many_callers_go_through_the_engine_together(
     tiny_bundle: Path, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = [f"caller {number} " * (1 + number % 5) for number in range(24)]
-    with Embedder(tiny_bundle, device) as model:
+    with Embedder(tiny_bundle, device, threads=2) as model:
         expected = model.encode(texts, batch_size=24)
         engine = model._open.routes.main.engine
         run, rows = engine.run, []
@@ -269,8 +279,9 @@ def test_texts_of_many_callers_go_through_the_engine_together(
         assert sum(rows) == 72
         assert max(rows) > 1
         with ThreadPoolExecutor(12) as pool:
-            sizes = list(pool.map(lambda text: len(model.encode([text, "and another"])), texts))
-        assert sizes == [2] * 24
+            pairs = np.stack(list(pool.map(lambda text: model.encode([text, "and another"]), texts)))
+        right = np.stack([expected, np.repeat(model.encode(["and another"]), 24, axis=0)], axis=1)
+        assert np.abs(pairs - right).max() <= TOLERANCE[model.compute_dtype]
 
 
 def test_a_batch_size_is_the_callers_own(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,4 +297,27 @@ def test_a_batch_size_is_the_callers_own(tiny_bundle: Path, monkeypatch: pytest.
         monkeypatch.setattr(engine, "run", noted)
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda n: model.encode([f"text {n}", f"and {n}"], batch_size=1), range(8)))
-        assert set(rows) == {1}
+            list(pool.map(lambda n: model.encode(f"text {n}", batch_size=1), range(16)))
+        assert rows == [1] * 32
+
+
+def test_texts_of_a_graph_of_one_row_are_not_joined(tiny_bundle: Path) -> None:
+    with Embedder(tiny_bundle, "cpu") as model:
+        pipeline = model._open.routes.main
+        graph = replace(pipeline.engine.graph, max_rows=1)
+        pipeline.engine.graph = graph
+        single = replace(pipeline)
+        assert single._together.fits(single.tokenize(["a text"]))
+        assert not single._together.fits(single.tokenize(["a text", "and another"]))
+
+
+def test_a_model_that_is_dropped_is_freed_at_once(tiny_bundle: Path) -> None:
+    model = Embedder(tiny_bundle, "cpu")
+    model.encode("a text")
+    engine = weakref.ref(model._open.routes.main.engine)
+    gc.disable()
+    try:
+        del model
+        assert engine() is None
+    finally:
+        gc.enable()

@@ -36,7 +36,7 @@ class Engine(ABC):
     ``graph`` is the manifest's entry of the graph; ``device`` is the one that really runs, in the words a user asks
     for it with; ``compute_dtype`` is the type the engine multiplies in; ``threads`` is its number of CPU threads;
     ``version`` is the engine package's. ``tokens_per_batch`` is the price of a batch, in padded tokens, at which the
-    engine is fastest. ``turns`` is the number of runs at once at which calls of single texts are fastest. ``widths``
+    engine is fastest. ``turns`` is how many calls of few texts it runs side by side. ``widths``
     (int64 [k], ascending) are the widths that its batches are padded to, None for any.
     """
 

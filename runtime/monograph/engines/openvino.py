@@ -39,8 +39,8 @@ _WIDTH_STEPS = {"int8": 16}
 # Kernels that are kept of all that were made for the shapes so far. OpenVINO's own limit, 5,000, lets MiniLM grow by
 # 0.4 MB for each new shape; with this one 17 widths in turn are as fast.
 _KERNELS_KEPT = 300
-# In each stream. Batches there are large, so that a kernel made anew is 1 % of them, and memory stays where it is from
-# the 20,000th text on (docs/performance.md).
+# In each stream: with batches of the engine's own size kernels that are made anew are 1 % of the time, and memory stays
+# where it is from the 20,000th text on (docs/performance.md).
 _KERNELS_KEPT_IN_STREAMS = 60
 # From so many batches on, a call takes a model of several streams, compiled when it is first needed: it does 8 to 22 %
 # more in the same time, and its weights are one more copy, so that models with larger layers do without. More than two
@@ -127,6 +127,7 @@ class OpenVinoEngine(Engine):
         self.device = f"openvino:{model.device}"
         self.compute_dtype = model.compute_dtype or options.compute_dtype
         self.threads = model.threads or options.threads
+        self.turns = model.turns
         self.tokens_per_batch = _tokens_per_thread(graph) * self.threads
         if self.compute_dtype != options.compute_dtype:
             raise DeviceError(

@@ -33,13 +33,15 @@ _EXTRA_OUTPUT = "monograph.pooled."
 class Model(ABC):
     """What runs batches of any shape; ``device``, ``compute_dtype`` and ``threads`` are what OpenVINO really took.
 
-    The latter two are None where it does not say. ``signature`` is the inputs' and outputs' types and shapes.
+    The latter two are None where it does not say. ``signature`` is the inputs' and outputs' types and shapes, ``turns``
+    the number of batches that run side by side.
     """
 
     device: str
     compute_dtype: str | None
     threads: int | None
     signature: dict[str, TensorSpec]
+    turns: int = 1
 
     @abstractmethod
     def infer(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
@@ -64,7 +66,8 @@ class CompiledModel(Model):
         self.signature = {_name(v, names): _spec(v) for v in values if not v.any_name.startswith(_EXTRA_OUTPUT)}
         # Callers beyond the requests that run side by side wait here, and not in OpenVINO, each with buffers.
         self._requests: LifoQueue[Any] = LifoQueue()
-        for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")):
+        self.turns = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        for _ in range(self.turns):
             self._requests.put(compiled.create_infer_request())
 
     def infer(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
