@@ -31,9 +31,12 @@ def test_the_readme_has_the_kept_results() -> None:
     assert with_table(readme, table_of(results)) == readme
 
 
-def test_results_of_before_tasks_were_told_are_read_as_those_of_embedding_models() -> None:
-    path = PROJECT / "benchmarks" / "results" / "minilm.json"
-    told = json.loads(path.read_text("utf-8"))
-    assert (told["schema_version"], "task" in told) == (1, False)
+def test_results_of_before_tasks_were_told_are_read_as_those_of_embedding_models(tmp_path: Path) -> None:
+    told = json.loads((PROJECT / "benchmarks" / "results" / "minilm.json").read_text("utf-8"))
+    del told["task"]
+    for system in told["systems"]:
+        del system["scores"]
+    path = tmp_path / "before.json"
+    path.write_text(json.dumps(told | {"schema_version": 1}))
     results = read_results(path)
     assert (results.schema_version, results.task) == (SCHEMA_VERSION, "embedding")

@@ -37,8 +37,8 @@ def test_batches_of_a_command_stay_within_the_bound(
     folder = request.getfixturevalue(bundle)
     batches: list[tuple[int, int]] = []
 
-    def noted(lengths: NDArray[np.int64], *rest: Any) -> Iterator[NDArray[np.intp]]:
-        for rows in plan_batches(lengths, *rest):
+    def noted(lengths: NDArray[np.int64], *rest: Any, **named: Any) -> Iterator[NDArray[np.intp]]:
+        for rows in plan_batches(lengths, *rest, **named):
             batches.append((len(rows), int(lengths[rows].max())))
             yield rows
 
