@@ -256,6 +256,20 @@ def test_a_call_that_is_interrupted_in_a_batch_that_fails_gets_no_turn() -> None
     assert not batcher._waiting
 
 
+def rows_of_slowed_runs(model: Embedder, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Make the engine's runs last longer, and return a list that each adds its number of rows to."""
+    engine = model._open.routes.main.engine
+    run, rows = engine.run, []
+
+    def slow(inputs: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        rows.append(len(inputs["input_ids"]))
+        time.sleep(0.01)
+        return run(inputs)
+
+    monkeypatch.setattr(engine, "run", slow)
+    return rows
+
+
 @pytest.mark.parametrize("device", ["cpu", "openvino"])
 def test_texts_of_many_callers_go_through_the_engine_together(
     tiny_bundle: Path, device: str, monkeypatch: pytest.MonkeyPatch
@@ -263,15 +277,7 @@ def test_texts_of_many_callers_go_through_the_engine_together(
     texts = [f"caller {number} " * (1 + number % 5) for number in range(24)]
     with Embedder(tiny_bundle, device, threads=2) as model:
         expected = model.encode(texts, batch_size=24)
-        engine = model._open.routes.main.engine
-        run, rows = engine.run, []
-
-        def slow(inputs: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-            rows.append(len(inputs["input_ids"]))
-            time.sleep(0.01)
-            return run(inputs)
-
-        monkeypatch.setattr(engine, "run", slow)
+        rows = rows_of_slowed_runs(model, monkeypatch)
         with ThreadPoolExecutor(12) as pool:
             for _ in range(3):
                 found = np.stack(list(pool.map(model.encode, texts)))
@@ -286,15 +292,7 @@ def test_texts_of_many_callers_go_through_the_engine_together(
 
 def test_a_batch_size_is_the_callers_own(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Embedder(tiny_bundle, "cpu") as model:
-        engine = model._open.routes.main.engine
-        run, rows = engine.run, []
-
-        def noted(inputs: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-            rows.append(len(inputs["input_ids"]))
-            time.sleep(0.005)
-            return run(inputs)
-
-        monkeypatch.setattr(engine, "run", noted)
+        rows = rows_of_slowed_runs(model, monkeypatch)
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda n: model.encode([f"text {n}", f"and {n}"], batch_size=1), range(8)))
             list(pool.map(lambda n: model.encode(f"text {n}", batch_size=1), range(16)))

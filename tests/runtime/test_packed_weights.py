@@ -62,7 +62,6 @@ def test_vectors_are_the_same_to_the_last_bit(aligned: Path, tmp_path: Path) -> 
         np.testing.assert_array_equal(model.encode(TEXTS), expected)
 
 
-@pytest.mark.usefixtures("verified_on_cpu")
 def test_layers_weights_are_packed_as_the_file_has_them(aligned: Path, tmp_path: Path) -> None:
     """ONNX Runtime would transpose each into a copy, and pack that."""
     [folder] = prepare(aligned, "cpu", cache_dir=tmp_path)
@@ -74,6 +73,7 @@ def test_layers_weights_are_packed_as_the_file_has_them(aligned: Path, tmp_path:
     assert not any(node.op_type == "Transpose" and node.input[0] in stored for node in graph.node)
 
 
+@pytest.mark.usefixtures("verified_on_cpu")
 def test_weights_that_are_not_aligned_are_not_kept(tmp_path: Path) -> None:
     """Its positions take 28,896 bytes. Kernels that read what lies behind them end the process."""
     config = checkpoints.TINY_BERT | {"max_position_embeddings": 301, "hidden_size": 24}

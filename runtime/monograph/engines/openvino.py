@@ -39,8 +39,8 @@ _WIDTH_STEPS = {"int8": 16}
 # Kernels that are kept of all that were made for the shapes so far. OpenVINO's own limit, 5,000, lets MiniLM grow by
 # 0.4 MB for each new shape; with this one 17 widths in turn are as fast.
 _KERNELS_KEPT = 300
-# In each stream: with batches of the engine's own size kernels that are made anew are 1 % of the time, and memory stays
-# where it is from the 20,000th text on (docs/performance.md).
+# In each stream: with batches of the engine's own size those that are made anew are 1 to 2 % of the time
+# (docs/performance.md).
 _KERNELS_KEPT_IN_STREAMS = 60
 # From so many batches on, a call takes a model of several streams, compiled when it is first needed: it does 8 to 22 %
 # more in the same time, and its weights are one more copy, so that models with larger layers do without. More than two

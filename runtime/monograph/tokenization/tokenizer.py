@@ -74,7 +74,7 @@ class TextTokenizer:
         except Exception as error:
             raise MonographError(f"the tokenizer cannot run ({error}): export the model again") from error
         if len(encodings) == 1:
-            # A third of the time of what is below, where the caches hold a model's weights and not this.
+            # Behind a run, when the CPU's caches hold weights, the sum of lengths below takes 40 microseconds alone.
             one = np.array(encodings[0].ids, dtype=np.int64)
             type_ids = np.array(encodings[0].type_ids, dtype=np.int64)
             return TokenizedTexts(one, type_ids, np.array([0, len(one)], dtype=np.int64))
