@@ -265,7 +265,7 @@ def test_models_of_one_shape_give_the_same_for_every_row(tiny_bundle: Path, tmp_
     options = EngineOptions("openvino", "float32", 1, tmp_path)
     widths = np.array([16, 64], dtype=np.int64)
     model = StaticModels(
-        _core(), tiny_bundle / graph.file, [*graph.inputs, *graph.outputs], "CPU", _config("CPU", options), widths
+        _core(), tiny_bundle / graph.file, [*graph.inputs, *graph.outputs], "CPU", _config("CPU", options, 100), widths
     )
     assert model.signature == {**graph.inputs, **graph.outputs}
     engine = open_engine(bundle, options)

@@ -37,11 +37,10 @@ _LONGEST_WITHOUT_LIMIT = 8192
 # Rounded to the levels of an int8 graph, they made a cosine of 0.9998 between a text alone and among longer ones.
 _WIDTH_STEPS = {"int8": 16}
 # Kernels that are kept of all that were made for the shapes so far. OpenVINO's own limit, 5,000, lets MiniLM grow by
-# 0.4 MB for each new shape; with this one 17 widths in turn are as fast.
-_KERNELS_KEPT = 300
-# In each stream: with batches of the engine's own size those that are made anew are 1 to 2 % of the time
-# (docs/performance.md).
-_KERNELS_KEPT_IN_STREAMS = 60
+# 0.4 MB for each new shape; with this one single texts of all widths in turn are as fast.
+_KERNELS_KEPT = 100
+# In each stream, and for wide models: those that are made anew are 1 to 2 % of the time there (docs/performance.md).
+_KERNELS_KEPT_WHERE_FEWER_DO = 60
 # From so many batches on, a call takes a model of several streams, compiled when it is first needed: it does 8 to 22 %
 # more in the same time, and its weights are one more copy, so that models with larger layers do without. More than two
 # streams were not measured.
@@ -100,7 +99,7 @@ class OpenVinoEngine(Engine):
         self.graph = graph
         self.version = _version()
         limit = bundle.manifest.tokenizers[graph.route].max_length or _LONGEST_WITHOUT_LIMIT
-        config = _config(target, options)
+        config = _config(target, options, _KERNELS_KEPT_WHERE_FEWER_DO if _is_wide(graph) else _KERNELS_KEPT)
         names = [*graph.inputs, *graph.outputs]
         try:
             if target.partition(".")[0] == "NPU":
@@ -121,7 +120,7 @@ class OpenVinoEngine(Engine):
             several = {
                 "PERFORMANCE_HINT": "THROUGHPUT",
                 "NUM_STREAMS": min(options.threads, _MOST_STREAMS),
-                "CPU_RUNTIME_CACHE_CAPACITY": str(_KERNELS_KEPT_IN_STREAMS),
+                "CPU_RUNTIME_CACHE_CAPACITY": str(_KERNELS_KEPT_WHERE_FEWER_DO),
             }
             self._streams = Streams(lambda: compile_graph(core, bundle, graph, target, config | several, options.cache))
         self.device = f"openvino:{model.device}"
@@ -175,8 +174,11 @@ class OpenVinoEngine(Engine):
 
 
 def _tokens_per_thread(graph: Graph) -> int:
-    width = max(axis for spec in graph.outputs.values() for axis in spec.shape if isinstance(axis, int))
-    return TOKENS_PER_BATCH_AND_THREAD_WHERE_WIDE if width >= _WIDE else TOKENS_PER_BATCH_AND_THREAD
+    return TOKENS_PER_BATCH_AND_THREAD_WHERE_WIDE if _is_wide(graph) else TOKENS_PER_BATCH_AND_THREAD
+
+
+def _is_wide(graph: Graph) -> bool:
+    return max(axis for spec in graph.outputs.values() for axis in spec.shape if isinstance(axis, int)) >= _WIDE
 
 
 def import_openvino() -> ModuleType:
@@ -248,7 +250,7 @@ def _target(core: Any, device: str) -> str:
     return name
 
 
-def _config(target: str, options: EngineOptions) -> dict[str, Any]:
+def _config(target: str, options: EngineOptions, kernels: int) -> dict[str, Any]:
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": DTYPES[options.compute_dtype],
@@ -257,7 +259,7 @@ def _config(target: str, options: EngineOptions) -> dict[str, Any]:
         config |= {
             "INFERENCE_NUM_THREADS": options.threads,
             "NUM_STREAMS": 1,
-            "CPU_RUNTIME_CACHE_CAPACITY": str(_KERNELS_KEPT),
+            "CPU_RUNTIME_CACHE_CAPACITY": str(kernels),
             # By itself it rounds, to int8, what is multiplied with weights that are stored as int8.
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
             # Pinned threads of two processes would share the same cores and leave others idle.

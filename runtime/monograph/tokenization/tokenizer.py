@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from monograph.errors import BundleError, MonographError
 from monograph.inputs import Input
+from monograph.tokenization.loading import load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class TextTokenizer:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._tokenizer: Tokenizer = Tokenizer.from_file(str(path))
+            self._tokenizer = load_tokenizer(path)
         except Exception as error:
             raise BundleError(
                 path.parent, [f"{path.name} cannot be loaded ({error}): export the model again"]
