@@ -35,7 +35,10 @@ class DynamicBatcher:
         self._most_texts = most_texts
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self._free_turns = turns
+        self._turns = turns
+        # The threads that have a turn, each with the calls of its joint batch. Nothing else says that a turn is taken:
+        # an interrupt may come between any two steps, and whoever is interrupted gives back what it has here.
+        self._begun: dict[int, list[_Call]] = {}
         self._waiting: deque[_Call] = deque()
 
     def fits(self, tokens: TokenizedTexts) -> bool:
@@ -52,20 +55,28 @@ class DynamicBatcher:
         if self._process != os.getpid():
             # A fork may have copied the lock as another thread held it. The engine has the error for this.
             return compute(tokens)
-        # A caller alone takes this short way: after a run the CPU's caches hold weights, and Python code is slow.
-        with self._lock:
-            at_once = self._free_turns > 0 and not self._waiting
-            self._free_turns -= at_once
-        if not at_once:
-            return self._outputs_with_others(_Call(tokens), compute)
+        thread = threading.get_ident()
         try:
-            return compute(tokens)
-        finally:
+            # A caller alone takes this short way: after a run the CPU's caches hold weights, and Python code is slow.
             with self._lock:
-                self._free_turns += 1
-                self._wake_first()
+                if thread in self._begun:
+                    # It was interrupted twice, the second time as it gave its turn back.
+                    self._give_back(thread)
+                at_once = not self._waiting and self._is_free()
+                if at_once:
+                    self._begun[thread] = []
+            if at_once:
+                return compute(tokens)
+        finally:
+            try:
+                self._end(thread)
+            except BaseException:
+                # An interrupt, maybe before anything was done. What was done is not done again.
+                self._end(thread)
+                raise
+        return self._outputs_with_others(_Call(tokens), compute, thread)
 
-    def _outputs_with_others(self, call: _Call, compute: _Compute) -> _Outputs:
+    def _outputs_with_others(self, call: _Call, compute: _Compute, thread: int) -> _Outputs:
         try:
             with self._lock:
                 self._waiting.append(call)
@@ -76,18 +87,27 @@ class DynamicBatcher:
                     if call.error is not None:
                         raise call.error
                     call.prepare_to_wait()
-                    batch = self._begun_batch()
+                    batch = self._begin_batch(thread)
                 if batch:
                     # Whoever comes first computes for all that wait: to wake another takes longer.
-                    self._run(batch, compute)
+                    self._run(batch, compute, thread)
                 else:
                     call.wait()
         finally:
-            self._leave(call)
+            # Where the caller has what it came for, or was interrupted.
+            call.left = True
+            try:
+                self._end(thread)
+            except BaseException:
+                self._end(thread)
+                raise
 
-    def _begun_batch(self) -> list[_Call]:
+    def _is_free(self) -> bool:
+        return len(self._begun) < self._turns
+
+    def _begin_batch(self, thread: int) -> list[_Call]:
         """Take a turn and the calls of one batch from those that wait; return none where all turns are taken."""
-        if not self._free_turns or not self._waiting:
+        if not self._is_free() or not self._waiting:
             return []
         first = self._waiting[0]
         batch, price, texts = [first], first.price, first.texts
@@ -98,14 +118,14 @@ class DynamicBatcher:
             if not alike or first.alone or following.alone or price > self._most_price or texts > self._most_texts:
                 break
             batch.append(following)
+        self._begun[thread] = batch
         for _ in batch:
             self._waiting.popleft()
-        self._free_turns -= 1
         # There may be another turn for those who are left.
         self._wake_first()
         return batch
 
-    def _run(self, batch: list[_Call], compute: _Compute) -> None:
+    def _run(self, batch: list[_Call], compute: _Compute, thread: int) -> None:
         """Compute a batch, give each of its calls its outputs or its error, and the turn back."""
         try:
             outputs = compute(_joined([call.tokens for call in batch]))
@@ -118,25 +138,26 @@ class DynamicBatcher:
             if len(batch) == 1:
                 batch[0].error = error
         finally:
-            with self._lock:
-                self._free_turns += 1
-                for call in reversed(batch):
-                    if call.outputs is None and call.error is None and not call.left:
-                        call.alone = True
-                        self._waiting.appendleft(call)
-                    call.wake()
-                self._wake_first()
+            self._end(thread)
 
-    def _leave(self, call: _Call) -> None:
-        """Forget a call whose caller has what it came for, or was interrupted."""
+    def _end(self, thread: int) -> None:
+        """Give a thread's turn back, if it has one, and forget the calls whose callers wait no more."""
         with self._lock:
-            call.left = True
-            if call in self._waiting:
-                self._waiting.remove(call)
+            self._give_back(thread)
+
+    def _give_back(self, thread: int) -> None:
+        for call in reversed(self._begun.get(thread, ())):
+            if call.outputs is None and call.error is None and call not in self._waiting:
+                call.alone = True
+                self._waiting.appendleft(call)
+            call.wake()
+        self._begun.pop(thread, None)
+        if self._waiting:
+            self._waiting = deque(call for call in self._waiting if not call.left)
             self._wake_first()
 
     def _wake_first(self) -> None:
-        if self._free_turns and self._waiting:
+        if self._waiting and self._is_free():
             self._waiting[0].wake()
 
 

@@ -99,7 +99,7 @@ def test_calls_that_wait_are_one_batch_and_each_has_its_own_outputs() -> None:
     assert first.tolist() == [[1, 0]]
     assert [found.tolist() for found in others] == [[[5, 0]], [[4, 0], [0, 0], [11, 0]], [[7, 0]]]
     assert all(found.base is None for found in others)
-    assert batcher._free_turns == 1
+    assert not batcher._begun
 
 
 def test_a_call_that_finds_the_engine_free_is_computed_alone_and_at_once() -> None:
@@ -123,7 +123,7 @@ def test_an_engine_may_have_several_turns() -> None:
     with ThreadPoolExecutor(4) as pool:
         found = pool.map(batcher, [tokens_of([n]) for n in range(4)])
         assert [outputs[0, 0] for outputs in found] == [0, 1, 2, 3]
-    assert batcher._free_turns == 2
+    assert not batcher._begun
 
 
 @pytest.mark.parametrize(("most_price", "most_texts"), [(16, 100), (1000, 3)])
@@ -161,7 +161,7 @@ def test_only_the_call_that_fails_has_the_error() -> None:
         found[2].result()
     assert [found[i].result()[0, 0] for i in (0, 1, 3, 4)] == [1, 2, 4, 5]
     assert gate.batches == [1, 4, 1, 1, 1, 1]
-    assert batcher._free_turns == 1
+    assert not batcher._begun
 
 
 class Interrupted(_Call):
@@ -208,7 +208,7 @@ def test_an_interrupted_call_keeps_nobody_waiting(woken: bool) -> None:
         assert last.result()[0, 0] == 3
     with pytest.raises(KeyboardInterrupt):
         second.result()
-    assert batcher._free_turns == 1
+    assert not batcher._begun
     assert not batcher._waiting
 
 
@@ -252,7 +252,76 @@ def test_a_call_that_is_interrupted_in_a_batch_that_fails_gets_no_turn() -> None
     with pytest.raises(KeyboardInterrupt):
         calls[2].result()
     assert gate.batches == [1, 2, 1]
-    assert batcher._free_turns == 1
+    assert not batcher._begun
+    assert not batcher._waiting
+
+
+class InterruptedLock:
+    """A lock at whose n-th step, begun or done, one thread is interrupted."""
+
+    def __init__(self, step: int) -> None:
+        self.lock = threading.Lock()
+        self.left = step
+        self.thread = threading.get_ident()
+
+    def __enter__(self) -> None:
+        self.step()
+        self.lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+        self.step()
+
+    def step(self) -> None:
+        if threading.get_ident() == self.thread:
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("step", range(1, 5))
+def test_an_interrupt_at_any_step_gives_the_turn_back(step: int) -> None:
+    batcher = Computing(sums, 1, 1000, 1000)
+    batcher._lock = InterruptedLock(step)  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        batcher(tokens_of([1]))
+    assert not batcher._begun
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(batcher, tokens_of([2])).result(60)[0, 0] == 2
+
+
+def test_a_turn_that_two_interrupts_kept_comes_back_with_its_thread() -> None:
+    batcher = Computing(sums, 1, 1000, 1000)
+    batcher._begun[threading.get_ident()] = []
+    assert batcher(tokens_of([1]))[0, 0] == 1
+    assert not batcher._begun
+
+
+@pytest.mark.parametrize("step", range(1, 11))
+def test_an_interrupt_at_any_step_of_a_joint_batch_leaves_no_caller_behind(step: int) -> None:
+    """Another thread has the turn, this one and a third wait; this one computes for both unless it is interrupted."""
+    gate = Gate()
+    batcher = Computing(gate, 1, 1000, 1000)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(batcher, tokens_of([1]))
+        assert gate.begun.wait(60)
+        lock = InterruptedLock(step)
+        own = threading.Event()
+
+        def other() -> NDArray[np.float32]:
+            # Behind the interrupted one where that gets so far.
+            until(lambda: len(batcher._waiting) == 1 or own.is_set())
+            threading.Timer(0.05, gate.opened.set).start()
+            return batcher(tokens_of([3]))
+
+        third = pool.submit(other)
+        batcher._lock = lock  # type: ignore[assignment]
+        with pytest.raises(KeyboardInterrupt):
+            batcher(tokens_of([2]))
+        own.set()
+        assert first.result(60)[0, 0] == 1
+        assert third.result(60)[0, 0] == 3
+    assert not batcher._begun
     assert not batcher._waiting
 
 
