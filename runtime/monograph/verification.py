@@ -111,7 +111,7 @@ def verify(routes: Routes, sets: Sequence[Probes], tolerance: float = FLOAT32_TO
     )
 
 
-def quick_failure(routes: Routes, sets: Sequence[Probes], tolerance: float = FLOAT32_TOLERANCE) -> str:
+def quick_failure(routes: Routes, sets: Sequence[Probes]) -> str:
     """Embed each probe alone and return what is wrong, "" for nothing.
 
     Raises:
@@ -122,7 +122,7 @@ def quick_failure(routes: Routes, sets: Sequence[Probes], tolerance: float = FLO
         pipeline = _pipeline_of(routes, probes)
         tokens = pipeline.tokenize(probes.texts, probes.prompt)
         case = _deviation(_named("alone", probes), _alone(pipeline, tokens), probes, pipeline)
-        allowed = _allowed(pipeline, probes, tolerance)
+        allowed = _allowed(pipeline, probes, FLOAT32_TOLERANCE)
         if reason := _reason(tokens, probes, (case,), allowed, _least_cosine(pipeline)):
             return reason
     return ""

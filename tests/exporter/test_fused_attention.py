@@ -16,9 +16,6 @@ from numpy.typing import NDArray
 from monograph_export import export
 from monograph_export.graph.passes import fused_for_gpus
 
-# What attention is of as it is written out, beside its products.
-WRITTEN_OUT = {"Softmax", "Transpose", "Reshape", "Unsqueeze", "Sub"}
-
 
 def padded(lengths: Sequence[int], width: int, names: Iterable[str]) -> dict[str, NDArray[np.int64]]:
     """Ids of texts of these lengths, padded on the right."""

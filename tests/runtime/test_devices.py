@@ -16,7 +16,8 @@ import pytest
 
 from monograph import DeviceError, Embedder, MonographError
 from monograph.bundle import read_probes, write_probes
-from monograph.engines import automatic_devices, dtypes_of, installed_devices
+from monograph.commands.main import main
+from monograph.engines import automatic_devices, devices, dtypes_of, installed_devices
 from monograph.engines.devices import EngineEntry
 from support.command import assert_error, monograph
 
@@ -36,6 +37,21 @@ def test_openvino_is_preferred_on_x86(tiny_bundle: Path) -> None:
     with Embedder(tiny_bundle) as model:
         assert (model.device, model.compute_dtype) == ("openvino:CPU", DTYPES_HERE[0])
         assert "openvino:CPU" in repr(model)
+
+
+def test_verify_leaves_out_devices_that_are_not_for_the_precision(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As CUDA is not for int8; this device is not for float32, and installed where Python is."""
+    other = EngineEntry("other", "other", "json", "json", "other", precisions={"int8": None})
+    monkeypatch.setattr(devices, "ENGINES", (other, *devices.ENGINES))
+    assert installed_devices() == ("other", "openvino", "cpu")
+    assert main(["verify", str(tiny_bundle), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["not_run"] == {}
+    assert {verdict["device"] for verdict in told["verdicts"]} == {"openvino:CPU", "cpu"}
+    assert main(["verify", str(tiny_bundle), "--device", "other"]) == 1
+    assert "has no graph for 'other', which runs int8" in capsys.readouterr().err
 
 
 def test_openvino_is_not_preferred_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from monograph.batching import TokenBatch
 from monograph.bundle import open_bundle
 from monograph.engines import EngineOptions, open_engine
 from monograph.engines.openvino import _MANY_BATCHES, OpenVinoEngine
+from monograph.engines.openvino_streams import Streams
 
 TEXTS = [f"text number {number} of many" + " and more words" * (number % 9) for number in range(60)]
 # So that the texts are more batches than the least.
@@ -127,3 +129,22 @@ def test_a_closed_model_says_so(engine: OpenVinoEngine) -> None:
     engine.close()
     with pytest.raises(MonographError, match="closed"):
         list(engine.stream(batches(engine, _MANY_BATCHES)))
+
+
+def test_streams_that_are_closed_before_they_are_needed_compile_nothing() -> None:
+    def compile_model() -> None:
+        raise AssertionError("compiled")
+
+    streams = Streams(compile_model)
+    streams.close()
+    with pytest.raises(MonographError, match="closed"):
+        streams._free()
+
+
+def test_a_forked_child_closes_streams_that_were_being_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = Streams(lambda: None)
+    # As a fork copies it while another thread compiles.
+    streams._compiling.acquire()
+    parent = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+    streams.close()

@@ -12,7 +12,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from monograph.tokenization import loading
-from monograph.tokenization.loading import load_tokenizer
+from monograph.tokenization.loading import read_tokenizer
 
 TEXTS = ["[CLS] A boat, two boats", "ab ##s <new> Zoë", "[PAD][MASK]boat \N{SNOWMAN}", "", "b" * 120]
 
@@ -75,7 +75,7 @@ def words() -> Tokenizer:
 def test_a_tokenizer_is_what_its_file_says(make: Callable[[], Tokenizer], pretty: bool, tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     make().save(str(path), pretty=pretty)
-    loaded, expected = load_tokenizer(path), Tokenizer.from_file(str(path))
+    loaded, expected = read_tokenizer(path), Tokenizer.from_file(str(path))
     assert loaded.to_str() == expected.to_str()
     assert loaded.get_vocab() == expected.get_vocab()
     assert loaded.get_added_tokens_decoder().keys() == expected.get_added_tokens_decoder().keys()
@@ -100,7 +100,7 @@ def test_what_tokenizers_refuses_is_refused(damage: dict[str, Any], tmp_path: Pa
     content = json.loads(word_piece().to_str())
     content["model"] |= damage
     path.write_text(json.dumps(content), encoding="utf-8")
-    for load in (lambda file: Tokenizer.from_file(str(file)), load_tokenizer):
+    for load in (lambda file: Tokenizer.from_file(str(file)), read_tokenizer):
         with pytest.raises(Exception, match=r"."):
             load(path)
 
@@ -110,7 +110,7 @@ def test_an_unknown_token_that_is_no_word_is_taken_as_tokenizers_takes_it(tmp_pa
     content = json.loads(word_piece().to_str())
     content["model"]["unk_token"] = "not a word"
     path.write_text(json.dumps(content), encoding="utf-8")
-    assert load_tokenizer(path).to_str() == Tokenizer.from_file(str(path)).to_str()
+    assert read_tokenizer(path).to_str() == Tokenizer.from_file(str(path)).to_str()
 
 
 @pytest.mark.parametrize("pretty", [False, True])
@@ -119,4 +119,4 @@ def test_word_piece_does_not_go_the_long_way(pretty: bool, tmp_path: Path, monke
     word_piece().save(str(path), pretty=pretty)
     # Without from_buffer, which reads the vocabulary too.
     monkeypatch.setattr(loading, "Tokenizer", SimpleNamespace(from_str=Tokenizer.from_str))
-    assert load_tokenizer(path).to_str() == word_piece().to_str()
+    assert read_tokenizer(path).to_str() == word_piece().to_str()

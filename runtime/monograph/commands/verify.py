@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from monograph.bundle import Bundle, Probes, open_bundle, read_probes
 from monograph.bundle.sources import locate_bundle
 from monograph.commands import options
-from monograph.engines import automatic_devices, dtypes_for, installed_devices
+from monograph.engines import automatic_devices, dtypes_for, installed_devices, runs_precision_of
 from monograph.engines.devices import COMPUTE_DTYPES
 from monograph.errors import DeviceError, MonographError
 from monograph.opening import open_routes
@@ -65,13 +65,14 @@ def run(arguments: argparse.Namespace) -> int:
 def _asked(bundle: Bundle, device: str, compute_dtype: str, not_run: dict[str, str]) -> list[tuple[str, str]]:
     """Return the pairs of device and type to verify; a type that only some devices have leaves out the others.
 
-    A device that is installed and has no types, because it is broken, goes to ``not_run``.
+    Of all devices those that are not for the bundle's precision are left out. One that is installed and has no types,
+    because it is broken, goes to ``not_run``.
     """
     if device == "auto":
         return [(device, "auto" if compute_dtype == ALL else compute_dtype)]
     if device == ALL:
         automatic_devices()  # Says what to install where no engine is.
-    devices = installed_devices() if device == ALL else (device,)
+    devices = [name for name in installed_devices() if runs_precision_of(bundle, name)] if device == ALL else [device]
     if compute_dtype == "auto":
         return [(name, compute_dtype) for name in devices]
     pairs = []

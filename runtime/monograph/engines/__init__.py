@@ -1,7 +1,14 @@
 """What runs a graph: one module an engine behind the interface in base."""
 
 from monograph.engines.base import Engine, EngineOptions
-from monograph.engines.devices import automatic_devices, dtypes_for, dtypes_of, installed_devices, open_engine
+from monograph.engines.devices import (
+    automatic_devices,
+    dtypes_for,
+    dtypes_of,
+    installed_devices,
+    open_engine,
+    runs_precision_of,
+)
 
 __all__ = [
     "Engine",
@@ -11,4 +18,5 @@ __all__ = [
     "dtypes_of",
     "installed_devices",
     "open_engine",
+    "runs_precision_of",
 ]

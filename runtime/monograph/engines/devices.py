@@ -83,6 +83,16 @@ def installed_devices() -> tuple[str, ...]:
     return tuple(entry.kind for entry in ENGINES if entry.installed)
 
 
+def runs_precision_of(bundle: Bundle, device: str) -> bool:
+    """Tell whether a device is for graphs of the bundle's precision at all: CUDA is not for int8.
+
+    Raises:
+        DeviceError: the device is not known, or its engine is not installed.
+
+    """
+    return any(graph.precision in _entry(device).precisions for graph in bundle.manifest.graphs)
+
+
 def automatic_devices() -> tuple[str, ...]:
     """Return the kinds of device that device="auto" chooses from on this machine, the preferred first.
 
@@ -182,7 +192,7 @@ def _graph_for(bundle: Bundle, entry: EngineEntry, route: str | None) -> Graph:
             return graph
     of_route = "" if route is None else f" with the route {route!r}"
     has_none = f"bundle {bundle.path}{of_route} has no graph for {entry.kind!r}"
-    if not any(graph.precision in entry.precisions for graph in bundle.manifest.graphs):
+    if not runs_precision_of(bundle, entry.kind):
         raise DeviceError(
             f"{has_none}, which runs {' and '.join(entry.precisions)}: export it with --precision "
             f"{list(entry.precisions)[-1]}, or choose another device"

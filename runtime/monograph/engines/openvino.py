@@ -201,7 +201,8 @@ def import_openvino() -> ModuleType:
         raise DeviceError(f"openvino is installed and cannot be loaded ({first_line(error)}): reinstall it") from error
     finally:
         if silenced:
-            del sys.modules[_TELEMETRY]
+            # Another thread may have been here too.
+            sys.modules.pop(_TELEMETRY, None)
     found = openvino.__version__.split("-")[0]
     if tuple(int(part) for part in found.split(".")[:2]) < _MINIMUM_VERSION:
         needed = ".".join(map(str, _MINIMUM_VERSION))

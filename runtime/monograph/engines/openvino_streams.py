@@ -7,6 +7,7 @@ single batch takes longer, so that calls of few texts do not come here.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,6 +30,7 @@ class Streams:
     def __init__(self, compile_model: Callable[[], Any]) -> None:
         self._compile = compile_model
         self._compiling = threading.Lock()
+        self._process = os.getpid()
         self._requests: NativeObject[SimpleQueue[Any]] | None = None
 
     def outputs(
@@ -74,10 +76,14 @@ class Streams:
                 free.put(request)
 
     def close(self) -> None:
-        """Free the model once no run uses it any more."""
+        """Free the model once no run uses it any more, and compile none from now on."""
+        if self._process != os.getpid():
+            # A fork may have copied the lock as another thread held it, and the model cannot be freed there.
+            return
         with self._compiling:
-            if self._requests is not None:
-                self._requests.release()
+            if self._requests is None:
+                self._requests = NativeObject(SimpleQueue())
+            self._requests.release()
 
     def _free(self) -> SimpleQueue[Any]:
         """Return the requests that nobody uses."""

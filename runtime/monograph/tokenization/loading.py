@@ -14,7 +14,7 @@ _WORD_PIECE = re.compile(rb'"model"\s*:\s*\{\s*"type"\s*:\s*"WordPiece"')
 _SETTINGS = ("unk_token", "max_input_chars_per_word", "continuing_subword_prefix")
 
 
-def load_tokenizer(path: Path) -> Tokenizer:
+def read_tokenizer(path: Path) -> Tokenizer:
     """Return what ``Tokenizer.from_file`` does, of WordPiece in less time and memory.
 
     tokenizers reads a file into a tree of values first, and what that took is not given back. LaBSE's 501,153 words

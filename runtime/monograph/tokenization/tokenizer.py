@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from monograph.errors import BundleError, MonographError
 from monograph.inputs import Input
-from monograph.tokenization.loading import load_tokenizer
+from monograph.tokenization.loading import read_tokenizer
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class TextTokenizer:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._tokenizer = load_tokenizer(path)
+            self._tokenizer = read_tokenizer(path)
         except Exception as error:
             raise BundleError(
                 path.parent, [f"{path.name} cannot be loaded ({error}): export the model again"]
