@@ -37,7 +37,7 @@ def session(file: Path) -> Any:
 
 @pytest.mark.parametrize("bundle", ["tiny_bundle", "tiny_cross_bundle", "minilm_bundle"])
 def test_it_gives_the_same_and_heeds_lengths(bundle: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """Rules F1 to F3: of attention that is written out nothing is left."""
+    """Rules G1 to G3: of attention that is written out nothing is left."""
     written_out = request.getfixturevalue(bundle) / "model.onnx"
     fused = fused_for_gpus(ir.load(written_out))
     assert fused is not None

@@ -1,6 +1,6 @@
 """The classes of a loaded model's modules: which of them have an exact graph, and with which settings.
 
-A module is added by its class in ``_SUPPORTED`` and its name in the ``modules`` of a kind of model.
+A module is added by its class in ``_SUPPORTED`` and its name in the ``names`` of a ``ModelKind``.
 """
 
 from __future__ import annotations

@@ -79,15 +79,17 @@ def _write_unverified(
     runner = FileRunner(TextTokenizer(folder / tokenizer.file), tokenizer.pad_id)
     probes = make_probes(encoder, checkpoint, runner, texts)
     logger.info("appending the modules")
-    graph = _store(encoder, checkpoint, folder)
-    if graph.precision != "fp32":
-        check_modules(folder / graph.file, runner, probes, max(tolerance, _ROUNDING_OF_OUTPUT.get(graph.precision, 0)))
+    graphs = _store(encoder, checkpoint, folder)
+    for graph in graphs:
+        if graph.precision != "fp32":
+            rounding = _ROUNDING_OF_OUTPUT.get(graph.precision, 0)
+            check_modules(folder / graph.file, runner, probes, max(tolerance, rounding))
     write_probes(folder, [probes])
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         task="embedding",
         source=origin,
-        graphs=(graph,),
+        graphs=graphs,
         tokenizer=tokenizer,
         embedding=embedding,
         prompts=settings.prompts,
@@ -102,17 +104,13 @@ def _write_unverified(
     return manifest
 
 
-def _store(encoder: Encoder, checkpoint: Checkpoint, folder: Path) -> Graph:
+def _store(encoder: Encoder, checkpoint: Checkpoint, folder: Path) -> tuple[Graph, ...]:
     # Asked before the graph is changed.
     precision, max_rows = encoder.precision, encoder.max_rows
     parts = append_modules(encoder, checkpoint)
-    [graph] = store_graphs(
-        {None: encoder.model},
-        folder,
-        precision=precision,
-        parts={None: parts},
-    )
-    return replace(graph, max_rows=max_rows)
+    # Of float16 there may be one for GPUs too.
+    graphs = store_graphs({None: encoder.model}, folder, precision=precision, parts={None: parts})
+    return tuple(replace(graph, max_rows=max_rows) for graph in graphs)
 
 
 def _source(folder: Path, encoder: Encoder) -> Source:

@@ -28,7 +28,8 @@ from monograph.errors import BundleError, DeviceError, MonographError, first_lin
 _MINIMUM_VERSION = (2026, 1)
 _TELEMETRY = "openvino_telemetry"
 TOKENS_PER_BATCH_AND_THREAD = 256
-# At LaBSE's width fewer are as fast, and 30 MB smaller; MiniLM would lose 2 to 5 % (docs/performance.md).
+# At LaBSE's width fewer are as fast, and 30 MB smaller; MiniLM would lose 2 to 5 % (docs/performance.md). The width is
+# told by the columns of the output, so that a classifier counts as narrow and SPLADE as wide.
 TOKENS_PER_BATCH_AND_THREAD_WHERE_WIDE = 192
 _WIDE = 512
 # A model without a limit of length is prepared for texts of this many tokens; longer ones run too.

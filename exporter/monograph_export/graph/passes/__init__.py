@@ -1,4 +1,4 @@
-"""Exact rewrites of the traced graph, one file each, with numbered rules that the tests cite."""
+"""Exact rewrites of the traced graph, one file each, with numbered rules."""
 
 from __future__ import annotations
 

@@ -4,10 +4,10 @@ These do not take a mask of numbers (onnxruntime#29717). It is for batches that 
 runtime's are; on CPUs the products are faster (docs/performance.md).
 
 Rules
-    F1  MatMul, its scale, the shared padding mask, Softmax and MatMul of [batch, heads, sequence, head] become a
+    G1  MatMul, its scale, the shared padding mask, Softmax and MatMul of [batch, heads, sequence, head] become a
         MultiHeadAttention (com.microsoft) of [batch, sequence, heads x head], whose keys end at each text's length.
-    F2  The length of a text, int32 [batch], is the sum of its attention_mask, made once.
-    F3  A Reshape and Transpose that split heads before it, or joined them behind it, are left out.
+    G2  The length of a text, int32 [batch], is the sum of its attention_mask, made once.
+    G3  A Reshape and Transpose that split heads before it, or joined them behind it, are left out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class FuseAttention(ir.passes.InPlacePass):
     """Replace attention that is written out, where its mask hides padding only; the numbers stay within rounding."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Apply rules F1 to F3."""
+        """Apply rules G1 to G3."""
         found = [one for node in list(model.graph) if (one := _attention(node)) is not None]
         hiding = {mask: hides_padding_only(model, mask) for mask in {one.mask for one in found}}
         found = [one for one in found if hiding[one.mask]]
@@ -87,7 +87,7 @@ def _attention(softmax: ir.Node) -> _Attention | None:
 
 
 def _fuse(graph: ir.Graph, one: _Attention, lengths: ir.Value) -> None:
-    """Apply rules F1 and F3."""
+    """Apply rules G1 and G3."""
     place = one.result.producer()
     if place is None:
         raise ValueError(f"nothing makes {one.result}")
@@ -131,7 +131,7 @@ def _fuse(graph: ir.Graph, one: _Attention, lengths: ir.Value) -> None:
 
 
 def _lengths(graph: ir.Graph) -> ir.Value:
-    """Apply rule F2."""
+    """Apply rule G2."""
     [mask] = (value for value in graph.inputs if value.name == _MASK)
     axes = constant(graph, "lengths.axes", np.array([1], dtype=np.int64))
     summed = ir.node("ReduceSum", [mask, axes], {"keepdims": 0})
