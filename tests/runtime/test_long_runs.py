@@ -17,8 +17,6 @@ TEXTS = 200_000
 # After so many the buffers of every length are there.
 WARM = 20_000
 MOST_GROWTH = 1.05
-# Of one moment above the first: what comes and goes with the texts of a window is some MB.
-MOST_SWING = 1.15
 IDLE_SECONDS = 5
 MOST_IDLE_CPU_SECONDS = 0.05
 RUN = """
@@ -75,6 +73,5 @@ def test_memory_stays_and_nothing_works_when_idle(
     print(f"{bundle}, {device} {compute_dtype}: {[round(size / 1e6) for size in seen]} MB, idle {told['idle']:.3f} s")
     assert told["texts"] == TEXTS
     assert len(seen) == TEXTS // WARM
-    assert sum(seen[-3:]) <= MOST_GROWTH * sum(seen[:3])
-    assert max(seen) <= MOST_SWING * seen[0]
+    assert max(seen) <= MOST_GROWTH * seen[0]
     assert told["idle"] <= MOST_IDLE_CPU_SECONDS
