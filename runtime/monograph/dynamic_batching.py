@@ -71,7 +71,7 @@ class DynamicBatcher:
             try:
                 self._end(thread)
             except BaseException:
-                # An interrupt, maybe at the entry of that function, which is why this stands here and below and not in it.
+                # An interrupt, maybe at the entry of that function: so this stands here and below and not in it.
                 self._end(thread)
                 raise
         return self._outputs_with_others(_Call(tokens), compute, thread)
