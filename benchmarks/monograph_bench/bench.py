@@ -21,8 +21,8 @@ from monograph_bench.report.page import write_page
 from monograph_bench.report.table import lines_of
 from monograph_bench.results import read_results
 from monograph_bench.systems import PEER, System, Unavailable
+from monograph_bench.task_profiles import TASK_PROFILES
 from monograph_bench.texts import Workload, file_workload, make_workload
-from monograph_bench.units import UNITS
 
 # Texts, or pairs, of a workload: a round takes seconds, not minutes, on a small machine.
 TEXTS = 1000
@@ -86,7 +86,7 @@ def _plan(asked: Asked, settings: Settings) -> Plan:
     workloads, calls = _pairs(asked, language) if task == RERANK else _texts(asked, language)
     systems = bundle_systems(bundles, asked.device, asked.compute_dtype, len(cpus))
     systems |= _peer_systems(asked, task, len(cpus))
-    unit = UNITS[task]
+    unit = TASK_PROFILES[task]
     settings = replace(settings, call_sizes=unit.call_sizes, calls=unit.calls_a_round)
     # Results are shared, and where this machine keeps its files is nobody's business.
     command = [Path(part).name if Path(part).is_absolute() else part for part in sys.argv]

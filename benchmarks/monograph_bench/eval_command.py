@@ -225,10 +225,10 @@ def _print(bundle: _Scored, reference: _Scored | None, tasks: Sequence[Task]) ->
         # A model with another similarity function has not all metrics.
         row += ["-"] * (len(head) - len(row))
         table.append(row)
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    padding_buckets = [max(map(len, column)) for column in zip(*table, strict=True)]
     for data_set, metric, *numbers in table:
-        cells = [data_set.ljust(widths[0]), metric.ljust(widths[1])]
-        cells += [number.rjust(width) for number, width in zip(numbers, widths[2:], strict=True)]
+        cells = [data_set.ljust(padding_buckets[0]), metric.ljust(padding_buckets[1])]
+        cells += [number.rjust(width) for number, width in zip(numbers, padding_buckets[2:], strict=True)]
         print("  ".join(cells))
     print(f"({_unit(bundle)})")
 

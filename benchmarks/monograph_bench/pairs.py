@@ -6,8 +6,8 @@ from pathlib import Path
 
 from monograph.errors import InputError
 from monograph_bench.evaluation.parallel_files import read_parallel
+from monograph_bench.task_profiles import PASSAGES
 from monograph_bench.texts import Workload, texts_of_mix
-from monograph_bench.units import PASSAGES
 
 NAME = "rerank"
 

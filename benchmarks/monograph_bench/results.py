@@ -22,7 +22,7 @@ class Start:
     """A start: seconds from that of a process to its first vector, and the yardstick's around it."""
 
     seconds: float
-    yardstick_seconds: float
+    machine_speed_seconds: float
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Round:
 
     seconds: float
     cpu_seconds: float
-    yardstick_seconds: float
+    machine_speed_seconds: float
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Calls:
     """The calls of a round one after the other: seconds of each, and the yardstick's around them."""
 
     seconds: list[float]
-    yardstick_seconds: float
+    machine_speed_seconds: float
 
 
 @dataclass

@@ -162,10 +162,10 @@ def _graft(source: object, target: Path, file: str | os.PathLike[str], task: str
             "model and give its folder, or leave out from_onnx"
         )
     try:
-        from monograph_export.grafting.graft import run_graft
+        from monograph_export.from_onnx.export import export_from_onnx
     except ModuleNotFoundError as error:
         raise ExportError(f"grafting needs {error.name}: pip install 'monograph[graft,onnx]'") from error
-    return run_graft(source, target, file, task=task, recipe=recipe)
+    return export_from_onnx(source, target, file, task=task, recipe=recipe)
 
 
 def _check_unchanged(compression: Compression, trimming: Trimming) -> None:

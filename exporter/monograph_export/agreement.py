@@ -8,7 +8,7 @@ from monograph.errors import ExportError
 from monograph.inputs import InputT
 from monograph_export.compression.compress import Compressed
 from monograph_export.parity import REQUIRED_DEVICE
-from monograph_export.verdict import staged_routes
+from monograph_export.verifier import staged_routes
 
 
 def measured_agreement(folder: Path, compressed: Compressed[InputT]) -> dict[str, float]:
@@ -19,7 +19,7 @@ def measured_agreement(folder: Path, compressed: Compressed[InputT]) -> dict[str
 
     """
     with staged_routes(folder, REQUIRED_DEVICE, "float32") as routes:
-        found = compressed.judge.judge(compressed.reference, routes.main.outputs(compressed.texts))
+        found = compressed.metric.metric(compressed.reference, routes.main.outputs(compressed.texts))
     if found.broken:
         broken = ", ".join(found.broken)
         raise ExportError(f"on ONNX Runtime the compressed model is too far from the original: {broken}")

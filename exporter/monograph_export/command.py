@@ -7,11 +7,11 @@ import sys
 
 from monograph.bundle.manifest import TASKS
 from monograph.commands.quality import (
-    compression_in_words,
-    reference_in_words,
-    result_in_words,
-    verdict_in_words,
-    vocabulary_in_words,
+    describe_compression,
+    describe_output,
+    describe_reference,
+    describe_verification,
+    describe_vocabulary,
 )
 from monograph_export import export
 from monograph_export.compression.limits import Int8ScoreLimits, ScoreLimits, SparseLimits, VectorLimits
@@ -135,12 +135,12 @@ def run(arguments: argparse.Namespace) -> int:
         recipe=arguments.recipe,
         from_onnx=arguments.from_onnx,
     )
-    print(f"{bundle.path}: {bundle.size_bytes / 1e6:,.1f} MB, {result_in_words(bundle.manifest)}")
+    print(f"{bundle.path}: {bundle.size_bytes / 1e6:,.1f} MB, {describe_output(bundle.manifest)}")
     if vocabulary := bundle.manifest.quality.get("vocabulary"):
-        print(f"vocabulary: {vocabulary_in_words(vocabulary)}")
+        print(f"vocabulary: {describe_vocabulary(vocabulary)}")
     compression = bundle.manifest.quality.get("compression")
     for verdict in bundle.manifest.quality["verdicts"]:
-        print(verdict_in_words(verdict, reference_in_words(bundle.manifest.quality)))
+        print(describe_verification(verdict, describe_reference(bundle.manifest.quality)))
     if compression is not None:
-        print(f"compressed: {compression_in_words(compression)}")
+        print(f"compressed: {describe_compression(compression)}")
     return 0

@@ -10,7 +10,7 @@ from typing import Any
 
 from monograph.engines import installed_devices
 from monograph.errors import ExportError, ParityError
-from monograph_export.verdict import VerifierProcess, verdict_of, verdict_of_other_forms
+from monograph_export.verifier import VerifierProcess, verify_on_device, verify_other_graphs
 
 logger = logging.getLogger(__name__)
 # The engine that must be right for a bundle to be written at all; the others get a verdict.
@@ -51,10 +51,10 @@ def verify_everywhere(
         MonographError: ONNX Runtime cannot run the graph.
 
     """
-    required = verdict_of(folder, REQUIRED_DEVICE, "float32", tolerance)
+    required = verify_on_device(folder, REQUIRED_DEVICE, "float32", tolerance)
     if not required.passed:
         raise ParityError(f"the graph does not equal {reference} on {required.engine}: {required.reason}")
-    other_form = verdict_of_other_forms(folder, tolerance)
+    other_form = verify_other_graphs(folder, tolerance)
     if other_form is not None and not other_form.passed:
         raise ParityError(f"the graph for GPUs does not equal {reference}, run on the CPU: {other_form.reason}")
     verdicts = [required.to_json()]

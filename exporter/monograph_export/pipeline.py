@@ -38,14 +38,14 @@ from monograph_export.checkpoint.routes import VECTOR_MODELS, RoutedModel, Vecto
 from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE
 from monograph_export.checkpoint.token_table import has_transformer
 from monograph_export.compression.compress import Compressed, compress
-from monograph_export.compression.judge import SparseJudge, VectorJudge
 from monograph_export.compression.options import Compression
+from monograph_export.compression.quality_metric import SparseQualityMetric, VectorQualityMetric
 from monograph_export.compression.texts import (
     CalibrationTexts,
     built_in_texts,
     calibration_of,
+    held_out_texts,
     texts_of,
-    texts_to_judge_by,
 )
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.store import numbered, store_graphs
@@ -153,10 +153,10 @@ def _write_unverified(
     return manifest, compressed
 
 
-def _judge(vectors: Embedding | Sparse, compression: Compression) -> VectorJudge:
+def _judge(vectors: Embedding | Sparse, compression: Compression) -> VectorQualityMetric:
     if isinstance(vectors, Embedding):
-        return VectorJudge(compression.vector_limits)
-    return SparseJudge(compression.sparse_limits)
+        return VectorQualityMetric(compression.vector_limits)
+    return SparseQualityMetric(compression.sparse_limits)
 
 
 def _prompts(model: VectorModel, recipe: Recipe | None) -> list[str]:
@@ -173,7 +173,7 @@ def _texts(compression: Compression, trimming: Trimming, trimmed: Trimmed | None
     elif corpus is None:
         texts = built_in_texts()
     else:
-        choose = calibration_of if compression.precision == "int8" else texts_to_judge_by
+        choose = calibration_of if compression.precision == "int8" else held_out_texts
         texts = choose(corpus.texts, corpus.name)
     return texts if trimmed is None else texts.only(trimmed.vocabularies.usable)
 

@@ -27,7 +27,7 @@ class Recipe:
     task: str
     repository: str | None
     revision: str | None
-    licence: str | None
+    license: str | None
     dimension: int
     normalized: bool
     similarity: str
@@ -65,7 +65,7 @@ def read_recipe(name: str) -> Recipe:
         task=top.need("task", str),
         repository=source.maybe("repository", str),
         revision=source.maybe("revision", str),
-        licence=source.maybe("licence", str),
+        license=source.maybe("license", str),
         dimension=embedding.need("dimension", int),
         normalized=embedding.need("normalized", bool),
         similarity=embedding.need("similarity", str),

@@ -16,7 +16,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from monograph.batching import price
+from monograph.batching import batch_cost
 from monograph.tokenization import TokenizedTexts
 
 _Outputs = NDArray[np.float32]
@@ -26,16 +26,16 @@ _Compute = Callable[[TokenizedTexts], _Outputs]
 class DynamicBatcher:
     """Lets the texts of any number of callers be computed together, ``turns`` joint batches at a time.
 
-    Joined are calls that together cost no more than ``most_price`` (in tokens, as ``batching.price`` has it) and have
-    no more than ``most_texts``. A call of a single text may cost more, and then goes alone.
+    Joined are calls that together cost no more than ``max_cost`` (in tokens, as ``batching.price`` has it) and have
+    no more than ``max_texts``. A call of a single text may cost more, and then goes alone.
     """
 
-    def __init__(self, turns: int, most_price: float, most_texts: int) -> None:
-        self._most_price = most_price
-        self._most_texts = most_texts
+    def __init__(self, max_concurrency: int, max_cost: float, max_texts: int) -> None:
+        self._max_cost = max_cost
+        self._max_texts = max_texts
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self._turns = turns
+        self._turns = max_concurrency
         # The threads that have a turn, each with the calls of its joint batch. Nothing else says that a turn is taken:
         # an interrupt may come between any two steps, and whoever is interrupted gives back what it has here.
         self._begun: dict[int, list[_Call]] = {}
@@ -44,8 +44,8 @@ class DynamicBatcher:
     def fits(self, tokens: TokenizedTexts) -> bool:
         """Return whether texts are few enough to be computed in one batch with others."""
         # No price is below the number of tokens, which is known at once.
-        few = len(tokens.ids) <= self._most_price and len(tokens.lengths) <= self._most_texts
-        return few and _price(tokens) <= self._most_price
+        few = len(tokens.ids) <= self._max_cost and len(tokens.lengths) <= self._max_texts
+        return few and _batch_cost(tokens) <= self._max_cost
 
     def outputs(self, tokens: TokenizedTexts, compute: _Compute) -> _Outputs:
         """Return the output of each text, float32 [n, d], the caller's own; raise what ``compute`` raises for them.
@@ -110,12 +110,12 @@ class DynamicBatcher:
         if not self._is_free() or not self._waiting:
             return []
         first = self._waiting[0]
-        batch, price, texts = [first], first.price, first.texts
+        batch, batch_cost, texts = [first], first.batch_cost, first.texts
         for following in islice(self._waiting, 1, None):
-            price += following.price
+            batch_cost += following.batch_cost
             texts += following.texts
-            alike = following.tokens.not_pooled == first.tokens.not_pooled
-            if not alike or first.alone or following.alone or price > self._most_price or texts > self._most_texts:
+            alike = following.tokens.prompt_length == first.tokens.prompt_length
+            if not alike or first.alone or following.alone or batch_cost > self._max_cost or texts > self._max_texts:
                 break
             batch.append(following)
         self._begun[thread] = batch
@@ -170,7 +170,7 @@ class _Call:
 
     def __init__(self, tokens: TokenizedTexts) -> None:
         self.tokens = tokens
-        self.price = _price(tokens)
+        self.batch_cost = _batch_cost(tokens)
         self.texts = len(tokens.lengths)
         self.outputs: _Outputs | None = None
         self.error: Exception | None = None
@@ -190,8 +190,8 @@ class _Call:
             self._nothing.release()
 
 
-def _price(tokens: TokenizedTexts) -> float:
-    return sum(price(1, length) for length in tokens.lengths.tolist())
+def _batch_cost(tokens: TokenizedTexts) -> float:
+    return sum(batch_cost(1, length) for length in tokens.lengths.tolist())
 
 
 def _joined(parts: list[TokenizedTexts]) -> TokenizedTexts:
@@ -202,5 +202,5 @@ def _joined(parts: list[TokenizedTexts]) -> TokenizedTexts:
         np.concatenate([part.ids for part in parts]),
         np.concatenate([part.type_ids for part in parts]),
         np.concatenate(([0], np.cumsum(lengths))),
-        parts[0].not_pooled,
+        parts[0].prompt_length,
     )

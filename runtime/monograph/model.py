@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monograph import prompts as prompting
-from monograph.batching import distinct, windows
+from monograph.batching import deduplicate, windows
 from monograph.bundle import Check, Manifest
 from monograph.counts import checked_count
 from monograph.errors import MonographError
@@ -27,7 +27,7 @@ from monograph.progress import progress
 logger = logging.getLogger(__name__)
 
 # More than any machine has; a larger number is a mistake, and engines fail on it in ways of their own.
-MOST_THREADS = 4096
+MAX_THREADS = 4096
 
 
 class Finish(Protocol):
@@ -71,7 +71,7 @@ class Model:
         cache_dir: str | os.PathLike[str] | None = None,
         max_tokens_per_batch: int | None = None,
     ) -> None:
-        threads = None if threads is None else checked_count(threads, "threads", MOST_THREADS)
+        threads = None if threads is None else checked_count(threads, "threads", MAX_THREADS)
         most = None if max_tokens_per_batch is None else checked_count(max_tokens_per_batch, "max_tokens_per_batch")
         source = ModelSource(path, self._task, device, compute_dtype, threads, check, cache_dir, most)
         self._prepare(source, source.open())
@@ -208,7 +208,7 @@ class Model:
         if len(inputs) == 1:
             with progress(1, show_progress_bar, self._inputs) as on_batch:
                 return finish(pipeline.outputs(inputs, batch_size, on_batch, prompt))
-        unique, positions = distinct(inputs)
+        unique, positions = deduplicate(inputs)
         result = np.empty((len(unique), finish.width), dtype=finish.dtype)
         done = 0
         with progress(len(inputs), show_progress_bar, self._inputs) as on_batch:

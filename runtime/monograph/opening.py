@@ -14,7 +14,7 @@ from monograph.bundle import Bundle, Check, Probes, open_bundle, read_probes
 from monograph.bundle.sources import locate_bundle
 from monograph.cache import cache_folder, read_cached, write_cached
 from monograph.engines import EngineOptions, automatic_devices, dtypes_for
-from monograph.engines.devices import check_compute_dtype, is_judged
+from monograph.engines.devices import check_compute_dtype, was_verified
 from monograph.errors import BundleError, DeviceError, MonographError
 from monograph.hardware import cpu_identity
 from monograph.routes import Routes, Tokenizers, load_routes, load_tokenizers
@@ -87,12 +87,12 @@ def open_routes(
     compute_dtype: str,
     threads: int | None,
     cache_dir: str | os.PathLike[str] | None = None,
-    heed_verdicts: bool = True,
+    check_verifications: bool = True,
 ) -> Routes:
     """Load the tokenizer and the graph of a bundle, of each of its routes; ``threads`` of None means every CPU allowed.
 
     ``device`` is "auto" or a kind with an optional ":" and a name; ``compute_dtype`` is "auto" or a type; ``cache_dir``
-    is for what can be computed again, None for the user's cache. A device named without ``heed_verdicts`` is opened
+    is for what can be computed again, None for the user's cache. A device named without ``check_verifications`` is opened
     though the export found the bundle wrong on it, to be verified anew.
 
     Raises:
@@ -106,8 +106,8 @@ def open_routes(
     options = EngineOptions(device, compute_dtype, available_cpus() if threads is None else threads, cache)
     if device == "auto":
         return _open_preferred(bundle, tokenizers, options, cache)
-    if not heed_verdicts:
-        return load_routes(bundle, tokenizers, options, heed_verdicts=False)
+    if not check_verifications:
+        return load_routes(bundle, tokenizers, options, check_verifications=False)
     return _open_right(bundle, tokenizers, options, cache, judged=True)
 
 
@@ -137,7 +137,7 @@ def _open_right(bundle: Bundle, tokenizers: Tokenizers, options: EngineOptions, 
         routes = load_routes(bundle, tokenizers, options)
         unless_right.callback(routes.close)
         engine = routes.main.engine
-        failure = "" if judged and is_judged(bundle, engine) else _failure_on_probes(bundle, routes, cache)
+        failure = "" if judged and was_verified(bundle, engine) else _failure_on_probes(bundle, routes, cache)
         if not failure:
             unless_right.pop_all()
             return routes

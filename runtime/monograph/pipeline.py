@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from monograph.batching import TokenBatch, assemble, assemble_one, distinct, plan_batches, rounded_up
+from monograph.batching import TokenBatch, deduplicate, pad_batch, pad_single, plan_batches, round_up_to_bucket
 from monograph.bundle import Bundle
 from monograph.bundle.manifest import POOLING_MASK, TokenizerSpec
 from monograph.dynamic_batching import DynamicBatcher
@@ -19,7 +19,7 @@ from monograph.tokenization import TextTokenizer, TokenizedTexts
 
 Outputs = NDArray[np.float32]
 # Values of a batch's output: 32 MB, which are 274 texts of a sparse encoder with 30,522 tokens.
-MOST_OUTPUT_VALUES = 8_388_608
+MAX_OUTPUT_VALUES = 8_388_608
 # Tokens of what a warm-up takes for a short text.
 _SHORT = 64
 
@@ -42,7 +42,7 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         most = min(self.engine.tokens_per_batch, self.max_tokens_per_batch or self.engine.tokens_per_batch)
-        object.__setattr__(self, "_together", DynamicBatcher(self.engine.turns, most, self._most_rows))
+        object.__setattr__(self, "_together", DynamicBatcher(self.engine.max_concurrency, most, self._max_batch_size))
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -68,7 +68,7 @@ class Pipeline:
             output = self._computed(tokens) if alone else self._together.outputs(tokens, self._computed)
             on_batch(1)
             return output
-        unique, positions = distinct(texts)
+        unique, positions = deduplicate(texts)
         result = np.empty((len(unique), self.output_width), dtype=np.float32)
         for rows, outputs in self.stream(unique, batch_size, on_batch, prompt):
             result[rows] = outputs
@@ -78,7 +78,9 @@ class Pipeline:
     def _computed(self, tokens: TokenizedTexts) -> Outputs:
         """Return the graph's output for few texts, float32 [n, ``output_width``], and for one by the shortest way."""
         if len(tokens.starts) == 2:
-            return self.engine.run(assemble_one(tokens, self.input_names, self.specification.pad_id, self._widths))
+            return self.engine.run(
+                pad_single(tokens, self.input_names, self.specification.pad_id, self._padding_buckets)
+            )
         result = np.empty((len(tokens.lengths), self.output_width), dtype=np.float32)
         for batch, outputs in self.engine.stream(self.batches(tokens, self.plan(tokens))):
             result[batch.rows] = outputs
@@ -107,11 +109,15 @@ class Pipeline:
     def warmup(self) -> None:
         """Run one text of each width that short texts are padded to, or one text where there are none."""
         longest = min(_SHORT, self.specification.max_length or _SHORT)
-        widths = np.array([longest]) if self._widths is None else self._widths[self._widths <= longest]
-        starts = np.concatenate(([0], np.cumsum(widths)))
+        padding_buckets = (
+            np.array([longest])
+            if self._padding_buckets is None
+            else self._padding_buckets[self._padding_buckets <= longest]
+        )
+        starts = np.concatenate(([0], np.cumsum(padding_buckets)))
         ids = np.full(starts[-1], self.specification.pad_id, dtype=np.int64)
         tokens = TokenizedTexts(ids, np.zeros_like(ids), starts)
-        for batch in self.batches(tokens, iter(np.arange(len(widths))[:, np.newaxis])):
+        for batch in self.batches(tokens, iter(np.arange(len(padding_buckets))[:, np.newaxis])):
             self.engine.run(batch.inputs)
 
     def tokenize(self, texts: Sequence[Input], prompt: str = "") -> TokenizedTexts:
@@ -130,7 +136,7 @@ class Pipeline:
                 "export it again"
             )
         if prompt and POOLING_MASK in self.input_names:
-            tokens = replace(tokens, not_pooled=self._prompt_tokens(prompt))
+            tokens = replace(tokens, prompt_length=self._prompt_tokens(prompt))
         return tokens
 
     def _prompt_tokens(self, prompt: str) -> int:
@@ -142,37 +148,42 @@ class Pipeline:
         return len(ids) - int(ids[-1] in self.specification.special_ids) if len(ids) else 0
 
     @property
-    def _widths(self) -> NDArray[np.int64] | None:
+    def _padding_buckets(self) -> NDArray[np.int64] | None:
         """The widths that batches are padded to; where a vector depends on neighbours, it does on padding, too."""
-        return None if self.engine.graph.max_rows == 1 else self.engine.widths
+        return None if self.engine.graph.max_batch_size == 1 else self.engine.padding_buckets
 
     def plan(self, tokens: TokenizedTexts, batch_size: int | None = None) -> Iterator[NDArray[np.intp]]:
         """Yield the positions (intp [rows]) of the texts of each batch, as the engine's widths and prices want them."""
-        padded = rounded_up(tokens.lengths, self._widths)
+        padded = round_up_to_bucket(tokens.lengths, self._padding_buckets)
         return plan_batches(
             padded,
             self.engine.tokens_per_batch,
             batch_size,
-            self._most_rows,
+            self._max_batch_size,
             self.max_tokens_per_batch,
-            few_shapes=self._widths is not None,
+            few_shapes=self._padding_buckets is not None,
         )
 
     @property
-    def _most_rows(self) -> int:
-        rows = max(1, MOST_OUTPUT_VALUES // self.output_width)
-        return min(rows, self.engine.graph.max_rows or rows)
+    def _max_batch_size(self) -> int:
+        rows = max(1, MAX_OUTPUT_VALUES // self.output_width)
+        return min(rows, self.engine.graph.max_batch_size or rows)
 
     def batches(self, tokens: TokenizedTexts, plan: Iterator[NDArray[np.intp]]) -> Iterator[TokenBatch]:
         """Yield the batches of a plan, each padded only when it is asked for."""
-        widths = self._widths
-        return (assemble(tokens, rows, self.input_names, self.specification.pad_id, widths) for rows in plan)
+        padding_buckets = self._padding_buckets
+        return (pad_batch(tokens, rows, self.input_names, self.specification.pad_id, padding_buckets) for rows in plan)
 
 
 def load_pipeline(
-    bundle: Bundle, route: str | None, tokenizer: TextTokenizer, options: EngineOptions, *, heed_verdicts: bool = True
+    bundle: Bundle,
+    route: str | None,
+    tokenizer: TextTokenizer,
+    options: EngineOptions,
+    *,
+    check_verifications: bool = True,
 ) -> Pipeline:
-    """Load the graph of a bundle's route on one device beside its tokenizer; ``heed_verdicts`` as in ``open_engine``.
+    """Load the graph of a bundle's route on one device beside its tokenizer; ``check_verifications`` as in ``open_engine``.
 
     Raises:
         BundleError: the engine cannot load the graph.
@@ -180,7 +191,7 @@ def load_pipeline(
 
     """
     manifest = bundle.manifest
-    engine = open_engine(bundle, options, route, heed_verdicts=heed_verdicts)
+    engine = open_engine(bundle, options, route, check_verifications=check_verifications)
     return Pipeline(tokenizer, engine, manifest.tokenizers[route], manifest.output_width, manifest.task)
 
 

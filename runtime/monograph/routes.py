@@ -75,9 +75,9 @@ class Routes:
 
 
 def load_routes(
-    bundle: Bundle, tokenizers: Tokenizers, options: EngineOptions, *, heed_verdicts: bool = True
+    bundle: Bundle, tokenizers: Tokenizers, options: EngineOptions, *, check_verifications: bool = True
 ) -> Routes:
-    """Load every route of a bundle on one device, beside its tokenizer; ``heed_verdicts`` as in ``open_engine``.
+    """Load every route of a bundle on one device, beside its tokenizer; ``check_verifications`` as in ``open_engine``.
 
     Raises:
         BundleError: the engine cannot load a graph.
@@ -87,7 +87,7 @@ def load_routes(
     pipelines: dict[str | None, Pipeline] = {}
     try:
         for route, tokenizer in tokenizers.items():
-            pipelines[route] = load_pipeline(bundle, route, tokenizer, options, heed_verdicts=heed_verdicts)
+            pipelines[route] = load_pipeline(bundle, route, tokenizer, options, check_verifications=check_verifications)
     except BaseException:
         Routes(pipelines, bundle.manifest.routing).close()
         raise

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monograph import prompts as prompting
-from monograph.batching import distinct, windows
+from monograph.batching import deduplicate, windows
 from monograph.bundle.manifest import SPARSE
 from monograph.counts import checked_count
 from monograph.model import Model
@@ -305,7 +305,7 @@ class SparseEncoder(Model):
     def _encoded(self, texts: Texts, call: _Call, show_progress_bar: bool | None) -> SparseRows:
         """Return the vectors of texts in their order; equal texts are computed once."""
         checked = [checked_text(texts, 0)] if isinstance(texts, str) else checked_texts(texts)
-        unique, positions = distinct(checked)
+        unique, positions = deduplicate(checked)
         with progress(len(checked), show_progress_bar, self._inputs) as on_batch:
             found = join(list(self._rows(unique, call, on_batch)))
             on_batch(len(checked) - len(unique))
@@ -314,7 +314,7 @@ class SparseEncoder(Model):
     def _rows(self, texts: Iterable[str], call: _Call, on_batch: Callable[[int], object]) -> Iterator[SparseRows]:
         """Yield the vectors of checked texts in their order, in blocks and in constant memory."""
         for window in windows(texts):
-            unique, positions = distinct(window)
+            unique, positions = deduplicate(window)
             # Made sparse batch by batch: the dense outputs of a window would be gigabytes.
             batches = call.pipeline.stream(unique, call.batch_size, on_batch, call.prompt)
             rows = in_order(((places, active_rows(outputs, call.most)) for places, outputs in batches), len(unique))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monograph.batching.plan import price
+from monograph.batching import batch_cost
 from monograph.bundle import Probes
 from monograph.bundle.manifest import POOLING_MASK
 from monograph.engines import Engine
@@ -21,23 +21,23 @@ from monograph.tokenization import TokenizedTexts
 # At float32: max abs difference <= this x max(1, largest |reference|).
 FLOAT32_TOLERANCE = 1e-5
 # At the narrower types the direction of a vector is what has to hold.
-LEAST_COSINE = {"bfloat16": 0.999, "float16": 0.999}
+MIN_COSINE = {"bfloat16": 0.999, "float16": 0.999}
 # The same for graphs that round by themselves. Engines come to the levels of an int8 graph by arithmetic of their own:
 # a value between two goes either way.
-LEAST_COSINE_OF_GRAPH = {"fp16": 0.999, "int8": 0.99}
+MIN_COSINE_BY_PRECISION = {"fp16": 0.999, "int8": 0.99}
 # At all of these scores of pairs, of which one alone has no direction: max abs difference <= this x max(1, largest
 # |reference|). bfloat16 moved the logits of tiny models by up to 1.6e-2 of the largest.
 SCORE_TOLERANCE = 5e-2
 # The same for int8 graphs: a rounding that goes the other way turns others behind it, and most where a reranker decides
 # between two answers. MiniLM-L6, trained for some minutes, differed by up to 0.22 for one pair on OpenVINO (0.028 on
 # ONNX Runtime), with random weights by 0.052 (0.037); by 0.77 and more where padding mask or token types were left out.
-SCORE_TOLERANCE_OF_GRAPH = {"int8": 0.5}
+SCORE_TOLERANCE_BY_PRECISION = {"int8": 0.5}
 # Of the longest vector of the reference, what one may be long in place of zeros where an engine rounds.
 _NEXT_TO_NOTHING = 1e-2
 # Rows of the ragged batches: neighbours of very different length share one.
 RAGGED_BATCH_ROWS = 16
 # What such a batch may cost, so that verifying long texts needs no more memory than a small machine has.
-RAGGED_PRICE = 16_384
+RAGGED_BATCH_COST = 16_384
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Deviation:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VerificationResult:
     """Whether a bundle is right on an engine, and by how much."""
 
     engine: str
@@ -83,7 +83,7 @@ class _Finding:
     reason: str
 
 
-def verify(routes: Routes, sets: Sequence[Probes], tolerance: float = FLOAT32_TOLERANCE) -> Verdict:
+def verify(routes: Routes, sets: Sequence[Probes], tolerance: float = FLOAT32_TOLERANCE) -> VerificationResult:
     """Compute every set of probes in every way that a caller's texts may be batched and compare with the reference.
 
     Raises:
@@ -96,7 +96,7 @@ def verify(routes: Routes, sets: Sequence[Probes], tolerance: float = FLOAT32_TO
     engine = routes.main.engine
     cosines = [case.min_cosine for case in cases if case.min_cosine is not None]
     reason = next((finding.reason for finding in findings if finding.reason), "")
-    return Verdict(
+    return VerificationResult(
         engine=engine.name,
         version=engine.version,
         device=engine.device,
@@ -123,7 +123,7 @@ def quick_failure(routes: Routes, sets: Sequence[Probes]) -> str:
         tokens = pipeline.tokenize(probes.texts, probes.prompt)
         case = _deviation(_named("alone", probes), _alone(pipeline, tokens), probes, pipeline)
         allowed = _allowed(pipeline, probes, FLOAT32_TOLERANCE)
-        if reason := _reason(tokens, probes, (case,), allowed, _least_cosine(pipeline)):
+        if reason := _reason(tokens, probes, (case,), allowed, _required_cosine(pipeline)):
             return reason
     return ""
 
@@ -159,7 +159,7 @@ def _finding(pipeline: Pipeline, probes: Probes, tolerance: float) -> _Finding:
     ways = _ways(pipeline, probes, tokens)
     cases = tuple(_deviation(_named(name, probes), vectors, probes, pipeline) for name, vectors in ways)
     allowed = _allowed(pipeline, probes, tolerance)
-    return _Finding(cases, allowed, _reason(tokens, probes, cases, allowed, _least_cosine(pipeline)))
+    return _Finding(cases, allowed, _reason(tokens, probes, cases, allowed, _required_cosine(pipeline)))
 
 
 def _named(way: str, probes: Probes) -> str:
@@ -168,26 +168,26 @@ def _named(way: str, probes: Probes) -> str:
     return f"{named}, prompted" if probes.prompt else named
 
 
-def _least_cosine(pipeline: Pipeline) -> float | None:
+def _required_cosine(pipeline: Pipeline) -> float | None:
     """Return the cosine to the reference that is asked for, None where values are compared, as scores always are."""
     return None if pipeline.task == "rerank" else _cosine_of_rounding(pipeline.engine)
 
 
 def _cosine_of_rounding(engine: Engine) -> float | None:
     """Return the cosine that is left where the graph or its products round, None where both are float32."""
-    return LEAST_COSINE_OF_GRAPH.get(engine.graph.precision, LEAST_COSINE.get(engine.compute_dtype))
+    return MIN_COSINE_BY_PRECISION.get(engine.graph.precision, MIN_COSINE.get(engine.compute_dtype))
 
 
 def _allowed(pipeline: Pipeline, probes: Probes, tolerance: float) -> float:
     """Return the difference of values that is allowed where values are compared."""
     if pipeline.task == "rerank" and _cosine_of_rounding(pipeline.engine) is not None:
-        tolerance = SCORE_TOLERANCE_OF_GRAPH.get(pipeline.engine.graph.precision, SCORE_TOLERANCE)
+        tolerance = SCORE_TOLERANCE_BY_PRECISION.get(pipeline.engine.graph.precision, SCORE_TOLERANCE)
     return tolerance * max(1.0, float(np.abs(probes.vectors).max(initial=0)))
 
 
 def _tolerance(pipeline: Pipeline, allowed: float) -> str:
     """Return in words what is asked for."""
-    if (least := _least_cosine(pipeline)) is not None:
+    if (least := _required_cosine(pipeline)) is not None:
         return f"cosine >= {least}"
     if _cosine_of_rounding(pipeline.engine) is not None:
         return f"scores within {allowed:.2e}"
@@ -195,11 +195,11 @@ def _tolerance(pipeline: Pipeline, allowed: float) -> str:
 
 
 def _reason(
-    tokens: TokenizedTexts, probes: Probes, cases: Sequence[Deviation], allowed: float, least_cosine: float | None
+    tokens: TokenizedTexts, probes: Probes, cases: Sequence[Deviation], allowed: float, required_cosine: float | None
 ) -> str:
     """Return the first thing that is wrong, "" where all is right."""
     return _wrong_tokens(tokens, probes) or next(
-        (reason for case in cases if (reason := _too_far(case, allowed, least_cosine))), ""
+        (reason for case in cases if (reason := _too_far(case, allowed, required_cosine))), ""
     )
 
 
@@ -212,21 +212,21 @@ def _wrong_tokens(tokens: TokenizedTexts, probes: Probes) -> str:
     return f"probe {first} has {found[first]} tokens instead of {probes.token_counts[first]}"
 
 
-def _too_far(case: Deviation, allowed: float, least_cosine: float | None) -> str:
+def _too_far(case: Deviation, allowed: float, required_cosine: float | None) -> str:
     where = f"{case.case}, {case.worst_tokens} tokens"
     # Written so that NaN fails.
-    if least_cosine is None:
+    if required_cosine is None:
         right = case.max_abs_difference <= allowed
         return "" if right else f"max abs difference {case.max_abs_difference:.2e} exceeds {allowed:.2e}, {where}"
     found = -1.0 if case.min_cosine is None else case.min_cosine
-    return "" if found >= least_cosine else f"cosine {found:.6f} is below {least_cosine}, {where}"
+    return "" if found >= required_cosine else f"cosine {found:.6f} is below {required_cosine}, {where}"
 
 
 def _ways(pipeline: Pipeline, probes: Probes, tokens: TokenizedTexts) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Yield each way of batching the probes that the graph is run in, by name, with its vectors (float32 [n, d])."""
     yield "alone, unpadded", _alone(pipeline, tokens)
     shuffled = np.random.default_rng(0).permutation(np.arange(len(probes.texts), dtype=np.intp))
-    rows = min(RAGGED_BATCH_ROWS, pipeline.engine.graph.max_rows or RAGGED_BATCH_ROWS)
+    rows = min(RAGGED_BATCH_ROWS, pipeline.engine.graph.max_batch_size or RAGGED_BATCH_ROWS)
     if rows > 1:
         # A fault at one width only shows in a batch of that width, so each length is the longest of one once.
         yield "beside a shorter text", _run(pipeline, tokens, _beside_shorter(shuffled, tokens.lengths))
@@ -254,7 +254,9 @@ def _ragged(order: NDArray[np.intp], token_counts: Sequence[int], rows: int) -> 
     start = 0
     while start < len(order):
         size = rows
-        while size > 2 and price(size, max(token_counts[i] for i in order[start : start + size])) > RAGGED_PRICE:
+        while (
+            size > 2 and batch_cost(size, max(token_counts[i] for i in order[start : start + size])) > RAGGED_BATCH_COST
+        ):
             size -= 1
         yield order[start : start + size]
         start += size

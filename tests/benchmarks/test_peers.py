@@ -25,7 +25,7 @@ from monograph_bench.process import WORKER
 from support import checkpoints
 from support.peers import (
     EXACT,
-    LEAST_COSINE,
+    MIN_COSINE,
     TEXTS,
     check_logits,
     check_sparse,
@@ -255,7 +255,7 @@ def test_length_order_gives_back_the_callers(size: int | None) -> None:
 @pytest.mark.parametrize("name", TORCH_PEERS)
 def test_torch_peers_give_the_models_vectors(name: str, minilm: Path, minilm_torch: Any, tmp_path: Path) -> None:
     vectors, told = measured_peer(peer_system(name, minilm, tmp_path), tmp_path)
-    assert worst_cosine(vectors, encoded(minilm_torch)) > LEAST_COSINE.get(name, EXACT)
+    assert worst_cosine(vectors, encoded(minilm_torch)) > MIN_COSINE.get(name, EXACT)
     assert told["compute_dtype"] == {"st-bf16": "bfloat16"}.get(name, "float32")
     assert (told["device"], told["threads"]) == ("cpu", "1")
 
@@ -318,7 +318,7 @@ def test_each_peer_gives_the_models_vectors(
     checkpoint = minilm if kind == "minilm" else checkpoints.tiny(tmp_path, pooling="cls", normalize=False)
     vectors, told = measured_peer(peer_system(name, checkpoint, slow_home), tmp_path)
     expected = torch_vectors(checkpoint)
-    assert worst_cosine(vectors, expected) > LEAST_COSINE.get(name, EXACT)
+    assert worst_cosine(vectors, expected) > MIN_COSINE.get(name, EXACT)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), np.linalg.norm(expected, axis=1), rtol=0.01)
     assert told["threads"] == "1"
 
@@ -331,7 +331,7 @@ def test_sentence_transformers_keeps_dense_whatever_runs_the_encoder(
     dense = {"in_features": 32, "out_features": 16, "activation": "Tanh"}
     checkpoint = checkpoints.tiny(tmp_path, pooling="cls", dense=[dense])
     vectors, _ = measured_peer(peer_system(name, checkpoint, slow_home), tmp_path)
-    assert worst_cosine(vectors, torch_vectors(checkpoint)) > LEAST_COSINE.get(name, EXACT)
+    assert worst_cosine(vectors, torch_vectors(checkpoint)) > MIN_COSINE.get(name, EXACT)
 
 
 @pytest.mark.slow

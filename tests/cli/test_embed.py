@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from monograph import Embedder
-from monograph.batching.windows import WINDOW_TEXTS
+from monograph.batching import WINDOW_TEXTS
 from support.command import assert_error, monograph
 
 ON_CPU = ("--device", "cpu")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from monograph.batching.windows import WINDOW_CHARACTERS, WINDOW_TEXTS
+from monograph.batching import WINDOW_CHARACTERS, WINDOW_TEXTS
 from support.command import assert_error, monograph
 
 LINES = [f"text {number} " + "boat " * (number * 7 % 11) for number in range(3 * WINDOW_TEXTS + 100)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from monograph import SparseEncoder
-from monograph.batching.windows import WINDOW_TEXTS
+from monograph.batching import WINDOW_TEXTS
 from support.command import assert_error, monograph
 
 TEXTS = ["the harbour", "", "a radio", "третья строка"]

@@ -30,7 +30,7 @@ def cased(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pair(cased: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[SentenceTransformer, Path]:
-    model = checkpoints.assemble(
+    model = checkpoints.build_model(
         cased,
         max_length=16,
         lowercase=True,
@@ -123,13 +123,13 @@ def test_probes_have_every_length_and_many_languages(minilm_bundle: Path) -> Non
     assert len(probes["texts"]) > 150
 
 
-def test_source_has_hashes_and_licence(minilm: Path, minilm_bundle: Path) -> None:
+def test_source_has_hashes_and_license(minilm: Path, minilm_bundle: Path) -> None:
     import hashlib
 
     source = json.loads((minilm_bundle / "manifest.json").read_text())["source"]
     digest = hashlib.sha256((minilm / "model.safetensors").read_bytes()).hexdigest()
     assert source["sha256"] == {"model.safetensors": digest}
-    assert source["licence"] == "apache-2.0"
+    assert source["license"] == "apache-2.0"
     assert source["name"] == "sentence-transformers/all-MiniLM-L6-v2"
 
 

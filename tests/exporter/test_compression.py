@@ -18,8 +18,8 @@ from monograph import Embedder
 from monograph.engines.onnxruntime import session_options
 from monograph.errors import DeviceError, ExportError
 from monograph_export import export
+from monograph_export.compression.activation_stats import ActivationStats, Fold, collect_activation_stats
 from monograph_export.compression.compress import compress
-from monograph_export.compression.fitting import fit
 from monograph_export.compression.gate import agreement
 from monograph_export.compression.int8 import (
     REDUCED_WEIGHT_LEVELS,
@@ -30,11 +30,11 @@ from monograph_export.compression.int8 import (
     fake_quantize,
     quantize_rows,
 )
-from monograph_export.compression.judge import VectorJudge
 from monograph_export.compression.layers import LayerQuantizer
 from monograph_export.compression.limits import VectorLimits
-from monograph_export.compression.observation import Fold, Observation, observe
 from monograph_export.compression.options import Compression
+from monograph_export.compression.quality_metric import VectorQualityMetric
+from monograph_export.compression.smoothquant import fit
 from monograph_export.compression.texts import built_in_texts, read_calibration, texts_of
 from monograph_export.output_names import OUTPUT_NAME
 from support.command import monograph, monograph_after_imports
@@ -102,7 +102,7 @@ def test_the_range_holds_for_texts_that_did_not_set_it() -> None:
         rows = torch.randn(512, 32) * scale
         return Fold(rows.amin(dim=0), rows.amax(dim=0), rows)
 
-    seen = Observation(("layer",), (fold(), fold()))
+    seen = ActivationStats(("layer",), (fold(), fold()))
     chosen = fit([nn.Linear(32, 16)], seen)
     assert 0.5 <= chosen.strength < 1
     assert chosen.error < 0.03
@@ -110,7 +110,7 @@ def test_the_range_holds_for_texts_that_did_not_set_it() -> None:
 
 def test_what_is_observed_is_what_the_layers_are_given(tiny_checkpoint: Path) -> None:
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
-    seen = observe(model, ["one text", "another, longer text", "a third"], OUTPUT_NAME)
+    seen = collect_activation_stats(model, ["one text", "another, longer text", "a third"], OUTPUT_NAME)
     names = [group.names for group in seen]
     assert names[0] == tuple(f"encoder.layer.0.attention.self.{part}" for part in ("query", "key", "value"))
     # The pooler, which sentence vectors do not use, is none of them.
@@ -140,7 +140,7 @@ class TwiceThrough(nn.Module):
 
 
 def test_a_layer_that_is_called_twice_is_seen_twice() -> None:
-    [seen] = observe(TwiceThrough(), ["a", "longer", "b", "c"], OUTPUT_NAME)
+    [seen] = collect_activation_stats(TwiceThrough(), ["a", "longer", "b", "c"], OUTPUT_NAME)
     assert seen.names == ("shared",)
     assert float(seen.all.low.min()) == 1
     assert float(seen.all.high.min()) >= 100
@@ -150,7 +150,7 @@ def test_a_transformer_without_linear_layers_is_refused(tiny_checkpoint: Path) -
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
     model[0].auto_model.encoder.layer = nn.ModuleList()
     with pytest.raises(ExportError, match="no linear layer"):
-        compress(model, Compression(precision="int8"), built_in_texts(), VectorJudge(VectorLimits()))
+        compress(model, Compression(precision="int8"), built_in_texts(), VectorQualityMetric(VectorLimits()))
 
 
 def test_the_costliest_inputs_stay_float32_and_then_it_is_refused(tiny_checkpoint: Path) -> None:
@@ -158,12 +158,12 @@ def test_the_costliest_inputs_stay_float32_and_then_it_is_refused(tiny_checkpoin
     # The latter is more than any vectors can hold: a third of four inputs is as far as it goes.
     for limits, kept in ((VectorLimits(0, -1, 0), 0), (VectorLimits(1.1, -1, 0), 1)):
         texts = built_in_texts().calibration[:60]
-        quantizer = LayerQuantizer(copy.deepcopy(model), texts, WEIGHT_LEVELS, VectorJudge(limits))
+        quantizer = LayerQuantizer(copy.deepcopy(model), texts, WEIGHT_LEVELS, VectorQualityMetric(limits))
         quantizer.quantize()
-        assert len(quantizer.kept_float) == kept
+        assert len(quantizer.float_inputs) == kept
     words = r"below 1\.1; the layers that cost most of the mean cosine, each by itself: encoder\.layer\."
     with pytest.raises(ExportError, match=words):
-        compress(model, Compression("int8"), built_in_texts(), VectorJudge(VectorLimits(1.1, -1, 0)))
+        compress(model, Compression("int8"), built_in_texts(), VectorQualityMetric(VectorLimits(1.1, -1, 0)))
 
 
 def test_agreement_is_what_its_words_say() -> None:
@@ -214,10 +214,12 @@ def test_texts_that_no_kept_token_can_write_are_not_judged_by(tiny_checkpoint: P
     assert texts.origin.startswith(f"{len(texts.calibration)} texts that the kept tokens write as before, of built-in")
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
     with pytest.raises(ExportError, match="give texts of these scripts with --keep-vocab FILE as well"):
-        compress(model, Compression(table="int8"), built_in_texts().only(lambda _: []), VectorJudge(VectorLimits()))
+        compress(
+            model, Compression(table="int8"), built_in_texts().only(lambda _: []), VectorQualityMetric(VectorLimits())
+        )
     few = built_in_texts().only(lambda texts: list(texts[:3]))
     with pytest.raises(ExportError, match="give --calibration FILE with a few hundred texts"):
-        compress(model, Compression("int8"), few, VectorJudge(VectorLimits()))
+        compress(model, Compression("int8"), few, VectorQualityMetric(VectorLimits()))
 
 
 def test_an_int8_bundle_says_what_was_done_and_what_it_cost(int8_bundle: Path, tiny_bundle: Path) -> None:

@@ -20,7 +20,7 @@ from monograph_export import export
 from monograph_export.compression.limits import ScoreLimits
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.trace import trace_pairs
-from monograph_export.reranking.judge import ScoreJudge, score_agreement
+from monograph_export.reranking.quality_metric import ScoreQualityMetric, score_agreement
 from support.command import monograph
 from support.cross_encoders import edit_config, save_classifier
 
@@ -148,14 +148,14 @@ def test_scores_that_move_too_far_break_the_limits() -> None:
     assert (exact.mean_difference, exact.worst_difference) == (0, 0)
     moved = reference.copy()
     moved[3] += 1.5
-    judge = ScoreJudge(ScoreLimits())
-    assert judge.judge(reference, reference).broken == ()
-    assert judge.judge(reference, moved).broken == ("a score moves by 15.00% of the spread, above 10.00%",)
+    metric = ScoreQualityMetric(ScoreLimits())
+    assert metric.metric(reference, reference).broken == ()
+    assert metric.metric(reference, moved).broken == ("a score moves by 15.00% of the spread, above 10.00%",)
     for found in (-reference, np.zeros_like(reference), np.full_like(reference, np.nan)):
-        assert len(judge.judge(reference, found).broken) == 2
-    wider = ScoreJudge(ScoreLimits(spearman=0.9, worst_difference=0.2))
-    assert wider.judge(reference, moved).broken == ()
-    assert wider.tightened(0.5).judge(reference, moved).broken != ()
+        assert len(metric.metric(reference, found).broken) == 2
+    wider = ScoreQualityMetric(ScoreLimits(spearman=0.9, worst_difference=0.2))
+    assert wider.metric(reference, moved).broken == ()
+    assert wider.tightened(0.5).metric(reference, moved).broken != ()
 
 
 def test_a_cross_encoder_is_not_grafted(checkpoint: Path, tmp_path: Path) -> None:

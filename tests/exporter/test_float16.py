@@ -29,7 +29,7 @@ def model(tmp_path: Path) -> SentenceTransformer:
     transformer = checkpoints.save_transformer(
         checkpoints.TINY_BERT, checkpoints.wordpiece(1000, lowercase=True), tmp_path / "transformer"
     )
-    return checkpoints.assemble(transformer, max_length=250)
+    return checkpoints.build_model(transformer, max_length=250)
 
 
 def last_norm(model: SentenceTransformer) -> torch.nn.LayerNorm:
@@ -79,7 +79,7 @@ def test_tables_of_rotary_positions_stay_float32(tmp_path: Path) -> None:
         "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 512, "pad_token_id": 0,
     }  # fmt: skip
     transformer = checkpoints.save_transformer(config, checkpoints.wordpiece(1000, lowercase=True), tmp_path / "t")
-    model = checkpoints.assemble(transformer, max_length=500)
+    model = checkpoints.build_model(transformer, max_length=500)
     before = model.encode("many words " * 300)
     halve(model)
     encoder = model[0].auto_model

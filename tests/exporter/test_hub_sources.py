@@ -45,9 +45,9 @@ except ExportError as error:
 LOCATE_FOR_GRAFT = """
 import sys
 from monograph import ExportError
-from monograph_export.checkpoint.source import locate_for_graft
+from monograph_export.checkpoint.source import locate_with_encoder
 try:
-    print(*locate_for_graft(*sys.argv[1:]), sep="\\n")
+    print(*locate_with_encoder(*sys.argv[1:]), sep="\\n")
 except ExportError as error:
     sys.exit(str(error))
 """
@@ -113,7 +113,7 @@ def test_an_export_from_a_hub_names_repository_and_revision(
     home, repository, _ = exported
     bundle = open_bundle(home / "bundle-0", "full")
     source = bundle.manifest.source
-    assert (source.name, source.revision, source.licence) == (NAME, repository.commit, "apache-2.0")
+    assert (source.name, source.revision, source.license) == (NAME, repository.commit, "apache-2.0")
     assert source.sha256 == open_bundle(tiny_bundle).manifest.source.sha256
     assert (home / "bundle-0" / "model.onnx.data").read_bytes() == (tiny_bundle / "model.onnx.data").read_bytes()
 
@@ -145,7 +145,7 @@ def test_the_name_of_a_recipe_downloads_its_pinned_revision_and_is_applied(
 ) -> None:
     home, _, _ = exported
     source = open_bundle(home / "bundle-1").manifest.source
-    assert (source.name, source.revision, source.licence) == (RECIPE.repository, RECIPE.revision, RECIPE.licence)
+    assert (source.name, source.revision, source.license) == (RECIPE.repository, RECIPE.revision, RECIPE.license)
 
 
 def refused(hub: Hub, checkpoint: Path) -> dict[str, tuple[str, ...]]:

@@ -11,15 +11,15 @@ import pytest
 
 from monograph import ExportError
 from monograph_export import export
+from monograph_export.compression.activation_stats import collect_activation_stats
 from monograph_export.compression.compress import compress
 from monograph_export.compression.limits import Int8ScoreLimits, ScoreLimits
-from monograph_export.compression.observation import observe
 from monograph_export.compression.options import Compression
 from monograph_export.compression.texts import read_calibration
 from monograph_export.output_names import SCORES_NAME
-from monograph_export.reranking.judge import ScoreJudge
 from monograph_export.reranking.load import load_cross_encoder
 from monograph_export.reranking.pairs import built_in_pairs, pairs_of
+from monograph_export.reranking.quality_metric import ScoreQualityMetric
 from support.command import assert_error, monograph, monograph_after_imports
 from support.cross_encoders import save_classifier
 
@@ -89,7 +89,9 @@ def test_layers_are_int8_and_the_head_is_not(bundle: Path, tiny_cross_bundle: Pa
 @pytest.mark.parametrize("architecture", HEADS)
 def test_what_is_computed_once_a_pair_is_the_head(architecture: str, tmp_path: Path) -> None:
     model = load_cross_encoder(save_classifier(architecture, tmp_path / "model"))
-    seen = observe(model, [("a boat", "two boats lie in the harbour"), ("a boat", "rain")], SCORES_NAME)
+    seen = collect_activation_stats(
+        model, [("a boat", "two boats lie in the harbour"), ("a boat", "rain")], SCORES_NAME
+    )
     found = {name for group in seen for name in group.names}
     linear = {name for name, module in model[0].auto_model.named_modules() if type(module).__name__ == "Linear"}
     assert linear - found == HEADS[architecture]
@@ -110,7 +112,7 @@ def test_limits_that_are_too_strict_name_the_costliest_layers(tmp_path: Path) ->
     assert not (tmp_path / "bundle").exists()
     model = load_cross_encoder(checkpoint)
     with pytest.raises(ExportError, match=r"rank correlation 0\.99\d\d is below 1\.1; .* by itself: bert\.encoder\."):
-        compress(model, Compression("int8"), built_in_pairs(), ScoreJudge(ScoreLimits(1.1, 1)))
+        compress(model, Compression("int8"), built_in_pairs(), ScoreQualityMetric(ScoreLimits(1.1, 1)))
 
 
 def test_pairs_to_calibrate_with_are_not_those_to_judge_by(tmp_path: Path) -> None:
@@ -151,12 +153,14 @@ def test_a_line_that_is_no_pair_is_named(
 def test_pairs_of_a_file_calibrate(tiny_cross_checkpoint: Path, tmp_path: Path) -> None:
     pairs = pairs_of(read_calibration(written(tmp_path, *("\t".join(pair) for pair in built_in_pairs().calibration))))
     model = load_cross_encoder(tiny_cross_checkpoint)
-    done = compress(model, Compression("int8"), pairs, ScoreJudge(Int8ScoreLimits()))
+    done = compress(model, Compression("int8"), pairs, ScoreQualityMetric(Int8ScoreLimits()))
     assert done is not None
     assert done.record["layers"]["calibration"].endswith("of the 360 different pairs of pairs.tsv")
     few = pairs_of(read_calibration(written(tmp_path, "query\tpassage")))
     with pytest.raises(ExportError, match="give a few hundred pairs of the kind that will be scored"):
-        compress(load_cross_encoder(tiny_cross_checkpoint), Compression("int8"), few, ScoreJudge(ScoreLimits(1, 0)))
+        compress(
+            load_cross_encoder(tiny_cross_checkpoint), Compression("int8"), few, ScoreQualityMetric(ScoreLimits(1, 0))
+        )
 
 
 @pytest.mark.parametrize(

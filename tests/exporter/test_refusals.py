@@ -204,7 +204,7 @@ def test_a_maximum_length_beyond_the_positions_is_refused(tmp_path: Path) -> Non
 
 def test_a_model_card_that_is_not_yaml_is_no_obstacle(checkpoint: Path, tmp_path: Path) -> None:
     (checkpoint / "README.md").write_text("---\nlicense: [mit\n---\nA model.\n")
-    assert export(checkpoint, tmp_path / "bundle").manifest.source.licence is None
+    assert export(checkpoint, tmp_path / "bundle").manifest.source.license is None
 
 
 def test_a_tokenizer_larger_than_the_table_is_refused(tmp_path: Path) -> None:

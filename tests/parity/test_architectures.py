@@ -23,7 +23,7 @@ SENTENCE = "seven grey geese flew over the quiet harbour before the rain began a
 # From one token beside the special ones to more than are kept, in no order, so that batches are ragged.
 TEXTS = ["a", "", *(" ".join((SENTENCE.split() * 5)[:count]) for count in (30, 1, 90, 3, 12, 60, 2, 7)), "x" * 90]
 TOLERANCE = 1e-5
-LEAST_COSINE = 0.999
+MIN_COSINE = 0.999
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     reference = torch_model.encode(TEXTS, batch_size=1, show_progress_bar=False)
     # Texts that were cut may be the same.
     whole = reference[counts < MAX_LENGTH]
-    assert (whole @ whole.T - np.eye(len(whole))).max() < LEAST_COSINE, "another text's vector would do"
+    assert (whole @ whole.T - np.eye(len(whole))).max() < MIN_COSINE, "another text's vector would do"
     bundle = export(checkpoints.respell_as_legacy(checkpoint), folder / "bundle")
     return Exported(bundle, reference)
 
@@ -68,4 +68,4 @@ def test_architecture(exported: Exported, device: str, dtype: str) -> None:
             assert np.abs(found - reference).max() <= TOLERANCE * max(1.0, float(np.abs(reference).max()))
         else:
             # Of unit length, so the product is the cosine.
-            assert (found * reference).sum(axis=1).min() >= LEAST_COSINE
+            assert (found * reference).sum(axis=1).min() >= MIN_COSINE

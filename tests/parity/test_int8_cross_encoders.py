@@ -16,8 +16,8 @@ from monograph import Bundle, CrossEncoder
 from monograph.bundle import read_probes
 from monograph.verification import SCORE_TOLERANCE
 from monograph_export import export
-from monograph_export.reranking.judge import score_agreement
 from monograph_export.reranking.pairs import built_in_pairs
+from monograph_export.reranking.quality_metric import score_agreement
 from support.cross_encoders import save_cross_encoder
 
 PAIRS = built_in_pairs().held_out

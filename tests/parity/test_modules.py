@@ -55,7 +55,7 @@ def assert_equal_to_torch(model: SentenceTransformer, folder: Path) -> None:
     ],
 )
 def test_pooling(pooling: Any, transformer: Path, tmp_path: Path) -> None:
-    model = checkpoints.assemble(transformer, max_length=64, pooling=pooling, normalize=False)
+    model = checkpoints.build_model(transformer, max_length=64, pooling=pooling, normalize=False)
     assert_equal_to_torch(model, tmp_path / "bundle")
 
 
@@ -65,7 +65,7 @@ def test_dense_activations(activations: tuple[str, ...], transformer: Path, tmp_
         {"in_features": 32, "out_features": 32, "bias": activation != "ReLU", "activation": activation}
         for activation in activations
     ]
-    model = checkpoints.assemble(transformer, max_length=64, dense=layers, normalize=False)
+    model = checkpoints.build_model(transformer, max_length=64, dense=layers, normalize=False)
     assert_equal_to_torch(model, tmp_path / "bundle")
 
 
@@ -74,7 +74,7 @@ def test_dense_stack_with_residual_layer_norm_dropout_and_normalize(transformer:
         {"in_features": 64, "out_features": 48, "bias": True, "activation": "Tanh", "use_residual": True},
         {"in_features": 48, "out_features": 16, "bias": False, "activation": "Identity"},
     ]
-    model = checkpoints.assemble(transformer, max_length=64, pooling=("mean", "max"), dense=layers)
+    model = checkpoints.build_model(transformer, max_length=64, pooling=("mean", "max"), dense=layers)
     norm = LayerNorm(64)
     with torch.no_grad():
         norm.norm.weight.normal_(1, 0.3)
@@ -90,7 +90,7 @@ PROMPTS = ("represent this: ", "one two three", "x", "a b [SEP]", "☃", "many w
 # The mean is what Instructor models have; all in a row because each mode leaves tokens out in a way of its own.
 @pytest.mark.parametrize("pooling", ["mean", tuple(Pooling.POOLING_MODES)])
 def test_prompts_left_out_of_the_pooling(pooling: Any, transformer: Path, tmp_path: Path) -> None:
-    model = checkpoints.assemble(
+    model = checkpoints.build_model(
         transformer, max_length=64, pooling=pooling, normalize=False, prompts={"query": "find: ", "document": ""}
     )
     model.set_pooling_include_prompt(False)
@@ -141,7 +141,7 @@ def test_what_a_static_embedding_does_not_have_is_refused(static: SentenceTransf
 
 
 def test_a_loaded_model_is_left_as_it_was(transformer: Path, tmp_path: Path) -> None:
-    model = checkpoints.assemble(transformer, max_length=32).half()
+    model = checkpoints.build_model(transformer, max_length=32).half()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     export(model, tmp_path / "bundle")
     after = model.state_dict()

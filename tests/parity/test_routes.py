@@ -41,7 +41,7 @@ def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def asymmetric(transformer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Queries by a bag of embeddings, documents by a transformer, as sentence-transformers saves them."""
     torch.manual_seed(0)
-    documents = checkpoints.assemble(transformer, max_length=64, normalize=False)
+    documents = checkpoints.build_model(transformer, max_length=64, normalize=False)
     queries = StaticEmbedding(checkpoints.wordpiece(800, lowercase=False), embedding_dim=32)
     router = Router.for_query_document([queries], list(documents))
     model = SentenceTransformer(modules=[router, Normalize()], device="cpu", prompts={"query": "find: "})
@@ -72,10 +72,12 @@ def test_queries_and_documents_take_their_routes(asymmetric: Path, asymmetric_bu
 
 def test_a_route_without_a_limit_has_widths_of_its_own(asymmetric_bundle: Path) -> None:
     with Embedder(asymmetric_bundle, device="openvino") as model:
-        widths = {name: pipeline.engine.widths for name, pipeline in model._open.routes.pipelines.items()}
-    assert widths["document"] is not None
-    assert widths["query"] is not None
-    assert widths["document"][-1] == 64 < widths["query"][-1]
+        padding_buckets = {
+            name: pipeline.engine.padding_buckets for name, pipeline in model._open.routes.pipelines.items()
+        }
+    assert padding_buckets["document"] is not None
+    assert padding_buckets["query"] is not None
+    assert padding_buckets["document"][-1] == 64 < padding_buckets["query"][-1]
 
 
 def test_a_model_with_routes_pickles_and_closes(asymmetric_bundle: Path) -> None:
@@ -133,7 +135,7 @@ def test_the_command_line_takes_a_task(asymmetric: Path, asymmetric_bundle: Path
 
 def test_heads_behind_one_transformer_share_its_weights(transformer: Path, tmp_path: Path) -> None:
     """The form of older asymmetric models: routes by names of their own, and none without a task."""
-    model = checkpoints.assemble(transformer, max_length=64, normalize=False)
+    model = checkpoints.build_model(transformer, max_length=64, normalize=False)
     model.append(Router({"QRY": [Dense(32, 24)], "DOC": [Dense(32, 24)]}, allow_empty_key=False))
     bundle = export(model, tmp_path / "bundle")
     body = (transformer / "model.safetensors").stat().st_size
@@ -191,7 +193,7 @@ def test_what_a_router_cannot_have_is_refused(asymmetric: Path, transformer: Pat
     for options in wrong:
         with pytest.raises(ExportError, match=r"Router.* leave out --"):
             export(asymmetric, tmp_path / "bundle", **options)
-    model = checkpoints.assemble(transformer, max_length=64, normalize=False)
+    model = checkpoints.build_model(transformer, max_length=64, normalize=False)
     model.append(Router({"query": [Dense(32, 24)], "document": [Dense(32, 16)]}))
     with pytest.raises(ExportError, match="different dimensions"):
         export(model, tmp_path / "bundle")

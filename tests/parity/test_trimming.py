@@ -44,7 +44,7 @@ def test_texts_of_the_corpus_embed_as_before(kind: str, tmp_path: Path) -> None:
     ids = {name: index for index, name in enumerate(("bos_token_id", "pad_token_id", "eos_token_id"))}
     shape = {**SIZE, **config, **({} if kind == "WordPiece" else ids)}
     transformer = checkpoints.save_transformer(shape, make(), tmp_path / "transformer")
-    model = checkpoints.assemble(transformer, max_length=200, normalize=False)
+    model = checkpoints.build_model(transformer, max_length=200, normalize=False)
     model.save(str(tmp_path / "checkpoint"), create_model_card=False)
     corpus, others = tmp_path / "corpus.txt", tmp_path / "others.txt"
     corpus.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")

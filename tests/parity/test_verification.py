@@ -28,7 +28,7 @@ class FaultyAtOneWidth(Engine):
     def __init__(self, engine: Engine, width: int, rows: range) -> None:
         self.engine, self.width, self.rows = engine, width, rows
         self.graph, self.device, self.compute_dtype = engine.graph, engine.device, engine.compute_dtype
-        self.threads, self.version, self.widths = engine.threads, engine.version, engine.widths
+        self.threads, self.version, self.padding_buckets = engine.threads, engine.version, engine.padding_buckets
         self.tokens_per_batch = engine.tokens_per_batch
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
@@ -93,7 +93,7 @@ def test_a_fault_at_a_width_between_does_not_pass_where_the_engine_runs_it(
     routes: Routes, probes: Probes, width: int
 ) -> None:
     faulty = with_engine(routes, FaultyAtOneWidth(routes.main.engine, width, range(1, 100)))
-    runs_it = routes.main.engine.widths is None or width in routes.main.engine.widths
+    runs_it = routes.main.engine.padding_buckets is None or width in routes.main.engine.padding_buckets
     assert verify(faulty, [probes]).passed != runs_it
 
 

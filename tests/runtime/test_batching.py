@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monograph.batching import assemble, assemble_one, plan_batches, windows
-from monograph.batching.plan import MANY_BATCHES, MOST_TIMES_BEST_PRICE, price
+from monograph.batching import MANY_BATCHES, MAX_COST_RATIO, batch_cost, pad_batch, pad_single, plan_batches, windows
 from monograph.tokenization import TokenizedTexts
 
 NAMES = ("input_ids", "attention_mask", "token_type_ids")
@@ -47,28 +46,28 @@ def test_a_batch_of_more_than_one_text_costs_no_more_than_the_budget(seed: int, 
     lengths = random_lengths(seed)
     plan = list(plan_batches(lengths, budget, None))
     # A text without a token still takes a column.
-    widths = [max(1, int(lengths[rows].max())) for rows in plan]
-    for rows, width in zip(plan, widths, strict=True):
-        assert len(rows) == 1 or price(len(rows), width) <= budget
-    for rows, width in zip(plan[:-1], widths, strict=False):
-        assert price(len(rows) + 1, width) > budget, "one more text would have fitted"
+    padding_buckets = [max(1, int(lengths[rows].max())) for rows in plan]
+    for rows, width in zip(plan, padding_buckets, strict=True):
+        assert len(rows) == 1 or batch_cost(len(rows), width) <= budget
+    for rows, width in zip(plan[:-1], padding_buckets, strict=False):
+        assert batch_cost(len(rows) + 1, width) > budget, "one more text would have fitted"
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7])
 def test_a_batch_size_is_respected_up_to_several_times_the_budget(batch_size: int) -> None:
     lengths = random_lengths(1)
-    budget = math.ceil(price(batch_size, int(lengths.max())) / MOST_TIMES_BEST_PRICE)
+    budget = math.ceil(batch_cost(batch_size, int(lengths.max())) / MAX_COST_RATIO)
     sizes = [len(rows) for rows in plan_batches(lengths, budget, batch_size)]
     assert set(sizes[:-1]) <= {batch_size}
     assert 1 <= sizes[-1] <= batch_size
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 7])
-@pytest.mark.parametrize("max_rows", [1, 3])
-def test_a_batch_never_has_more_than_the_graph_allows(batch_size: int | None, max_rows: int) -> None:
+@pytest.mark.parametrize("max_batch_size", [1, 3])
+def test_a_batch_never_has_more_than_the_graph_allows(batch_size: int | None, max_batch_size: int) -> None:
     lengths = random_lengths(1)
-    plan = list(plan_batches(lengths, 4096, batch_size, max_rows))
-    assert max(map(len, plan)) == min(batch_size or max_rows, max_rows)
+    plan = list(plan_batches(lengths, 4096, batch_size, max_batch_size))
+    assert max(map(len, plan)) == min(batch_size or max_batch_size, max_batch_size)
     assert sorted(np.concatenate(plan).tolist()) == list(range(len(lengths)))
 
 
@@ -105,9 +104,9 @@ def test_behind_many_batches_the_last_ones_have_few_shapes(last: int) -> None:
 
 
 def test_a_token_costs_more_the_longer_its_text_is() -> None:
-    prices = [price(1, longest) / longest for longest in (1, 64, 512, 4096)]
+    prices = [batch_cost(1, longest) / longest for longest in (1, 64, 512, 4096)]
     assert prices == sorted(prices)
-    assert price(6, 100) == pytest.approx(6 * price(1, 100))
+    assert batch_cost(6, 100) == pytest.approx(6 * batch_cost(1, 100))
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 5, 9])
@@ -134,7 +133,7 @@ def test_a_full_window_comes_before_the_next_text_is_pulled() -> None:
 
 def test_a_batch_is_padded_on_the_right() -> None:
     tokens = tokens_of([11, 12, 13], [], [21], [31, 32])
-    batch = assemble(tokens, np.array([3, 0, 1], dtype=np.intp), NAMES, pad_id=99)
+    batch = pad_batch(tokens, np.array([3, 0, 1], dtype=np.intp), NAMES, pad_id=99)
     assert batch.rows.tolist() == [3, 0, 1]
     assert batch.inputs["input_ids"].tolist() == [[31, 32, 99], [11, 12, 13], [99, 99, 99]]
     assert batch.inputs["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1], [0, 0, 0]]
@@ -144,13 +143,13 @@ def test_a_batch_is_padded_on_the_right() -> None:
 
 @pytest.mark.parametrize("names", [NAMES, NAMES[:2], NAMES[:1], NAMES[::-1]])
 def test_a_batch_has_the_inputs_that_were_asked_for(names: tuple[str, ...]) -> None:
-    batch = assemble(tokens_of([1, 2]), np.array([0], dtype=np.intp), names, pad_id=0)
+    batch = pad_batch(tokens_of([1, 2]), np.array([0], dtype=np.intp), names, pad_id=0)
     assert set(batch.inputs) == set(names)
 
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_a_batch_of_texts_without_tokens_is_one_column_wide(rows: int) -> None:
-    batch = assemble(tokens_of([], [], []), np.arange(rows, dtype=np.intp), NAMES, pad_id=7)
+    batch = pad_batch(tokens_of([], [], []), np.arange(rows, dtype=np.intp), NAMES, pad_id=7)
     assert batch.inputs["input_ids"].tolist() == [[7]] * rows
     assert batch.inputs["attention_mask"].tolist() == [[0]] * rows
     assert batch.inputs["token_type_ids"].tolist() == [[0]] * rows
@@ -162,7 +161,7 @@ def test_the_unpadded_part_of_every_row_is_its_text(seed: int) -> None:
     texts = [random.integers(100, 200, length).tolist() for length in random_lengths(seed, longest=40)]
     tokens = tokens_of(*texts)
     for rows in plan_batches(tokens.lengths, 200, None):
-        batch = assemble(tokens, rows, NAMES, pad_id=0)
+        batch = pad_batch(tokens, rows, NAMES, pad_id=0)
         for row, ids, mask in zip(rows, batch.inputs["input_ids"], batch.inputs["attention_mask"], strict=True):
             assert ids[mask == 1].tolist() == texts[row]
             assert not ids[mask == 0].any()
@@ -170,15 +169,15 @@ def test_the_unpadded_part_of_every_row_is_its_text(seed: int) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 40])
 @pytest.mark.parametrize("widths", [None, np.array([2, 8, 16, 32], dtype=np.int64)])
-@pytest.mark.parametrize("not_pooled", [0, 3])
+@pytest.mark.parametrize("prompt_length", [0, 3])
 def test_one_text_is_assembled_as_a_batch_of_one(
-    length: int, widths: NDArray[np.int64] | None, not_pooled: int
+    length: int, padding_buckets: NDArray[np.int64] | None, prompt_length: int
 ) -> None:
     ids = np.arange(5, 5 + length, dtype=np.int64)
-    tokens = TokenizedTexts(ids, ids % 2, np.array([0, length], dtype=np.int64), not_pooled)
+    tokens = TokenizedTexts(ids, ids % 2, np.array([0, length], dtype=np.int64), prompt_length)
     names = ("input_ids", "attention_mask", "token_type_ids", "pooling_mask")
-    expected = assemble(tokens, np.array([0]), names, 3, widths).inputs
-    found = assemble_one(tokens, names, 3, widths)
+    expected = pad_batch(tokens, np.array([0]), names, 3, padding_buckets).inputs
+    found = pad_single(tokens, names, 3, padding_buckets)
     assert found.keys() == expected.keys()
     for name in names:
         np.testing.assert_array_equal(found[name], expected[name], strict=True)

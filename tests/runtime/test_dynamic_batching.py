@@ -25,17 +25,17 @@ TOLERANCE = {"float32": 1e-5, "bfloat16": 3e-2}
 _BAD = 13
 
 
-def tokens_of(*texts: list[int], not_pooled: int = 0) -> TokenizedTexts:
+def tokens_of(*texts: list[int], prompt_length: int = 0) -> TokenizedTexts:
     ids = np.array([token for text in texts for token in text], dtype=np.int64)
     starts = np.concatenate(([0], np.cumsum([len(text) for text in texts], dtype=np.int64)))
-    return TokenizedTexts(ids, np.zeros_like(ids), starts, not_pooled)
+    return TokenizedTexts(ids, np.zeros_like(ids), starts, prompt_length)
 
 
 def sums(tokens: TokenizedTexts) -> NDArray[np.float32]:
     """Return the sum of each text's ids and the tokens not pooled, float32 [n, 2]."""
     if (tokens.ids == _BAD).any():
         raise MonographError("a bad token")
-    found = [[text.sum(), tokens.not_pooled] for text in np.split(tokens.ids, tokens.starts[1:-1])]
+    found = [[text.sum(), tokens.prompt_length] for text in np.split(tokens.ids, tokens.starts[1:-1])]
     return np.array(found, dtype=np.float32)
 
 
@@ -58,9 +58,13 @@ class Computing(DynamicBatcher):
     """A batcher together with what its callers compute by."""
 
     def __init__(
-        self, compute: Callable[[TokenizedTexts], NDArray[np.float32]], turns: int, most_price: int, most_texts: int
+        self,
+        compute: Callable[[TokenizedTexts], NDArray[np.float32]],
+        max_concurrency: int,
+        max_cost: int,
+        max_texts: int,
     ) -> None:
-        super().__init__(turns, most_price, most_texts)
+        super().__init__(max_concurrency, max_cost, max_texts)
         self._compute = compute
 
     def __call__(self, tokens: TokenizedTexts) -> NDArray[np.float32]:
@@ -126,10 +130,10 @@ def test_an_engine_may_have_several_turns() -> None:
     assert not batcher._begun
 
 
-@pytest.mark.parametrize(("most_price", "most_texts"), [(16, 100), (1000, 3)])
-def test_a_joint_batch_has_bounds(most_price: int, most_texts: int) -> None:
+@pytest.mark.parametrize(("max_cost", "max_texts"), [(16, 100), (1000, 3)])
+def test_a_joint_batch_has_bounds(max_cost: int, max_texts: int) -> None:
     gate = Gate()
-    batcher = Computing(gate, 1, most_price, most_texts)
+    batcher = Computing(gate, 1, max_cost, max_texts)
     # A text of four tokens costs a little more than 4.
     found = calls_behind_one(batcher, gate, [tokens_of([n, n, n, n]) for n in range(7)])
     assert [future.result()[0, 0] for future in found] == [1, 0, 4, 8, 12, 16, 20, 24]
@@ -146,7 +150,7 @@ def test_what_is_few_has_bounds() -> None:
 
 def test_texts_behind_different_prompts_are_not_joined() -> None:
     gate = Gate()
-    calls = [tokens_of([2], not_pooled=1), tokens_of([3], not_pooled=1), tokens_of([4])]
+    calls = [tokens_of([2], prompt_length=1), tokens_of([3], prompt_length=1), tokens_of([4])]
     found = calls_behind_one(Computing(gate, 1, 1000, 1000), gate, calls)
     assert [future.result().tolist() for future in found] == [[[1, 0]], [[2, 1]], [[3, 1]], [[4, 0]]]
     assert gate.batches == [1, 2, 1]
@@ -371,7 +375,7 @@ def test_a_batch_size_is_the_callers_own(tiny_bundle: Path, monkeypatch: pytest.
 def test_texts_of_a_graph_of_one_row_are_not_joined(tiny_bundle: Path) -> None:
     with Embedder(tiny_bundle, "cpu") as model:
         pipeline = model._open.routes.main
-        graph = replace(pipeline.engine.graph, max_rows=1)
+        graph = replace(pipeline.engine.graph, max_batch_size=1)
         pipeline.engine.graph = graph
         single = replace(pipeline)
         assert single._together.fits(single.tokenize(["a text"]))

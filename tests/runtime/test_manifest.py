@@ -54,7 +54,7 @@ def sample() -> Manifest:
                 inputs={"input_ids": TensorSpec("int64", ("batch", "sequence"))},
                 outputs={"sentence_embedding": TensorSpec("float32", ("batch", 4))},
                 op_domains=("", "ai.onnx", "com.microsoft"),
-                max_rows=8,
+                max_batch_size=8,
             ),
         ),
         tokenizer=TokenizerSpec("tokenizer.json", 128, "right", 0, 1000),
@@ -212,8 +212,9 @@ def test_an_optional_field_of_scores_may_be_absent_or_null(path: Steps) -> None:
 
 
 OPTIONAL: list[Steps] = [
-    ("source", "revision"), ("source", "licence"), ("tokenizer", "max_length"), ("embedding", "truncate_dim"),
-    ("embedding", "ranges"), ("default_prompt_name",), ("routing",), ("graphs", 0, "route"), ("graphs", 0, "max_rows"),
+    ("source", "revision"), ("source", "license"), ("tokenizer", "max_length"), ("embedding", "truncate_dim"),
+    ("embedding", "ranges"), ("default_prompt_name",), ("routing",), ("graphs", 0, "route"),
+    ("graphs", 0, "max_batch_size"),
     ("tokenizer", "special_ids"),
 ]  # fmt: skip
 REQUIRED: list[Steps] = [
@@ -258,7 +259,7 @@ def test_a_required_field_that_is_absent_is_named(path: Steps) -> None:
         (("graphs", 0, "devices"), ["cpu", None], "hold strings only"),
         (("graphs", 0, "opset"), "23", "be an integer"),
         (("graphs", 0, "opset"), True, "be an integer"),
-        (("graphs", 0, "max_rows"), True, "be an integer"),
+        (("graphs", 0, "max_batch_size"), True, "be an integer"),
         (("graphs", 0, "inputs"), ["input_ids"], "be an object"),
         (("graphs", 0, "inputs", "input_ids"), "int64", "be an object"),
         (("graphs", 0, "inputs", "input_ids", "shape"), "batch", "be a list"),
@@ -336,7 +337,7 @@ def test_ranges_of_another_shape_are_refused(ranges: object) -> None:
         (("task",), "poetry", "task 'poetry' is not one of embedding, rerank, sparse"),
         (("graphs",), [], "graphs is empty"),
         (("graphs", 0, "op_domains"), ["", "com.example"], "graphs[0].op_domains has the unknown com.example"),
-        (("graphs", 0, "max_rows"), 0, "graphs[0].max_rows must be at least 1"),
+        (("graphs", 0, "max_batch_size"), 0, "graphs[0].max_batch_size must be at least 1"),
         (("graphs", 0, "file"), "other.onnx", "other.onnx is used but not listed in files"),
         (("tokenizer", "file"), "other.json", "other.json is used but not listed in files"),
         (("tokenizer", "padding_side"), "left", "tokenizer.padding_side 'left' is not 'right'"),

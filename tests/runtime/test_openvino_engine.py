@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from monograph import BundleError, DeviceError, Embedder, MonographError
-from monograph.batching import widths_to
+from monograph.batching import padding_buckets_up_to
 from monograph.bundle import open_bundle
 from monograph.engines import EngineOptions, dtypes_of, open_engine
 from monograph.engines.openvino import OpenVinoEngine, _config, _core
@@ -185,12 +185,12 @@ def test_processes_that_start_at_once_share_a_cache(tiny_bundle: Path, tmp_path:
 
 
 def test_shapes_are_few_however_texts_vary_in_length() -> None:
-    widths = widths_to(256)
-    assert widths[-1] == 256
-    assert (np.diff(widths) > 0).all()
-    assert len(widths) < 60
+    padding_buckets = padding_buckets_up_to(256)
+    assert padding_buckets[-1] == 256
+    assert (np.diff(padding_buckets) > 0).all()
+    assert len(padding_buckets) < 60
     lengths = np.arange(1, 257)
-    padded = widths[np.searchsorted(widths, lengths)]
+    padded = padding_buckets[np.searchsorted(padding_buckets, lengths)]
     assert (padded >= lengths).all()
     assert (padded - lengths).sum() < 0.05 * lengths.sum()
 
@@ -205,11 +205,11 @@ def anonymous_bytes() -> int:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is told by Linux alone")
 def test_memory_is_flat_over_thousands_of_shapes(minilm_bundle: Path, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
-    widths = widths_to(128)
+    padding_buckets = padding_buckets_up_to(128)
     with closing(engine_of(minilm_bundle, tmp_path)) as engine:
         used = []
         for number in range(3001):
-            width = int(random.choice(widths))
+            width = int(random.choice(padding_buckets))
             shape = (int(random.integers(1, max(2, 512 // width))), width)
             engine.run({name: np.ones(shape, np.int64) for name in engine.graph.inputs})
             if number % 1000 == 0:
@@ -263,9 +263,14 @@ def test_models_of_one_shape_give_the_same_for_every_row(tiny_bundle: Path, tmp_
     bundle = open_bundle(tiny_bundle)
     [graph] = bundle.manifest.graphs
     options = EngineOptions("openvino", "float32", 1, tmp_path)
-    widths = np.array([16, 64], dtype=np.int64)
+    padding_buckets = np.array([16, 64], dtype=np.int64)
     model = StaticModels(
-        _core(), tiny_bundle / graph.file, [*graph.inputs, *graph.outputs], "CPU", _config("CPU", options, 100), widths
+        _core(),
+        tiny_bundle / graph.file,
+        [*graph.inputs, *graph.outputs],
+        "CPU",
+        _config("CPU", options, 100),
+        padding_buckets,
     )
     assert model.signature == {**graph.inputs, **graph.outputs}
     engine = open_engine(bundle, options)

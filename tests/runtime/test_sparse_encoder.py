@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from monograph import BundleError, Embedder, InputError, SparseEncoder
-from monograph.batching.plan import MOST_TIMES_BEST_PRICE, plan_batches, price
-from monograph.pipeline import MOST_OUTPUT_VALUES
+from monograph.batching import MAX_COST_RATIO, batch_cost, plan_batches
+from monograph.pipeline import MAX_OUTPUT_VALUES
 from monograph.sparse.rows import SparseRows, active_rows, in_order, join
 
 TEXTS = ["the harbour", "", "a radio under the table", "the harbour", "третья строка"]
@@ -179,7 +179,7 @@ with SparseEncoder(sys.argv[1], device="cpu") as model:
 def test_a_batch_of_ones_own_size_is_held_to_a_price() -> None:
     lengths = np.full(64, 256, np.int64)
     plan = list(plan_batches(lengths, 512, 32))
-    assert {len(rows) for rows in plan[:-1]} == {int(512 * MOST_TIMES_BEST_PRICE // price(1, 256))}
+    assert {len(rows) for rows in plan[:-1]} == {int(512 * MAX_COST_RATIO // batch_cost(1, 256))}
     assert sorted(np.concatenate(plan).tolist()) == list(range(64))
     short = list(plan_batches(np.full(64, 4, np.int64), 512, 32))
     assert [len(rows) for rows in short] == [32, 32]
@@ -188,4 +188,4 @@ def test_a_batch_of_ones_own_size_is_held_to_a_price() -> None:
 def test_a_batch_is_held_to_the_size_of_its_outputs(tiny_sparse_encoder: SparseEncoder) -> None:
     pipeline = tiny_sparse_encoder._open.routes.main
     tokens = pipeline.tokenize([f"{number}" for number in range(3000)])
-    assert max(len(rows) for rows in pipeline.plan(tokens, batch_size=3000)) <= MOST_OUTPUT_VALUES // 5000
+    assert max(len(rows) for rows in pipeline.plan(tokens, batch_size=3000)) <= MAX_OUTPUT_VALUES // 5000

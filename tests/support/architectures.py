@@ -9,7 +9,7 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
-from support.checkpoints import assemble, byte_level_bpe, save_transformer, unigram, wordpiece
+from support.checkpoints import build_model, byte_level_bpe, save_transformer, unigram, wordpiece
 
 MAX_LENGTH = 64
 
@@ -33,7 +33,7 @@ class Architecture:
         tokenizer = self.tokenizer()
         tokenizer.padding_side = "left" if self.left else "right"
         body = save_transformer(dict(self.config), tokenizer, folder / "transformer")
-        model: SentenceTransformer = assemble(body, max_length=MAX_LENGTH, pooling=self.pooling, dense=self.dense)
+        model: SentenceTransformer = build_model(body, max_length=MAX_LENGTH, pooling=self.pooling, dense=self.dense)
         model.save(str(folder / "checkpoint"), create_model_card=False)
         return folder / "checkpoint"
 

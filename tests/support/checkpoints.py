@@ -111,7 +111,7 @@ def save_transformer(config: dict[str, Any], tokenizer: Any, folder: Path, seed:
     return folder
 
 
-def assemble(
+def build_model(
     transformer: Path,
     *,
     max_length: int,
@@ -136,7 +136,7 @@ def assemble(
 def tiny(folder: Path, *, config: dict[str, Any] | None = None, max_length: int = 96, **options: Any) -> Path:
     """Save a tiny BERT checkpoint of real form and return its folder."""
     transformer = save_transformer(config or TINY_BERT, wordpiece(1000, lowercase=True), folder / "transformer")
-    model = assemble(transformer, max_length=max_length, **options)
+    model = build_model(transformer, max_length=max_length, **options)
     model.save(str(folder / "checkpoint"), create_model_card=False)
     return folder / "checkpoint"
 
@@ -157,7 +157,7 @@ def from_recipe(recipe: Recipe, folder: Path, vocab_file: Path | None = None) ->
         tokenizer = wordpiece(1000, lowercase)
     transformer = save_transformer(shape["config"], tokenizer, folder / "transformer")
     torch.manual_seed(1)
-    model = assemble(
+    model = build_model(
         transformer,
         max_length=recipe.max_length,
         pooling=shape["pooling"],

@@ -30,8 +30,10 @@ class Tatoeba:
     def english(self, count: int) -> list[str]:
         """Return ``count`` different English sentences, taken in turn from all pairs of languages."""
         files = [path.read_text(encoding="utf-8").split("\n") for path in sorted(self._folder.glob("*.eng"))]
-        turns = max(map(len, files))
-        sentences = dict.fromkeys(lines[turn] for turn in range(turns) for lines in files if turn < len(lines))
+        max_concurrency = max(map(len, files))
+        sentences = dict.fromkeys(
+            lines[turn] for turn in range(max_concurrency) for lines in files if turn < len(lines)
+        )
         found = [sentence for sentence in sentences if sentence][:count]
         assert len(found) == count, f"only {len(found)} sentences"
         return found
@@ -39,7 +41,7 @@ class Tatoeba:
     def mixed(self, count: int, languages: list[str] | None = None) -> list[str]:
         """Return ``count`` sentences, taken in turn from the languages (default: all)."""
         each = [self.sentences(language) for language in languages or self.languages()]
-        turns = max(map(len, each))
-        taken = [sentences[turn] for turn in range(turns) for sentences in each if turn < len(sentences)]
+        max_concurrency = max(map(len, each))
+        taken = [sentences[turn] for turn in range(max_concurrency) for sentences in each if turn < len(sentences)]
         assert len(taken) >= count, f"only {len(taken)} sentences"
         return taken[:count]

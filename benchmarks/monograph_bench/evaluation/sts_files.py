@@ -13,7 +13,7 @@ from monograph_bench.evaluation.sts import StsPairs
 # What the columns are called: by STSbenchmark and GLUE, and by SICK.
 _NAMES = (("sentence1", "sentence_a"), ("sentence2", "sentence_b"), ("score", "relatedness_score"))
 # STSbenchmark without header: genre, file, year, number, score, sentences and now and then the sentences' sources.
-_STSB_COLUMNS, _STSB_LEAST = (5, 6, 4), 7
+_STSB_COLUMNS, _STSB_MIN = (5, 6, 4), 7
 _LAYOUTS = (
     "give it a first line that names columns sentence1, sentence2 and score; or three columns, the score first or "
     "last; or the seven of STSbenchmark; or, with the scores in a file of their own, name that behind it"
@@ -61,7 +61,7 @@ def _table_rows(file: Path) -> Iterator[Row]:
     for number, fields in rows:
         where = f"{file} line {number}"
         # STSbenchmark is ragged at its end; elsewhere another column is a separator inside a sentence.
-        fits = len(fields) >= _STSB_LEAST if columns == _STSB_COLUMNS and not is_header else len(fields) == expected
+        fits = len(fields) >= _STSB_MIN if columns == _STSB_COLUMNS and not is_header else len(fields) == expected
         if not fits:
             raise InputError(f"{where} has {len(fields)} columns where the first has {expected}: {_LAYOUTS}")
         yield _row(fields, columns, where)
@@ -73,7 +73,7 @@ def _columns(fields: list[str], where: str) -> tuple[tuple[int, int, int], bool]
     named = tuple(next((names.index(name) for name in known if name in names), -1) for known in _NAMES)
     if -1 not in named:
         return (named[0], named[1], named[2]), True
-    if len(fields) >= _STSB_LEAST and _is_number(fields[_STSB_COLUMNS[2]]):
+    if len(fields) >= _STSB_MIN and _is_number(fields[_STSB_COLUMNS[2]]):
         return _STSB_COLUMNS, False
     if len(fields) == 3 and _is_number(fields[0]) != _is_number(fields[2]):
         return ((1, 2, 0) if _is_number(fields[0]) else (0, 1, 2)), False

@@ -25,8 +25,8 @@ from monograph_bench.measurement.speed import Rounds
 from monograph_bench.measurement.start import start_all, time_starts
 from monograph_bench.results import Results, SystemResult, WorkloadFacts
 from monograph_bench.systems import System, Unavailable
+from monograph_bench.task_profiles import TASK_PROFILES
 from monograph_bench.texts import Workload
-from monograph_bench.units import UNITS
 
 logger = logging.getLogger(__name__)
 NOT_TIMED = [
@@ -125,7 +125,7 @@ def _measure(plan: Plan, results: Mapping[str, SystemResult], folder: Path) -> N
         rounds.warm_up(plan.workloads[0])
         rounds.throughput(plan.workloads)
         # A call that is larger than a batch is cut as the passes are.
-        own = UNITS[task_of(plan.bundles)].calls_in_one_batch
+        own = TASK_PROFILES[task_of(plan.bundles)].calls_in_one_batch
         rounds.latency(plan.calls, None if own else plan.workloads[0].name)
         rounds.memory()
 

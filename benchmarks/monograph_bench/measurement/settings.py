@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from monograph.bundle.manifest import EMBEDDING
-from monograph_bench.units import UNITS
+from monograph_bench.task_profiles import TASK_PROFILES
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Settings:
 
     rounds: int = 5
     starts: int = 3
-    calls: int = UNITS[EMBEDDING].calls_a_round
-    call_sizes: tuple[int, ...] = UNITS[EMBEDDING].call_sizes
+    calls: int = TASK_PROFILES[EMBEDDING].calls_a_round
+    call_sizes: tuple[int, ...] = TASK_PROFILES[EMBEDDING].call_sizes
     trial_texts: int = 256
     timeout: int = 600

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monograph_bench.measurement.machine_speed import machine_speed_seconds
 from monograph_bench.measurement.settings import Settings
-from monograph_bench.measurement.yardstick import yardstick_seconds
 from monograph_bench.process import MeasurementError, RequestError, SystemProcess
 from monograph_bench.results import Calls, Round, SystemResult
 from monograph_bench.texts import Workload
@@ -95,12 +95,12 @@ class Rounds:
             for size in self._settings.call_sizes:
                 logger.info("round %d of %d: calls of %d", number + 1, self._settings.rounds, size)
                 for name in self._in_turn(number):
-                    before = yardstick_seconds()
+                    before = machine_speed_seconds()
                     batch_size = size if like is None else self._results[name].batch_sizes.get(like)
                     asked = {"name": _CALLS, "size": size, "calls": self._settings.calls, "batch_size": batch_size}
                     answer = self._turn(name, "calls", **asked)
                     if answer is not None:
-                        calls = Calls(answer["seconds"], (before + yardstick_seconds()) / 2)
+                        calls = Calls(answer["seconds"], (before + machine_speed_seconds()) / 2)
                         self._results[name].latencies.setdefault(str(size), []).append(calls)
 
     def memory(self) -> None:
@@ -129,13 +129,13 @@ class Rounds:
     def _encode(self, name: str, workload: str) -> Round | None:
         process = self._processes[name]
         batch_size = self._results[name].batch_sizes.get(workload)
-        before = yardstick_seconds()
+        before = machine_speed_seconds()
         used = process.cpu_seconds()
         answer = self._turn(name, "encode", name=workload, batch_size=batch_size, vectors=None)
         if answer is None:
             return None
         used = process.cpu_seconds() - used
-        return Round(answer["seconds"], used, (before + yardstick_seconds()) / 2)
+        return Round(answer["seconds"], used, (before + machine_speed_seconds()) / 2)
 
     def _question(self, system: str, do: str, **details: object) -> dict[str, Any] | None:
         """Ask a system for something without which it can still be measured; None where it has no answer."""

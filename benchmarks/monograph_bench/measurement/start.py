@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from monograph_bench.measurement.yardstick import yardstick_seconds
+from monograph_bench.measurement.machine_speed import machine_speed_seconds
 from monograph_bench.process import MeasurementError, SystemProcess
 from monograph_bench.results import Start, SystemResult
 from monograph_bench.systems import System
@@ -66,7 +66,7 @@ def _started(
         if result.failure:
             continue
         logger.info("starting %s", system.name)
-        before = yardstick_seconds()
+        before = machine_speed_seconds()
         try:
             process = SystemProcess(system, cpus, timeout)
         except MeasurementError as error:
@@ -78,5 +78,5 @@ def _started(
         yield (
             system.name,
             process,
-            Start(process.seconds_to_first_vector, (before + yardstick_seconds()) / 2),
+            Start(process.seconds_to_first_vector, (before + machine_speed_seconds()) / 2),
         )

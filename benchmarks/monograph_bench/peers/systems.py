@@ -16,7 +16,7 @@ from monograph_bench.peers.modules import Modules, read_modules
 from monograph_bench.peers.settings import write_settings
 from monograph_bench.peers.sparse_encoders import sparse_source
 from monograph_bench.systems import PEER, System
-from monograph_bench.units import UNITS
+from monograph_bench.task_profiles import TASK_PROFILES
 
 # What makes the source of a form of a checkpoint that is no embedding model.
 _SOURCES: Mapping[str, Callable[[Path], FormSource]] = {RERANK: classifier_source, SPARSE: sparse_source}
@@ -64,7 +64,7 @@ def _call_of(peer: Peer, task: str) -> Call:
     if task in peer.calls:
         return peer.calls[task]
     raise PeerError(
-        f"{peer.name} is not measured with {UNITS[task].models}: of the peers, {', '.join(peers_of(task))} are"
+        f"{peer.name} is not measured with {TASK_PROFILES[task].models}: of the peers, {', '.join(peers_of(task))} are"
     )
 
 

@@ -12,20 +12,20 @@ from monograph.errors import InputError
 from monograph_bench.results import Calls, Results, Round, Start, SystemResult
 
 # Less is not worth a word, whatever the statistics say.
-LEAST_CHANGE = 0.10
+MIN_CHANGE = 0.10
 # One-sided; with five rounds each the smallest there is is 0.004.
 _SIGNIFICANCE = 0.01
 FEWEST_ROUNDS = 5
 # Anonymous memory is nearly the same at every run.
-_LEAST_GROWTH = 0.10
+_MIN_GROWTH = 0.10
 # Starts are few and read files: all of the new ones have to be slower than all of the old ones, and by more.
-_LEAST_CHANGE_OF_STARTS = 0.25
+_MIN_CHANGE_OF_STARTS = 0.25
 # The slowest calls of a round are few as well.
-_LEAST_CHANGE_OF_P95 = 0.20
+_MIN_CHANGE_OF_P95 = 0.20
 # The vectors of a system are the same at every run, but for which engine builds which kernels.
-_LEAST_LOSS_OF_COSINE = 1e-4
+_MIN_LOSS_OF_COSINE = 1e-4
 # As a part of the spread of the reference's.
-_LEAST_GROWTH_OF_DIFFERENCE = 1e-3
+_MIN_GROWTH_OF_DIFFERENCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -66,17 +66,17 @@ def _changes(old: SystemResult, new: SystemResult) -> Iterator[Change]:
         yield Change(new.name, f"failed, as it did not before: {new.failure}")
     for workload, rounds in new.rounds.items():
         times = _relative(old.rounds.get(workload, ())), _relative(rounds)
-        if factor := _slower(*times, LEAST_CHANGE):
+        if factor := _slower(*times, MIN_CHANGE):
             yield Change(new.name, f"time for {workload}", factor)
     for size, calls in new.latencies.items():
-        for percentile, least in ((50, LEAST_CHANGE), (95, _LEAST_CHANGE_OF_P95)):
+        for percentile, least in ((50, MIN_CHANGE), (95, _MIN_CHANGE_OF_P95)):
             times = _percentiles(old.latencies.get(size, ()), percentile), _percentiles(calls, percentile)
             if factor := _slower(*times, least):
                 yield Change(new.name, f"p{percentile} of a call of {size}", factor)
     if factor := _slower_start(_relative(old.starts), _relative(new.starts)):
         yield Change(new.name, "start to the first vector", factor)
     was, now = old.memory.get("anonymous"), new.memory.get("anonymous")
-    if was and now and now > was * (1 + _LEAST_GROWTH):
+    if was and now and now > was * (1 + _MIN_GROWTH):
         yield Change(new.name, "anonymous memory", now / was)
     yield from _further(old, new)
 
@@ -84,19 +84,19 @@ def _changes(old: SystemResult, new: SystemResult) -> Iterator[Change]:
 def _further(old: SystemResult, new: SystemResult) -> Iterator[Change]:
     """Yield what is further from the reference than it was."""
     before, after = old.cosine.get("worst"), new.cosine.get("worst")
-    if before is not None and after is not None and after < before - _LEAST_LOSS_OF_COSINE:
+    if before is not None and after is not None and after < before - _MIN_LOSS_OF_COSINE:
         yield Change(new.name, f"worst cosine to the reference fell from {before:.6f} to {after:.6f}")
     before, after = old.scores.get("worst_difference"), new.scores.get("worst_difference")
-    if before is not None and after is not None and after > before + _LEAST_GROWTH_OF_DIFFERENCE:
+    if before is not None and after is not None and after > before + _MIN_GROWTH_OF_DIFFERENCE:
         yield Change(new.name, f"worst difference from the reference's scores rose from {before:.1e} to {after:.1e}")
 
 
 def _relative(times: Sequence[Round | Start]) -> list[float]:
-    return [one.seconds / one.yardstick_seconds for one in times]
+    return [one.seconds / one.machine_speed_seconds for one in times]
 
 
 def _percentiles(rounds: Sequence[Calls], percentile: int) -> list[float]:
-    return [float(np.percentile(one.seconds, percentile)) / one.yardstick_seconds for one in rounds]
+    return [float(np.percentile(one.seconds, percentile)) / one.machine_speed_seconds for one in rounds]
 
 
 def _slower(old: Sequence[float], new: Sequence[float], least: float) -> float | None:
@@ -113,7 +113,7 @@ def _slower_start(old: Sequence[float], new: Sequence[float]) -> float | None:
     if not old or not new or min(new) <= max(old):
         return None
     factor = float(np.median(new) / np.median(old))
-    return factor if factor >= 1 + _LEAST_CHANGE_OF_STARTS else None
+    return factor if factor >= 1 + _MIN_CHANGE_OF_STARTS else None
 
 
 def _check(old: Results, new: Results) -> None:

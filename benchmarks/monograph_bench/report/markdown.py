@@ -13,7 +13,7 @@ from monograph.errors import InputError
 from monograph_bench.report.figures import base_of, equality, milliseconds, ratio, start_seconds, texts_per_second
 from monograph_bench.report.plots import throughput_plot
 from monograph_bench.results import Results, SystemResult, read_results
-from monograph_bench.units import UNITS
+from monograph_bench.task_profiles import TASK_PROFILES
 
 BEGIN, END = "<!-- begin: monograph bench -->", "<!-- end: monograph bench -->"
 
@@ -42,7 +42,7 @@ def _lines(results: Results) -> Iterator[str]:
     base = base_of(results)
     if base is None:
         raise InputError("the results have no system that was measured")
-    machine, unit = results.machine, UNITS[results.task]
+    machine, unit = results.machine, TASK_PROFILES[results.task]
     sets = ", ".join(machine["instruction_sets"])
     mean = facts.tokens / facts.texts
     threads = results.settings["threads"]
@@ -63,7 +63,7 @@ def _lines(results: Results) -> Iterator[str]:
 
 
 def _row(results: Results, system: SystemResult, base: SystemResult, workload: str) -> str:
-    call = str(UNITS[results.task].call_sizes[0])
+    call = str(TASK_PROFILES[results.task].call_sizes[0])
     speed, start, calls = texts_per_second(results, system, workload), start_seconds(system), milliseconds(system, call)
     nearness = equality(system)
     anonymous = system.memory.get("anonymous")

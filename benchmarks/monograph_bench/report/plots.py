@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from monograph_bench.report.figures import milliseconds, texts_per_second
 from monograph_bench.results import Results, SystemResult
-from monograph_bench.units import UNITS
+from monograph_bench.task_profiles import TASK_PROFILES
 
 # Ours and theirs: distinguishable with any colour vision, and in grey.
 COLOURS = {"monograph": "#005a9c", "peer": "#b0b7bf"}
@@ -25,7 +25,7 @@ _NUMBER_POINTS, _NUMBER_HEIGHTS = 10, 3
 def plots_of(results: Results) -> dict[str, str]:
     """Return the report's plots as SVG, by title; those without any figure are left out."""
     found = {}
-    unit = UNITS[results.task]
+    unit = TASK_PROFILES[results.task]
     for workload in results.workloads:
         found[f"{unit.many.capitalize()} per second, {workload} (more is better)"] = throughput_plot(results, workload)
         found[f"Speed against quality, {workload} (right and up is better)"] = _speed_against_quality(results, workload)
@@ -41,7 +41,7 @@ def plots_of(results: Results) -> dict[str, str]:
 
 def throughput_plot(results: Results, workload: str) -> str:
     """Return the throughput of every system on a workload as SVG, "" where there is none."""
-    return _bars(_speeds(results, workload), f"{UNITS[results.task].many}/s")
+    return _bars(_speeds(results, workload), f"{TASK_PROFILES[results.task].many}/s")
 
 
 def _speeds(results: Results, workload: str) -> list[tuple[SystemResult, float]]:
@@ -84,7 +84,7 @@ def _speed_against_quality(results: Results, workload: str) -> str:
         axes.annotate(str(number), (speed, quality), xytext=(0, height), textcoords="offset points", ha="center")
     names = "\n".join(f"{number} {system.name}" for number, (system, _, _) in enumerate(points, 1))
     figure.supxlabel(names, fontsize="small", ha="left", x=0.02)
-    axes.set_xlabel(f"{UNITS[results.task].many}/s, {workload}")
+    axes.set_xlabel(f"{TASK_PROFILES[results.task].many}/s, {workload}")
     axes.set_ylabel("rank correlation with torch" if points[0][0].scores else "worst cosine to torch")
     axes.ticklabel_format(axis="y", useOffset=False)
     # The highest number above the highest point.

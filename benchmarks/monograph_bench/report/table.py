@@ -15,7 +15,7 @@ from monograph_bench.report.figures import (
     texts_per_second,
 )
 from monograph_bench.results import Results, SystemResult
-from monograph_bench.units import UNITS
+from monograph_bench.task_profiles import TASK_PROFILES
 
 # A system that has all cores to itself uses them nearly whole; tokenization and the like is on fewer.
 _BUSY_SHARE = 0.6
@@ -53,7 +53,7 @@ def lines_of(results: Results) -> Iterator[str]:
 
 def _throughput(results: Results, workload: str) -> Iterator[str]:
     facts = results.workloads[workload]
-    unit = UNITS[results.task]
+    unit = TASK_PROFILES[results.task]
     base = base_of(results)
     against = "" if base is None else f"x {base.name}"
     header = (f"{unit.many}/s", "low-high", against, "cores", "batch", "padding", "roofline", unit.equality)
@@ -96,7 +96,7 @@ def _latency(results: Results, size: str) -> Iterator[str]:
         if found is not None:
             rows.append((system.name, *(f"{found[percentile]:.2f}" for percentile in PERCENTILES)))
     header = tuple(f"p{percentile} ms" for percentile in PERCENTILES)
-    title = UNITS[results.task].calls.format(size=size, s="" if size == "1" else "s")
+    title = TASK_PROFILES[results.task].calls.format(size=size, s="" if size == "1" else "s")
     yield from _table(title, header, rows)
 
 
@@ -109,7 +109,7 @@ def _start_and_memory(results: Results) -> Iterator[str]:
             memory = [_megabytes(system, kind) for kind in ("anonymous", "resident", "peak")]
             rows.append((system.name, f"{start.median:.2f}", spread, *memory))
     header = ("s", "low-high", "anonymous MB", "resident MB", "peak MB")
-    result = UNITS[results.task].result
+    result = TASK_PROFILES[results.task].result
     yield from _table(f"start of a process to its first {result}; memory after all rounds", header, rows)
 
 

@@ -30,7 +30,7 @@ def source_of_loaded(model: BaseModel) -> Source:
     """Describe a model that was handed over in memory, of which there is no file to hash."""
     config = getattr(model.transformers_model, "config", None)
     name = getattr(config, "_name_or_path", "") or type(model).__name__
-    return Source(name=Path(name).name, revision=None, licence=None, sha256={})
+    return Source(name=Path(name).name, revision=None, license=None, sha256={})
 
 
 def vectors_of(routed: RoutedModel) -> Embedding | Sparse:

@@ -18,10 +18,10 @@ from transformers.utils import logging as transformers_logging
 from monograph.errors import ExportError, UnsupportedModuleError, first_line
 from monograph_export.checkpoint.classes import check_module
 from monograph_export.checkpoint.layout import read_layout
+from monograph_export.checkpoint.mlm_head import check_mlm_head
 from monograph_export.checkpoint.modules import DENSE, SPARSE, ModelKind
 from monograph_export.checkpoint.routes import RoutedModel, VectorModel, routes_of
 from monograph_export.checkpoint.token_table import has_transformer
-from monograph_export.checkpoint.word_head import check_word_head
 
 # A row of the table in transformers' report: name | status |, the status perhaps in colour.
 _MISSING_ROW = re.compile(r"^(\S+)\s*\|\s*(?:\x1b\[[\d;]*m)?MISSING\b", re.MULTILINE)
@@ -115,7 +115,7 @@ def _check_sparse(model: VectorModel, name: object) -> None:
             f"{name}: behind {first} come {', '.join(others) or 'no modules'} instead of {', '.join(wanted) or 'none'}"
         )
     if has_transformer(model):
-        check_word_head(model, name)
+        check_mlm_head(model, name)
 
 
 def _check_order(model: VectorModel, name: object) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 ROUTER = "Router"
 # What the Transformer of an embedding model does, of a sparse encoder, and of a cross-encoder.
 TEXT_TASK = "feature-extraction"
-MASKED_WORD_TASK = "fill-mask"
+MLM_TASK = "fill-mask"
 CLASSIFYING_TASK = "sequence-classification"
 
 
@@ -38,7 +38,7 @@ DENSE = ModelKind(
 SPARSE = ModelKind(
     "SparseEncoder",
     ("Transformer", "MLMTransformer", "SpladePooling", "SparseStaticEmbedding", ROUTER),
-    MASKED_WORD_TASK,
+    MLM_TASK,
 )
 # What a class is called now, by what it was called.
 _RENAMED = {"Asym": ROUTER}

@@ -25,7 +25,7 @@ def source_of(folder: Path) -> Source:
     return Source(
         name=name,
         revision=revision,
-        licence=_licence(folder / "README.md"),
+        license=_license(folder / "README.md"),
         sha256={path.relative_to(folder).as_posix(): sha256_of(path) for path in weights},
     )
 
@@ -58,7 +58,7 @@ def with_recipe(recipe: Recipe, source: Source, embedding: Embedding) -> tuple[S
         replace(
             source,
             name=recipe.repository or recipe.name,
-            licence=source.licence or recipe.licence,
+            license=source.license or recipe.license,
         ),
         replace(embedding, matryoshka_dimensions=recipe.matryoshka_dimensions),
     )
@@ -71,12 +71,12 @@ def _name_and_revision(folder: Path) -> tuple[str, str | None]:
     return folder.name, None
 
 
-def _licence(card: Path) -> str | None:
+def _license(card: Path) -> str | None:
     if not card.exists():
         return None
     try:
-        licence = ModelCard.load(card).data.license
+        stated = ModelCard.load(card).data.license
     except (ValueError, YAMLError):
         # A card whose YAML head is malformed: the checkpoint is as good without it.
         return None
-    return str(licence) if licence else None
+    return str(stated) if stated else None

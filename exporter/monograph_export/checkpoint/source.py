@@ -37,13 +37,13 @@ def recipe_of(source: object, recipe: str | None) -> Recipe | None:
 
 
 @dataclass(frozen=True)
-class _Graft:
+class _EncoderFile:
     """That an ONNX file takes the place of the encoder's weights: its name in the repository, None where it is not."""
 
     file: str | None
 
 
-def locate_checkpoint(source: str | os.PathLike[str], graft: _Graft | None = None) -> Path:
+def locate_checkpoint(source: str | os.PathLike[str], graft: _EncoderFile | None = None) -> Path:
     """Return the folder of a checkpoint, which is downloaded where SOURCE is not a folder.
 
     A path that exists wins over the name of a recipe. Of a repository come only the files that loading reads, or that a
@@ -67,7 +67,7 @@ def locate_checkpoint(source: str | os.PathLike[str], graft: _Graft | None = Non
         raise ExportError(f"there is no folder {source}; as a repository on the Hub: {error}") from error
 
 
-def locate_for_graft(source: str | os.PathLike[str], file: str | os.PathLike[str]) -> tuple[Path, Path]:
+def locate_with_encoder(source: str | os.PathLike[str], file: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Return the folder of a checkpoint and the ONNX file of its encoder.
 
     The file is a path, or where there is none a path within the checkpoint. Of a repository that file is downloaded,
@@ -78,7 +78,7 @@ def locate_for_graft(source: str | os.PathLike[str], file: str | os.PathLike[str
 
     """
     inside = None if os.path.lexists(file) else PurePosixPath(file).as_posix()
-    folder = locate_checkpoint(source, _Graft(inside))
+    folder = locate_checkpoint(source, _EncoderFile(inside))
     there = folder / file
     if inside is None and there.is_file() and not there.samefile(file):
         raise ExportError(f"there is a file {file} here and another in {folder}: give the whole path of the one meant")
@@ -96,7 +96,7 @@ def _repository_of(recipe: Recipe) -> HubName:
     return HubName(recipe.repository, recipe.revision)
 
 
-def _download(name: HubName, graft: _Graft | None) -> Path:
+def _download(name: HubName, graft: _EncoderFile | None) -> Path:
     commit = commit_of(name)
     logger.info("downloading %s at %s", name.repository, commit)
     snapshot = download_files(name.repository, commit, lambda names: _settings_at_root(name, names))
@@ -116,7 +116,7 @@ def _download(name: HubName, graft: _Graft | None) -> Path:
     )
 
 
-def _graph_files(name: HubName, names: Collection[str], graft: _Graft) -> list[str]:
+def _graph_files(name: HubName, names: Collection[str], graft: _EncoderFile) -> list[str]:
     """Return the ONNX file of a repository that is asked for, and those of its weights, which begin with its name."""
     if graft.file is None:
         return []

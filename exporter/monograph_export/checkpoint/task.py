@@ -10,7 +10,7 @@ from monograph_export.checkpoint.layout import read_object
 
 CLASSIFIER = "ForSequenceClassification"
 _GENERATIVE = "ForCausalLM"
-_MASKED_WORDS = "ForMaskedLM"
+_MASKED_LM = "ForMaskedLM"
 _MODEL_TYPES = {"CrossEncoder": RERANK, "SparseEncoder": SPARSE}
 # What a model of each task is called.
 KINDS = {EMBEDDING: "an embedding model", RERANK: "a cross-encoder", SPARSE: "a sparse encoder"}
@@ -35,7 +35,7 @@ def task_of_folder(folder: Path, asked: str | None) -> str:
     if (folder / "modules.json").exists() or not (folder / "config.json").exists():
         return EMBEDDING
     architectures = architectures_of(folder)
-    if asked == SPARSE and any(name.endswith(_MASKED_WORDS) for name in architectures):
+    if asked == SPARSE and any(name.endswith(_MASKED_LM) for name in architectures):
         return SPARSE
     kinds = (CLASSIFIER, _GENERATIVE) if asked == RERANK else (CLASSIFIER,)
     return RERANK if any(name.endswith(kinds) for name in architectures) else EMBEDDING

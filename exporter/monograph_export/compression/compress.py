@@ -15,10 +15,10 @@ from monograph.errors import ExportError
 from monograph.inputs import InputT
 from monograph_export.compression.float16 import halve
 from monograph_export.compression.int8 import REDUCED_WEIGHT_LEVELS, WEIGHT_LEVELS
-from monograph_export.compression.judge import Judge, Judgement
 from monograph_export.compression.layers import LayerQuantizer
 from monograph_export.compression.options import Compression
-from monograph_export.compression.table import compress_table, compress_word_head, has_large_table, has_plain_table
+from monograph_export.compression.quality_metric import QualityMetric, QualityResult
+from monograph_export.compression.table import compress_table, has_large_table, has_plain_table, quantize_mlm_head
 from monograph_export.compression.texts import Calibration
 from monograph_export.probes import check_finite
 
@@ -42,11 +42,11 @@ class Compressed(Generic[InputT]):
     record: dict[str, Any]
     texts: tuple[InputT, ...]
     reference: NDArray[np.float32]
-    judge: Judge[InputT]
+    metric: QualityMetric[InputT]
 
 
 def compress(
-    model: BaseModel, asked: Compression, texts: Calibration[InputT], judge: Judge[InputT]
+    model: BaseModel, asked: Compression, texts: Calibration[InputT], metric: QualityMetric[InputT]
 ) -> Compressed[InputT] | None:
     """Compress a model in place, or return None where nothing is to be done.
 
@@ -61,10 +61,10 @@ def compress(
         return None
     _check_enough(texts, layers=layers)
     logger.info("computing what the original gives")
-    reference = judge.outputs(model, texts.held_out)
+    reference = metric.outputs(model, texts.held_out)
     check_finite(reference)
     kept = "fp16" if asked.precision == "fp16" else "fp32"
-    record: dict[str, Any] = {"table": "int8" if table else kept, "limits": judge.limits.to_json()}
+    record: dict[str, Any] = {"table": "int8" if table else kept, "limits": metric.limits.to_json()}
     if asked.precision == "fp16":
         halve(model)
         record["layers"] = {"precision": "fp16"}
@@ -73,15 +73,15 @@ def compress(
     quantizer = None
     if layers:
         logger.info("calibrating")
-        quantizer = LayerQuantizer(model, texts.calibration, _levels(asked), judge)
+        quantizer = LayerQuantizer(model, texts.calibration, _levels(asked), metric)
         calibrated = quantizer.quantize()
         record["layers"] = _described(quantizer, texts, calibrated, asked)
     if table and isinstance(model, SparseEncoder):
-        compress_word_head(model)
-    found = judge.judge(reference, judge.outputs(model, texts.held_out))
+        quantize_mlm_head(model)
+    found = metric.metric(reference, metric.outputs(model, texts.held_out))
     if found.broken:
         raise ExportError(_refusal(found, quantizer, texts, reference))
-    return Compressed(record, texts.held_out, reference, judge)
+    return Compressed(record, texts.held_out, reference, metric)
 
 
 def _check_enough(texts: Calibration[InputT], *, layers: bool) -> None:
@@ -103,43 +103,43 @@ def _levels(asked: Compression) -> int:
 
 
 def _described(
-    quantizer: LayerQuantizer[InputT], texts: Calibration[InputT], calibrated: Judgement, asked: Compression
+    quantizer: LayerQuantizer[InputT], texts: Calibration[InputT], calibrated: QualityResult, asked: Compression
 ) -> dict[str, Any]:
     return {
         "precision": "int8",
         "reduce_range": asked.reduce_range,
         "calibration": texts.origin,
-        f"calibration_{quantizer.judge.unit}": len(texts.calibration),
+        f"calibration_{quantizer.metric.unit}": len(texts.calibration),
         "calibration_agreement": calibrated.figures,
-        "float32_inputs": [name for group in quantizer.kept_float for name in group.originals],
+        "float32_inputs": [name for group in quantizer.float_inputs for name in group.originals],
         "smoothing_strength": {
             group.seen.names[0]: group.chosen.strength
             for group in quantizer.groups
-            if group not in quantizer.kept_float
+            if group not in quantizer.float_inputs
         },
     }
 
 
 def _refusal(
-    found: Judgement,
+    found: QualityResult,
     quantizer: LayerQuantizer[InputT] | None,
     texts: Calibration[InputT],
     reference: NDArray[np.float32],
 ) -> str:
     parts = [f"compressed, the model is too far from the original: {', '.join(found.broken)}"]
     if quantizer is not None:
-        judge = quantizer.judge
+        metric = quantizer.metric
         costs = list(quantizer.costs(texts.held_out, reference).items())[:_NAMED]
         named = (f"{'/'.join(quantizer.groups[position].originals)} {cost:.4f}" for position, cost in costs)
-        parts.append(f"the layers that cost most {judge.costs}, each by itself: {', '.join(named)}")
+        parts.append(f"the layers that cost most {metric.costs}, each by itself: {', '.join(named)}")
         if len(texts.calibration) < _ENOUGH_TEXTS:
             parts.append(
                 f"calibrated was with {texts.origin}, too few to show what the layers are given: give a few hundred "
-                f"{judge.unit} of the kind that will be {judge.used}, or leave --calibration out"
+                f"{metric.unit} of the kind that will be {metric.used}, or leave --calibration out"
             )
         else:
             parts.append(
-                f"calibrate with {judge.unit} nearer to those that will be {judge.used}, or choose --precision fp32"
+                f"calibrate with {metric.unit} nearer to those that will be {metric.used}, or choose --precision fp32"
             )
     else:
         parts.append("choose --precision fp32 and --table fp32")

@@ -44,7 +44,7 @@ class Agreement:
         return asdict(self)
 
 
-def vectors_to_judge(model: VectorModel, texts: Sequence[str]) -> NDArray[np.float32]:
+def vectors_to_compare(model: VectorModel, texts: Sequence[str]) -> NDArray[np.float32]:
     """Return a model's vectors of texts, float32 [n, d], for ``agreement``."""
     size = _BATCH_SIZE
     if isinstance(model, SparseEncoder):

@@ -15,10 +15,10 @@ from torch import nn
 
 from monograph.errors import ExportError
 from monograph.inputs import InputT
-from monograph_export.compression.fitting import Fit, fit
+from monograph_export.compression.activation_stats import ActivationStats, collect_activation_stats, linear_layers
 from monograph_export.compression.int8 import Int8Linear
-from monograph_export.compression.judge import Judge, Judgement
-from monograph_export.compression.observation import Observation, linear_layers, observe
+from monograph_export.compression.quality_metric import QualityMetric, QualityResult
+from monograph_export.compression.smoothquant import Smoothing, fit
 
 logger = logging.getLogger(__name__)
 # Of the groups of layers, the share that may keep a float32 input: with more, int8 is no faster.
@@ -33,8 +33,8 @@ _COST_INPUTS = 48
 class Group:
     """Layers that share an input: what was seen of it, how it is rounded, and the float32 layers themselves."""
 
-    seen: Observation
-    chosen: Fit
+    seen: ActivationStats
+    chosen: Smoothing
     originals: Mapping[str, nn.Linear]
 
 
@@ -48,23 +48,23 @@ class LayerQuantizer(Generic[InputT]):
 
     """
 
-    def __init__(self, model: BaseModel, inputs: Sequence[InputT], levels: int, judge: Judge[InputT]) -> None:
+    def __init__(self, model: BaseModel, inputs: Sequence[InputT], levels: int, metric: QualityMetric[InputT]) -> None:
         self._model = model
         self._levels = levels
         self._inputs = list(inputs)
-        self.judge = judge.tightened(_USED_SHARE)
-        self._reference = judge.outputs(model, self._inputs)
+        self.metric = metric.tightened(_USED_SHARE)
+        self._reference = metric.outputs(model, self._inputs)
         linears = linear_layers(model)
         self.groups: list[Group] = []
         with torch.inference_mode():
-            for seen in observe(model, self._inputs, judge.feature):
+            for seen in collect_activation_stats(model, self._inputs, metric.feature):
                 originals = {name: linears[name] for name in seen.names}
                 self.groups.append(Group(seen, fit(list(originals.values()), seen, levels), originals))
         if not self.groups:
             raise ExportError("the transformer has no linear layer with an int8 form: choose --precision fp32")
-        self.kept_float: list[Group] = []
+        self.float_inputs: list[Group] = []
 
-    def quantize(self) -> Judgement:
+    def quantize(self) -> QualityResult:
         """Make all layers int8, and the inputs of as many of the costliest float32 as the limits ask for.
 
         Returns the judgement over what was calibrated with.
@@ -90,29 +90,31 @@ class LayerQuantizer(Generic[InputT]):
         costs = {}
         for position, group in enumerate(self.groups):
             self._install([group], ())
-            costs[position] = self.judge.cost(reference[::step], self.judge.outputs(self._model, inputs[::step]))
-        self._install(self.groups, self.kept_float)
+            costs[position] = self.metric.cost(reference[::step], self.metric.outputs(self._model, inputs[::step]))
+        self._install(self.groups, self.float_inputs)
         return dict(sorted(costs.items(), key=lambda item: -item[1]))
 
-    def _try(self, kept_float: Sequence[Group]) -> Judgement:
-        self.kept_float = list(kept_float)
-        self._install(self.groups, kept_float)
-        found = self.judge.judge(self._reference, self.judge.outputs(self._model, self._inputs))
+    def _try(self, float_inputs: Sequence[Group]) -> QualityResult:
+        self.float_inputs = list(float_inputs)
+        self._install(self.groups, float_inputs)
+        found = self.metric.metric(self._reference, self.metric.outputs(self._model, self._inputs))
         figures = ", ".join(f"{name} {value:.4g}" for name, value in found.figures.items())
-        logger.info("int8 with %d of %d inputs in float32: %s", len(kept_float), len(self.groups), figures)
+        logger.info("int8 with %d of %d inputs in float32: %s", len(float_inputs), len(self.groups), figures)
         return found
 
-    def _install(self, groups: Collection[Group], kept_float: Collection[Group]) -> None:
+    def _install(self, groups: Collection[Group], float_inputs: Collection[Group]) -> None:
         encoder = self._model[0].auto_model
         for group in self.groups:
             for name, linear in group.originals.items():
                 layer: nn.Module = linear
                 if group in groups:
-                    layer = int8_layer(linear, None if group in kept_float else group.chosen, group.seen, self._levels)
+                    layer = int8_layer(
+                        linear, None if group in float_inputs else group.chosen, group.seen, self._levels
+                    )
                 encoder.set_submodule(name, layer)
 
 
-def int8_layer(linear: nn.Linear, chosen: Fit | None, seen: Observation, levels: int) -> Int8Linear:
+def int8_layer(linear: nn.Linear, chosen: Smoothing | None, seen: ActivationStats, levels: int) -> Int8Linear:
     """Return the int8 form of a layer; without a fit its input stays float32.
 
     The mean of what rounding adds to the outputs is taken from the bias, where there is one.

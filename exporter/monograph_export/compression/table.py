@@ -8,8 +8,8 @@ from sentence_transformers.base.model import BaseModel
 from torch import nn
 
 from monograph.errors import ExportError
+from monograph_export.checkpoint.mlm_head import decoder_of, set_decoder
 from monograph_export.checkpoint.token_table import rows_of, set_token_table, token_table
-from monograph_export.checkpoint.word_head import decoder_of, set_decoder
 from monograph_export.compression.int8 import Int8Bag, Int8Linear, Int8Table
 
 # Above this many rows the table is most of a model, and int8 is the default.
@@ -42,7 +42,7 @@ def compress_table(model: BaseModel) -> None:
     set_token_table(model, Int8Bag(int8) if isinstance(table, nn.EmbeddingBag) else int8)
 
 
-def compress_word_head(model: SparseEncoder) -> None:
+def quantize_mlm_head(model: SparseEncoder) -> None:
     """Give the float32 decoder of a model of masked words int8 weights; most share theirs with the table.
 
     Left as it is, such a decoder would keep the float32 table in the bundle, beside the int8 one.

@@ -72,7 +72,7 @@ def texts_of(file: CalibrationFile) -> CalibrationTexts:
     return calibration_of(different_texts(file.lines), file.name)
 
 
-def texts_to_judge_by(texts: Sequence[str], name: str) -> CalibrationTexts:
+def held_out_texts(texts: Sequence[str], name: str) -> CalibrationTexts:
     """Return texts of a name and built-in ones to judge by, where nothing is calibrated."""
     return CalibrationTexts((), tuple(dict.fromkeys([*texts[:HELD_OUT_LIMIT], *built_in_texts().held_out])), name)
 

@@ -14,7 +14,7 @@ from sentence_transformers.base.model import BaseModel
 from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, SpladePooling
 from torch import Tensor, nn
 
-from monograph_export.checkpoint.word_head import without_decoder
+from monograph_export.checkpoint.mlm_head import without_decoder
 from monograph_export.compression.int8 import Int8Linear
 from monograph_export.output_names import OUTPUT_NAME
 

@@ -27,10 +27,10 @@ from monograph_export.graph.store import store_graphs
 from monograph_export.graph.trace import trace_pairs
 from monograph_export.output_names import LOGITS_NAME
 from monograph_export.parity import verifier_processes, verify_everywhere
-from monograph_export.reranking.judge import ScoreJudge
 from monograph_export.reranking.load import copy_cross_encoder, load_cross_encoder, rerank_of
 from monograph_export.reranking.pairs import built_in_pairs, pairs_of
 from monograph_export.reranking.probes import make_pair_probes
+from monograph_export.reranking.quality_metric import ScoreQualityMetric
 from monograph_export.writer import list_files, staged, write_manifest
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def _write_unverified(
     check_table(model)
     tokenizer = store_tokenizer(model, folder / TOKENIZER_FILE)
     rerank = rerank_of(model)
-    compressed = compress(model, compression, pairs, ScoreJudge(compression.score_limits))
+    compressed = compress(model, compression, pairs, ScoreQualityMetric(compression.score_limits))
     logger.info("computing the reference")
     probes = make_pair_probes(model)
     check_tokenizer(model, folder / TOKENIZER_FILE, probes.texts)

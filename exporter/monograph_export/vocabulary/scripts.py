@@ -28,13 +28,13 @@ def script_of(character: str) -> str:
     return str(unicodedata.script(character))
 
 
-def scripts_of(texts: Iterable[str], least_share: float) -> frozenset[str]:
+def scripts_of(texts: Iterable[str], min_share: float) -> frozenset[str]:
     """Return the scripts that have at least a share of the letters of all texts, ``SHARED`` left out of account."""
     counts: Counter[str] = Counter()
     for character, count in Counter(character for text in texts for character in text).items():
         counts[script_of(character)] += count
     own = {script: count for script, count in counts.items() if script not in SHARED}
-    return frozenset(script for script, count in own.items() if count >= least_share * sum(own.values()))
+    return frozenset(script for script, count in own.items() if count >= min_share * sum(own.values()))
 
 
 def check_scripts(codes: Iterable[str]) -> None:

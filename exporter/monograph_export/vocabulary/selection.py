@@ -12,12 +12,12 @@ from monograph_export.vocabulary.scripts import Scripts, scripts_of
 from monograph_export.vocabulary.token_models import TokenModel
 
 # With a smaller share of a corpus's letters, a script is in it by a name or a quotation: no other character is kept.
-LEAST_SHARE_OF_LETTERS = 1e-3
+MIN_SHARE_OF_LETTERS = 1e-3
 
 
 def character_scripts(asked: Trimming) -> frozenset[str]:
     """Return the scripts of which every single character is kept: those asked for, and those of each corpus."""
-    of_corpora = (scripts_of(corpus.texts, LEAST_SHARE_OF_LETTERS) for corpus in asked.corpora)
+    of_corpora = (scripts_of(corpus.texts, MIN_SHARE_OF_LETTERS) for corpus in asked.corpora)
     return frozenset(asked.scripts).union(*of_corpora)
 
 

@@ -105,8 +105,8 @@ def _graph_problems(graph: Graph, manifest: Manifest) -> list[str]:
     foreign = sorted(set(graph.inputs) - set(GRAPH_INPUTS))
     if foreign or "input_ids" not in graph.inputs:
         found.append(f"inputs must have input_ids and may have {', '.join(GRAPH_INPUTS[1:])}, not {', '.join(foreign)}")
-    if graph.max_rows is not None and graph.max_rows < 1:
-        found.append("max_rows must be at least 1")
+    if graph.max_batch_size is not None and graph.max_batch_size < 1:
+        found.append("max_batch_size must be at least 1")
     if len(graph.outputs) != 1:
         found.append("outputs must name one output")
     width = manifest.output_width

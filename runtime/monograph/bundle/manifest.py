@@ -36,7 +36,7 @@ class Source:
 
     name: str
     revision: str | None
-    licence: str | None
+    license: str | None
     sha256: dict[str, str]
 
 
@@ -52,7 +52,7 @@ class TensorSpec:
 class Graph:
     """One ONNX graph of the bundle, and where it may run.
 
-    ``parts`` are about the bytes of its parts. ``max_rows`` is the most texts of a batch, None for any number: 1 where
+    ``parts`` are about the bytes of its parts. ``max_batch_size`` bounds the texts of a batch, None for any number: 1 where
     a text's vector depends on its neighbours. ``route`` is the one of the model's routes that it computes, None in a
     bundle without routes.
     """
@@ -66,7 +66,7 @@ class Graph:
     outputs: dict[str, TensorSpec]
     op_domains: tuple[str, ...]
     parts: dict[str, int] = field(default_factory=dict)
-    max_rows: int | None = None
+    max_batch_size: int | None = None
     route: str | None = None
 
 

@@ -135,7 +135,7 @@ def _read_source(fields: Fields) -> Source:
     return Source(
         name=fields.need("name", str),
         revision=fields.maybe("revision", str),
-        licence=fields.maybe("licence", str),
+        license=fields.maybe("license", str),
         sha256=fields.string_map("sha256"),
     )
 
@@ -151,7 +151,7 @@ def _read_graph(fields: Fields) -> Graph:
         outputs=_read_tensors(fields, "outputs"),
         op_domains=fields.strings("op_domains"),
         parts=_read_parts(fields),
-        max_rows=fields.maybe("max_rows", int),
+        max_batch_size=fields.maybe("max_batch_size", int),
         route=fields.maybe("route", str),
     )
 

@@ -29,7 +29,7 @@ _COLUMN_DTYPE = "<i4"
 # JSON integers have no limit; NumPy's have.
 _LARGEST_COUNT = 2**31 - 1
 # Vectors that are mostly zeros take more room than the file: 2 GB here, for 250,000 tokens and 2,000 probes.
-_MOST_VALUES = 2**29
+_MAX_VALUES = 2**29
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def read_probes(folder: Path, width: int | None = None) -> tuple[Probes, ...]:
         value = json.loads((folder / PROBES_FILE).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise BundleError(folder, [f"{PROBES_FILE} cannot be read ({error}): export the model again"]) from error
-    room = _Room(width, _MOST_VALUES)
+    room = _Room(width, _MAX_VALUES)
     top = Fields(value, "", problems)
     others = () if top.maybe("others", list) is None else tuple(top.children("others"))
     sets = tuple(_read_set(fields, room) for fields in (top, *others))
@@ -144,7 +144,7 @@ def _read_vectors(stored: Fields, room: _Room) -> NDArray[np.float32]:
                 raise ValueError(f"{shape[1]} columns, and the graph gives {room.width}")
             room.values -= shape[0] * shape[1]
             if room.values < 0:
-                raise ValueError(f"more than {_MOST_VALUES:,} values in all")
+                raise ValueError(f"more than {_MAX_VALUES:,} values in all")
             return _spread(stored, values, *shape) if stored.has("columns") else values.reshape(shape)
     except ValueError as error:
         stored.problems.append(f"vectors cannot be decoded ({error})")

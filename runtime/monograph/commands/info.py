@@ -10,11 +10,11 @@ from monograph.bundle.manifest import TokenizerSpec
 from monograph.bundle.sources import locate_bundle
 from monograph.commands import options
 from monograph.commands.quality import (
-    compression_in_words,
-    reference_in_words,
-    result_in_words,
-    verdict_in_words,
-    vocabulary_in_words,
+    describe_compression,
+    describe_output,
+    describe_reference,
+    describe_verification,
+    describe_vocabulary,
 )
 
 HELP = "print what a bundle is"
@@ -42,7 +42,7 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     rows = [
         ("task", manifest.task),
         ("source", " ".join(filter(None, (manifest.source.name, manifest.source.revision)))),
-        ("licence", manifest.source.licence or "not stated"),
+        ("license", manifest.source.license or "not stated"),
         *_result_rows(manifest),
     ]
     given = "texts" if manifest.rerank is None else "pairs"
@@ -57,12 +57,12 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
         inputs = ", ".join(graph.inputs)
         rows.append(("graph", f"{graph.file}: {graph.precision}, opset {graph.opset}, {inputs}"))
     if vocabulary := manifest.quality.get("vocabulary"):
-        rows.append(("vocabulary", vocabulary_in_words(vocabulary)))
+        rows.append(("vocabulary", describe_vocabulary(vocabulary)))
     compression = manifest.quality.get("compression")
     if compression is not None:
-        rows.append(("compressed", compression_in_words(compression)))
+        rows.append(("compressed", describe_compression(compression)))
     rows += [
-        ("verified", verdict_in_words(verdict, reference_in_words(manifest.quality)))
+        ("verified", describe_verification(verdict, describe_reference(manifest.quality)))
         for verdict in manifest.quality["verdicts"]
     ]
     rows += [("cannot run", f"{device}: {why}") for device, why in manifest.quality.get("not_run", {}).items()]
@@ -81,13 +81,13 @@ def _result_rows(manifest: Manifest) -> list[tuple[str, str]]:
     """Return what the vectors are, dense or sparse, or the scores."""
     if (rerank := manifest.rerank) is not None:
         named = f" ({', '.join(rerank.label_names)})" if rerank.label_names else ""
-        return [("scores", f"{result_in_words(manifest)}{named}, {rerank.activation} by default")]
+        return [("scores", f"{describe_output(manifest)}{named}, {rerank.activation} by default")]
     if (sparse := manifest.sparse) is not None:
         most = "" if sparse.max_active_dims is None else f", at most {sparse.max_active_dims} of them active"
-        return [("sparse", f"{result_in_words(manifest)}{most}, {sparse.similarity} similarity")]
+        return [("sparse", f"{describe_output(manifest)}{most}, {sparse.similarity} similarity")]
     embedding = manifest.need_embedding()
     unit = "unit length" if embedding.normalized else "not normalised"
-    rows = [("embedding", f"{result_in_words(manifest)}, {unit}, {embedding.similarity} similarity")]
+    rows = [("embedding", f"{describe_output(manifest)}, {unit}, {embedding.similarity} similarity")]
     if embedding.truncate_dim:
         rows.append(("truncated to", f"{embedding.truncate_dim} dimensions by default"))
     return rows

@@ -8,7 +8,7 @@ from typing import Any
 from monograph.bundle import Manifest
 
 
-def reference_in_words(quality: Mapping[str, Any]) -> str:
+def describe_reference(quality: Mapping[str, Any]) -> str:
     """Return what gave the vectors that a bundle was compared with.
 
     Where it was compressed, torch that rounds as the graph does; where an encoder's ONNX file was grafted, that.
@@ -18,7 +18,7 @@ def reference_in_words(quality: Mapping[str, Any]) -> str:
     return "torch" if quality.get("compression") is None else "torch with the same rounding"
 
 
-def verdict_in_words(verdict: Mapping[str, Any], reference: str) -> str:
+def describe_verification(verdict: Mapping[str, Any], reference: str) -> str:
     """Return where a verdict was found, how near to the reference the vectors were, and over how many probes."""
     if verdict["passed"]:
         near = "equal" if verdict["tolerance"].startswith("max abs") else "close"
@@ -33,14 +33,14 @@ def verdict_in_words(verdict: Mapping[str, Any], reference: str) -> str:
     )
 
 
-def result_in_words(manifest: Manifest) -> str:
+def describe_output(manifest: Manifest) -> str:
     """Return what the graph gives: vectors of so many dimensions, or logits of so many labels."""
     if (rerank := manifest.rerank) is not None:
         return "1 label" if rerank.num_labels == 1 else f"{rerank.num_labels} labels"
     return f"{manifest.output_width} dimensions"
 
 
-def compression_in_words(compression: Mapping[str, Any]) -> str:
+def describe_compression(compression: Mapping[str, Any]) -> str:
     """Return what was compressed, with which texts, and what it cost."""
     found = compression["agreement"]
     done = [f"table {compression['table']}"]
@@ -65,7 +65,7 @@ def compression_in_words(compression: Mapping[str, Any]) -> str:
     return words if overlap is None else f"{words}, same active dimensions {overlap:.1%}"
 
 
-def vocabulary_in_words(vocabulary: Mapping[str, Any]) -> str:
+def describe_vocabulary(vocabulary: Mapping[str, Any]) -> str:
     """Return which tokens of the original vocabulary were kept, what was proven of them, and how they do elsewhere."""
     kept = []
     if vocabulary.get("corpus"):

@@ -14,7 +14,7 @@ from monograph.engines import automatic_devices, dtypes_for, installed_devices, 
 from monograph.engines.devices import COMPUTE_DTYPES
 from monograph.errors import DeviceError, MonographError
 from monograph.opening import open_routes
-from monograph.verification import Verdict, verify
+from monograph.verification import VerificationResult, verify
 
 HELP = "hash every file, run the bundle's probes on each engine and compare with their reference"
 ALL = "all"
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print a verdict for each engine and type; exit 1 where the bundle is wrong on one, or one cannot run it."""
     bundle = open_bundle(locate_bundle(arguments.bundle), check="full")
     probes = read_probes(bundle.path, bundle.manifest.output_width)
-    verdicts: list[Verdict] = []
+    verdicts: list[VerificationResult] = []
     not_run: dict[str, str] = {}
     for device, compute_dtype in _asked(bundle, arguments.device, arguments.compute_dtype, not_run):
         try:
@@ -86,9 +86,11 @@ def _asked(bundle: Bundle, device: str, compute_dtype: str, not_run: dict[str, s
     return pairs
 
 
-def _verdict(bundle: Bundle, probes: Sequence[Probes], device: str, compute_dtype: str, threads: int | None) -> Verdict:
+def _verdict(
+    bundle: Bundle, probes: Sequence[Probes], device: str, compute_dtype: str, threads: int | None
+) -> VerificationResult:
     routes = open_routes(
-        bundle, device=device, compute_dtype=compute_dtype, threads=threads, heed_verdicts=compute_dtype == "auto"
+        bundle, device=device, compute_dtype=compute_dtype, threads=threads, check_verifications=compute_dtype == "auto"
     )
     try:
         return verify(routes, probes)
@@ -96,7 +98,7 @@ def _verdict(bundle: Bundle, probes: Sequence[Probes], device: str, compute_dtyp
         routes.close()
 
 
-def _print(verdict: Verdict) -> None:
+def _print(verdict: VerificationResult) -> None:
     print(f"{verdict.device} ({verdict.engine} {verdict.version}), {verdict.compute_dtype}: {verdict.tolerance}")
     widest = max(len(case.case) for case in verdict.cases)
     for case in verdict.cases:

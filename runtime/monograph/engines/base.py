@@ -47,8 +47,8 @@ class Engine(ABC):
     threads: int
     version: str
     tokens_per_batch: int
-    turns: int = 1
-    widths: NDArray[np.int64] | None = None
+    max_concurrency: int = 1
+    padding_buckets: NDArray[np.int64] | None = None
 
     @abstractmethod
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:

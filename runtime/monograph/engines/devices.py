@@ -131,11 +131,11 @@ def dtypes_for(bundle: Bundle, device: str) -> tuple[str, ...]:
 
 
 def open_engine(
-    bundle: Bundle, options: EngineOptions, route: str | None = None, *, heed_verdicts: bool = True
+    bundle: Bundle, options: EngineOptions, route: str | None = None, *, check_verifications: bool = True
 ) -> Engine:
     """Load the bundle's graph of a route on a device, in a type that ``dtypes_for`` has or in "auto".
 
-    "auto" is the preferred type that the bundle was not found wrong in. Without ``heed_verdicts`` what the export found
+    "auto" is the preferred type that the bundle was not found wrong in. Without ``check_verifications`` what the export found
     is left out of account, so that it can be verified anew.
 
     Raises:
@@ -156,7 +156,7 @@ def open_engine(
     failure = ""
     for dtype in possible if asked == "auto" else (asked,):
         engine: Engine = module.create_engine(bundle, graph, replace(options, compute_dtype=dtype))
-        failure = _failed_verdict(bundle, engine) if heed_verdicts else ""
+        failure = _failed_verification(bundle, engine) if check_verifications else ""
         if not failure:
             return engine
         engine.close()
@@ -215,14 +215,14 @@ def _dtypes_of_graph(bundle: Bundle, graph: Graph, entry: EngineEntry, device: s
     return possible
 
 
-def is_judged(bundle: Bundle, engine: Engine) -> bool:
+def was_verified(bundle: Bundle, engine: Engine) -> bool:
     """Tell whether the bundle was verified on an engine's device in its type when it was exported."""
-    return any(_verdicts_on(bundle, engine))
+    return any(_verifications_on(bundle, engine))
 
 
-def _failed_verdict(bundle: Bundle, engine: Engine) -> str:
+def _failed_verification(bundle: Bundle, engine: Engine) -> str:
     """Return why the bundle is known to be wrong on an engine, "" where it is not."""
-    for verdict in _verdicts_on(bundle, engine):
+    for verdict in _verifications_on(bundle, engine):
         if verdict.get("passed") is False:
             return (
                 f"bundle {bundle.path} was found wrong on {engine.device!r} at {engine.compute_dtype} when it was "
@@ -232,7 +232,7 @@ def _failed_verdict(bundle: Bundle, engine: Engine) -> str:
     return ""
 
 
-def _verdicts_on(bundle: Bundle, engine: Engine) -> Iterator[Mapping[str, Any]]:
+def _verifications_on(bundle: Bundle, engine: Engine) -> Iterator[Mapping[str, Any]]:
     asked = (engine.name, engine.device, engine.compute_dtype)
     for verdict in bundle.manifest.quality.get("verdicts", []):
         if (verdict.get("engine"), verdict.get("device"), verdict.get("compute_dtype")) == asked:

@@ -74,11 +74,11 @@ class OnnxRuntimeEngine(Engine):
         self.threads = threads
         self.version = str(runtime.__version__)
         self.tokens_per_batch = TOKENS_PER_BATCH_AND_THREAD * threads
-        self.turns = threads
+        self.max_concurrency = threads
         self._outputs = list(graph.outputs)
         self._file = bundle.path / graph.file
         # A graph that finds its ranges as it runs was a file of its own: fused as that is, it rounds alike.
-        self._disabled = () if graph.max_rows == 1 else (*_SLOWER_FUSIONS, _COPYING)
+        self._disabled = () if graph.max_batch_size == 1 else (*_SLOWER_FUSIONS, _COPYING)
         self._packed = None if cache is None else packed_folder(cache, bundle, graph, self.version, self._disabled)
         session = self._open_packed(runtime) or self._open(runtime, bundle)
         check_signature(session, bundle, graph)
@@ -87,7 +87,7 @@ class OnnxRuntimeEngine(Engine):
         self._giving_back = runtime.RunOptions()
         self._giving_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         # Callers beyond the threads would only take turns, each with buffers of its own.
-        self._turns = threading.Semaphore(self.turns)
+        self._turns = threading.Semaphore(self.max_concurrency)
 
     def prepare(self) -> Path | None:
         """Write the graph with packed weights, which the next engine of it maps."""

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from monograph.batching import TokenBatch, widths_to
+from monograph.batching import TokenBatch, padding_buckets_up_to
 from monograph.bundle import Bundle
 from monograph.bundle.manifest import Graph
 from monograph.engines.base import Engine, EngineOptions
@@ -36,7 +36,7 @@ _WIDE = 512
 _LONGEST_WITHOUT_LIMIT = 8192
 # The softmax sums 16 values at a time: a text's last bits depend on whether the width reaches the next multiple of 16.
 # Rounded to the levels of an int8 graph, they made a cosine of 0.9998 between a text alone and among longer ones.
-_WIDTH_STEPS = {"int8": 16}
+_BUCKET_STEPS = {"int8": 16}
 # Kernels that are kept of all that were made for the shapes so far. OpenVINO's own limit, 5,000, lets MiniLM grow by
 # 0.4 MB for each new shape; with this one single texts of all widths in turn are as fast.
 _KERNELS_KEPT = 100
@@ -46,10 +46,10 @@ _KERNELS_KEPT_WHERE_FEWER_DO = 60
 # more in the same time, and its weights are one more copy, so that models with larger layers do without. More than two
 # streams were not measured.
 _MANY_BATCHES = 16
-_MOST_BYTES_OF_WEIGHTS = 60_000_000
-_MOST_STREAMS = 8
+_MAX_WEIGHT_BYTES = 60_000_000
+_MAX_STREAMS = 8
 # An NPU runs one shape a compiled model: these few lengths, one text at a time.
-_STATIC_WIDTHS = (16, 32, 64, 128, 256, 512)
+_STATIC_LENGTHS = (16, 32, 64, 128, 256, 512)
 # OpenVINO's names of a device's abilities and the types they mean, the preferred first.
 _ABILITIES = {
     "CPU": {"BF16": "bfloat16", "FP32": "float32"},
@@ -104,11 +104,11 @@ class OpenVinoEngine(Engine):
         names = [*graph.inputs, *graph.outputs]
         try:
             if target.partition(".")[0] == "NPU":
-                self.widths = _static_widths(limit)
-                model: Model = StaticModels(core, bundle.path / graph.file, names, target, config, self.widths)
+                self.padding_buckets = _static_lengths(limit)
+                model: Model = StaticModels(core, bundle.path / graph.file, names, target, config, self.padding_buckets)
             else:
                 # Every new shape costs time, and memory while its kernels are kept, so there are few.
-                self.widths = widths_to(limit, _WIDTH_STEPS.get(graph.precision, 1))
+                self.padding_buckets = padding_buckets_up_to(limit, _BUCKET_STEPS.get(graph.precision, 1))
                 model = CompiledModel(compile_graph(core, bundle, graph, target, config, options.cache), names)
         except RuntimeError as error:
             raise BundleError(
@@ -117,17 +117,17 @@ class OpenVinoEngine(Engine):
         self._model = NativeObject(model)
         self._streams: Streams | None = None
         weights = graph.parts.get("layers", math.inf) + graph.parts.get("head", 0)
-        if target == "CPU" and options.threads > 1 and weights <= _MOST_BYTES_OF_WEIGHTS:
+        if target == "CPU" and options.threads > 1 and weights <= _MAX_WEIGHT_BYTES:
             several = {
                 "PERFORMANCE_HINT": "THROUGHPUT",
-                "NUM_STREAMS": min(options.threads, _MOST_STREAMS),
+                "NUM_STREAMS": min(options.threads, _MAX_STREAMS),
                 "CPU_RUNTIME_CACHE_CAPACITY": str(_KERNELS_KEPT_WHERE_FEWER_DO),
             }
             self._streams = Streams(lambda: compile_graph(core, bundle, graph, target, config | several, options.cache))
         self.device = f"openvino:{model.device}"
         self.compute_dtype = model.compute_dtype or options.compute_dtype
         self.threads = model.threads or options.threads
-        self.turns = model.turns
+        self.max_concurrency = model.max_concurrency
         self.tokens_per_batch = _tokens_per_thread(graph) * self.threads
         if self.compute_dtype != options.compute_dtype:
             raise DeviceError(
@@ -270,5 +270,5 @@ def _config(target: str, options: EngineOptions, kernels: int) -> dict[str, Any]
     return config
 
 
-def _static_widths(limit: int) -> NDArray[np.int64]:
-    return np.array([*(width for width in _STATIC_WIDTHS if width < limit), limit], dtype=np.int64)
+def _static_lengths(limit: int) -> NDArray[np.int64]:
+    return np.array([*(width for width in _STATIC_LENGTHS if width < limit), limit], dtype=np.int64)

@@ -41,7 +41,7 @@ class Model(ABC):
     compute_dtype: str | None
     threads: int | None
     signature: dict[str, TensorSpec]
-    turns: int = 1
+    max_concurrency: int = 1
 
     @abstractmethod
     def infer(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
@@ -66,8 +66,8 @@ class CompiledModel(Model):
         self.signature = {_name(v, names): _spec(v) for v in values if not v.any_name.startswith(_EXTRA_OUTPUT)}
         # Callers beyond the requests that run side by side wait here, and not in OpenVINO, each with buffers.
         self._requests: LifoQueue[Any] = LifoQueue()
-        self.turns = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        for _ in range(self.turns):
+        self.max_concurrency = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        for _ in range(self.max_concurrency):
             self._requests.put(compiled.create_infer_request())
 
     def infer(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
@@ -94,14 +94,14 @@ class StaticModels(Model):
         names: Collection[str],
         target: str,
         config: Mapping[str, Any],
-        widths: NDArray[np.int64],
+        padding_buckets: NDArray[np.int64],
     ) -> None:
         self._core, self._graph, self._target, self._config = core, graph, target, dict(config)
         self._names = names
-        self._widths = widths
+        self._padding_buckets = padding_buckets
         self._lock = threading.Lock()
         self._models: dict[int, CompiledModel] = {}
-        shortest = self._of_width(int(widths[0]))
+        shortest = self._of_width(int(padding_buckets[0]))
         self.device, self.compute_dtype, self.threads = shortest.device, shortest.compute_dtype, shortest.threads
         self.signature = {name: _any_size(spec) for name, spec in shortest.signature.items()}
 
@@ -109,8 +109,8 @@ class StaticModels(Model):
         """Run the texts of a batch one by one; its width (inputs int64 [b, s]) must be one of the model's."""
         names = list(inputs)
         rows, width = inputs[names[0]].shape
-        if width not in self._widths:
-            raise RuntimeError(f"no model was made for {width} tokens, only for {self._widths.tolist()}")
+        if width not in self._padding_buckets:
+            raise RuntimeError(f"no model was made for {width} tokens, only for {self._padding_buckets.tolist()}")
         model = self._of_width(width)
         return np.concatenate(
             [model.infer({name: inputs[name][row : row + 1] for name in names}) for row in range(rows)]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-MOST_TRIES = 2
+MAX_TRIES = 2
 # Statuses on which huggingface_hub sleeps, for as long as the server says, before it asks again.
 _BUSY = (408, 429)
 
@@ -61,7 +61,7 @@ class _Limits:
         # The range is a part of it: a download that goes on behind what has come makes progress.
         key = (request.method, str(request.url), request.headers.get("Range"))
         self._made[key] += 1
-        if self._made[key] > MOST_TRIES:
+        if self._made[key] > MAX_TRIES:
             raise NoAnswerError(f"no whole answer to {request.method} {request.url}")
         waits = request.extensions.get("timeout", {})
         request.extensions["timeout"] = {

@@ -19,14 +19,14 @@ from monograph.tokenization.loading import read_tokenizer
 class TokenizedTexts:
     """Token ids of n texts or pairs, end to end; text i is ``ids[starts[i]:starts[i + 1]]``.
 
-    ``ids`` and ``type_ids`` are int64 [total], ``starts`` is int64 [n + 1]. The first ``not_pooled`` tokens of each
+    ``ids`` and ``type_ids`` are int64 [total], ``starts`` is int64 [n + 1]. The first ``prompt_length`` tokens of each
     text are those of its prompt, where the model leaves prompts out of its pooling.
     """
 
     ids: NDArray[np.int64]
     type_ids: NDArray[np.int64]
     starts: NDArray[np.int64]
-    not_pooled: int = 0
+    prompt_length: int = 0
 
     @property
     def lengths(self) -> NDArray[np.int64]:

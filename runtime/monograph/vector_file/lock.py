@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 GUARDED = fcntl is not None
 # Another run may end between our two steps a few times in a row; some network file systems never agree with themselves.
-_MOST_TRIES = 100
+_MAX_TRIES = 100
 
 
 def open_locked(path: Path) -> io.FileIO:
@@ -33,7 +33,7 @@ def open_locked(path: Path) -> io.FileIO:
         OSError: it cannot be opened, or cannot be told from another file.
 
     """
-    for _ in range(_MOST_TRIES):
+    for _ in range(_MAX_TRIES):
         file = io.FileIO(path, "r+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
         try:
             _lock(file, path)

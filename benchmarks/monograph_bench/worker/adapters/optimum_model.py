@@ -12,7 +12,7 @@ from adapters.contract import TextModel, versions
 from adapters.length_order import in_length_order
 
 # What normalisation divides by at least, as torch.nn.functional.normalize.
-_LEAST_NORM = 1e-12
+_MIN_NORM = 1e-12
 
 
 class _Optimum(TextModel):
@@ -38,7 +38,7 @@ class _Optimum(TextModel):
         states: NDArray[np.float32] = self._model(**inputs).last_hidden_state
         vectors = states[:, 0] if self._pooling == "cls" else _mean(states, inputs["attention_mask"])
         if self._normalize:
-            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _LEAST_NORM)
+            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _MIN_NORM)
         return vectors
 
     def described(self) -> dict[str, str]:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from monograph.errors import ExportError, UnsupportedModuleError
 from monograph_export.checkpoint.layout import ModuleEntry, read_layout, read_object
-from monograph_export.grafting.modules import ACTIVATIONS, Dense, LayerNorm, Module, Normalize
-from monograph_export.grafting.pooling import FLAGS, POOLING_MODES, Pooling
-from monograph_export.grafting.weights import read_weights
+from monograph_export.from_onnx.modules import ACTIVATIONS, Dense, LayerNorm, Module, Normalize
+from monograph_export.from_onnx.pooling import FLAGS, POOLING_MODES, Pooling
+from monograph_export.from_onnx.weights import read_weights
 
 _SENTENCE, _TOKENS = "sentence_embedding", "token_embeddings"
 # What may come after the pooling.

@@ -20,7 +20,7 @@ from sentence_transformers import SentenceTransformer
 
 from monograph import ExportError, ParityError, UnsupportedModuleError
 from monograph_export import export
-from monograph_export.grafting.weights import read_weights
+from monograph_export.from_onnx.weights import read_weights
 from monograph_export.recipes import read_recipe
 from support import encoders
 
@@ -273,7 +273,7 @@ def test_a_graph_that_differs_leaves_no_bundle(
     tiny_checkpoint: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One module computes otherwise in ONNX than in NumPy; the verification must see it."""
-    modules = importlib.import_module("monograph_export.grafting.modules")
+    modules = importlib.import_module("monograph_export.from_onnx.modules")
     monkeypatch.setattr(modules.Normalize, "append", lambda _, append, value: append.op("Neg", value))
     assert_refused(tiny_checkpoint, encoder, ParityError, "does not equal the encoder's file and NumPy")
 
@@ -282,7 +282,7 @@ def test_a_missing_package_is_named_with_the_extra(
     tiny_checkpoint: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    for name in [name for name in sys.modules if name.startswith("monograph_export.grafting")]:
+    for name in [name for name in sys.modules if name.startswith("monograph_export.from_onnx")]:
         monkeypatch.delitem(sys.modules, name)
     assert_refused(
         tiny_checkpoint, encoder, ExportError, "grafting needs safetensors: pip install 'monograph[graft,onnx]'"

@@ -18,14 +18,14 @@ from monograph.verification import FLOAT32_TOLERANCE
 from monograph.version import __version__
 from monograph_export.checkpoint.origin import check_shape, source_of, with_recipe
 from monograph_export.checkpoint.rust_tokenizer import check_rows
-from monograph_export.checkpoint.source import locate_for_graft, recipe_of
+from monograph_export.checkpoint.source import locate_with_encoder, recipe_of
 from monograph_export.checkpoint.task import KINDS, task_of_folder
-from monograph_export.grafting.encoder import Encoder, files_of, open_encoder, table_of
-from monograph_export.grafting.graph import append_modules
-from monograph_export.grafting.layout import Checkpoint, read_checkpoint
-from monograph_export.grafting.reference import REFERENCE, FileRunner, check_modules, make_probes
-from monograph_export.grafting.settings import read_settings
-from monograph_export.grafting.tokenizer import read_tokenizer
+from monograph_export.from_onnx.encoder import Encoder, files_of, open_encoder, table_of
+from monograph_export.from_onnx.graph import append_modules
+from monograph_export.from_onnx.layout import Checkpoint, read_checkpoint
+from monograph_export.from_onnx.reference import REFERENCE, FileRunner, check_modules, make_probes
+from monograph_export.from_onnx.settings import read_settings
+from monograph_export.from_onnx.tokenizer import read_tokenizer
 from monograph_export.graph.store import store_graphs
 from monograph_export.parity import check_engine, verifier_processes, verify_everywhere
 from monograph_export.probe_texts import probe_texts
@@ -38,7 +38,7 @@ _ROUNDING_OF_OUTPUT = {"fp16": 1e-3}
 _PRODUCERS = ("onnxruntime", "onnx-ir", "numpy", "tokenizers")
 
 
-def run_graft(
+def export_from_onnx(
     source: str | os.PathLike[str], target: Path, file: str | os.PathLike[str], *, task: str | None, recipe: str | None
 ) -> Bundle:
     """Do what ``monograph_export.export`` says of ``from_onnx``; ``target`` is an absolute path that may be written."""
@@ -47,7 +47,7 @@ def run_graft(
     check_engine()
     known = recipe_of(source, recipe)
     tolerance = FLOAT32_TOLERANCE if known is None else known.tolerance
-    folder, encoder_file = locate_for_graft(source, file)
+    folder, encoder_file = locate_with_encoder(source, file)
     if (found := task_of_folder(folder, task)) != EMBEDDING:
         raise ExportError(f"{KINDS[found]} cannot be grafted: export the checkpoint itself, without --from-onnx")
     checkpoint, encoder = read_checkpoint(folder), open_encoder(encoder_file)
@@ -106,11 +106,11 @@ def _write_unverified(
 
 def _store(encoder: Encoder, checkpoint: Checkpoint, folder: Path) -> tuple[Graph, ...]:
     # Asked before the graph is changed.
-    precision, max_rows = encoder.precision, encoder.max_rows
+    precision, max_batch_size = encoder.precision, encoder.max_batch_size
     parts = append_modules(encoder, checkpoint)
     # Of float16 there may be one for GPUs too.
     graphs = store_graphs({None: encoder.model}, folder, precision=precision, parts={None: parts})
-    return tuple(replace(graph, max_rows=max_rows) for graph in graphs)
+    return tuple(replace(graph, max_batch_size=max_batch_size) for graph in graphs)
 
 
 def _source(folder: Path, encoder: Encoder) -> Source:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from sentence_transformers.base.model import BaseModel
 
 from monograph.inputs import InputT
-from monograph_export.compression.gate import active_overlap, agreement, cosines_of, vectors_to_judge
+from monograph_export.compression.gate import active_overlap, agreement, cosines_of, vectors_to_compare
 from monograph_export.compression.limits import Limits, SparseLimits, VectorLimits
 from monograph_export.output_names import OUTPUT_NAME
 
 
 @dataclass(frozen=True)
-class Judgement:
+class QualityResult:
     """Figures of how near a model is to the original, as JSON values, and the limits that they break, in words."""
 
     figures: dict[str, float]
@@ -26,7 +26,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Judge(ABC, Generic[InputT]):
+class QualityMetric(ABC, Generic[InputT]):
     """Compares models' outputs, float32 [n, width], for texts or for pairs.
 
     It holds no model: what was compressed is judged again when the model is gone and an engine runs its graph.
@@ -46,15 +46,15 @@ class Judge(ABC, Generic[InputT]):
         """Return what a model gives for each input, float32 [n, width]."""
 
     @abstractmethod
-    def judge(self, reference: NDArray[np.float32], found: NDArray[np.float32]) -> Judgement:
+    def metric(self, reference: NDArray[np.float32], found: NDArray[np.float32]) -> QualityResult:
         """Compare a model's outputs with the original's for the same inputs, float32 [n, width] each."""
 
     @abstractmethod
     def cost(self, reference: NDArray[np.float32], found: NDArray[np.float32]) -> float:
         """Return one figure of what was lost, by which layers are sorted: 0 for nothing."""
 
-    def _judged(self, figures: dict[str, float]) -> Judgement:
-        return Judgement(figures, self.limits.broken(figures))
+    def _judged(self, figures: dict[str, float]) -> QualityResult:
+        return QualityResult(figures, self.limits.broken(figures))
 
     def tightened(self, share: float) -> Self:
         """Return a judge that allows only a share of the loss that this one allows."""
@@ -62,7 +62,7 @@ class Judge(ABC, Generic[InputT]):
 
 
 @dataclass(frozen=True)
-class VectorJudge(Judge[str]):
+class VectorQualityMetric(QualityMetric[str]):
     """Judges sentence vectors by their cosines to the original's, and by what they are near to."""
 
     limits: VectorLimits
@@ -74,9 +74,9 @@ class VectorJudge(Judge[str]):
 
     def outputs(self, model: BaseModel, inputs: Sequence[str]) -> NDArray[np.float32]:
         """Return a model's vectors of texts, float32 [n, d]."""
-        return vectors_to_judge(model, inputs)
+        return vectors_to_compare(model, inputs)
 
-    def judge(self, reference: NDArray[np.float32], found: NDArray[np.float32]) -> Judgement:
+    def metric(self, reference: NDArray[np.float32], found: NDArray[np.float32]) -> QualityResult:
         """Compare vectors of the same texts, float32 [n, d] each."""
         return self._judged(agreement(reference, found).to_json())
 
@@ -86,12 +86,12 @@ class VectorJudge(Judge[str]):
 
 
 @dataclass(frozen=True)
-class SparseJudge(VectorJudge):
+class SparseQualityMetric(VectorQualityMetric):
     """Judges sparse vectors as others, and by which of their dimensions are active."""
 
     limits: SparseLimits
 
-    def judge(self, reference: NDArray[np.float32], found: NDArray[np.float32]) -> Judgement:
+    def metric(self, reference: NDArray[np.float32], found: NDArray[np.float32]) -> QualityResult:
         """Compare sparse vectors of the same texts, float32 [n, d] each."""
         overlap = {"active_overlap": active_overlap(reference, found)}
         return self._judged(agreement(reference, found).to_json() | overlap)

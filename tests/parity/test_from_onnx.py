@@ -21,7 +21,7 @@ from sentence_transformers.sentence_transformer.modules import Dropout, LayerNor
 from monograph import Bundle, Embedder
 from monograph.bundle import open_bundle
 from monograph_export import export
-from monograph_export.grafting.tokenizer import read_tokenizer
+from monograph_export.from_onnx.tokenizer import read_tokenizer
 from monograph_export.probe_texts import probe_sentences
 from support import checkpoints, encoders
 from support.parity import assert_close
@@ -78,11 +78,11 @@ def layer(activation: str, width: int, wide: int, **more: Any) -> dict[str, Any]
 # The least opset, where axes are attributes; one where only ReduceSum has them as an input; and one where all have.
 @pytest.mark.parametrize("opset", [11, 14, 18])
 def test_every_pooling_mode(opset: int, transformer: Path, encoder: Callable[[int], Path], tmp_path: Path) -> None:
-    model = checkpoints.assemble(transformer, max_length=64, pooling=Pooling.POOLING_MODES, normalize=False)
+    model = checkpoints.build_model(transformer, max_length=64, pooling=Pooling.POOLING_MODES, normalize=False)
     checkpoint = saved(model, tmp_path / "checkpoint")
     bundle = export(checkpoint, tmp_path / "bundle", from_onnx=encoder(opset))
     graph = bundle.manifest.graphs[0]
-    assert (graph.precision, graph.max_rows, graph.op_domains, graph.opset) == ("fp32", None, ("ai.onnx",), opset)
+    assert (graph.precision, graph.max_batch_size, graph.op_domains, graph.opset) == ("fp32", None, ("ai.onnx",), opset)
     assert graph.outputs["sentence_embedding"].shape == ("batch", 6 * 32)
     assert_equal_to_torch(bundle, model)
 
@@ -98,7 +98,7 @@ def test_dense_layer_norm_dropout_and_normalize(
         *(layer(name, 48, 48) for name in ("SiLU", "Sigmoid", "ReLU")),
         layer("Identity", 48, 16, bias=False),
     ]
-    model = checkpoints.assemble(transformer, max_length=64, pooling=("lasttoken", "mean"), dense=layers)
+    model = checkpoints.build_model(transformer, max_length=64, pooling=("lasttoken", "mean"), dense=layers)
     norm = LayerNorm(64)
     with torch.no_grad():
         norm.norm.weight.normal_(1, 0.3)
@@ -114,7 +114,7 @@ def test_dense_layer_norm_dropout_and_normalize(
 @on_cpu
 def test_the_old_spelling(transformer: Path, encoder: Callable[[int], Path], tmp_path: Path) -> None:
     """In which the order of the flags, not of the modes, is that of the columns."""
-    model = checkpoints.assemble(
+    model = checkpoints.build_model(
         transformer, max_length=64, pooling=("weightedmean", "cls"), dense=[layer("Tanh", 64, 8)]
     )
     checkpoint = checkpoints.respell_as_legacy(saved(model, tmp_path / "checkpoint"))
@@ -132,7 +132,7 @@ def test_a_bare_transformer_gets_mean_pooling(
 
 @on_cpu
 def test_other_outputs_and_what_only_they_need_are_dropped(transformer: Path, tmp_path: Path) -> None:
-    model = checkpoints.assemble(transformer, max_length=64)
+    model = checkpoints.build_model(transformer, max_length=64)
     checkpoint = saved(model, tmp_path / "checkpoint")
     outputs = ("token_embeddings", "sentence_embedding")
     encoders.save_encoder(transformer, checkpoint / GRAPH, inputs=("input_ids", "attention_mask"), outputs=outputs)
@@ -201,7 +201,7 @@ def int8_bundle(tiny_checkpoint: Path, tiny_encoder: Path, tmp_path_factory: pyt
 
 def test_a_text_s_vector_depends_on_no_neighbour_where_ranges_are_found_at_run_time(int8_bundle: Bundle) -> None:
     graph = int8_bundle.manifest.graphs[0]
-    assert (graph.precision, graph.max_rows) == ("int8", 1)
+    assert (graph.precision, graph.max_batch_size) == ("int8", 1)
     with Embedder(int8_bundle.path, device="cpu") as model:
         alone = np.stack([model.encode(text) for text in TEXTS])
         for size in (None, 8):
@@ -219,7 +219,7 @@ def test_such_a_graph_is_verified_as_it_is_run(int8_bundle: Bundle, tiny_checkpo
 
 @on_cpu
 def test_a_float16_encoder_is_pooled_at_float32(transformer: Path, tmp_path: Path) -> None:
-    model = checkpoints.assemble(transformer, max_length=64, pooling=("mean", "max"))
+    model = checkpoints.build_model(transformer, max_length=64, pooling=("mean", "max"))
     checkpoint = saved(model, tmp_path / "checkpoint")
     encoders.save_encoder(transformer, checkpoint / GRAPH, half=True)
     bundle = export(checkpoint, tmp_path / "bundle", from_onnx=GRAPH)

@@ -36,7 +36,7 @@ def without_decoder(model: BaseModel) -> Iterator[nn.Module]:
         transformer.set_submodule(name, decoder)
 
 
-def check_word_head(model: BaseModel, name: object) -> None:
+def check_mlm_head(model: BaseModel, name: object) -> None:
     """Refuse a head whose logits are not what its decoder makes of the hidden states.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The verdicts on a bundle of one device, found in a process of its own: python -m monograph_export.verdict.
+"""The verdicts on a bundle of one device, found in a process of its own: python -m monograph_export.verifier.
 
 The exporter's process still holds what torch mapped and traced when a bundle is verified, and an engine's own fault
 there would take the export with it. Imports no torch.
@@ -20,7 +20,7 @@ from monograph.engines import EngineOptions, dtypes_for, dtypes_of
 from monograph.errors import MonographError
 from monograph.routes import Routes, load_routes, load_tokenizers
 from monograph.threads import available_cpus
-from monograph.verification import Verdict, verify
+from monograph.verification import VerificationResult, verify
 
 # What runs every operator that a bundle may have.
 _CPU = "cpu"
@@ -49,7 +49,7 @@ def _opened(bundle: Bundle, device: str, compute_dtype: str) -> Iterator[Routes]
         routes.close()
 
 
-def verdict_of(folder: Path, device: str, compute_dtype: str, tolerance: float) -> Verdict:
+def verify_on_device(folder: Path, device: str, compute_dtype: str, tolerance: float) -> VerificationResult:
     """Verify a staged bundle on a device, computing in one type.
 
     Raises:
@@ -60,7 +60,7 @@ def verdict_of(folder: Path, device: str, compute_dtype: str, tolerance: float) 
         return verify(routes, read_probes(folder, routes.main.output_width), tolerance)
 
 
-def verdict_of_other_forms(folder: Path, tolerance: float) -> Verdict | None:
+def verify_other_graphs(folder: Path, tolerance: float) -> VerificationResult | None:
     """Verify on the CPU the graphs of a staged bundle that are for other devices only; None where there are none.
 
     It says that they compute the same, and nothing of how another device rounds.
@@ -126,7 +126,7 @@ def main(device: str) -> None:
         not_run[device] = str(error)
     for dtype in dtypes:
         try:
-            verdicts.append(verdict_of(Path(folder), device, dtype, tolerance).to_json())
+            verdicts.append(verify_on_device(Path(folder), device, dtype, tolerance).to_json())
         except MonographError as error:
             not_run[f"{device} {dtype}"] = str(error)
     sys.stdout.write(json.dumps({"verdicts": verdicts, "not_run": not_run}) + "\n")

@@ -14,7 +14,7 @@ import onnx_ir.passes.common as common
 
 from monograph.bundle.manifest import OP_DOMAINS, TOKENIZER_INPUTS
 from monograph.errors import ExportError, first_line
-from monograph_export.grafting.operators import LEAST_OPSET
+from monograph_export.from_onnx.operators import MIN_OPSET
 
 # What exporters call the vectors of tokens: optimum by itself, and for sentence-transformers.
 TOKEN_OUTPUTS = ("last_hidden_state", "token_embeddings")
@@ -63,7 +63,7 @@ class Encoder:
         return "fp16" if ir.DataType.FLOAT16 in stored else "fp32"
 
     @property
-    def max_rows(self) -> int | None:
+    def max_batch_size(self) -> int | None:
         """The most texts of a batch: 1 where the range of a rounding would be that of all of them, else None."""
         return 1 if self._operators & _DYNAMIC else None
 
@@ -89,10 +89,8 @@ def open_encoder(file: Path) -> Encoder:
             f"{file} has operators of {', '.join(foreign)}, which need a library of their own: {_EXPORT_AGAIN}"
         )
     opset = model.opset_imports.get("", 0)
-    if opset < LEAST_OPSET:
-        raise ExportError(
-            f"{file} is of opset {opset}, and modules are appended from {LEAST_OPSET} on: {_EXPORT_AGAIN}"
-        )
+    if opset < MIN_OPSET:
+        raise ExportError(f"{file} is of opset {opset}, and modules are appended from {MIN_OPSET} on: {_EXPORT_AGAIN}")
     _check_inputs(file, model.graph.inputs)
     return Encoder(file, model, _token_output(file, model.graph), opset)
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import ArrayLike
 
 # The first opset in which all operators used here exist.
-LEAST_OPSET = 11
+MIN_OPSET = 11
 # The opset from which on an operator takes its axes as an input; before, they are an attribute.
 _AXES_ARE_AN_INPUT = {"ReduceSum": 13, "Unsqueeze": 13, "ReduceL2": 18, "ReduceMax": 18, "ReduceMean": 18}
 # Before the names of what is appended, which the encoder's are not likely to begin with.

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from monograph_export.grafting.operators import Appender
+from monograph_export.from_onnx.operators import Appender
 
 # Sentence Transformers' names, the flags of old configs, in the order in which these are concatenated.
 FLAGS = {
@@ -20,7 +20,7 @@ FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-_LEAST_COUNT = 1e-9
+_MIN_COUNT = 1e-9
 # Below every value. Not infinity, of which a text without any token would make a vector that is no number.
 _LOWEST = float(np.finfo(np.float32).min)
 
@@ -75,7 +75,7 @@ class _Tokens:
     def total(self, weights: ir.Value) -> ir.Value:
         """Return the sum of weights (float32 [batch, sequence, 1]), a little above 0 for none, float32 [batch, 1]."""
         append = self.append
-        return append.op("Max", append.over("ReduceSum", weights, 1, keep=False), append.constant(_LEAST_COUNT))
+        return append.op("Max", append.over("ReduceSum", weights, 1, keep=False), append.constant(_MIN_COUNT))
 
 
 def _append_cls(tokens: _Tokens) -> ir.Value:
@@ -114,7 +114,7 @@ Vectors = NDArray[np.float64]
 
 def _weighted_mean(tokens: Vectors, mask: Vectors) -> Vectors:
     weights = np.arange(1, len(tokens) + 1) * mask
-    return np.asarray(weights @ tokens / max(weights.sum(), _LEAST_COUNT))
+    return np.asarray(weights @ tokens / max(weights.sum(), _MIN_COUNT))
 
 
 def _last_token(tokens: Vectors, mask: Vectors) -> Vectors:
@@ -133,9 +133,9 @@ class _Mode:
 _MODES: Mapping[str, _Mode] = {
     "cls": _Mode(lambda tokens, mask: tokens[int(mask.argmax())], _append_cls),
     "max": _Mode(lambda tokens, mask: np.where(mask[:, np.newaxis] > 0, tokens, _LOWEST).max(axis=0), _append_max),
-    "mean": _Mode(lambda tokens, mask: mask @ tokens / max(mask.sum(), _LEAST_COUNT), _append_mean),
+    "mean": _Mode(lambda tokens, mask: mask @ tokens / max(mask.sum(), _MIN_COUNT), _append_mean),
     "mean_sqrt_len_tokens": _Mode(
-        lambda tokens, mask: mask @ tokens / np.sqrt(max(mask.sum(), _LEAST_COUNT)), _append_mean_sqrt_len
+        lambda tokens, mask: mask @ tokens / np.sqrt(max(mask.sum(), _MIN_COUNT)), _append_mean_sqrt_len
     ),
     "weightedmean": _Mode(_weighted_mean, _append_weighted_mean),
     "lasttoken": _Mode(_last_token, _append_last_token),

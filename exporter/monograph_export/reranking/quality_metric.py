@@ -14,8 +14,8 @@ from sentence_transformers import CrossEncoder
 
 from monograph.inputs import Pair
 from monograph_export.compression.gate import rank_correlation
-from monograph_export.compression.judge import Judge, Judgement
 from monograph_export.compression.limits import ScoreLimits
+from monograph_export.compression.quality_metric import QualityMetric, QualityResult
 from monograph_export.output_names import SCORES_NAME
 from monograph_export.reranking.probes import reference_logits
 
@@ -42,7 +42,7 @@ class ScoreAgreement:
 
 
 @dataclass(frozen=True)
-class ScoreJudge(Judge[Pair]):
+class ScoreQualityMetric(QualityMetric[Pair]):
     """Judges the logits of pairs."""
 
     limits: ScoreLimits
@@ -56,7 +56,7 @@ class ScoreJudge(Judge[Pair]):
         """Return a model's logits of pairs, float32 [n, labels]."""
         return reference_logits(model, inputs, _BATCH_SIZE)
 
-    def judge(self, reference: NDArray[np.float32], found: NDArray[np.float32]) -> Judgement:
+    def metric(self, reference: NDArray[np.float32], found: NDArray[np.float32]) -> QualityResult:
         """Compare the logits of the same pairs, float32 [n, labels] each."""
         return self._judged(score_agreement(reference, found).to_json())
 

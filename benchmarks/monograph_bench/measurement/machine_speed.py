@@ -9,7 +9,7 @@ _PASSES = 3
 _BYTES = bytes(1 << 24)
 
 
-def yardstick_seconds() -> float:
+def machine_speed_seconds() -> float:
     """Return the seconds of the fastest of a few hashes of the same 16 MB.
 
     On one thread, which is gone when it is done: a product of matrices would leave threads that spin beside what is

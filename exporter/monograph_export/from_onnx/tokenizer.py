@@ -28,7 +28,7 @@ _BERT_SETTINGS = {
 
 
 @dataclass(frozen=True)
-class GraftTokenizer:
+class CheckpointTokenizer:
     """A tokenizer, the number of tokens that are kept of a text, at which side texts are cut, and the padding id."""
 
     tokenizer: Tokenizer
@@ -42,7 +42,7 @@ class GraftTokenizer:
         return write_tokenizer(tokenizer, folder / TOKENIZER_FILE, self.pad_id)
 
 
-def read_tokenizer(folder: Path, settings: Mapping[str, Any]) -> GraftTokenizer:
+def read_tokenizer(folder: Path, settings: Mapping[str, Any]) -> CheckpointTokenizer:
     """Return the tokenizer of a transformer's folder with the Transformer module's settings applied.
 
     Raises:
@@ -66,7 +66,7 @@ def read_tokenizer(folder: Path, settings: Mapping[str, Any]) -> GraftTokenizer:
     side = config.get("truncation_side", "right")
     if side not in ("left", "right"):
         raise ExportError(f"{folder / _CONFIG_FILE}: truncation_side {side!r} is neither 'left' nor 'right'")
-    return GraftTokenizer(tokenizer, _max_length(folder, settings, config), side, _pad_id(tokenizer, config))
+    return CheckpointTokenizer(tokenizer, _max_length(folder, settings, config), side, _pad_id(tokenizer, config))
 
 
 def _check_same_tokens(tokenizer: Tokenizer, config: Mapping[str, Any], folder: Path) -> None:

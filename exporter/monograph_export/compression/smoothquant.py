@@ -9,8 +9,8 @@ from itertools import permutations
 import torch
 from torch import Tensor, nn
 
+from monograph_export.compression.activation_stats import ActivationStats, Fold
 from monograph_export.compression.int8 import WEIGHT_LEVELS, Range, fake_quantize, quantize_rows
-from monograph_export.compression.observation import Fold, Observation
 
 # SmoothQuant's strength: 0 leaves the input as it is, 1 gives all of its channels the same largest value.
 STRENGTHS = (0.0, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 1.0)
@@ -18,7 +18,7 @@ _SMALLEST = 1e-5
 
 
 @dataclass(frozen=True)
-class Fit:
+class Smoothing:
     """How the input of some layers is rounded.
 
     ``smoothing`` is float32 [in]; ``error`` that of the outputs on texts the choice was not made by, relative to them.
@@ -30,7 +30,7 @@ class Fit:
     error: float
 
 
-def fit(linears: Sequence[nn.Linear], seen: Observation, levels: int = WEIGHT_LEVELS) -> Fit:
+def fit(linears: Sequence[nn.Linear], seen: ActivationStats, levels: int = WEIGHT_LEVELS) -> Smoothing:
     """Return the rounding of the input that some layers share.
 
     The strength is the one with the least error of the outputs where one half of the texts sets smoothing and range and
@@ -42,7 +42,7 @@ def fit(linears: Sequence[nn.Linear], seen: Observation, levels: int = WEIGHT_LE
     errors = {strength: sum(_error(weight, strength, *fold, levels) for fold in folds) for strength in STRENGTHS}
     strength = min(errors, key=errors.__getitem__)
     smoothing, limits = _rounding(weight, strength, seen.all)
-    return Fit(limits, smoothing, strength, (errors[strength] / 2) ** 0.5)
+    return Smoothing(limits, smoothing, strength, (errors[strength] / 2) ** 0.5)
 
 
 def _error(weight: Tensor, strength: float, known: Fold, unknown: Fold, expected: Tensor, levels: int) -> float:

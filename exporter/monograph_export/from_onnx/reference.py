@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monograph.batching import assemble
+from monograph.batching import pad_batch
 from monograph.bundle import Probes
 from monograph.engines.onnxruntime import import_onnxruntime
 from monograph.errors import ExportError, ParityError, first_line
 from monograph.threads import available_cpus
 from monograph.tokenization import TextTokenizer, TokenizedTexts
-from monograph_export.grafting.encoder import Encoder
-from monograph_export.grafting.layout import Checkpoint
+from monograph_export.from_onnx.encoder import Encoder
+from monograph_export.from_onnx.layout import Checkpoint
 from monograph_export.output_names import OUTPUT_NAME
 
 REFERENCE = "the encoder's file and NumPy"
@@ -52,7 +52,7 @@ class FileRunner:
             yield inputs["attention_mask"], _run(session, file, output, inputs)
 
     def _inputs(self, tokens: TokenizedTexts, row: int, names: Sequence[str]) -> dict[str, NDArray[np.int64]]:
-        return assemble(tokens, np.array([row]), names, self.pad_id).inputs
+        return pad_batch(tokens, np.array([row]), names, self.pad_id).inputs
 
 
 def make_probes(encoder: Encoder, checkpoint: Checkpoint, runner: FileRunner, texts: list[str]) -> Probes:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from monograph_export.grafting.encoder import Encoder, table_of
-from monograph_export.grafting.layout import Checkpoint
-from monograph_export.grafting.operators import Appender
+from monograph_export.from_onnx.encoder import Encoder, table_of
+from monograph_export.from_onnx.layout import Checkpoint
+from monograph_export.from_onnx.operators import Appender
 from monograph_export.graph.passes.anonymize import Anonymize
 from monograph_export.output_names import OUTPUT_NAME
 
 # Of the first format in which weights are no inputs.
-_LEAST_IR_VERSION = 4
+_MIN_IR_VERSION = 4
 
 
 def append_modules(encoder: Encoder, checkpoint: Checkpoint) -> dict[str, int]:
@@ -36,7 +36,7 @@ def append_modules(encoder: Encoder, checkpoint: Checkpoint) -> dict[str, int]:
     vectors.name, vectors.dtype = OUTPUT_NAME, ir.DataType.FLOAT
     vectors.shape = ir.Shape(["batch", checkpoint.width])
     graph.outputs[:] = [vectors]
-    encoder.model.ir_version = max(encoder.model.ir_version, _LEAST_IR_VERSION)
+    encoder.model.ir_version = max(encoder.model.ir_version, _MIN_IR_VERSION)
     parts["head"] = _bytes(graph) - sum(parts.values())
     return parts
 

@@ -11,11 +11,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from monograph_export.grafting.operators import Appender
+from monograph_export.from_onnx.operators import Appender
 
 # torch's.
 _LAYER_NORM_EPSILON = 1e-5
-_LEAST_NORM = 1e-12
+_MIN_NORM = 1e-12
 
 Weights = NDArray[np.float32]
 Vectors = NDArray[np.float64]
@@ -138,9 +138,9 @@ class Normalize:
 
     def compute(self, vectors: Vectors) -> Vectors:
         """Return the vectors at length 1, float64 [n, d]."""
-        return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _LEAST_NORM))
+        return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _MIN_NORM))
 
     def append(self, append: Appender, vectors: ir.Value) -> ir.Value:
         """Append the same, float32 [batch, d]."""
-        norm = append.op("Max", append.over("ReduceL2", vectors, 1, keep=True), append.constant(_LEAST_NORM))
+        norm = append.op("Max", append.over("ReduceL2", vectors, 1, keep=True), append.constant(_MIN_NORM))
         return append.op("Div", vectors, norm)

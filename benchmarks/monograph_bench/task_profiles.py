@@ -12,7 +12,7 @@ PASSAGES = 100
 
 
 @dataclass(frozen=True)
-class Unit:
+class TaskProfile:
     """What ``models`` compute one ``result`` of, how reports call that, and how single calls are made of it.
 
     ``call_sizes`` are the numbers of a single call. The first is the one that tables with room for one show, named
@@ -31,7 +31,7 @@ class Unit:
     equality: str
 
 
-_TEXTS = Unit(
+_TEXTS = TaskProfile(
     models="embedding models",
     many="texts",
     result="vector",
@@ -42,7 +42,7 @@ _TEXTS = Unit(
     calls="calls of {size} short text{s}",
     equality="worst cosine",
 )
-_PAIRS = Unit(
+_PAIRS = TaskProfile(
     models="rerankers",
     many="pairs",
     result="score",
@@ -54,7 +54,7 @@ _PAIRS = Unit(
     calls="calls of {size} pairs, a query with its passages",
     equality="worst difference",
 )
-UNITS: Mapping[str, Unit] = {
+TASK_PROFILES: Mapping[str, TaskProfile] = {
     EMBEDDING: _TEXTS,
     RERANK: _PAIRS,
     SPARSE: replace(_TEXTS, models="sparse encoders"),

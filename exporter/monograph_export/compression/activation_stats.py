@@ -31,7 +31,7 @@ class Fold:
 
 
 @dataclass(frozen=True)
-class Observation:
+class ActivationStats:
     """The input that some linear layers share (query, key and value do), by the layers' names in the transformer.
 
     Every other text is in the second fold: what is chosen by one is judged by the other.
@@ -51,7 +51,7 @@ class Observation:
         )
 
 
-def observe(model: BaseModel, inputs: Sequence[InputT], feature: str) -> list[Observation]:
+def collect_activation_stats(model: BaseModel, inputs: Sequence[InputT], feature: str) -> list[ActivationStats]:
     """Compute each text or pair alone, so unpadded, and return what the linear layers of the transformer were given.
 
     Layers that do not change the output (a pooler that only classification uses) are left out, and so is a head.
@@ -62,7 +62,7 @@ def observe(model: BaseModel, inputs: Sequence[InputT], feature: str) -> list[Ob
     groups = _groups(model, linears, inputs[0], feature)
     parts = (inputs[::2], inputs[1::2] or inputs)
     folds = [_fold(model, {group[0]: linears[group[0]] for group in groups}, part) for part in parts]
-    return [Observation(group, (folds[0][group[0]], folds[1][group[0]])) for group in groups]
+    return [ActivationStats(group, (folds[0][group[0]], folds[1][group[0]])) for group in groups]
 
 
 def linear_layers(model: BaseModel) -> dict[str, nn.Linear]:
