@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monograph.bundle.fields import Fields
+from monograph.fields import Fields
 from monograph.errors import ExportError
 
 # In a wheel the recipes lie inside this package, in a checkout beside the source roots.

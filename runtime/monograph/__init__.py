@@ -12,7 +12,9 @@ from monograph.errors import (
     ParityError,
     UnsupportedModuleError,
 )
+from monograph.loading import load
 from monograph.preparation import prepare
+from monograph.sparse.rows import SparseVector
 from monograph.sparse_encoder import SparseEncoder
 from monograph.version import __version__
 
@@ -28,7 +30,9 @@ __all__ = [
     "MonographError",
     "ParityError",
     "SparseEncoder",
+    "SparseVector",
     "UnsupportedModuleError",
     "__version__",
+    "load",
     "prepare",
 ]

@@ -8,55 +8,42 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from monograph.counts import checked_count
 from monograph.errors import InputError
-from monograph.inputs import Pair
+from monograph.inputs import Pair, check_count, check_named, check_pairs, check_texts
 from monograph.model import Model
-from monograph.scores import plan_scores
-from monograph.texts import checked_named, checked_pairs, checked_texts
+from monograph.tasks.rerank import RERANK, RerankSection
 
 Pairs = Pair | Iterable[Any]
 
 
-class Ranked(TypedDict):
-    """A document of ``rank``: where it stood among the documents, its score, and if asked for its text."""
+class RankedDocument(TypedDict):
+    """A document of ``rank``: its position among the documents, its score, and where it was asked for its text."""
 
     corpus_id: int
     score: float
     text: NotRequired[str]
 
 
-class CrossEncoder(Model):
+class CrossEncoder(Model[RerankSection]):
     """A reranker or classifier of pairs without torch: one graph, one device, ``predict`` and ``rank``.
 
-    Args:
-        path: The bundle's folder, or ORG/NAME or ORG/NAME@REVISION of a bundle on the Hugging Face Hub.
-        device: "auto", "cpu", "openvino", "openvino:" and a name of OpenVINO's, "cuda", "cuda:1", as for ``Embedder``.
-        compute_dtype: The type to multiply in: "float32", "bfloat16", "float16", or "auto" for the narrowest that the
-            hardware multiplies in by itself.
-        threads: CPU threads of the engine; None for every CPU that affinity mask and cgroup quota allow.
-        check: "fast" compares the hashes of the small files and the size of the weights, "full" hashes all.
-        cache_dir: Folder for what can be computed or downloaded again; None for MONOGRAPH_CACHE or the user's cache.
-        max_tokens_per_batch: The most tokens, padding included, in a batch of several pairs, whatever ``batch_size``
-            says; it bounds the memory of batches. A longer pair is a batch by itself. None for what is fastest.
+    >>> model = CrossEncoder(bundle, device="cpu")
+    >>> documents = ["Berlin has 3.5 million people.", "He drove to the stadium."]
+    >>> [best] = model.rank("How many people live in Berlin?", documents, top_k=1, return_documents=True)
+    >>> sorted(best)
+    ['corpus_id', 'score', 'text']
+    >>> model.predict([("a query", "a document"), ("a query", "another")]).shape
+    (2,)
 
-    A model may be used from many threads. Pickled, it opens the bundle again where it is first used. After a fork it
-    raises, for an engine's threads are not in the child.
-
-    Raises:
-        BundleError: the bundle is missing or damaged, with every problem, or is no reranker's.
-        DeviceError: the device or type cannot be had here, or the bundle is known to be wrong on it.
-        InputError: an option is not usable.
-
+    Arguments, errors, and what holds for threads, pickling and forks are those of ``Embedder``.
     """
 
-    _task = "rerank"
-    _inputs = "pairs"
+    _task = RERANK
 
     @property
     def num_labels(self) -> int:
         """Scores of a pair: 1 for a reranker, the number of classes for a classifier."""
-        return self.manifest.need_rerank().num_labels
+        return self._section.num_labels
 
     def predict(
         self,
@@ -65,6 +52,7 @@ class CrossEncoder(Model):
         prompt: str | None = None,
         batch_size: int | None = None,
         show_progress_bar: bool | None = None,
+        *,
         activation_fn: str | None = None,
         apply_softmax: bool = False,
     ) -> NDArray[np.float32]:
@@ -74,7 +62,8 @@ class CrossEncoder(Model):
             inputs: A list or tuple of two str, or a list, tuple, NumPy array [n, 2] or other iterable of such pairs.
             prompt_name: Name of a prompt of the model, put before the first text of each pair; None for the default.
             prompt: A prompt of your own; wins over ``prompt_name``. "" for none at all.
-            batch_size: The most pairs in a batch, fewer of long ones; None lets batches be as large as is fastest.
+            batch_size: The maximum number of pairs in a batch, fewer of long ones; None lets batches be as large as is
+                fastest.
             show_progress_bar: True or False; None shows it where this package logs at INFO or DEBUG.
             activation_fn: "Identity" for logits, "Sigmoid", or None for the model's own.
             apply_softmax: Turn the scores of each pair into probabilities, where there is more than one label.
@@ -88,8 +77,9 @@ class CrossEncoder(Model):
             MonographError: the engine failed, or the model was closed.
 
         """
-        pairs, single = checked_pairs(inputs)
-        scores = self._scores(pairs, prompt_name, prompt, batch_size, show_progress_bar, activation_fn, apply_softmax)
+        pairs, single = check_pairs(inputs)
+        plan = RERANK.post_process(self._section, activation_fn=activation_fn, apply_softmax=apply_softmax)
+        scores = self._run(pairs, self._check_call(plan, prompt_name, prompt, batch_size), show_progress_bar)
         if self.num_labels == 1:
             scores = scores[:, 0]
         return np.asarray(scores[0]) if single else scores
@@ -104,14 +94,15 @@ class CrossEncoder(Model):
         prompt: str | None = None,
         batch_size: int | None = None,
         show_progress_bar: bool | None = None,
+        *,
         activation_fn: str | None = None,
-    ) -> list[Ranked]:
+    ) -> list[RankedDocument]:
         """Return documents by their scores for a query, highest first; equal ones stay in their order.
 
         Args:
-            query: What is asked.
+            query: The query.
             documents: A list, tuple, NumPy array or pandas column of str.
-            top_k: The most documents to return; None for all.
+            top_k: The maximum number of documents to return; None for all.
             return_documents: Return their texts as well, as ``text``.
             prompt_name: As in ``predict``.
             prompt: As in ``predict``.
@@ -128,30 +119,19 @@ class CrossEncoder(Model):
             raise InputError(
                 f"rank needs a model with one label, and this one has {self.num_labels}: use predict with pairs"
             )
-        most = None if top_k is None else checked_count(top_k, "top_k")
+        limit = None if top_k is None else check_count(top_k, "top_k")
         if isinstance(documents, str):
             raise InputError("documents must be a list of str, got str")
-        asked, texts = checked_named(query, "query"), checked_texts(documents)
-        pairs = [(asked, text) for text in texts]
-        found = self._scores(pairs, prompt_name, prompt, batch_size, show_progress_bar, activation_fn, False)
-        scores: list[float] = found[:, 0].tolist()
-        best = sorted(range(len(texts)), key=scores.__getitem__, reverse=True)[:most]
+        query, texts = check_named(query, "query"), check_texts(documents)
+        scores: list[float] = self.predict(
+            [(query, text) for text in texts],
+            prompt_name,
+            prompt,
+            batch_size,
+            show_progress_bar,
+            activation_fn=activation_fn,
+        ).tolist()
+        order = sorted(range(len(texts)), key=scores.__getitem__, reverse=True)[:limit]
         if return_documents:
-            return [{"corpus_id": i, "score": scores[i], "text": texts[i]} for i in best]
-        return [{"corpus_id": i, "score": scores[i]} for i in best]
-
-    def _scores(
-        self,
-        pairs: list[Pair],
-        prompt_name: str | None,
-        prompt: str | None,
-        batch_size: int | None,
-        show_progress_bar: bool | None,
-        activation_fn: str | None,
-        apply_softmax: bool,
-    ) -> NDArray[np.float32]:
-        """Return the scores of pairs, float32 [n, labels]."""
-        scoring = plan_scores(self.manifest.need_rerank(), activation_fn, apply_softmax)
-        before = self._prompt(prompt_name, prompt)
-        size = None if batch_size is None else checked_count(batch_size, "batch_size")
-        return self._results(pairs, self._open.routes.main, scoring, before, size, show_progress_bar)
+            return [{"corpus_id": i, "score": scores[i], "text": texts[i]} for i in order]
+        return [{"corpus_id": i, "score": scores[i]} for i in order]

@@ -1,20 +1,186 @@
-"""What a model computes one output of: a text, or a pair of texts."""
+"""Check what a caller gives once, at the boundary: texts, pairs of texts, counts and prompts."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monograph.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 Pair = tuple[str, str]
+# What a model computes one output of: a text, or a pair of texts.
 Input = str | Pair
-# Of one kind in a call.
+# All of one kind in a call.
 InputT = TypeVar("InputT", bound=Input)
+# One text or many.
+Texts = str | Sequence[str] | NDArray[Any]
+_SIDES = ("first", "second")
+# Iterables that have no texts one after another.
+_NOT_SEQUENCES = (str, bytes, bytearray, dict, set, frozenset)
 
 
-def with_prompt(given: Input, prompt: str) -> Input:
-    """Return an input behind a prompt; of a pair the first text, as Sentence Transformers does."""
-    return prompt + given if isinstance(given, str) else (prompt + given[0], given[1])
+def check_texts(texts: object) -> list[str]:
+    """Return a list, tuple, NumPy array or pandas column of texts as a list of str.
+
+    Raises:
+        InputError: naming position and type, where something is not a text that can be encoded as UTF-8.
+
+    """
+    if isinstance(texts, (dict, set, frozenset, bytes, bytearray)) or not isinstance(texts, Iterable):
+        raise InputError(f"texts must be a str or a list of str, got {_describe(texts)}")
+    if getattr(texts, "ndim", 1) != 1:
+        raise InputError(f"texts must be one-dimensional, got {getattr(texts, 'ndim', '?')} dimensions")
+    return [check_text(text, position) for position, text in enumerate(_to_python(texts))]
 
 
-def characters(given: Input) -> int:
-    """Return the characters of an input."""
-    return len(given) if isinstance(given, str) else len(given[0]) + len(given[1])
+def check_stream(texts: Iterable[object]) -> Iterator[str]:
+    """Yield the texts of any iterable, each checked as ``check_texts`` does.
+
+    Raises:
+        InputError: at the first text that is not usable.
+
+    """
+    if isinstance(texts, (str, bytes, bytearray, dict)) or not isinstance(texts, Iterable):
+        raise InputError(f"a stream of texts must be an iterable of str, got {_describe(texts)}")
+    return (check_text(text, position) for position, text in enumerate(texts))
+
+
+def check_text(text: object, position: int) -> str:
+    """Return one text as a plain str.
+
+    Raises:
+        InputError: it is not a str, or holds a lone surrogate, which no UTF-8 text can.
+
+    """
+    return check_named(text, f"text {position}")
+
+
+def check_named(text: object, name: str) -> str:
+    """Return one text as a plain str; ``name`` is what an error calls it.
+
+    Raises:
+        InputError: it is not a str, or holds a lone surrogate.
+
+    """
+    if not isinstance(text, str):
+        raise InputError(f"{name} must be a str, got {_describe(text)}")
+    return check_utf8(text, name)
+
+
+def check_pairs(inputs: object) -> tuple[list[Pair], bool]:
+    """Return one pair of texts, or any iterable of pairs, as a list of tuples, and whether it was one pair.
+
+    A pair is a list or tuple of two str; what holds no list or tuple is itself taken for a pair, as
+    ``CrossEncoder.predict`` of Sentence Transformers does.
+
+    Raises:
+        InputError: naming position and side, where something is no pair, or not a text that can be encoded as UTF-8.
+
+    """
+    if isinstance(inputs, _NOT_SEQUENCES) or not isinstance(inputs, Iterable):
+        raise InputError(f"inputs must be a pair of str, or a list of pairs, got {_describe(inputs)}")
+    values = list(_to_python(inputs))
+    single = bool(values) and not isinstance(values[0], (list, tuple))
+    if single and len(values) != len(_SIDES):
+        raise InputError(
+            f"inputs must be a pair of str, or a list of pairs, got {len(values)} of {_describe(values[0])}: "
+            "put each query with its document, [(query, document), ...]"
+        )
+    return [_check_pair(pair, position) for position, pair in enumerate([values] if single else values)], single
+
+
+def _check_pair(pair: object, position: int) -> Pair:
+    if not isinstance(pair, (list, tuple)):
+        raise InputError(f"pair {position} must be two texts, got {_describe(pair)}")
+    if len(pair) != len(_SIDES):
+        raise InputError(f"pair {position} must be two texts, got {len(pair)}")
+    first, second = (
+        check_named(text, f"the {side} text of pair {position}") for text, side in zip(pair, _SIDES, strict=True)
+    )
+    return first, second
+
+
+def check_utf8(text: str, name: str) -> str:
+    """Return ``text`` as a plain str; ``name`` is what an error calls it.
+
+    Raises:
+        InputError: it holds a lone surrogate.
+
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{name} holds a lone surrogate (U+{ord(text[error.start]):04X} at character {error.start}): "
+            "put U+FFFD in its place where the text is made"
+        ) from error
+    return str(text)
+
+
+def _to_python(texts: Iterable[Any]) -> Iterable[object]:
+    # tolist() turns NumPy and pandas values into Python ones many times faster than iteration does.
+    to_list = getattr(texts, "tolist", None)
+    return to_list() if callable(to_list) else texts
+
+
+def _describe(value: object) -> str:
+    if value is None:
+        return "None"
+    kind = type(value).__name__
+    return f"{kind} ({value!r})" if isinstance(value, (bool, int, float)) else kind
+
+
+def count_characters(text: Input) -> int:
+    """Return the number of characters of a text, or of both texts of a pair."""
+    return len(text) if isinstance(text, str) else len(text[0]) + len(text[1])
+
+
+def check_count(value: object, name: str, maximum: int | None = None) -> int:
+    """Return a Python or NumPy integer of at least 1, and at most ``maximum``; ``name`` is what an error calls it.
+
+    Raises:
+        InputError: it is not one.
+
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise InputError(f"{name} must be a positive integer or None, got {value!r}")
+    if maximum is not None and value > maximum:
+        raise InputError(f"{name} must be at most {maximum}, got {value!r}")
+    return int(value)
+
+
+def resolve_prompt(
+    prompts: Mapping[str, str], default_name: str | None, prompt_name: str | None, prompt: str | None
+) -> str:
+    """Return the prompt of a call, "" for none.
+
+    An explicit ``prompt`` wins over ``prompt_name``, which wins over the model's default, as in
+    ``SentenceTransformer.encode``.
+
+    Raises:
+        InputError: ``prompt_name`` is not one of the model's prompts, or ``prompt`` is not a str.
+
+    """
+    if prompt is not None:
+        if prompt_name is not None:
+            logger.warning("prompt and prompt_name were both given: prompt is used, prompt_name is not")
+        if not isinstance(prompt, str):
+            raise InputError(f"prompt must be a str, got {type(prompt).__name__}")
+        return check_utf8(prompt, "prompt")
+    if prompt_name is None:
+        return check_utf8(prompts.get(default_name, ""), "prompt") if default_name is not None else ""
+    if not isinstance(prompt_name, str) or prompt_name not in prompts:
+        known = ", ".join(map(repr, prompts)) or "none"
+        raise InputError(f"prompt_name {prompt_name!r} is not a prompt of this model; it has: {known}")
+    return check_utf8(prompts[prompt_name], "prompt")
+
+
+def add_prompt(text: Input, prompt: str) -> Input:
+    """Return a text behind a prompt; of a pair the first text, as Sentence Transformers does."""
+    return prompt + text if isinstance(text, str) else (prompt + text[0], text[1])

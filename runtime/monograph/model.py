@@ -6,46 +6,44 @@ import hashlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Generic, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from monograph import prompts as prompting
-from monograph.batching import deduplicate, windows
-from monograph.bundle import Check, Manifest
-from monograph.counts import checked_count
+from monograph.bundle import Bundle, Check, Manifest
 from monograph.errors import MonographError
-from monograph.inputs import InputT
-from monograph.opening import ModelSource, OpenModel
-from monograph.pipeline import Pipeline
-from monograph.progress import progress
+from monograph.inference.opening import ModelSource, OpenModel
+from monograph.inference.pipeline import Pipeline, show_progress
+from monograph.inputs import InputT, check_count, resolve_prompt
+from monograph.tasks.base import PostProcess, ResultT, SectionT, Task
 
 logger = logging.getLogger(__name__)
 
 # More than any machine has; a larger number is a mistake, and engines fail on it in ways of their own.
 MAX_THREADS = 4096
+QUERY_PROMPTS = ("query",)
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 
 
-class Finish(Protocol):
-    """What is done with the graph's outputs: it makes ``dtype`` [n, ``width``] of float32 [n, d]."""
+@dataclass(frozen=True)
+class Call(Generic[ResultT]):
+    """The checked options of one call, and what computes it."""
 
-    @property
-    def width(self) -> int:
-        """Columns of the result."""
+    pipeline: Pipeline
+    post_process: PostProcess[ResultT]
+    prompt: str
+    batch_size: int | None
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the result's values."""
+    def iterate(self, inputs: Iterable[InputT], on_inputs: Callable[[int], object]) -> Iterator[ResultT]:
+        """Yield the results of inputs in order: of a list all at once, of another iterable in blocks.
 
-    def __call__(self, outputs: NDArray[np.float32], /) -> NDArray[Any]:
-        """Return the result of outputs."""
+        ``on_inputs`` is called with the number of further inputs that are done, batch by batch.
+        """
+        return self.pipeline.map(inputs, self.post_process, self.prompt, self.batch_size, on_inputs)
 
 
-class Model:
+class Model(Generic[SectionT]):
     """A bundle of one task, opened on one device; the classes that users open add what the task computes.
 
     The arguments are explained where users read them, at ``Embedder``.
@@ -57,9 +55,7 @@ class Model:
 
     """
 
-    _task: ClassVar[str]
-    # What inputs are called in a progress bar.
-    _inputs: ClassVar[str]
+    _task: ClassVar[Task[Any]]
 
     def __init__(
         self,
@@ -71,11 +67,26 @@ class Model:
         cache_dir: str | os.PathLike[str] | None = None,
         max_tokens_per_batch: int | None = None,
     ) -> None:
-        threads = None if threads is None else checked_count(threads, "threads", MAX_THREADS)
-        most = None if max_tokens_per_batch is None else checked_count(max_tokens_per_batch, "max_tokens_per_batch")
-        source = ModelSource(path, self._task, device, compute_dtype, threads, check, cache_dir, most)
-        self._prepare(source, source.open())
-        logger.info("%s runs on %s", path, self)
+        source = model_source(path, device, compute_dtype, threads, check, cache_dir, max_tokens_per_batch)
+        self._open_bundle(source, source.open_bundle())
+
+    @classmethod
+    def of_bundle(cls, source: ModelSource, bundle: Bundle) -> Self:
+        """Return a model of a bundle that was read already; ``load`` opens models so.
+
+        Raises:
+            BundleError: the bundle is of another task, or a file does not fit its manifest.
+            DeviceError: the device or type cannot be had here, or the bundle is known to be wrong on it.
+
+        """
+        model = cls.__new__(cls)
+        model._open_bundle(source, bundle)
+        return model
+
+    @property
+    def task(self) -> Task[Any]:
+        """The task of this class's bundles."""
+        return self._task
 
     @property
     def manifest(self) -> Manifest:
@@ -84,7 +95,7 @@ class Model:
 
     @property
     def max_length(self) -> int | None:
-        """Tokens that are kept of a text or pair, special ones included, by the route that keeps most; None for all."""
+        """Tokens retained of a text or pair, special ones included, by the route that retains most; None for all."""
         return self._open.routes.max_length
 
     @property
@@ -124,7 +135,19 @@ class Model:
 
         """
         for pipeline in self._open.routes.pipelines.values():
-            pipeline.warmup()
+            pipeline.runner.warm_up()
+
+    def prepare_call(
+        self, prompt_name: str | None, prompt: str | None, batch_size: int | None, task: str | None, **options: Any
+    ) -> Call[Any]:
+        """Check the options of a call, those of the task's ``post_process`` included, for any number of inputs.
+
+        Raises:
+            InputError: an option is not usable.
+
+        """
+        plan = self._task.post_process(self._section, **options)
+        return self._check_call(plan, prompt_name, prompt, batch_size, task)
 
     def close(self) -> None:
         """Free the engine; a second call does nothing."""
@@ -148,9 +171,9 @@ class Model:
         return replace(self._source, path=opened.folder, manifest_sha256=opened.bundle.manifest_sha256)
 
     def __setstate__(self, source: ModelSource) -> None:
-        # Opened when it is first used: what fails while a worker of multiprocessing unpickles its task is told to
-        # nobody, and the caller waits for ever.
-        self._prepare(source, None)
+        # Opened when it is first used: an error while a worker of multiprocessing unpickles its task reaches nobody,
+        # and the caller waits for ever.
+        self._set_state(source, None)
 
     def __repr__(self) -> str:
         name = type(self).__name__
@@ -161,7 +184,11 @@ class Model:
             f"compute_dtype={self.compute_dtype!r}, threads={self.threads})"
         )
 
-    def _prepare(self, source: ModelSource, model: OpenModel | None) -> None:
+    def _open_bundle(self, source: ModelSource, bundle: Bundle) -> None:
+        self._set_state(source, source.open(bundle, self._task.name))
+        logger.info("%s runs on %s", source.path, self)
+
+    def _set_state(self, source: ModelSource, model: OpenModel | None) -> None:
         self._source = source
         self._model = model
         self._closed = False
@@ -180,53 +207,63 @@ class Model:
                 if self._closed:
                     raise MonographError("the model was closed: open it again to go on")
                 if self._model is None:
-                    self._model = self._source.open()
+                    self._model = self._source.open(self._source.open_bundle(), self._task.name)
         return self._model
 
-    def _prompt(self, prompt_name: str | None, prompt: str | None) -> str:
-        return prompting.resolve_prompt(self.manifest.prompts, self.manifest.default_prompt_name, prompt_name, prompt)
+    @property
+    def _section(self) -> SectionT:
+        section: SectionT = self._task.section_of(self.manifest.section, self._source.path)
+        return section
 
-    def _prompt_name(self, known: tuple[str, ...], prompt_name: str | None, prompt: str | None) -> str | None:
-        """Return the first of ``known`` names that the model has a prompt of, where the caller asks for none."""
+    def _prompt_name(self, names: tuple[str, ...], prompt_name: str | None, prompt: str | None) -> str | None:
+        """Return the first of ``names`` that the model has a prompt of, where the caller gives none."""
         if prompt_name is None and prompt is None:
-            return prompting.first_known(self.manifest.prompts, known)
+            return next((name for name in names if name in self.manifest.prompts), None)
         return prompt_name
 
-    def _routed(self, task: str) -> str | None:
+    def _routed_task(self, task: str) -> str | None:
+        """Return a task for a model with routes, None for any other."""
         return None if self.manifest.routing is None else task
 
-    def _results(
+    def _check_call(
         self,
-        inputs: Sequence[InputT],
-        pipeline: Pipeline,
-        finish: Finish,
-        prompt: str,
+        post_process: PostProcess[ResultT],
+        prompt_name: str | None,
+        prompt: str | None,
         batch_size: int | None,
-        show_progress_bar: bool | None,
-    ) -> NDArray[Any]:
-        """Return the results of inputs in their order, [n, ``finish.width``]; equal ones are computed once."""
-        if len(inputs) == 1:
-            with progress(1, show_progress_bar, self._inputs) as on_batch:
-                return finish(pipeline.outputs(inputs, batch_size, on_batch, prompt))
-        unique, positions = deduplicate(inputs)
-        result = np.empty((len(unique), finish.width), dtype=finish.dtype)
-        done = 0
-        with progress(len(inputs), show_progress_bar, self._inputs) as on_batch:
-            for block in self._blocks(unique, pipeline, finish, prompt, batch_size, on_batch):
-                result[done : done + len(block)] = block
-                done += len(block)
-            on_batch(len(inputs) - len(unique))
-        return result if positions is None else np.asarray(result[positions])
+        task: str | None = None,
+    ) -> Call[ResultT]:
+        """Check the options that the calls of every task have."""
+        prompts, default = self.manifest.prompts, self.manifest.default_prompt_name
+        return Call(
+            self._open.routes.for_task(task),
+            post_process,
+            resolve_prompt(prompts, default, prompt_name, prompt),
+            None if batch_size is None else check_count(batch_size, "batch_size"),
+        )
 
-    def _blocks(
-        self,
-        inputs: Iterable[InputT],
-        pipeline: Pipeline,
-        finish: Finish,
-        prompt: str,
-        batch_size: int | None,
-        on_batch: Callable[[int], object],
-    ) -> Iterator[NDArray[Any]]:
-        """Yield the results of inputs as blocks [k, ``finish.width``], in order and in constant memory."""
-        for window in windows(inputs):
-            yield finish(pipeline.outputs(window, batch_size, on_batch, prompt))
+    def _run(self, inputs: list[InputT], call: Call[ResultT], show_progress_bar: bool | None) -> ResultT:
+        """Return the results of inputs in their order."""
+        with show_progress(len(inputs), show_progress_bar, self._task.inputs) as on_inputs:
+            return next(call.iterate(inputs, on_inputs))
+
+
+def model_source(
+    path: str | os.PathLike[str],
+    device: str,
+    compute_dtype: str,
+    threads: int | None,
+    check: Check,
+    cache_dir: str | os.PathLike[str] | None,
+    max_tokens_per_batch: int | None,
+) -> ModelSource:
+    """Return the checked arguments that a model is opened with.
+
+    Raises:
+        InputError: a number is not a count.
+
+    """
+    threads = None if threads is None else check_count(threads, "threads", MAX_THREADS)
+    if max_tokens_per_batch is not None:
+        max_tokens_per_batch = check_count(max_tokens_per_batch, "max_tokens_per_batch")
+    return ModelSource(path, device, compute_dtype, threads, check, cache_dir, max_tokens_per_batch)

@@ -13,7 +13,7 @@ from monograph.bundle import Bundle, open_bundle
 from monograph.bundle.sources import locate_bundle
 from monograph.cache import VARIABLE, cache_folder
 from monograph.errors import MonographError
-from monograph.opening import open_routes
+from monograph.inference.opening import open_routes
 
 
 def prepare(

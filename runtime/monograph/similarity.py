@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from monograph.errors import InputError
 
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 Floats = NDArray[np.float32]
 _CHUNK_BYTES = 32 * 1024 * 1024
 # torch.nn.functional.normalize divides by at least this.
@@ -30,7 +31,7 @@ def similarity(function: str, first: ArrayLike, second: ArrayLike) -> Floats:
     a, b = _rows(first), _rows(second)
     if a.shape[1] != b.shape[1]:
         raise InputError(f"vectors of {a.shape[1]} and {b.shape[1]} dimensions cannot be compared")
-    return _pick(_ALL_PAIRS, function)(a, b)
+    return _function_named(_ALL_PAIRS, function)(a, b)
 
 
 def similarity_pairwise(function: str, first: ArrayLike, second: ArrayLike) -> Floats:
@@ -43,10 +44,10 @@ def similarity_pairwise(function: str, first: ArrayLike, second: ArrayLike) -> F
     a, b = _rows(first), _rows(second)
     if a.shape != b.shape:
         raise InputError(f"pairwise similarity needs equal shapes, got {a.shape} and {b.shape}")
-    return _pick(_PAIRWISE, function)(a, b)
+    return _function_named(_PAIRWISE, function)(a, b)
 
 
-def normalized(vectors: Floats) -> Floats:
+def normalize(vectors: Floats) -> Floats:
     """Return the rows [n, d] at unit length; a row of zeros stays zero."""
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.maximum(norms, _SMALLEST_NORM), dtype=np.float32)
@@ -64,7 +65,7 @@ def _rows(vectors: ArrayLike) -> Floats:
     return array
 
 
-def _pick(functions: Mapping[str, Callable[[Floats, Floats], Floats]], name: str) -> Callable[..., Floats]:
+def _function_named(functions: Mapping[str, Callable[[Floats, Floats], Floats]], name: str) -> Callable[..., Floats]:
     if name not in functions:
         raise InputError(f"similarity function {name!r} is not one of {', '.join(functions)}")
     return functions[name]
@@ -97,13 +98,13 @@ def _by_difference(measure: Callable[[NDArray[Any]], NDArray[Any]], a: Floats, b
 
 
 _ALL_PAIRS: Mapping[str, Callable[[Floats, Floats], Floats]] = {
-    "cosine": lambda a, b: _dot(normalized(a), normalized(b)),
+    "cosine": lambda a, b: _dot(normalize(a), normalize(b)),
     "dot": _dot,
     "euclidean": lambda a, b: _by_difference(_euclidean, a, b),
     "manhattan": lambda a, b: _by_difference(_manhattan, a, b),
 }
 _PAIRWISE: Mapping[str, Callable[[Floats, Floats], Floats]] = {
-    "cosine": lambda a, b: _dot_pairwise(normalized(a), normalized(b)),
+    "cosine": lambda a, b: _dot_pairwise(normalize(a), normalize(b)),
     "dot": _dot_pairwise,
     "euclidean": lambda a, b: np.asarray(_euclidean(a - b), dtype=np.float32),
     "manhattan": lambda a, b: np.asarray(_manhattan(a - b), dtype=np.float32),

@@ -24,7 +24,7 @@ BUNDLES = ("minilm", "labse", "labse-en-ru")
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 # Options of other programs.
 FOREIGN_OPTIONS = {"--preload", "--upgrade"}
-# What reads a key of a JSON object: the methods of monograph.bundle.fields.Fields.
+# What reads a key of a JSON object: the methods of monograph.fields.Fields.
 READERS = ("need", "maybe", "number", "strings", "integers", "axes", "string_map", "child", "children", "items")
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

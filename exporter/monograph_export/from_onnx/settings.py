@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from monograph.bundle.fields import Fields
+from monograph.fields import Fields
 from monograph.bundle.manifest import SIMILARITIES
 from monograph.errors import ExportError
 from monograph_export.checkpoint.layout import read_object

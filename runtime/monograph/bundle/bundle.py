@@ -8,12 +8,13 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from monograph.bundle.files import file_problems
 from monograph.bundle.manifest import MANIFEST_FILE, WEIGHTS_SUFFIX, Graph, Manifest
 from monograph.bundle.manifest_reader import read_manifest
 from monograph.errors import BundleError, InputError
+from monograph.tasks import Task, task_named
 
 Check = Literal["fast", "full"]
 
@@ -25,6 +26,14 @@ class Bundle:
     path: Path
     manifest: Manifest
     manifest_sha256: str
+
+    @property
+    def task(self) -> Task[Any]:
+        """The bundle's task."""
+        task = task_named(self.manifest.task)
+        if task is None:
+            raise BundleError(self.path, [f"task {self.manifest.task!r} is not known to this release"])
+        return task
 
     def weights_path(self, graph: Graph) -> Path:
         """Return the file of a graph's weights, which several graphs may share."""

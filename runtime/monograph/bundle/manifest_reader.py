@@ -1,27 +1,26 @@
-"""Read a manifest from JSON values, noting every problem."""
+"""Read a manifest from JSON values, noting every problem: fields of the wrong type, and fields that disagree."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from monograph.bundle.consistency import inconsistencies
-from monograph.bundle.fields import Fields
 from monograph.bundle.manifest import (
     FORMAT_VERSION,
-    Embedding,
-    FileEntry,
+    GRAPH_INPUTS,
+    OP_DOMAINS,
+    PROBES_FILE,
+    WEIGHTS_SUFFIX,
     Graph,
     Manifest,
-    Rerank,
-    Routing,
-    Source,
-    Sparse,
-    TensorSpec,
     TokenizerSpec,
 )
+from monograph.fields import Fields
+from monograph.quality import read_quality
+from monograph.tasks import Task, task_named, task_names
 
-_LARGEST_FLOAT32 = 3.4e38
-_LARGEST_SIZE = 2**63 - 1
+_MAX_INT32 = 2**31 - 1
+_MAX_FILE_BYTES = 2**63 - 1
 
 
 def read_manifest(value: object) -> tuple[Manifest, list[str]]:
@@ -34,28 +33,15 @@ def read_manifest(value: object) -> tuple[Manifest, list[str]]:
     top = Fields(value, "", problems)
     version = top.need("format_version", int)
     known_version = bool(problems) or version == FORMAT_VERSION
-    manifest = Manifest(
-        format_version=version,
-        task=top.need("task", str),
-        source=_read_source(top.child("source")),
-        graphs=tuple(_read_graph(graph) for graph in top.children("graphs")),
-        tokenizer=_read_tokenizer(top.child("tokenizer")),
-        embedding=_read_embedding(top),
-        prompts=top.string_map("prompts"),
-        default_prompt_name=top.maybe("default_prompt_name", str),
-        quality=_read_quality(top),
-        producer=top.string_map("producer"),
-        files=_read_files(top),
-        routing=_read_routing(top),
-        rerank=_read_rerank(top),
-        sparse=_read_sparse(top),
-    )
+    task = task_named(top.need("task", str))
+    quality = read_quality(top.child("quality"), None if task is None else task.agreement_type)
+    manifest = top.read(Manifest, section=_read_section(top, task), quality=quality)
     well_formed = not problems
     if not known_version:
-        # Another version may shape its fields otherwise, so their shape says nothing.
+        # Another version may shape its fields differently, so their shape says nothing.
         problems = [_unknown_version(version)]
     if well_formed:
-        problems.extend(inconsistencies(manifest))
+        problems.extend(_inconsistencies(manifest, task))
     return manifest, problems
 
 
@@ -64,179 +50,105 @@ def _unknown_version(version: int) -> str:
     return f"format_version {version} is not known to this release, which reads {FORMAT_VERSION}: {advice}"
 
 
-def _read_files(top: Fields) -> dict[str, FileEntry]:
-    files = {}
-    for name, fields in top.items("files"):
-        noted = len(fields.problems)
-        entry = FileEntry(fields.need("bytes", int), fields.need("sha256", str))
-        if len(fields.problems) == noted:
-            files[name] = entry
-    return files
+def _read_section(top: Fields, task: Task[Any] | None) -> object:
+    """Return the section of the task; note where it is missing, and where that of another task is there."""
+    section = None
+    for name in task_names():
+        if task is not None and name == task.name:
+            section = top.child(name).read(task.section_type)
+        elif task is not None and top.has(name):
+            top.problems.append(f"{name} is there, and the task is {task.name!r}")
+    return section
 
 
-def _read_quality(top: Fields) -> dict[str, Any]:
-    quality = top.child("quality")
-    for verdict in quality.children("verdicts"):
-        for key in ("engine", "version", "device", "compute_dtype", "reason", "tolerance"):
-            verdict.need(key, str)
-        verdict.need("passed", bool)
-        verdict.need("probes", int)
-        verdict.number("max_abs_difference")
-        # Scores have none.
-        if verdict.has("min_cosine"):
-            verdict.number("min_cosine")
-    if quality.maybe("not_run", dict) is not None:
-        quality.string_map("not_run")
-    if quality.maybe("graft", dict) is not None:
-        quality.child("graft").need("encoder", str)
-    if quality.maybe("vocabulary", dict) is not None:
-        _check_vocabulary(quality.child("vocabulary"))
-    if quality.maybe("compression", dict) is not None:
-        _check_compression(quality.child("compression"))
-    return top.need("quality", dict)
+def _inconsistencies(manifest: Manifest, task: Task[Any] | None) -> Iterator[str]:
+    """Yield what is wrong between fields that are each well formed."""
+    if task is None:
+        yield f"task {manifest.task!r} is not one of {', '.join(task_names())}"
+        return
+    yield from (f"{task.name}.{problem}" for problem in task.section_problems(manifest.section))
+    yield from _tokenizer_problems("tokenizer", manifest.tokenizer)
+    name = manifest.default_prompt_name
+    if name is not None and name not in manifest.prompts:
+        yield f"default_prompt_name {name!r} is not among prompts"
+    if not manifest.graphs:
+        yield "graphs is empty"
+    for position, graph in enumerate(manifest.graphs):
+        yield from (f"graphs[{position}].{problem}" for problem in _graph_problems(graph, manifest, task))
+    yield from _routing_problems(manifest, task)
+    yield from _unlisted_files(manifest)
 
 
-def _check_compression(fields: Fields) -> None:
-    fields.need("table", str)
-    found = fields.child("agreement")
-    if found.has("pairs"):
-        for key in ("pairs", "spearman", "mean_difference", "worst_difference"):
-            found.number(key)
-    else:
-        for key in ("texts", "mean_cosine", "percentile_1_cosine", "worst_cosine", "spearman", "neighbour_agreement"):
-            found.number(key)
-    if found.has("active_overlap"):
-        found.number("active_overlap")
-    if fields.maybe("layers", dict) is not None:
-        layers = fields.child("layers")
-        layers.need("precision", str)
-        # Layers of float16 are not calibrated.
-        layers.maybe("calibration", str)
-        if layers.maybe("float32_inputs", list) is not None:
-            layers.strings("float32_inputs")
+def _routing_problems(manifest: Manifest, task: Task[Any]) -> Iterator[str]:
+    """Yield where tokenizers, tasks and graphs are not of the same routes."""
+    routing = manifest.routing
+    if routing is not None:
+        if not task.has_routes:
+            yield f"routing is there, and the task is {task.name!r}"
+        for route, tokenizer in routing.tokenizers.items():
+            yield from _tokenizer_problems(f"routing.tokenizers.{route}", tokenizer)
+        if not routing.tokenizers:
+            yield "routing.tokenizers is empty"
+        for route in dict.fromkeys([*routing.tasks.values(), *([routing.default] if routing.default else [])]):
+            if route not in routing.tokenizers:
+                yield f"routing has the unknown route {route!r}"
+        first = next(iter(manifest.graphs), None)
+        if first is not None and routing.default not in (None, first.route):
+            yield f"routing.default {routing.default!r} is not the route of the first graph, {first.route!r}"
+        if first is not None and routing.tokenizers.get(first.route or "") != manifest.tokenizer:
+            yield "tokenizer is not that of the first graph's route"
+        if len({graph.precision for graph in manifest.graphs}) > 1:
+            yield "the graphs of the routes are of different precisions"
+    graph_routes, tokenizer_routes = {graph.route for graph in manifest.graphs}, set(manifest.tokenizers)
+    if graph_routes and tokenizer_routes and graph_routes != tokenizer_routes:
+        yield f"graphs are of the routes {_quote(graph_routes)}, and tokenizers of {_quote(tokenizer_routes)}"
 
 
-def _check_vocabulary(fields: Fields) -> None:
-    for key in ("kept", "of", "same_tokens", "same_vectors"):
-        fields.need(key, int)
-    fields.number("max_abs_difference")
-    fields.maybe("corpus", str)
-    for key in ("scripts", "character_scripts"):
-        fields.strings(key)
-    if fields.maybe("coverage", dict) is not None:
-        coverage = fields.child("coverage")
-        coverage.need("name", str)
-        coverage.need("texts", int)
-        for key in ("unchanged", "unknown_before", "unknown", "growth"):
-            coverage.number(key)
+def _quote(routes: Collection[str | None]) -> str:
+    return ", ".join(sorted("none" if route is None else repr(route) for route in routes))
 
 
-def _read_source(fields: Fields) -> Source:
-    return Source(
-        name=fields.need("name", str),
-        revision=fields.maybe("revision", str),
-        license=fields.maybe("license", str),
-        sha256=fields.string_map("sha256"),
-    )
+def _graph_problems(graph: Graph, manifest: Manifest, task: Task[Any]) -> Iterator[str]:
+    if unknown := sorted(set(graph.op_domains) - set(OP_DOMAINS)):
+        yield f"op_domains has the unknown {', '.join(unknown)}"
+    foreign = sorted(set(graph.inputs) - set(GRAPH_INPUTS))
+    if foreign or "input_ids" not in graph.inputs:
+        yield f"inputs must have input_ids and may have {', '.join(GRAPH_INPUTS[1:])}, not {', '.join(foreign)}"
+    if graph.max_batch_size is not None and graph.max_batch_size < 1:
+        yield "max_batch_size must be at least 1"
+    if any(not 0 <= size <= _MAX_FILE_BYTES for size in graph.parts.values()):
+        yield "parts has a size that no file has"
+    if len(graph.outputs) != 1:
+        yield "outputs must name one output"
+    width = manifest.output_width
+    for name, output in graph.outputs.items():
+        if width and output.shape[-1:] != (width,):
+            stated = f"{task.name}.{task.width_field}"
+            yield f"outputs.{name} has the shape {list(output.shape)}, and {stated} is {width}"
 
 
-def _read_graph(fields: Fields) -> Graph:
-    return Graph(
-        file=fields.need("file", str),
-        engines=fields.strings("engines"),
-        devices=fields.strings("devices"),
-        precision=fields.need("precision", str),
-        opset=fields.need("opset", int),
-        inputs=_read_tensors(fields, "inputs"),
-        outputs=_read_tensors(fields, "outputs"),
-        op_domains=fields.strings("op_domains"),
-        parts=_read_parts(fields),
-        max_batch_size=fields.maybe("max_batch_size", int),
-        route=fields.maybe("route", str),
-    )
+def _tokenizer_problems(name: str, tokenizer: TokenizerSpec) -> Iterator[str]:
+    if tokenizer.padding_side != "right":
+        yield f"{name}.padding_side {tokenizer.padding_side!r} is not 'right'"
+    size = tokenizer.vocabulary_size
+    if size > _MAX_INT32:
+        yield f"{name}.vocabulary_size is not a size of a vocabulary"
+        return
+    for key, value in {"max_length": tokenizer.max_length, "vocabulary_size": size}.items():
+        if value is not None and value < 1:
+            yield f"{name}.{key} must be at least 1"
+    if not 0 <= tokenizer.pad_id < max(1, size):
+        yield f"{name}.pad_id must be at least 0 and below vocabulary_size"
+    if not all(0 <= one < max(1, size) for one in tokenizer.special_ids):
+        yield f"{name}.special_ids must be at least 0 and below vocabulary_size"
 
 
-def _read_parts(fields: Fields) -> dict[str, int]:
-    names = fields.maybe("parts", dict) or {}
-    sizes = {name: fields.child("parts").need(name, int) for name in names}
-    if any(not 0 <= size <= _LARGEST_SIZE for size in sizes.values()):
-        fields.problems.append("parts: a size that no file has")
-    return sizes
-
-
-def _read_tensors(fields: Fields, key: str) -> dict[str, TensorSpec]:
-    return {name: TensorSpec(tensor.need("dtype", str), tensor.axes("shape")) for name, tensor in fields.items(key)}
-
-
-def _read_tokenizer(fields: Fields) -> TokenizerSpec:
-    return TokenizerSpec(
-        file=fields.need("file", str),
-        max_length=fields.maybe("max_length", int),
-        padding_side=fields.need("padding_side", str),
-        pad_id=fields.need("pad_id", int),
-        vocabulary_size=fields.need("vocabulary_size", int),
-        special_ids=() if fields.maybe("special_ids", list) is None else fields.integers("special_ids"),
-    )
-
-
-def _read_routing(top: Fields) -> Routing | None:
-    if top.maybe("routing", dict) is None:
-        return None
-    fields = top.child("routing")
-    return Routing(
-        tokenizers={name: _read_tokenizer(tokenizer) for name, tokenizer in fields.items("tokenizers")},
-        tasks=fields.string_map("tasks"),
-        default=fields.maybe("default", str),
-    )
-
-
-def _read_rerank(top: Fields) -> Rerank | None:
-    if not top.has("rerank"):
-        return None
-    fields = top.child("rerank")
-    return Rerank(
-        num_labels=fields.need("num_labels", int),
-        activation=fields.need("activation", str),
-        label_names=fields.strings("label_names") if fields.has("label_names") else (),
-    )
-
-
-def _read_sparse(top: Fields) -> Sparse | None:
-    if not top.has("sparse"):
-        return None
-    fields = top.child("sparse")
-    return Sparse(
-        dimension=fields.need("dimension", int),
-        similarity=fields.need("similarity", str),
-        max_active_dims=fields.maybe("max_active_dims", int),
-    )
-
-
-def _read_embedding(top: Fields) -> Embedding | None:
-    if not top.has("embedding"):
-        return None
-    fields = top.child("embedding")
-    ranges = fields.maybe("ranges", list)
-    dimension = fields.need("dimension", int)
-    if ranges is not None and not _are_ranges(ranges, dimension):
-        fields.problems.append(f"embedding.ranges must be two lists of {dimension} numbers")
-        ranges = None
-    return Embedding(
-        dimension=dimension,
-        normalized=fields.need("normalized", bool),
-        similarity=fields.need("similarity", str),
-        matryoshka_dimensions=fields.integers("matryoshka_dimensions"),
-        truncate_dim=fields.maybe("truncate_dim", int),
-        ranges=None if ranges is None else (tuple(ranges[0]), tuple(ranges[1])),
-    )
-
-
-def _are_ranges(value: list[Any], dimension: int) -> bool:
-    return len(value) == 2 and all(
-        isinstance(row, list) and len(row) == dimension and all(_is_finite(x) for x in row) for row in value
-    )
-
-
-def _is_finite(value: object) -> bool:
-    # Compared, not converted: JSON integers have no limit, and NaN compares as false.
-    return type(value) in (int, float) and abs(value) <= _LARGEST_FLOAT32  # type: ignore[arg-type]
+def _unlisted_files(manifest: Manifest) -> Iterator[str]:
+    files: Mapping[str, object] = manifest.files
+    tokenizers = {manifest.tokenizer.file, *(tokenizer.file for tokenizer in manifest.tokenizers.values())}
+    for name in (*(graph.file for graph in manifest.graphs), *sorted(tokenizers), PROBES_FILE):
+        if name not in files:
+            yield f"{name} is used but not listed in files"
+    # By suffix, for variants of a graph may share one file of weights.
+    if not any(name.endswith(WEIGHTS_SUFFIX) for name in files):
+        yield f"files lists no weights (*{WEIGHTS_SUFFIX})"

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monograph.bundle.fields import Fields
 from monograph.bundle.manifest import PROBES_FILE
 from monograph.errors import BundleError
+from monograph.fields import Fields
 from monograph.inputs import Input
 
 _DTYPE = "float32 little-endian"

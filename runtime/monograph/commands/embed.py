@@ -4,62 +4,50 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from monograph.atomic import missing_parent
-from monograph.bundle import open_bundle
-from monograph.bundle.manifest import SPARSE
-from monograph.bundle.sources import locate_bundle
 from monograph.commands import options
 from monograph.commands.text_lines import TextLines, open_texts
-from monograph.commands.vectors import DenseVectors, SparseVectors, Vectors, check_vector_options
-from monograph.embedder import Embedder
 from monograph.errors import InputError
-from monograph.postprocess import PRECISIONS, SCALAR
-from monograph.sparse_encoder import SparseEncoder
-from monograph.vector_file import FORMATS, SPARSE_SUFFIX, open_vector_file
+from monograph.loading import load
+from monograph.model import Model
+from monograph.tasks import Task, tasks
+from monograph.tasks.base import EmbedOption
+from monograph.vector_file import VectorFormat, open_vector_file
 
 HELP = "embed the lines of a file, or of standard input, with an embedding model or a sparse encoder"
+# What standard output gets.
+_LINES = ".jsonl"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     options.add_bundle(parser)
     options.add_texts(parser, "text")
-    formats = " or ".join(FORMATS)
+    formats = "; ".join(f"{' or '.join(task.vector_formats)} of {task.title}" for task in _embedding_tasks())
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
-        help=f"file to write, {formats} (sparse vectors only {SPARSE_SUFFIX}); default: JSON lines on standard output",
+        help=f"file to write ({formats}); default: JSON lines on standard output",
     )
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on where a run with the same input, options and -o was cut off; without it, what that run did is "
+        help="go on where a run with the same input, options and -o was interrupted; without it, what that run did is "
         "neither used nor replaced",
     )
     options.add_engine(parser)
     options.add_prompt(parser)
     options.add_task(parser)
     options.add_batches(parser, "texts")
-    parser.add_argument(
-        "--truncate-dim", type=options.positive, help="keep only the first dimensions of a dense vector"
-    )
-    parser.add_argument("--normalize", action="store_true", help="bring each dense vector to length 1")
-    # The scalar precisions need ranges, which are arrays.
-    parser.add_argument(
-        "--precision",
-        default="float32",
-        choices=[name for name in PRECISIONS if name not in SCALAR],
-        help="of dense vectors",
-    )
-    parser.add_argument(
-        "--max-active-dims", type=options.positive, help="keep only so many of the largest values of a sparse vector"
-    )
+    for option in _task_options():
+        _add_option(parser, option)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(bad_usage=parser.error)
 
@@ -68,52 +56,123 @@ def run(arguments: argparse.Namespace) -> int:
     """Embed the texts as they are read and write the vectors as they are made."""
     output: Path | None = arguments.output
     if output is None and arguments.resume:
-        arguments.bad_usage("--resume needs -o: standard output cannot be taken up again")
+        arguments.bad_usage("--resume needs -o: standard output cannot be resumed")
     with open_texts(arguments.file, arguments.field) as texts:
         if output is not None:
             _check_output(output, texts)
-        # Found once: what opens it below has a folder.
-        folder = locate_bundle(arguments.bundle)
-        opened = (arguments.device, arguments.compute_dtype, arguments.threads)
-        most = arguments.max_tokens_per_batch
-        manifest = open_bundle(folder).manifest
-        check_vector_options(manifest, arguments)
-        if manifest.task == SPARSE:
-            with SparseEncoder(folder, *opened, max_tokens_per_batch=most) as sparse:
-                _write(texts, SparseVectors(sparse, arguments), output, arguments)
-        else:
-            with Embedder(folder, *opened, max_tokens_per_batch=most) as embedder:
-                _write(texts, DenseVectors(embedder, arguments), output, arguments)
+        with load(
+            arguments.bundle,
+            arguments.device,
+            arguments.compute_dtype,
+            arguments.threads,
+            max_tokens_per_batch=arguments.max_tokens_per_batch,
+        ) as model:
+            stream = _VectorStream(model, arguments)
+            if output is None:
+                _write_lines(texts, stream, arguments)
+            else:
+                _write_file(texts, stream, output, arguments)
     return 0
+
+
+class _VectorStream:
+    """The vectors of texts by a model, in blocks, with the options of the command.
+
+    Raises:
+        InputError: the model gives no vectors, or an option or the file's format is not its task's.
+
+    """
+
+    def __init__(self, model: Model[Any], arguments: argparse.Namespace) -> None:
+        task, output = model.task, arguments.output
+        if not task.vector_formats:
+            raise InputError(f"the bundle is {task.title}, which gives no vectors: use `{task.command}`")
+        chosen = _options_of(task, arguments)
+        suffix = _LINES if output is None else output.suffix
+        if suffix not in task.vector_formats:
+            raise InputError(
+                f"the bundle is {task.title}, whose vectors are written as {' or '.join(task.vector_formats)}: "
+                f"choose another name than {output.name}"
+            )
+        self._call = model.prepare_call(
+            arguments.prompt_name, arguments.prompt, arguments.batch_size, arguments.task, **chosen
+        )
+        self.format: VectorFormat[Any] = task.vector_formats[suffix](self._call.post_process)
+        routing = model.manifest.routing
+        # What the vectors depend on beside the texts, each by the name that an error calls it. Not threads and batch
+        # size: with others the vectors are equal but for rounding, and who ran out of memory resumes with smaller ones.
+        self.settings: Mapping[str, str] = {
+            "fingerprint of bundle, engine and device": model.fingerprint,
+            "prompt": self._call.prompt,
+            "route": "none" if routing is None else str(routing.route_of(arguments.task)),
+            "format": self.format.name,
+            **self._call.post_process.settings,
+        }
+
+    def blocks(self, texts: Iterable[str], bar: tqdm[Any]) -> Iterator[Any]:
+        """Yield the vectors of texts as blocks, in order, and advance a progress bar."""
+        return self._call.iterate(texts, bar.update)
+
+
+def _embedding_tasks() -> list[Task[Any]]:
+    return [task for task in tasks() if task.vector_formats]
+
+
+def _task_options() -> list[EmbedOption]:
+    return list(dict.fromkeys(option for task in tasks() for option in task.embed_options))
+
+
+def _add_option(parser: argparse.ArgumentParser, option: EmbedOption) -> None:
+    common: dict[str, Any] = {"dest": option.keyword, "default": option.default, "help": option.help}
+    if option.is_flag:
+        parser.add_argument(option.flag, action="store_true", **common)
+    elif option.choices:
+        parser.add_argument(option.flag, choices=option.choices, **common)
+    else:
+        parser.add_argument(option.flag, type=options.positive, **common)
+
+
+def _options_of(task: Task[Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of a task by keyword; refuse those that are set and another task's.
+
+    Raises:
+        InputError: naming them.
+
+    """
+    foreign = [
+        option.flag
+        for option in _task_options()
+        if option not in task.embed_options and getattr(arguments, option.keyword) != option.default
+    ]
+    if foreign:
+        raise InputError(f"the bundle is {task.title}, which has no {', '.join(foreign)}: leave them out")
+    return {option.keyword: getattr(arguments, option.keyword) for option in task.embed_options}
 
 
 def _check_output(output: Path, texts: TextLines) -> None:
     """Refuse an output that cannot be written or would replace the input, before a model is loaded."""
-    if output.suffix not in FORMATS:
-        raise InputError(f"cannot tell the format of {output}: name it {' or '.join(FORMATS)}")
+    suffixes = dict.fromkeys(suffix for task in _embedding_tasks() for suffix in task.vector_formats)
+    if output.suffix not in suffixes:
+        raise InputError(f"cannot tell the format of {output}: name it {' or '.join(suffixes)}")
     if missing := missing_parent(output):
         raise InputError(missing)
     if texts.come_from(output):
         raise InputError(f"{output} is the input, which the vectors would replace: choose another output")
 
 
-def _write(texts: TextLines, vectors: Vectors[Any], output: Path | None, arguments: argparse.Namespace) -> None:
-    if output is None:
-        _to_standard_output(texts, vectors, arguments)
-        return
-    form = vectors.form(output)
+def _write_file(texts: TextLines, stream: _VectorStream, output: Path, arguments: argparse.Namespace) -> None:
     with (
-        open_vector_file(output, form, vectors.settings(form), resume=arguments.resume) as file,
+        open_vector_file(output, stream.format, stream.settings, resume=arguments.resume) as file,
         _progress(texts, file.texts, arguments) as bar,
     ):
-        for block in vectors.blocks(file.remaining(texts), bar.update):
+        for block in stream.blocks(file.remaining(texts), bar):
             file.append(block)
 
 
-def _to_standard_output(texts: TextLines, vectors: Vectors[Any], arguments: argparse.Namespace) -> None:
+def _write_lines(texts: TextLines, stream: _VectorStream, arguments: argparse.Namespace) -> None:
     with _progress(texts, 0, arguments) as bar:
-        for block in vectors.blocks(texts, bar.update):
-            sys.stdout.writelines(vectors.lines(block))
+        for block in stream.blocks(texts, bar):
+            sys.stdout.write(stream.format.body(block).decode("ascii"))
             # A reader at the other end of a pipe gets each block once it is there.
             sys.stdout.flush()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from monograph.engines.devices import COMPUTE_DTYPES
+from monograph.engines.registry import compute_dtype_names, device_help
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +26,12 @@ def add_texts(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--field", help="read JSON lines, and the text from this field; default for .jsonl: text")
 
 
-def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Add what chooses and configures the engine."""
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, openvino, openvino:NAME, cuda, cuda:N")
-    parser.add_argument("--compute-dtype", default="auto", choices=COMPUTE_DTYPES, help="default: auto")
+def add_engine(parser: argparse.ArgumentParser, compute_dtype: str = "auto") -> None:
+    """Add what chooses and configures the engine; ``compute_dtype`` is the default."""
+    parser.add_argument("--device", default="auto", help=f"auto (default), {device_help()}")
+    parser.add_argument(
+        "--compute-dtype", default=compute_dtype, choices=compute_dtype_names(), help=f"default: {compute_dtype}"
+    )
     add_threads(parser)
 
 
@@ -60,8 +62,8 @@ def add_task(parser: argparse.ArgumentParser) -> None:
     """Add what the texts are to a model with routes."""
     parser.add_argument(
         "--task",
-        help="what the texts are to a model with routes: query, document or what else it knows; its prompt is "
-        "--prompt-name's affair",
+        help="what the texts are to a model with routes: query, document or what else it knows; "
+        "set its prompt with --prompt-name",
     )
 
 

@@ -15,7 +15,7 @@ HELP = "rank the lines of a file, or of standard input, by their score for a que
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     options.add_bundle(parser)
-    parser.add_argument("query", metavar="QUERY", help="what is asked")
+    parser.add_argument("query", metavar="QUERY", help="the query")
     options.add_texts(parser, "document")
     parser.add_argument("--top-k", type=options.positive, metavar="N", help="print only the first N; default: all")
     options.add_engine(parser)
@@ -28,8 +28,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Print rank, score and text of the best documents, a line each."""
     with open_texts(arguments.file, arguments.field) as texts:
         documents = list(texts)
-    opened = (arguments.device, arguments.compute_dtype, arguments.threads)
-    with CrossEncoder(arguments.bundle, *opened, max_tokens_per_batch=arguments.max_tokens_per_batch) as model:
+    with CrossEncoder(
+        arguments.bundle,
+        arguments.device,
+        arguments.compute_dtype,
+        arguments.threads,
+        max_tokens_per_batch=arguments.max_tokens_per_batch,
+    ) as model:
         ranked = model.rank(
             arguments.query,
             documents,
@@ -44,6 +49,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(ranked))
         return 0
     widest = len(str(len(ranked)))
-    for place, found in enumerate(ranked, start=1):
-        print(f"{place:>{widest}} {found['score']:9.4f}  {found['text']}")
+    for place, document in enumerate(ranked, start=1):
+        print(f"{place:>{widest}} {document['score']:9.4f}  {document['text']}")
     return 0

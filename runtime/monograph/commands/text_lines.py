@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from monograph.errors import InputError
-from monograph.texts import checked_utf8
+from monograph.inputs import check_utf8
 
 _CHUNK_BYTES = 1 << 20
 
@@ -84,7 +84,7 @@ class TextLines:
         if not isinstance(text, str):
             raise InputError(f"{self.name} line {number} has no text in the field {field!r}: name it with --field")
         # JSON can spell what UTF-8 cannot, and only here is the line's number known.
-        return checked_utf8(text, f"{self.name} line {number}")
+        return check_utf8(text, f"{self.name} line {number}")
 
 
 @contextmanager

@@ -1,22 +1,25 @@
-"""What runs a graph: one module an engine behind the interface in base."""
+"""What runs a graph: one module an engine behind the interface in base, and a registry of them."""
 
 from monograph.engines.base import Engine, EngineOptions
-from monograph.engines.devices import (
+from monograph.engines.devices import dtypes_for, dtypes_of, open_engine, supports_precision_of
+from monograph.engines.registry import (
+    EngineEntry,
     automatic_devices,
-    dtypes_for,
-    dtypes_of,
+    engines,
     installed_devices,
-    open_engine,
-    runs_precision_of,
+    register_engine,
 )
 
 __all__ = [
     "Engine",
+    "EngineEntry",
     "EngineOptions",
     "automatic_devices",
     "dtypes_for",
     "dtypes_of",
+    "engines",
     "installed_devices",
     "open_engine",
-    "runs_precision_of",
+    "register_engine",
+    "supports_precision_of",
 ]

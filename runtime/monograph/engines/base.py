@@ -33,11 +33,17 @@ class EngineOptions:
 class Engine(ABC):
     """A graph that is loaded on a device and ready to run, from any number of threads.
 
-    ``graph`` is the manifest's entry of the graph; ``device`` is the one that really runs, in the words a user asks
-    for it with; ``compute_dtype`` is the type the engine multiplies in; ``threads`` is its number of CPU threads;
-    ``version`` is the engine package's. ``tokens_per_batch`` is the price of a batch, in padded tokens, at which the
-    engine is fastest. ``turns`` is how many calls of few texts it runs side by side. ``widths``
-    (int64 [k], ascending) are the widths that its batches are padded to, None for any.
+    Attributes:
+        name: The engine's name, ``version`` its package's.
+        graph: The manifest's entry of the graph.
+        device: The device that really runs, in the words a user asks for it with.
+        compute_dtype: The type that the engine multiplies in.
+        threads: Its number of CPU threads.
+        tokens_per_batch: The cost of a batch, in padded tokens, at which the engine is fastest.
+        max_concurrency: How many calls of few texts it runs side by side.
+        padding_buckets: The lengths that its batches are padded to (int64 [k], ascending), None for any.
+        min_cosine: The cosine to the reference that it keeps in its compute dtype, None where nothing rounds.
+
     """
 
     name: ClassVar[str]
@@ -49,6 +55,7 @@ class Engine(ABC):
     tokens_per_batch: int
     max_concurrency: int = 1
     padding_buckets: NDArray[np.int64] | None = None
+    min_cosine: float | None = None
 
     @abstractmethod
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:

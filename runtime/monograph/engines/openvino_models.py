@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from monograph.bundle import Bundle
 from monograph.bundle.manifest import Graph, TensorSpec
 from monograph.cache import read_cached, write_cached
-from monograph.hardware import cpu_identity
+from monograph.cpu import cpu_identity
 from monograph.version import __version__
 
 logger = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from typing import Any
 from monograph.atomic import remove_left_behind, whole_folder
 from monograph.bundle import Bundle
 from monograph.bundle.manifest import Graph
+from monograph.cpu import cpu_identity
 from monograph.errors import MonographError
-from monograph.hardware import cpu_identity
 
 _FILE = "model.onnx"
 # Smaller ones stay in the graph, as constants of the kernels.

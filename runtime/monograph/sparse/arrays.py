@@ -44,10 +44,10 @@ def to_csr(rows: SparseRows, width: int) -> csr_array:
         MonographError: SciPy is not installed.
 
     """
-    return _scipy_sparse().csr_array((rows.values, rows.columns, rows.starts), shape=(len(rows.counts), width))
+    return _scipy_sparse().csr_array((rows.values, rows.columns, rows.starts), shape=(len(rows), width))
 
 
-def checked_rows(embeddings: Any, dimension: int | None = None) -> csr_array:
+def check_rows(embeddings: Any, dimension: int | None = None) -> csr_array:
     """Return sparse or dense vectors, [n, d] or [d], as a csr_array float32 [n, d]; None for any d.
 
     Raises:
@@ -81,7 +81,7 @@ def similarity(function: str, first: Any, second: Any) -> Floats:
         InputError: the shapes do not fit, or ``function`` is not known.
 
     """
-    a, b = checked_rows(first), checked_rows(second)
+    a, b = check_rows(first), check_rows(second)
     if a.shape[1] != b.shape[1]:
         raise InputError(f"vectors of {a.shape[1]} and {b.shape[1]} dimensions cannot be compared")
     if function in _PRODUCTS:
@@ -97,7 +97,7 @@ def similarity_pairwise(function: str, first: Any, second: Any) -> Floats:
         InputError: the shapes differ, or ``function`` is not known.
 
     """
-    a, b = checked_rows(first), checked_rows(second)
+    a, b = check_rows(first), check_rows(second)
     if a.shape != b.shape:
         raise InputError(f"pairwise similarity needs equal shapes, got {a.shape} and {b.shape}")
     if function in _PRODUCTS:
@@ -119,7 +119,7 @@ def intersection(first: Any, second: Any) -> csr_array:
         InputError: ``first`` is more than one vector, or the dimensions differ.
 
     """
-    a, b = checked_rows(first), checked_rows(second)
+    a, b = check_rows(first), check_rows(second)
     if a.shape[0] != 1 or a.shape[1] != b.shape[1]:
         raise InputError(f"one vector meets vectors of its dimensions, got {a.shape} and {b.shape}")
     found = b.multiply(a).tocsr()
@@ -137,7 +137,7 @@ def sparsity(embeddings: Any) -> dict[str, float]:
         InputError: these are no vectors.
 
     """
-    rows = checked_rows(embeddings)
+    rows = check_rows(embeddings)
     if 0 in rows.shape:
         return {"active_dims": 0.0, "sparsity_ratio": 1.0}
     active = rows.count_nonzero() / rows.shape[0]

@@ -1,16 +1,21 @@
-"""Rows of active dimensions, in NumPy alone: what a sparse encoder's outputs are kept as."""
+"""Rows of active dimensions, in NumPy alone: what a sparse encoder's outputs are stored as."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-# The columns (int32 [k], ascending) and the values (float32 [k]) of one vector.
-Active = tuple[NDArray[np.int32], NDArray[np.float32]]
+
+class SparseVector(NamedTuple):
+    """One vector by its values that are not 0: their columns (int32 [k], ascending) and themselves (float32 [k])."""
+
+    indices: NDArray[np.int32]
+    values: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,9 @@ class SparseRows:
     columns: NDArray[np.int32]
     values: NDArray[np.float32]
 
+    def __len__(self) -> int:
+        return len(self.counts)
+
     @property
     def starts(self) -> NDArray[np.int64]:
         """Where each row begins, and last where all end: int64 [n + 1]."""
@@ -37,34 +45,24 @@ class SparseRows:
         taken = np.repeat(self.starts[positions] - begins, counts) + np.arange(counts.sum())
         return SparseRows(counts, self.columns[taken], self.values[taken])
 
-    def each(self) -> list[Active]:
-        """Return the columns and values of each row."""
+    def vectors(self) -> list[SparseVector]:
+        """Return each row as a vector of its own."""
         starts = self.starts.tolist()
-        return [(self.columns[start:end], self.values[start:end]) for start, end in pairwise(starts)]
+        return [SparseVector(self.columns[start:end], self.values[start:end]) for start, end in pairwise(starts)]
 
 
-def active_rows(outputs: NDArray[np.float32], most: int | None) -> SparseRows:
-    """Return what is not 0 of a graph's outputs, float32 [n, d]; of each row at most ``most`` values, the largest.
+def active_rows(outputs: NDArray[np.float32], max_values: int | None) -> SparseRows:
+    """Return what is not 0 of a graph's outputs, float32 [n, d]; of each row at most ``max_values`` values.
 
-    By size, whatever their sign, as sentence-transformers chooses them.
+    Those of the largest magnitude stay, as sentence-transformers chooses them.
     """
-    rows, columns = np.nonzero(outputs)
-    counts = np.bincount(rows, minlength=len(outputs))
-    found = SparseRows(counts, columns.astype(np.int32), outputs[rows, columns])
-    return found if most is None or counts.max(initial=0) <= most else _largest(found, most)
+    places, columns = np.nonzero(outputs)
+    counts = np.bincount(places, minlength=len(outputs))
+    rows = SparseRows(counts, columns.astype(np.int32), outputs[places, columns])
+    return rows if max_values is None or counts.max(initial=0) <= max_values else _keep_largest(rows, max_values)
 
 
-def in_order(batches: Iterable[tuple[NDArray[np.intp], SparseRows]], count: int) -> SparseRows:
-    """Return the rows of batches, each with the places of its rows among all ``count`` (intp [b]), in that order."""
-    places, parts = _unzipped(batches)
-    joined = join(parts)
-    order = np.argsort(np.concatenate([np.empty(0, np.intp), *places]))
-    if len(order) != count:
-        raise ValueError(f"{len(order)} rows instead of {count}")
-    return joined.take(order)
-
-
-def join(parts: Sequence[SparseRows]) -> SparseRows:
+def join_rows(parts: Sequence[SparseRows]) -> SparseRows:
     """Return the rows of all parts, one after the other."""
     return SparseRows(
         np.concatenate([np.empty(0, np.int64), *(part.counts for part in parts)]),
@@ -73,21 +71,11 @@ def join(parts: Sequence[SparseRows]) -> SparseRows:
     )
 
 
-def _unzipped(
-    batches: Iterable[tuple[NDArray[np.intp], SparseRows]],
-) -> tuple[list[NDArray[np.intp]], list[SparseRows]]:
-    places, parts = [], []
-    for rows, part in batches:
-        places.append(rows)
-        parts.append(part)
-    return places, parts
-
-
-def _largest(found: SparseRows, most: int) -> SparseRows:
-    """Keep the ``most`` values of each row that are largest by size; of equal ones those of lower columns."""
-    kept = np.ones(len(found.values), dtype=bool)
-    for start, count in zip(found.starts[:-1], found.counts, strict=True):
-        if count > most:
+def _keep_largest(rows: SparseRows, max_values: int) -> SparseRows:
+    """Keep the values of largest magnitude of each row; of equal ones those of lower columns."""
+    mask = np.ones(len(rows.values), dtype=bool)
+    for start, count in zip(rows.starts[:-1], rows.counts, strict=True):
+        if count > max_values:
             row = slice(start, start + count)
-            kept[row][np.argsort(-np.abs(found.values[row]), kind="stable")[most:]] = False
-    return SparseRows(np.minimum(found.counts, most), found.columns[kept], found.values[kept])
+            mask[row][np.argsort(-np.abs(rows.values[row]), kind="stable")[max_values:]] = False
+    return SparseRows(np.minimum(rows.counts, max_values), rows.columns[mask], rows.values[mask])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -12,9 +12,9 @@ import numpy as np
 import numpy.lib.format as npy
 from numpy.typing import NDArray
 
-from monograph.sparse.rows import Active
+from monograph.sparse.rows import SparseRows
 
-# Vectors that are written at a time: an array [k, d], or columns and values of each.
+# Vectors that are written at a time: an array [k, d], or sparse rows.
 Block = TypeVar("Block", bound=Sized, contravariant=True)
 
 
@@ -81,22 +81,12 @@ def json_lines(vectors: NDArray[Any]) -> Iterator[str]:
         yield json.dumps(_shortest(vector) if vector.dtype.kind == "f" else vector.tolist()) + "\n"
 
 
-def sparse_json_lines(vectors: Sequence[Active]) -> Iterator[str]:
-    """Yield the ``indices`` and ``values`` of each vector as a line of JSON, with its line feed."""
-    for columns, values in vectors:
+def sparse_json_lines(rows: SparseRows) -> Iterator[str]:
+    """Yield the ``indices`` and ``values`` of each row as a line of JSON, with its line feed."""
+    for columns, values in rows.vectors():
         yield json.dumps({"indices": columns.tolist(), "values": _shortest(values)}) + "\n"
 
 
 def _shortest(values: NDArray[np.float32]) -> list[float]:
     """Return float32 values [k] in the shortest decimals that give them back exactly."""
     return [float(str(value)) for value in values]
-
-
-# By the suffix of a file's name, for dense vectors of a type and a number of columns.
-FORMATS: Mapping[str, Callable[[np.dtype[Any], int], VectorFormat[NDArray[Any]]]] = {
-    ".npy": NpyFormat,
-    ".jsonl": lambda dtype, columns: JsonLinesFormat("jsonl", json_lines),  # noqa: ARG005
-}
-# That of a file of sparse vectors, and its only format.
-SPARSE_SUFFIX = ".jsonl"
-SPARSE_LINES = JsonLinesFormat("sparse jsonl", sparse_json_lines)

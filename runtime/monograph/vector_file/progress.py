@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from monograph.bundle.fields import Fields
 from monograph.errors import InputError
+from monograph.fields import Fields
 from monograph.vector_file.disk import replace_durably
 
 # Raised when the meaning of a field changes; a run of another release is then not taken up.

@@ -1,13 +1,17 @@
-"""How many CPUs this process may really use."""
+"""The CPU: how much of it this process may use, and what it is as far as results may depend on it."""
 
 from __future__ import annotations
 
+import functools
 import math
 import os
+import platform
 from pathlib import Path
 
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
+_CPU_INFO = Path("/proc/cpuinfo")
+_TELLING = ("model name", "cpu family", "model", "stepping", "flags", "Features", "CPU part")
 
 
 def available_cpus() -> int:
@@ -60,3 +64,15 @@ def _quota_v1(folder: Path) -> float | None:
     except (OSError, ValueError):
         return None
     return None if limit <= 0 or period <= 0 else limit / period
+
+
+@functools.cache
+def cpu_identity() -> str:
+    """Return the CPU's model and the instruction sets that the system lets it use, as one string."""
+    try:
+        first = _CPU_INFO.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
+    except OSError:
+        # Not Linux. What there is names the family of CPUs.
+        return f"{platform.machine()} {platform.processor()}"
+    lines = [line for line in first.splitlines() if line.partition(":")[0].strip() in _TELLING]
+    return "\n".join([platform.machine(), *lines])

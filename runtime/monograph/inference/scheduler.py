@@ -1,4 +1,4 @@
-"""Calls of few texts that come while the engine is busy go through it together, as one batch, when it is free.
+"""Concurrent calls of few texts are batched: those that wait for a busy engine are computed together when it is free.
 
 A single text fills all threads, so that the texts of several callers only take turns; eight short ones in a batch take
 OpenVINO half the time that they take one by one (docs/performance.md). Nobody waits for company: a call that finds the
@@ -20,53 +20,53 @@ from monograph.batching import batch_cost
 from monograph.tokenization import TokenizedTexts
 
 _Outputs = NDArray[np.float32]
-_Compute = Callable[[TokenizedTexts], _Outputs]
+_Run = Callable[[TokenizedTexts], _Outputs]
 
 
-class DynamicBatcher:
+class Scheduler:
     """Lets the texts of any number of callers be computed together, ``turns`` joint batches at a time.
 
-    Joined are calls that together cost no more than ``max_cost`` (in tokens, as ``batching.price`` has it) and have
-    no more than ``max_texts``. A call of a single text may cost more, and then goes alone.
+    Calls are joined that together cost no more than ``max_cost`` (in tokens, as ``batch_cost`` counts) and have no more
+    than ``max_texts``. A call of a single text may cost more, and then runs alone.
     """
 
-    def __init__(self, max_concurrency: int, max_cost: float, max_texts: int) -> None:
+    def __init__(self, run: _Run, max_concurrency: int, max_cost: float, max_texts: int) -> None:
+        self._compute = run
         self._max_cost = max_cost
         self._max_texts = max_texts
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self._turns = max_concurrency
-        # The threads that have a turn, each with the calls of its joint batch. Nothing else says that a turn is taken:
-        # an interrupt may come between any two steps, and whoever is interrupted gives back what it has here.
-        self._begun: dict[int, list[_Call]] = {}
+        self._max_concurrency = max_concurrency
+        # The threads that hold a slot, each with the calls of its joint batch. Nothing else records that a slot is
+        # taken: an interrupt may come between any two steps, and whoever is interrupted releases what it has here.
+        self._running: dict[int, list[_Call]] = {}
         self._waiting: deque[_Call] = deque()
 
-    def fits(self, tokens: TokenizedTexts) -> bool:
-        """Return whether texts are few enough to be computed in one batch with others."""
-        # No price is below the number of tokens, which is known at once.
+    def accepts(self, tokens: TokenizedTexts) -> bool:
+        """Return whether this is one text, or texts few enough to be computed in one batch."""
+        if len(tokens.starts) == 2:
+            return True
+        # No cost is below the number of tokens, which is known at once.
         few = len(tokens.ids) <= self._max_cost and len(tokens.lengths) <= self._max_texts
-        return few and _batch_cost(tokens) <= self._max_cost
+        return few and _total_cost(tokens) <= self._max_cost
 
-    def outputs(self, tokens: TokenizedTexts, compute: _Compute) -> _Outputs:
-        """Return the output of each text, float32 [n, d], the caller's own; raise what ``compute`` raises for them.
-
-        ``compute`` returns the outputs of any texts in their order; every caller gives the same.
-        """
+    def run(self, tokens: TokenizedTexts) -> _Outputs:
+        """Return the output of each text, float32 [n, d], the caller's own; raise what ``run`` raises for them."""
         if self._process != os.getpid():
             # A fork may have copied the lock as another thread held it. The engine has the error for this.
-            return compute(tokens)
+            return self._compute(tokens)
         thread = threading.get_ident()
         try:
-            # A caller alone takes this short way: after a run the CPU's caches hold weights, and Python code is slow.
+            # A caller alone takes this shortcut: after a run the CPU's caches hold weights, and Python code is slow.
             with self._lock:
-                if thread in self._begun:
-                    # It was interrupted twice, the second time as it gave its turn back.
-                    self._give_back(thread)
-                at_once = not self._waiting and self._is_free()
+                if thread in self._running:
+                    # It was interrupted twice, the second time while it released its slot.
+                    self._release(thread)
+                at_once = not self._waiting and self._has_capacity()
                 if at_once:
-                    self._begun[thread] = []
+                    self._running[thread] = []
             if at_once:
-                return compute(tokens)
+                return self._compute(tokens)
         finally:
             try:
                 self._end(thread)
@@ -74,9 +74,9 @@ class DynamicBatcher:
                 # An interrupt, maybe at the entry of that function: so this stands here and below and not in it.
                 self._end(thread)
                 raise
-        return self._outputs_with_others(_Call(tokens), compute, thread)
+        return self._run_with_others(_Call(tokens), thread)
 
-    def _outputs_with_others(self, call: _Call, compute: _Compute, thread: int) -> _Outputs:
+    def _run_with_others(self, call: _Call, thread: int) -> _Outputs:
         try:
             with self._lock:
                 self._waiting.append(call)
@@ -90,7 +90,7 @@ class DynamicBatcher:
                     batch = self._begin_batch(thread)
                 if batch:
                     # Whoever comes first computes for all that wait: to wake another takes longer.
-                    self._run(batch, compute, thread)
+                    self._run_batch(batch, thread)
                 else:
                     call.wait()
         finally:
@@ -102,33 +102,33 @@ class DynamicBatcher:
                 self._end(thread)
                 raise
 
-    def _is_free(self) -> bool:
-        return len(self._begun) < self._turns
+    def _has_capacity(self) -> bool:
+        return len(self._running) < self._max_concurrency
 
     def _begin_batch(self, thread: int) -> list[_Call]:
-        """Take a turn and the calls of one batch from those that wait; return none where all turns are taken."""
-        if not self._is_free() or not self._waiting:
+        """Take a slot and the calls of one batch from those that wait; return none where all slots are taken."""
+        if not self._has_capacity() or not self._waiting:
             return []
         first = self._waiting[0]
-        batch, batch_cost, texts = [first], first.batch_cost, first.texts
+        batch, cost, texts = [first], first.cost, first.texts
         for following in islice(self._waiting, 1, None):
-            batch_cost += following.batch_cost
+            cost += following.cost
             texts += following.texts
             alike = following.tokens.prompt_length == first.tokens.prompt_length
-            if not alike or first.alone or following.alone or batch_cost > self._max_cost or texts > self._max_texts:
+            if not alike or first.alone or following.alone or cost > self._max_cost or texts > self._max_texts:
                 break
             batch.append(following)
-        self._begun[thread] = batch
+        self._running[thread] = batch
         for _ in batch:
             self._waiting.popleft()
-        # There may be another turn for those who are left.
+        # There may be another slot for those that are left.
         self._wake_first()
         return batch
 
-    def _run(self, batch: list[_Call], compute: _Compute, thread: int) -> None:
-        """Compute a batch, give each of its calls its outputs or its error, and the turn back."""
+    def _run_batch(self, batch: list[_Call], thread: int) -> None:
+        """Compute a batch, give each of its calls its outputs or its error, and release the slot."""
         try:
-            outputs = compute(_joined([call.tokens for call in batch]))
+            outputs = self._compute(_join([call.tokens for call in batch]))
             ends = np.cumsum([call.texts for call in batch])
             for call, part in zip(batch, np.split(outputs, ends[:-1]), strict=True):
                 # Not a view, which would keep the others' alive.
@@ -141,36 +141,36 @@ class DynamicBatcher:
             self._end(thread)
 
     def _end(self, thread: int) -> None:
-        """Give a thread's turn back, if it has one, and forget the calls whose callers wait no more."""
+        """Release a thread's slot, if it has one, and forget the calls whose callers no longer wait."""
         with self._lock:
-            self._give_back(thread)
+            self._release(thread)
 
-    def _give_back(self, thread: int) -> None:
-        for call in reversed(self._begun.get(thread, ())):
+    def _release(self, thread: int) -> None:
+        for call in reversed(self._running.get(thread, ())):
             if call.outputs is None and call.error is None and call not in self._waiting:
                 call.alone = True
                 self._waiting.appendleft(call)
             call.wake()
-        self._begun.pop(thread, None)
+        self._running.pop(thread, None)
         if self._waiting:
             self._waiting = deque(call for call in self._waiting if not call.left)
             self._wake_first()
 
     def _wake_first(self) -> None:
-        if self._waiting and self._is_free():
+        if self._waiting and self._has_capacity():
             self._waiting[0].wake()
 
 
 class _Call:
-    """A call until it has its ``outputs`` or its ``error``; it is woken when it does, or may take a turn.
+    """A call until it has its ``outputs`` or its ``error``; it is woken when it does, or may take a slot.
 
-    ``alone``: the batch it was in failed or was interrupted, and it is computed by itself. ``left``: its caller waits
-    no more. Only ``wait`` is called without the batcher's lock.
+    ``alone``: the batch it was in failed or was interrupted, and it is computed by itself. ``left``: its caller no
+    longer waits. Only ``wait`` is called without the scheduler's lock.
     """
 
     def __init__(self, tokens: TokenizedTexts) -> None:
         self.tokens = tokens
-        self.batch_cost = _batch_cost(tokens)
+        self.cost = _total_cost(tokens)
         self.texts = len(tokens.lengths)
         self.outputs: _Outputs | None = None
         self.error: Exception | None = None
@@ -190,11 +190,11 @@ class _Call:
             self._nothing.release()
 
 
-def _batch_cost(tokens: TokenizedTexts) -> float:
+def _total_cost(tokens: TokenizedTexts) -> float:
     return sum(batch_cost(1, length) for length in tokens.lengths.tolist())
 
 
-def _joined(parts: list[TokenizedTexts]) -> TokenizedTexts:
+def _join(parts: list[TokenizedTexts]) -> TokenizedTexts:
     if len(parts) == 1:
         return parts[0]
     lengths = np.concatenate([part.lengths for part in parts])

@@ -1,0 +1,173 @@
+"""The engines of this release, and the devices that they serve. An engine is one entry here and a module of its own."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+from monograph.errors import DeviceError
+
+# The precisions of graphs, which an engine runs in any of its compute dtypes.
+_ANY_DTYPE: Mapping[str, str | None] = {"fp32": None, "fp16": None, "int8": None}
+_X86 = ("x86_64", "AMD64", "i386", "i686")
+
+
+@dataclass(frozen=True)
+class EngineEntry:
+    """A kind of device, the engine that serves it, and all that is otherwise for it.
+
+    Attributes:
+        kind: What a user's ``device`` begins with.
+        engine: The engine's name.
+        module: Has ``compute_dtypes(device)`` and ``create_engine(bundle, graph, options)``; imports no engine itself.
+        package: The package to import, ``distribution`` the one to install, ``extra`` the extra that brings it.
+        device_help: How its devices are named, for help texts.
+        summary: What it runs on and in which types, for the README's table.
+        machines: The values of ``platform.machine()`` on which device="auto" considers it; none for all.
+        file: A pattern of a file that must be in the package, "" for none.
+        precisions: Those of the graphs that it runs, each with the compute dtype that the graph decides, None where
+            the engine decides.
+        int8_dtypes: The compute dtypes in which int8 graphs are right.
+        min_cosine: For compute dtypes that round, the cosine to the reference that a right graph keeps.
+        fused_attention: Whether float16 graphs for it have attention as one operator that takes lengths.
+
+    """
+
+    kind: str
+    engine: str
+    module: str
+    package: str
+    distribution: str
+    extra: str
+    device_help: str
+    summary: str
+    machines: tuple[str, ...] = ()
+    file: str = ""
+    precisions: Mapping[str, str | None] = field(default_factory=lambda: dict(_ANY_DTYPE))
+    # Int8 graphs round between float32 layers: OpenVINO 2026.4.1 gives other vectors at some lengths at bfloat16.
+    int8_dtypes: tuple[str, ...] = ("float32",)
+    # At the narrower types the direction of a vector is what has to hold.
+    min_cosine: Mapping[str, float] = field(default_factory=lambda: {"bfloat16": 0.999, "float16": 0.999})
+    fused_attention: bool = False
+
+    @property
+    def installed(self) -> bool:
+        """Whether the engine's package is there, without importing it."""
+        spec = importlib.util.find_spec(self.package)
+        # A folder that an uninstall left behind is a namespace, and has no origin.
+        if spec is None or spec.origin is None:
+            return False
+        return not self.file or any(Path(spec.origin).parent.glob(self.file))
+
+    @property
+    def preferred_here(self) -> bool:
+        """Whether device="auto" considers it on this machine."""
+        return self.installed and (not self.machines or platform.machine() in self.machines)
+
+    def load(self) -> ModuleType:
+        """Import the engine's module, and no engine yet."""
+        return importlib.import_module(self.module)
+
+
+# In the order of preference of device="auto".
+_ENGINES: list[EngineEntry] = [
+    EngineEntry(
+        kind="cuda",
+        engine="onnxruntime",
+        module="monograph.engines.cuda",
+        package="onnxruntime",
+        distribution="onnxruntime-gpu",
+        extra="cuda",
+        device_help="cuda, cuda:N",
+        summary="ONNX Runtime on NVIDIA GPUs: float32, float16",
+        file="capi/*onnxruntime_providers_cuda*",
+        precisions={"fp32": "float32", "fp16": "float16"},
+        fused_attention=True,
+    ),
+    EngineEntry(
+        kind="openvino",
+        engine="openvino",
+        module="monograph.engines.openvino",
+        package="openvino",
+        distribution="openvino",
+        extra="openvino",
+        device_help="openvino, openvino:NAME",
+        summary="OpenVINO on x86 CPUs: float32, bfloat16, int8",
+        machines=_X86,
+    ),
+    EngineEntry(
+        kind="cpu",
+        engine="onnxruntime",
+        module="monograph.engines.onnxruntime",
+        package="onnxruntime",
+        distribution="onnxruntime",
+        extra="onnx",
+        device_help="cpu",
+        summary="ONNX Runtime on CPUs: float32, int8",
+    ),
+]
+
+
+def register_engine(entry: EngineEntry) -> None:
+    """Add an engine, or replace the one of its kind; device="auto" prefers the others to a new one."""
+    kinds = [known.kind for known in _ENGINES]
+    if entry.kind in kinds:
+        _ENGINES[kinds.index(entry.kind)] = entry
+    else:
+        _ENGINES.append(entry)
+
+
+def engines() -> tuple[EngineEntry, ...]:
+    """Return all engines, in the order of preference of device="auto"."""
+    return tuple(_ENGINES)
+
+
+def engine_for(device: object) -> EngineEntry:
+    """Return the engine of a device.
+
+    Raises:
+        DeviceError: the device is not known, or its engine is not installed.
+
+    """
+    kind = device.partition(":")[0] if isinstance(device, str) else device
+    for entry in _ENGINES:
+        if entry.kind == kind:
+            # An engine that needs a certain file has a module that says which of all that it needs is missing.
+            if not entry.installed and not entry.file:
+                raise DeviceError(f"device {device!r} needs {entry.package}: pip install 'monograph[{entry.extra}]'")
+            return entry
+    known = ", ".join(repr(entry.kind) for entry in _ENGINES)
+    raise DeviceError(f"device {device!r} is not known to this release; it has 'auto', {known}")
+
+
+def compute_dtype_names() -> tuple[str, ...]:
+    """Return what ``compute_dtype`` may be: "auto", and every type that an engine has."""
+    return ("auto", "float32", *dict.fromkeys(dtype for entry in _ENGINES for dtype in entry.min_cosine))
+
+
+def device_help() -> str:
+    """Return how devices are named, for help texts."""
+    return ", ".join(entry.device_help for entry in reversed(_ENGINES))
+
+
+def installed_devices() -> tuple[str, ...]:
+    """Return the kinds of device whose engine is installed, the preferred first."""
+    return tuple(entry.kind for entry in _ENGINES if entry.installed)
+
+
+def automatic_devices() -> tuple[str, ...]:
+    """Return the kinds of device that device="auto" chooses from on this machine, the preferred first.
+
+    Raises:
+        DeviceError: no engine is installed.
+
+    """
+    if not installed_devices():
+        extras = " or ".join(f"pip install 'monograph[{entry.extra}]'" for entry in reversed(_ENGINES))
+        raise DeviceError(f"no engine is installed: {extras}")
+    return tuple(entry.kind for entry in _ENGINES if entry.preferred_here) or installed_devices()

@@ -1,0 +1,208 @@
+"""Open a bundle on the device a user names, or on the best one that proves right (device="auto")."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from monograph.bundle import Bundle, Check, Probes, open_bundle, read_probes
+from monograph.bundle.sources import locate_bundle
+from monograph.cache import cache_folder, read_cached, write_cached
+from monograph.cpu import available_cpus, cpu_identity
+from monograph.engines import EngineOptions, automatic_devices, dtypes_for
+from monograph.engines.devices import check_compute_dtype, was_verified
+from monograph.errors import BundleError, DeviceError, MonographError
+from monograph.inference.routes import Routes, Tokenizers, load_routes, load_tokenizers
+from monograph.inference.verification import quick_failure
+
+logger = logging.getLogger(__name__)
+# Longer texts would be felt at a first start.
+QUICK_PROBE_TOKENS = 128
+_PASSED = b"passed"
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """A bundle, what runs it, and its folder wherever the process changes its directory to."""
+
+    bundle: Bundle
+    routes: Routes
+    folder: Path
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """What a model is opened from and with; a pickled model is this, and the hash of the manifest that it had."""
+
+    path: str | os.PathLike[str]
+    device: str
+    compute_dtype: str
+    threads: int | None
+    check: Check
+    cache_dir: str | os.PathLike[str] | None
+    max_tokens_per_batch: int | None = None
+    manifest_sha256: str | None = None
+
+    def open_bundle(self) -> Bundle:
+        """Read and check the bundle.
+
+        Raises:
+            BundleError: it is missing or damaged, or is not the one that was pickled.
+
+        """
+        bundle = open_bundle(locate_bundle(self.path, self.cache_dir), self.check)
+        if self.manifest_sha256 not in (None, bundle.manifest_sha256):
+            raise BundleError(self.path, ["it is another bundle than the one that was pickled: pickle the model again"])
+        return bundle
+
+    def open(self, bundle: Bundle, task: str) -> OpenModel:
+        """Open the bundle on its device.
+
+        Raises:
+            BundleError: it is of another task than ``task``, or a file does not fit its manifest.
+            DeviceError: the device cannot run it here.
+
+        """
+        if (other := bundle.task).name != task:
+            opener = f"{other.model.partition(':')[2]} ({other.command})"
+            raise BundleError(
+                self.path, [f"its task is {other.name!r}, and this class runs {task!r}: open it with {opener}"]
+            )
+        routes = open_routes(
+            bundle,
+            device=self.device,
+            compute_dtype=self.compute_dtype,
+            threads=self.threads,
+            cache_dir=self.cache_dir,
+            max_tokens_per_batch=self.max_tokens_per_batch,
+        )
+        return OpenModel(bundle, routes, bundle.path.absolute())
+
+
+def open_routes(
+    bundle: Bundle,
+    *,
+    device: str,
+    compute_dtype: str,
+    threads: int | None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    check_verifications: bool = True,
+    max_tokens_per_batch: int | None = None,
+) -> Routes:
+    """Load the tokenizer and the graph of a bundle, of each of its routes.
+
+    Args:
+        bundle: The bundle.
+        device: "auto", or a kind of device with an optional ":" and a name.
+        compute_dtype: "auto", or a type.
+        threads: CPU threads; None for every CPU allowed.
+        cache_dir: Folder for what can be computed again; None for the user's cache.
+        check_verifications: Refuse a device on which the bundle failed verification when it was exported.
+        max_tokens_per_batch: As in ``BatchRunner``.
+
+    Raises:
+        BundleError: a file cannot be loaded or does not fit the manifest.
+        DeviceError: the device cannot run the bundle here; for "auto", no engine can.
+
+    """
+    check_compute_dtype(compute_dtype)
+    tokenizers = load_tokenizers(bundle)
+    cache = cache_folder(cache_dir)
+    options = EngineOptions(device, compute_dtype, available_cpus() if threads is None else threads, cache)
+    if device != "auto" and not check_verifications:
+        return load_routes(bundle, tokenizers, options, check_verifications=False)
+    opener = _Opener(bundle, tokenizers, cache, max_tokens_per_batch)
+    if device == "auto":
+        return opener.open_preferred(options)
+    return opener.open_proven(options, trust_export=True)
+
+
+@dataclass(frozen=True)
+class _Opener:
+    """Opens a bundle with its tokenizers on one device after another."""
+
+    bundle: Bundle
+    tokenizers: Tokenizers
+    cache: Path
+    max_tokens_per_batch: int | None
+
+    def open_preferred(self, options: EngineOptions) -> Routes:
+        """Open the first engine, in order of preference, that gives the reference on a few probes."""
+        refusals: list[MonographError] = []
+        for device, compute_dtype in _candidates(self.bundle, options.compute_dtype, refusals):
+            try:
+                chosen = replace(options, device=device, compute_dtype=compute_dtype)
+                return self.open_proven(chosen, trust_export=False)
+            except (DeviceError, BundleError) as error:
+                logger.warning("device 'auto' goes on to the next engine: %s", error)
+                refusals.append(error)
+        if all(isinstance(error, BundleError) for error in refusals):
+            raise refusals[-1]
+        raise DeviceError(f"no installed engine can run bundle {self.bundle.path}: {'; '.join(map(str, refusals))}")
+
+    def open_proven(self, options: EngineOptions, *, trust_export: bool) -> Routes:
+        """Open an engine that gives the reference on a few probes, or where the export verified it if that suffices.
+
+        Raises:
+            DeviceError: it does not.
+
+        """
+        with ExitStack() as on_failure:
+            routes = load_routes(self.bundle, self.tokenizers, options, max_tokens_per_batch=self.max_tokens_per_batch)
+            on_failure.callback(routes.close)
+            engine = routes.main.engine
+            failure = "" if trust_export and was_verified(self.bundle, engine) else self._failure_on_probes(routes)
+            if not failure:
+                on_failure.pop_all()
+                return routes
+        raise DeviceError(f"{options.device} at {engine.compute_dtype} fails on the bundle's probes: {failure}")
+
+    def _failure_on_probes(self, routes: Routes) -> str:
+        """Return what is wrong with the engine's vectors, "" for nothing; what passed once on this CPU is trusted."""
+        engine, manifest_hash = routes.main.engine, self.bundle.manifest_sha256
+        key = (manifest_hash, engine.name, engine.version, engine.device, engine.compute_dtype, cpu_identity())
+        entry = self.cache / "verifications" / hashlib.sha256("\n".join(key).encode()).hexdigest()[:32]
+        if read_cached(entry) == _PASSED:
+            return ""
+        try:
+            sets = read_probes(self.bundle.path, self.bundle.manifest.output_width)
+            failure = quick_failure(routes, [_few(probes) for probes in sets])
+        except MonographError as error:
+            # An engine that loads a graph and cannot run it is no better than one that cannot load it.
+            failure = str(error)
+        if not failure:
+            write_cached(entry, _PASSED)
+        return failure
+
+
+def _candidates(bundle: Bundle, compute_dtype: str, refusals: list[MonographError]) -> Iterator[tuple[str, str]]:
+    """Yield devices and types in order of preference; what a device refuses by itself goes to ``refusals``."""
+    for device in automatic_devices():
+        try:
+            dtypes = dtypes_for(bundle, device)
+        except DeviceError as error:
+            logger.warning("device 'auto' goes on to the next engine: %s", error)
+            refusals.append(error)
+            continue
+        possible = [dtype for dtype in dtypes if compute_dtype in ("auto", dtype)]
+        if not possible:
+            refusals.append(DeviceError(f"{device} computes in {' or '.join(dtypes)}, not in {compute_dtype}"))
+        yield from ((device, dtype) for dtype in possible)
+
+
+def _few(probes: Probes) -> Probes:
+    """Return the shortest probe, one between, and the longest that is quick."""
+    order = sorted(range(len(probes.texts)), key=lambda i: probes.token_counts[i])
+    quick = [i for i in order if probes.token_counts[i] <= QUICK_PROBE_TOKENS] or order[:1]
+    chosen = sorted({quick[0], quick[len(quick) // 2], quick[-1]})
+    return replace(
+        probes,
+        texts=tuple(probes.texts[i] for i in chosen),
+        token_counts=tuple(probes.token_counts[i] for i in chosen),
+        vectors=probes.vectors[chosen],
+    )

@@ -1,0 +1,204 @@
+"""Texts through tokenizer, batches and engine, back in the order they came in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from monograph.batching import (
+    TokenBatch,
+    deduplicate,
+    pad_batch,
+    pad_single,
+    plan_batches,
+    round_up_to_bucket,
+    split_into_windows,
+)
+from monograph.bundle.manifest import POOLING_MASK, TokenizerSpec
+from monograph.engines import Engine
+from monograph.errors import MonographError
+from monograph.inference.scheduler import Scheduler
+from monograph.inputs import Input, InputT, add_prompt
+from monograph.tasks.base import Outputs, PostProcess, ResultT
+from monograph.tokenization import TextTokenizer, TokenizedTexts
+
+logger = logging.getLogger(__name__)
+# Values of a batch's output: 32 MB, which are 274 texts of a sparse encoder with 30,522 tokens.
+MAX_OUTPUT_VALUES = 8_388_608
+# Tokens of what a warm-up considers a short text.
+_SHORT = 64
+
+
+class BatchRunner:
+    """Runs tokenized texts on an engine, in padded batches of bounded cost.
+
+    ``max_tokens_per_batch`` bounds the padded tokens of a batch of several texts, None for what the engine likes best.
+    """
+
+    def __init__(
+        self, engine: Engine, specification: TokenizerSpec, output_width: int, max_tokens_per_batch: int | None
+    ) -> None:
+        self.engine = engine
+        self.output_width = output_width
+        self.max_length = specification.max_length
+        self.max_cost = min(engine.tokens_per_batch, max_tokens_per_batch or engine.tokens_per_batch)
+        rows = max(1, MAX_OUTPUT_VALUES // output_width)
+        self.max_batch_size = min(rows, engine.graph.max_batch_size or rows)
+        self.input_names = tuple(engine.graph.inputs)
+        # Where a vector depends on its neighbours, it depends on padding, too.
+        self.padding_buckets = None if engine.graph.max_batch_size == 1 else engine.padding_buckets
+        self._pad_id = specification.pad_id
+        self._max_tokens = max_tokens_per_batch
+
+    def run(self, tokens: TokenizedTexts) -> Outputs:
+        """Return the graph's output for each text, float32 [n, ``output_width``], in the texts' order."""
+        if len(tokens.starts) == 2:
+            return self.engine.run(pad_single(tokens, self.input_names, self._pad_id, self.padding_buckets))
+        outputs = np.empty((len(tokens.lengths), self.output_width), dtype=np.float32)
+        for rows, part in self.stream(tokens):
+            outputs[rows] = part
+        return outputs
+
+    def stream(
+        self, tokens: TokenizedTexts, batch_size: int | None = None
+    ) -> Iterator[tuple[NDArray[np.intp], Outputs]]:
+        """Yield the graph's output batch by batch: the texts' positions (intp [b]), and float32 [b, width]."""
+        return self.run_batches(tokens, self.plan(tokens, batch_size))
+
+    def plan(self, tokens: TokenizedTexts, batch_size: int | None = None) -> Iterator[NDArray[np.intp]]:
+        """Yield the positions (intp [rows]) of the texts of each batch."""
+        return plan_batches(
+            round_up_to_bucket(tokens.lengths, self.padding_buckets),
+            self.engine.tokens_per_batch,
+            batch_size,
+            self.max_batch_size,
+            self._max_tokens,
+            few_shapes=self.padding_buckets is not None,
+        )
+
+    def pad(self, tokens: TokenizedTexts, plan: Iterable[NDArray[np.intp]]) -> Iterator[TokenBatch]:
+        """Yield the batches of a plan, each padded only when it is asked for."""
+        return (pad_batch(tokens, rows, self.input_names, self._pad_id, self.padding_buckets) for rows in plan)
+
+    def run_batches(
+        self, tokens: TokenizedTexts, plan: Iterable[NDArray[np.intp]]
+    ) -> Iterator[tuple[NDArray[np.intp], Outputs]]:
+        """Yield the graph's output for each batch of a plan, in any order."""
+        return ((batch.rows, outputs) for batch, outputs in self.engine.stream(self.pad(tokens, plan)))
+
+    def warm_up(self) -> None:
+        """Run one text of each length that short texts are padded to, or one text where they are not padded."""
+        longest, buckets = min(_SHORT, self.max_length or _SHORT), self.padding_buckets
+        lengths = np.array([longest]) if buckets is None else buckets[buckets <= longest]
+        starts = np.concatenate(([0], np.cumsum(lengths)))
+        ids = np.full(starts[-1], self._pad_id, dtype=np.int64)
+        tokens = TokenizedTexts(ids, np.zeros_like(ids), starts)
+        for batch in self.pad(tokens, np.arange(len(lengths))[:, np.newaxis]):
+            self.engine.run(batch.inputs)
+
+
+class Pipeline:
+    """A tokenizer, and a graph on an engine: what every task of monograph runs on.
+
+    What it computes an output of is called a text here; for reranking that is a pair.
+    """
+
+    def __init__(self, tokenizer: TextTokenizer, specification: TokenizerSpec, runner: BatchRunner) -> None:
+        self.tokenizer = tokenizer
+        self.runner = runner
+        self.engine = runner.engine
+        self._specification = specification
+        self._scheduler = Scheduler(runner.run, self.engine.max_concurrency, runner.max_cost, runner.max_batch_size)
+
+    def map(
+        self,
+        texts: Iterable[InputT],
+        post_process: PostProcess[ResultT],
+        prompt: str = "",
+        batch_size: int | None = None,
+        on_texts: Callable[[int], object] = lambda _: None,
+    ) -> Iterator[ResultT]:
+        """Yield the results of texts in their order: of a list all at once, of another iterable in blocks.
+
+        Equal texts, of a list or of a block, are computed once. ``prompt`` is put before each text. ``on_texts`` is
+        called with the number of further texts that are done, batch by batch.
+        """
+        # Texts are tokenized, and sorted by length, a window at a time: memory is bounded by it, not by the corpus.
+        blocks = [texts] if isinstance(texts, list) else split_into_windows(texts)
+        for block in blocks:
+            distinct, positions = deduplicate(block)
+            parts = self._compute(distinct, post_process, prompt, batch_size, on_texts)
+            results = post_process.collect(parts, len(distinct))
+            on_texts(len(block) - len(distinct))
+            yield results if positions is None else post_process.take(results, positions)
+
+    def _compute(
+        self,
+        texts: Sequence[Input],
+        post_process: PostProcess[ResultT],
+        prompt: str,
+        batch_size: int | None,
+        on_texts: Callable[[int], object],
+    ) -> Iterator[tuple[NDArray[np.intp], ResultT]]:
+        """Yield the results of distinct texts with their positions, in any order."""
+        start = 0
+        for window in split_into_windows(texts):
+            for rows, outputs in self.outputs(window, prompt, batch_size):
+                yield rows + start, post_process(outputs)
+                on_texts(len(rows))
+            start += len(window)
+
+    def outputs(
+        self, texts: Sequence[Input], prompt: str = "", batch_size: int | None = None
+    ) -> Iterator[tuple[NDArray[np.intp], Outputs]]:
+        """Yield the graph's output batch by batch: the texts' positions (intp [b]), and float32 [b, width]."""
+        tokens = self.tokenize(texts, prompt)
+        # A caller who sets the size of batches shares none with others.
+        if batch_size is None and self._scheduler.accepts(tokens):
+            return iter([(np.arange(len(texts)), self._scheduler.run(tokens))])
+        return self.runner.stream(tokens, batch_size)
+
+    def tokenize(self, texts: Sequence[Input], prompt: str = "") -> TokenizedTexts:
+        """Tokenize texts, each by itself, behind a prompt and without padding.
+
+        Raises:
+            MonographError: the tokenizer gives an id that the embedding table has no row for.
+
+        """
+        tokens = self.tokenizer([add_prompt(text, prompt) for text in texts] if prompt else texts)
+        largest, size = int(tokens.ids.max(initial=0)), self._specification.vocabulary_size
+        # Checked here because engines differ: ONNX Runtime fails, OpenVINO goes on with a row of zeros.
+        if largest >= size:
+            raise MonographError(f"the tokenizer gives the id {largest}, the vocabulary has {size}: export it again")
+        if prompt and POOLING_MASK in self.runner.input_names:
+            tokens = replace(tokens, prompt_length=self._prompt_length(prompt))
+        return tokens
+
+    def _prompt_length(self, prompt: str) -> int:
+        """Return the tokens of a prompt by itself, without a special one at its end, as Sentence Transformers counts.
+
+        What is before the prompt, such as [CLS], counts as part of it.
+        """
+        ids = self.tokenizer([prompt]).ids
+        return len(ids) - int(ids[-1] in self._specification.special_ids) if len(ids) else 0
+
+
+@contextmanager
+def show_progress(total: int, show: bool | None, noun: str) -> Iterator[Callable[[int], object]]:
+    """Show a progress bar over ``total`` texts or pairs if wanted, and give the function that advances it."""
+    # The rule of SentenceTransformer.encode: by default, show the bar to those who log at INFO or more.
+    shown = logger.getEffectiveLevel() in (logging.INFO, logging.DEBUG) if show is None else show
+    if not shown:
+        # Not a disabled bar: tqdm makes a semaphore, which a worker of multiprocessing leaves behind with a warning.
+        yield lambda _: None
+        return
+    bar: tqdm[Any]
+    with tqdm(total=total, desc=noun.capitalize(), unit=f" {noun}") as bar:
+        yield bar.update

@@ -1,0 +1,131 @@
+"""The pipelines of a bundle: one, or one a route for a model that embeds queries and documents differently."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from monograph.bundle import Bundle
+from monograph.bundle.manifest import Routing, TokenizerSpec
+from monograph.engines import EngineOptions, open_engine
+from monograph.errors import BundleError, InputError
+from monograph.inference.pipeline import BatchRunner, Pipeline
+from monograph.tasks import Task
+from monograph.tokenization import TextTokenizer
+
+# By the name of their route; without routes the one tokenizer is under None.
+Tokenizers = Mapping[str | None, TextTokenizer]
+
+
+@dataclass(frozen=True)
+class Routes:
+    """Pipelines by the name of their route, all on the same device; without routes the one pipeline is under None.
+
+    ``task`` is the bundle's.
+    """
+
+    task: Task[Any]
+    pipelines: Mapping[str | None, Pipeline]
+    routing: Routing | None
+
+    @property
+    def main(self) -> Pipeline:
+        """The pipeline of texts without a task, or the first where the model requires one."""
+        default = None if self.routing is None else self.routing.default
+        return next(iter(self.pipelines.values())) if default is None else self.pipelines[default]
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens that the route with the longest texts retains of one, special ones included; None for all."""
+        lengths = [pipeline.tokenizer.max_length for pipeline in self.pipelines.values()]
+        known = [length for length in lengths if length is not None]
+        return max(known) if len(known) == len(lengths) else None
+
+    def for_task(self, task: str | None) -> Pipeline:
+        """Return the pipeline that a task takes.
+
+        Raises:
+            InputError: the model does not know the task, or requires one and was given none.
+
+        """
+        if task is not None and not isinstance(task, str):
+            raise InputError(f"task must be a str, got {type(task).__name__}")
+        if self.routing is None:
+            if task is not None:
+                raise InputError(f"task {task!r}: this model embeds every text in one way, so leave task out")
+            return self.main
+        route = self.routing.route_of(task)
+        if route is None:
+            known = ", ".join(map(repr, self.routing.tasks))
+            problem = (
+                "no task was given, and this model has no default" if task is None else f"task {task!r} is unknown"
+            )
+            raise InputError(
+                f"{problem}; it has {known}: name one (task=, --task), or use encode_query and encode_document"
+            )
+        return self.pipelines[route]
+
+    def close(self) -> None:
+        """Free the engines, all of them also where one fails to close."""
+        with ExitStack() as stack:
+            for pipeline in self.pipelines.values():
+                stack.callback(pipeline.engine.close)
+
+
+def load_routes(
+    bundle: Bundle,
+    tokenizers: Tokenizers,
+    options: EngineOptions,
+    *,
+    check_verifications: bool = True,
+    max_tokens_per_batch: int | None = None,
+) -> Routes:
+    """Load every route of a bundle on one device, beside its tokenizer.
+
+    ``check_verifications`` is that of ``open_engine``, ``max_tokens_per_batch`` that of ``BatchRunner``.
+
+    Raises:
+        BundleError: the engine cannot load a graph.
+        DeviceError: the device cannot run the bundle here.
+
+    """
+    manifest = bundle.manifest
+    pipelines: dict[str | None, Pipeline] = {}
+    try:
+        for route, tokenizer in tokenizers.items():
+            engine = open_engine(bundle, options, route, check_verifications=check_verifications)
+            specification = manifest.tokenizers[route]
+            runner = BatchRunner(engine, specification, manifest.output_width, max_tokens_per_batch)
+            pipelines[route] = Pipeline(tokenizer, specification, runner)
+    except BaseException:
+        Routes(bundle.task, pipelines, manifest.routing).close()
+        raise
+    return Routes(bundle.task, pipelines, manifest.routing)
+
+
+def load_tokenizers(bundle: Bundle) -> Tokenizers:
+    """Load the tokenizer of each route; routes with the same file share one.
+
+    Raises:
+        BundleError: one cannot be loaded, or truncates texts elsewhere than the manifest says.
+
+    """
+    specifications = bundle.manifest.tokenizers
+    loaded = {specification: load_tokenizer(bundle, specification) for specification in set(specifications.values())}
+    return {route: loaded[specification] for route, specification in specifications.items()}
+
+
+def load_tokenizer(bundle: Bundle, specification: TokenizerSpec) -> TextTokenizer:
+    """Load a tokenizer of a bundle.
+
+    Raises:
+        BundleError: it cannot be loaded, or truncates texts elsewhere than the manifest says.
+
+    """
+    tokenizer = TextTokenizer(bundle.path / specification.file)
+    actual, stated = tokenizer.max_length, specification.max_length
+    if actual != stated:
+        raise BundleError(bundle.path, [f"the tokenizer truncates to {actual} tokens, the manifest says {stated}"])
+    return tokenizer

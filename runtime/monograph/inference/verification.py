@@ -1,0 +1,175 @@
+"""Run a bundle's own acceptance test on this machine: its probes, alone, in ragged batches and as a call does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monograph.batching import batch_cost
+from monograph.bundle import Probes
+from monograph.bundle.manifest import POOLING_MASK
+from monograph.errors import BundleError
+from monograph.inference.pipeline import Pipeline
+from monograph.inference.routes import Routes
+from monograph.quality import Deviation, VerificationResult
+from monograph.tasks.base import FLOAT32_TOLERANCE, Outputs, Task, Tolerance
+from monograph.tokenization import TokenizedTexts
+
+# Rows of the ragged batches: neighbours of very different length share one.
+RAGGED_BATCH_ROWS = 16
+# What such a batch may cost, so that verifying long texts needs no more memory than a small machine has.
+RAGGED_BATCH_COST = 16_384
+
+
+def verify(routes: Routes, sets: Sequence[Probes], tolerance: float = FLOAT32_TOLERANCE) -> VerificationResult:
+    """Compute every set of probes in every way that a caller's texts may be batched and compare with the reference.
+
+    ``tolerance`` is the max abs difference allowed at float32 for vectors of values up to 1.
+
+    Raises:
+        BundleError: the probes are of other routes, or of another number of columns, than the graphs.
+
+    """
+    comparisons = [_Comparison.of(routes, probes, tolerance) for probes in sets]
+    _check_complete(routes, sets)
+    for comparison in comparisons:
+        comparison.run_all()
+    cases = tuple(case for comparison in comparisons for case in comparison.cases)
+    cosines = [case.min_cosine for case in cases if case.min_cosine is not None]
+    reason = next((reason for comparison in comparisons if (reason := comparison.failure())), "")
+    engine = routes.main.engine
+    return VerificationResult(
+        engine=engine.name,
+        version=engine.version,
+        device=engine.device,
+        compute_dtype=engine.compute_dtype,
+        passed=not reason,
+        tolerance=str(max((one.tolerance for one in comparisons), key=lambda allowed: allowed.max_abs_difference)),
+        max_abs_difference=max(case.max_abs_difference for case in cases),
+        min_cosine=min(cosines) if cosines else None,
+        probes=sum(len(probes.texts) for probes in sets),
+        reason=reason,
+        cases=cases,
+    )
+
+
+def quick_failure(routes: Routes, sets: Sequence[Probes]) -> str:
+    """Compute each probe alone and return what is wrong, "" for nothing.
+
+    Raises:
+        BundleError: the probes are of other routes, or of another number of columns, than the graphs.
+
+    """
+    _check_complete(routes, sets)
+    for probes in sets:
+        comparison = _Comparison.of(routes, probes, FLOAT32_TOLERANCE)
+        comparison.run_alone()
+        if reason := comparison.failure():
+            return reason
+    return ""
+
+
+def _check_complete(routes: Routes, sets: Sequence[Probes]) -> None:
+    """Require a set of each route, and one with a prompt where prompts are left out of the pooling."""
+    needed = [(route, False) for route in routes.pipelines]
+    needed += [(route, True) for route, one in routes.pipelines.items() if POOLING_MASK in one.runner.input_names]
+    known = {(probes.route, bool(probes.prompt)) for probes in sets}
+    missing = [
+        f"no probes{' with a prompt' if prompted else ''}{'' if route is None else f' of the route {route!r}'}"
+        for route, prompted in needed
+        if (route, prompted) not in known
+    ]
+    if missing:
+        raise BundleError("probes.json", missing)
+
+
+@dataclass
+class _Comparison:
+    """One set of probes through its pipeline, and how far the outputs are from the reference, case by case."""
+
+    task: Task[Any]
+    pipeline: Pipeline
+    probes: Probes
+    tokens: TokenizedTexts
+    tolerance: Tolerance
+    cases: list[Deviation]
+
+    @classmethod
+    def of(cls, routes: Routes, probes: Probes, tolerance: float) -> _Comparison:
+        if probes.route not in routes.pipelines:
+            raise BundleError("probes.json", [f"probes of the route {probes.route!r}, which no graph has"])
+        pipeline = routes.pipelines[probes.route]
+        width = pipeline.runner.output_width
+        if probes.vectors.shape[1] != width:
+            raise BundleError("probes.json", [f"{probes.vectors.shape[1]} dimensions, the graph gives {width}"])
+        engine = pipeline.engine
+        allowed = routes.task.tolerance(probes.vectors, tolerance, engine.graph.precision, engine.min_cosine)
+        return cls(routes.task, pipeline, probes, pipeline.tokenize(probes.texts, probes.prompt), allowed, [])
+
+    def run_all(self) -> None:
+        """Compute the probes in every way of batching."""
+        self.run_alone()
+        lengths = self.tokens.lengths
+        shuffled = np.random.default_rng(0).permutation(np.arange(len(lengths), dtype=np.intp))
+        rows = min(RAGGED_BATCH_ROWS, self.pipeline.engine.graph.max_batch_size or RAGGED_BATCH_ROWS)
+        if rows > 1:
+            # A fault at one length only shows in a batch of that length, so each probe is the longest of one once.
+            self._run("beside a shorter text", _pair_with_shorter(shuffled, lengths))
+            plan = list(_cut_ragged(shuffled, self.probes.token_counts, rows))
+            self._run(f"ragged batches of {rows}", plan)
+        outputs = self.pipeline.outputs(self.probes.texts, self.probes.prompt)
+        self._compare("batched by length", _scatter(outputs, self.probes.vectors.shape))
+
+    def run_alone(self) -> None:
+        """Compute each probe alone."""
+        self._run("alone, unpadded", [np.array([position]) for position in range(len(self.probes.texts))])
+
+    def failure(self) -> str:
+        """Return the first thing that is wrong, "" where all is right."""
+        stated, actual = np.array(self.probes.token_counts), self.tokens.lengths
+        for position in np.flatnonzero(actual != stated)[:1]:
+            return f"probe {position} has {actual[position]} tokens instead of {stated[position]}"
+        return next((reason for case in self.cases if (reason := self.tolerance.violation(case))), "")
+
+    def _run(self, case: str, plan: Sequence[NDArray[np.intp]]) -> None:
+        outputs = self.pipeline.runner.run_batches(self.tokens, plan)
+        self._compare(case, _scatter(outputs, self.probes.vectors.shape))
+
+    def _compare(self, case: str, outputs: Outputs) -> None:
+        name = case if self.probes.route is None else f"{self.probes.route}: {case}"
+        name = f"{name}, prompted" if self.probes.prompt else name
+        self.cases.append(self.task.compare(name, outputs, self.probes.vectors, self.probes.token_counts))
+
+
+def _scatter(parts: Iterator[tuple[NDArray[np.intp], Outputs]], shape: tuple[int, ...]) -> Outputs:
+    outputs = np.empty(shape, dtype=np.float32)
+    for rows, part in parts:
+        outputs[rows] = part
+    return outputs
+
+
+def _pair_with_shorter(order: NDArray[np.intp], lengths: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+    """Return batches of two: each probe in turn, and the next in the order that is no longer than it."""
+    plan = []
+    for place, probe in enumerate(order):
+        others = np.concatenate([order[place + 1 :], order[:place]])
+        shorter = others[lengths[others] <= lengths[probe]]
+        plan.append(np.array([*shorter[:1], probe], dtype=np.intp))
+    return plan
+
+
+def _cut_ragged(order: NDArray[np.intp], token_counts: Sequence[int], rows: int) -> Iterator[NDArray[np.intp]]:
+    """Cut an order into batches of ``rows`` texts, of fewer where a long text makes them too expensive."""
+    start = 0
+    while start < len(order):
+        size = rows
+        while size > 2 and batch_cost(size, max(token_counts[i] for i in order[start : start + size])) > (
+            RAGGED_BATCH_COST
+        ):
+            size -= 1
+        yield order[start : start + size]
+        start += size

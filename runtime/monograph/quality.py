@@ -1,0 +1,196 @@
+"""What was measured of a bundle when it was exported: the manifest's ``quality``, typed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from monograph.fields import Fields
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far the outputs of one way of batching the probes are from the reference, and where they are furthest.
+
+    ``worst_tokens`` is the length of the probe with the largest difference. ``min_cosine`` is None for scores, which
+    have no direction.
+    """
+
+    case: str
+    max_abs_difference: float
+    min_cosine: float | None
+    worst_tokens: int
+
+
+@dataclass(frozen=True)
+class VerificationResult:
+    """Whether a bundle equals its reference on an engine, and by how much it differs; ``reason`` is "" if it passed."""
+
+    engine: str
+    version: str
+    device: str
+    compute_dtype: str
+    passed: bool
+    tolerance: str
+    max_abs_difference: float
+    min_cosine: float | None
+    probes: int
+    reason: str
+    cases: tuple[Deviation, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        return asdict(self)
+
+    def describe(self, reference: str) -> str:
+        """Return the result as one line; ``reference`` is what the bundle was compared with, in words."""
+        if self.passed:
+            outcome = f"{'equal' if self.tolerance.startswith('max abs') else 'close'} to {reference}"
+        else:
+            outcome = f"WRONG: {self.reason}"
+        cosine = "" if self.min_cosine is None else f", worst cosine {self.min_cosine:.6f}"
+        return (
+            f"{self.device} ({self.engine} {self.version}) {self.compute_dtype}: {outcome}, "
+            f"max abs difference {self.max_abs_difference:.1e}{cosine} over {self.probes} probes"
+        )
+
+
+class Agreement(Protocol):
+    """How closely a compressed model's outputs agree with the original's; each task has its own dataclass of it."""
+
+    def describe(self) -> str:
+        """Return the figures in words."""
+        ...
+
+
+@dataclass(frozen=True)
+class LayersReport:
+    """How the layers were compressed.
+
+    ``calibration`` says which ``calibration_inputs`` texts or pairs set the ranges of int8 layers, None for float16.
+    ``float32_inputs`` names layers whose input stays float32; ``smoothing_strength`` maps the others to SmoothQuant's.
+    ``calibration_agreement`` holds the figures of the agreement over the calibration inputs.
+    """
+
+    precision: str
+    calibration: str | None = None
+    calibration_inputs: int = 0
+    calibration_agreement: dict[str, float] = field(default_factory=dict)
+    float32_inputs: tuple[str, ...] = ()
+    smoothing_strength: dict[str, float] = field(default_factory=dict)
+    reduce_range: bool = False
+
+
+@dataclass(frozen=True)
+class CompressionReport:
+    """What was compressed, the limits that it had to keep, and what it costs on texts that did not calibrate it.
+
+    ``table`` is the precision of the token embeddings; ``layers`` is None where only the table was compressed.
+    """
+
+    table: str
+    limits: dict[str, float]
+    agreement: Agreement
+    layers: LayersReport | None = None
+
+    def describe(self) -> str:
+        """Return the report as one line."""
+        done = [f"table {self.table}"]
+        if self.layers is not None:
+            floats = len(self.layers.float32_inputs)
+            done.append(f"layers {self.layers.precision}{f', {floats} of them with float32 inputs' if floats else ''}")
+            if self.layers.calibration:
+                done.append(f"calibrated with {self.layers.calibration}")
+        return f"{', '.join(done)}; on ONNX Runtime, {self.agreement.describe()}"
+
+
+@dataclass(frozen=True)
+class CoverageReport:
+    """How a pruned vocabulary tokenizes other texts.
+
+    ``unchanged`` is the share of texts tokenized as before, ``growth`` the factor by which the number of tokens grew,
+    ``unknown`` and ``unknown_before`` the shares of unknown tokens after and before.
+    """
+
+    name: str
+    texts: int
+    unchanged: float
+    unknown_before: float
+    unknown: float
+    growth: float
+
+    def describe(self) -> str:
+        """Return the report in words."""
+        return (
+            f"of {self.texts:,} texts of {self.name}, {self.unchanged:.1%} are tokenized as before, into "
+            f"{self.growth:.2f} times as many tokens in all, {self.unknown:.2%} of them unknown "
+            f"({self.unknown_before:.2%} before)"
+        )
+
+
+@dataclass(frozen=True)
+class VocabularyReport:
+    """Which tokens a pruned vocabulary keeps (``tokens`` of ``original_tokens``), and what was proven of them.
+
+    ``same_tokens`` texts are tokenized as before, and the vectors of ``same_vectors`` of them differ by at most
+    ``max_abs_difference``. ``corpus`` names the texts whose tokens are kept, ``scripts`` the scripts kept whole and
+    ``character_scripts`` those whose single characters are kept (ISO 15924 codes).
+    """
+
+    tokens: int
+    original_tokens: int
+    corpus: str | None
+    scripts: tuple[str, ...]
+    character_scripts: tuple[str, ...]
+    same_tokens: int
+    same_vectors: int
+    max_abs_difference: float
+    coverage: CoverageReport | None = None
+
+    def describe(self) -> str:
+        """Return the report as one line."""
+        parts = [f"those that the texts of {self.corpus} need"] if self.corpus else []
+        parts += [f"those of {', '.join(self.scripts)}"] if self.scripts else []
+        parts.append(f"single characters of {', '.join(self.character_scripts) or 'no script'}")
+        line = (
+            f"{self.tokens:,} of {self.original_tokens:,} tokens kept: {', '.join(parts)}; {self.same_tokens:,} texts "
+            f"are tokenized as before, and the vectors of {self.same_vectors} of them differ by "
+            f"{self.max_abs_difference:.1e} at most"
+        )
+        return line if self.coverage is None else f"{line}; {self.coverage.describe()}"
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Everything that was measured of a bundle.
+
+    ``reference`` says what its probes were computed with, ``encoder_file`` which ONNX file its encoder was, None where
+    the model was traced. ``verifications`` has a result for each engine and compute dtype, ``not_run`` the reason by
+    engine for those that could not run.
+    """
+
+    reference: str
+    verifications: tuple[VerificationResult, ...] = ()
+    not_run: dict[str, str] = field(default_factory=dict)
+    compression: CompressionReport | None = None
+    vocabulary: VocabularyReport | None = None
+    encoder_file: str | None = None
+
+    @property
+    def reference_name(self) -> str:
+        """What the vectors were compared with, in a word or a few."""
+        if self.encoder_file is not None:
+            return f"{self.encoder_file} with its modules in NumPy"
+        return "torch" if self.compression is None else "torch with the same rounding"
+
+
+def read_quality(fields: Fields, agreement_type: type[Agreement] | None) -> Quality:
+    """Read the manifest's ``quality``.
+
+    ``agreement_type`` is the dataclass that the bundle's task compares by, None for a task that is not known.
+    """
+    compression = None
+    if agreement_type is not None and fields.has("compression"):
+        report = fields.child("compression")
+        compression = report.read(CompressionReport, agreement=report.child("agreement").read(agreement_type))
+    return fields.read(Quality, compression=compression)

@@ -1,0 +1,208 @@
+"""What a task is: its section of the manifest, what follows its graph, and how its outputs are compared.
+
+A task is one object. ``monograph.tasks`` registers those of this release, and ``register_task`` adds another.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monograph.errors import BundleError
+from monograph.quality import Agreement, Deviation
+from monograph.vector_file.formats import VectorFormat
+
+SectionT = TypeVar("SectionT")
+ResultT = TypeVar("ResultT")
+Outputs = NDArray[np.float32]
+
+# At float32: max abs difference <= this x max(1, largest |reference|).
+FLOAT32_TOLERANCE = 1e-5
+# The cosine that graphs keep which round by themselves, by their precision. Engines reach the levels of an int8 graph
+# by arithmetic of their own: a value between two levels goes either way.
+MIN_COSINE_BY_PRECISION = {"fp16": 0.999, "int8": 0.99}
+# How long a vector may be, relative to the longest of the reference, where the reference is zero and an engine rounds.
+_MAX_NORM_FOR_ZERO = 1e-2
+
+
+class PostProcess(Protocol[ResultT]):
+    """What follows the graph, row by row, with the options of one call."""
+
+    def __call__(self, outputs: Outputs, /) -> ResultT:
+        """Return the results for the graph's outputs, float32 [b, width]."""
+
+    def collect(self, parts: Iterable[tuple[NDArray[np.intp], ResultT]], count: int, /) -> ResultT:
+        """Return ``count`` results in order from parts, each with the positions of its rows (intp [b])."""
+
+    def take(self, results: ResultT, positions: NDArray[np.intp], /) -> ResultT:
+        """Return the results at some positions (intp [n]), which may repeat."""
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What the results depend on beside the inputs and the model, by the names that an error gives them."""
+
+
+class DensePostProcess(ABC):
+    """Post-processing whose results are an array ``dtype`` [n, ``width``]."""
+
+    width: int
+    dtype: np.dtype[Any]
+
+    @abstractmethod
+    def __call__(self, outputs: Outputs) -> NDArray[Any]:
+        """Return the results for the graph's outputs, float32 [b, d] to ``dtype`` [b, ``width``]."""
+
+    def collect(self, parts: Iterable[tuple[NDArray[np.intp], NDArray[Any]]], count: int) -> NDArray[Any]:
+        """Return ``count`` rows in order from parts, each with the positions of its rows (intp [b])."""
+        results = np.empty((count, self.width), dtype=self.dtype)
+        for positions, rows in parts:
+            results[positions] = rows
+        return results
+
+    def take(self, results: NDArray[Any], positions: NDArray[np.intp]) -> NDArray[Any]:
+        """Return the rows at some positions (intp [n])."""
+        return results[positions]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What the results depend on beside the inputs and the model."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far outputs may be from the reference: by their cosine, or where that is None by the difference of values."""
+
+    max_abs_difference: float
+    min_cosine: float | None = None
+    noun: str = "max abs difference"
+
+    def __str__(self) -> str:
+        if self.min_cosine is not None:
+            return f"cosine >= {self.min_cosine}"
+        return f"{self.noun} <= {self.max_abs_difference:.2e}"
+
+    def violation(self, deviation: Deviation) -> str:
+        """Return in words how a deviation exceeds the tolerance, "" where it does not. NaN exceeds it."""
+        where = f"{deviation.case}, {deviation.worst_tokens} tokens"
+        difference, allowed = deviation.max_abs_difference, self.max_abs_difference
+        if self.min_cosine is None:
+            return (
+                "" if difference <= allowed else f"max abs difference {difference:.2e} exceeds {allowed:.2e}, {where}"
+            )
+        cosine = -1.0 if deviation.min_cosine is None else deviation.min_cosine
+        return "" if cosine >= self.min_cosine else f"cosine {cosine:.6f} is below {self.min_cosine}, {where}"
+
+
+@dataclass(frozen=True)
+class EmbedOption:
+    """An option of `monograph embed` that one task has: ``keyword`` of its ``post_process``.
+
+    It is one of ``choices``, of which the first is the default; or a flag; or else a count of at least 1.
+    """
+
+    flag: str
+    keyword: str
+    help: str
+    choices: tuple[str, ...] = ()
+    is_flag: bool = False
+
+    @property
+    def default(self) -> object:
+        """The value where the option is not given."""
+        return False if self.is_flag else next(iter(self.choices), None)
+
+
+class Task(ABC, Generic[SectionT]):
+    """A task: what a bundle's graph computes, and all that the runtime does otherwise for it.
+
+    ``name`` is the manifest's ``task`` and the key of its section; ``title`` is what a model of it is called;
+    ``model`` its public class, as "module:Class", and ``command`` the command that runs it. ``output`` is the name of
+    the graph's output, whose columns the section's field ``width_field`` counts.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    model: ClassVar[str]
+    command: ClassVar[str]
+    inputs: ClassVar[str] = "texts"
+    output: ClassVar[str]
+    width_field: ClassVar[str]
+    has_routes: ClassVar[bool] = True
+    section_type: ClassVar[type[Any]]
+    agreement_type: ClassVar[type[Agreement]]
+    # Of `monograph embed`: its options, and the formats of its files by their suffix. None, and there is no embedding.
+    embed_options: ClassVar[Sequence[EmbedOption]] = ()
+    vector_formats: ClassVar[Mapping[str, Callable[[Any], VectorFormat[Any]]]] = {}
+
+    def section_of(self, section: object, bundle: object = "") -> SectionT:
+        """Return a manifest's section as this task's.
+
+        Raises:
+            BundleError: it is another task's; ``bundle`` is the one that the error names.
+
+        """
+        if not isinstance(section, self.section_type):
+            raise BundleError(bundle, [f"it is not {self.title}"])
+        return section  # type: ignore[no-any-return]
+
+    @abstractmethod
+    def section_problems(self, section: SectionT) -> list[str]:
+        """Return what is wrong with the values of a section whose fields are well formed."""
+
+    def output_width(self, section: SectionT) -> int:
+        """Return the columns of the graph's output."""
+        return int(getattr(section, self.width_field))
+
+    @abstractmethod
+    def describe(self, section: SectionT) -> list[tuple[str, str]]:
+        """Return what `monograph info` prints of a section, as labels and values."""
+
+    def describe_output(self, section: SectionT) -> str:
+        """Return what the graph gives, in a few words."""
+        return f"{self.output_width(section)} dimensions"
+
+    @abstractmethod
+    def post_process(self, section: SectionT, **options: Any) -> PostProcess[Any]:
+        """Check the options of a call and return what follows the graph.
+
+        Raises:
+            InputError: an option is not usable.
+
+        """
+
+    def tolerance(self, reference: Outputs, float32: float, precision: str, min_cosine: float | None) -> Tolerance:
+        """Return what is allowed of a graph of a precision on an engine, relative to ``reference``, float32 [n, d].
+
+        ``float32`` is the difference allowed for values up to 1 where nothing rounds; ``min_cosine`` the cosine that
+        the engine keeps in the type it computes in, None at float32.
+        """
+        rounded = MIN_COSINE_BY_PRECISION.get(precision, min_cosine)
+        return Tolerance(float32 * max(1.0, float(np.abs(reference).max(initial=0))), rounded)
+
+    def compare(self, case: str, outputs: Outputs, reference: Outputs, token_counts: Sequence[int]) -> Deviation:
+        """Return how far outputs are from the reference, float32 [n, d] each, of inputs with these token counts."""
+        differences = np.abs(outputs - reference).max(axis=1)
+        # NaN compares as neither larger nor smaller, and must fail. Not infinity, which JSON has no number for.
+        differences = np.where(np.isfinite(differences), differences, np.finfo(np.float32).max)
+        worst = int(np.argmax(differences))
+        return Deviation(case, float(differences[worst]), self.min_cosine(outputs, reference), token_counts[worst])
+
+    def min_cosine(self, outputs: Outputs, reference: Outputs) -> float | None:
+        """Return the least cosine of rows, float32 [n, d] each; None for outputs that have no direction."""
+        norms = np.sqrt(_dots(outputs, outputs)), np.sqrt(_dots(reference, reference))
+        cosines = _dots(outputs, reference) / np.maximum(norms[0] * norms[1], 1e-30)
+        # A text without tokens is all zeros in a bag of embeddings, and one without a known word may be in a sparse
+        # encoder. Zeros have no direction to be wrong, and a vector that is tiny beside the others is as near.
+        zero = (norms[1] == 0) & (norms[0] <= _MAX_NORM_FOR_ZERO * norms[1].max(initial=0))
+        return float(np.nan_to_num(np.where(zero, 1.0, cosines), nan=-1.0).min())
+
+
+def _dots(first: Outputs, second: Outputs) -> NDArray[np.float64]:
+    """Return the product of each row with the other's, float64 [n], summed in float64 without copies of that type."""
+    return np.asarray(np.einsum("nd,nd->n", first, second, dtype=np.float64))

@@ -1,0 +1,226 @@
+"""The task "embedding": a dense vector for each text."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from monograph.errors import InputError
+from monograph.inputs import check_count
+from monograph.similarity import SIMILARITIES, normalize
+from monograph.tasks.base import DensePostProcess, EmbedOption, Outputs, Task
+from monograph.vector_file.formats import JsonLinesFormat, NpyFormat, json_lines
+
+Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "int8", "uint8", "binary", "ubinary")
+# The precisions that need the range of each dimension.
+SCALAR_PRECISIONS = ("int8", "uint8")
+Ranges = NDArray[np.float32]
+_MAX_FLOAT32 = 3.4e38
+
+
+@dataclass(frozen=True)
+class EmbeddingSection:
+    """The vectors of an embedding model.
+
+    ``normalized`` says that they have unit length; ``truncate_dim`` is the number of dimensions kept by default, None
+    for all; ``ranges`` the smallest and largest value of each dimension, for int8 and uint8 vectors.
+    """
+
+    dimension: int
+    normalized: bool
+    similarity: str
+    matryoshka_dimensions: tuple[int, ...]
+    truncate_dim: int | None = None
+    ranges: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+
+
+@dataclass(frozen=True)
+class VectorAgreement:
+    """Two models' vectors of the same texts, compared.
+
+    Cosines are those of a text's two vectors. ``spearman`` is the rank correlation of the similarities of all pairs of
+    texts, 0 where there is none (all are equal, or there are fewer than three texts); ``neighbour_agreement`` the share
+    of texts whose nearest neighbour among the others is the same.
+    """
+
+    texts: int
+    mean_cosine: float
+    percentile_1_cosine: float
+    worst_cosine: float
+    spearman: float
+    neighbour_agreement: float
+
+    def describe(self) -> str:
+        """Return the figures in words."""
+        return (
+            f"over {self.texts} held-out texts, mean cosine to the original {self.mean_cosine:.4f}, 1st percentile "
+            f"{self.percentile_1_cosine:.4f}, worst {self.worst_cosine:.4f}, rank correlation of similarities "
+            f"{self.spearman:.4f}, same nearest neighbour {self.neighbour_agreement:.1%}"
+        )
+
+
+@dataclass(frozen=True)
+class VectorPostProcess(DensePostProcess):
+    """Truncate, normalize and quantize, in the order of ``SentenceTransformer.encode``.
+
+    ``ranges`` (float32 [2, ``dimension``]) holds the smallest and largest value of each dimension, and is there exactly
+    where ``precision`` needs it.
+    """
+
+    dimension: int
+    normalize: bool
+    precision: Precision
+    ranges: Ranges | None
+    width: int = field(init=False)
+    dtype: np.dtype[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        is_binary = self.precision in ("binary", "ubinary")
+        dtype = {"binary": "int8", "ubinary": "uint8"}.get(self.precision, self.precision)
+        object.__setattr__(self, "width", -(-self.dimension // 8) if is_binary else self.dimension)
+        object.__setattr__(self, "dtype", np.dtype(dtype))
+
+    def __call__(self, outputs: Outputs) -> NDArray[Any]:
+        """Turn the graph's vectors (float32 [n, d]) into the result (``dtype`` [n, ``width``])."""
+        vectors = outputs[:, : self.dimension]
+        if self.normalize:
+            vectors = normalize(vectors)
+        return vectors if self.precision == "float32" else quantize(vectors, self.precision, self.ranges)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What the vectors depend on beside the texts and the model."""
+        return {
+            "dimensions": str(self.dimension),
+            "normalize": str(self.normalize),
+            "precision": self.precision,
+        }
+
+
+class EmbeddingTask(Task[EmbeddingSection]):
+    """Embedding: texts to dense vectors."""
+
+    name = "embedding"
+    title = "an embedding model"
+    model = "monograph.embedder:Embedder"
+    command = "monograph embed"
+    output = "sentence_embedding"
+    width_field = "dimension"
+    section_type = EmbeddingSection
+    agreement_type = VectorAgreement
+    embed_options: ClassVar = (
+        EmbedOption("--truncate-dim", "truncate_dim", "keep only the first dimensions of a dense vector"),
+        EmbedOption("--normalize", "normalize_embeddings", "bring each dense vector to length 1", is_flag=True),
+        # The scalar precisions need ranges, which are arrays.
+        EmbedOption(
+            "--precision",
+            "precision",
+            "of dense vectors",
+            choices=tuple(name for name in PRECISIONS if name not in SCALAR_PRECISIONS),
+        ),
+    )
+    vector_formats: ClassVar = {
+        ".npy": lambda plan: NpyFormat(plan.dtype, plan.width),
+        ".jsonl": lambda plan: JsonLinesFormat("jsonl", json_lines),  # noqa: ARG005
+    }
+
+    def section_problems(self, section: EmbeddingSection) -> list[str]:
+        """Return what is wrong with the values of a section."""
+        problems = []
+        if section.similarity not in SIMILARITIES:
+            problems.append(f"similarity {section.similarity!r} is not one of {', '.join(SIMILARITIES)}")
+        if section.dimension < 1:
+            problems.append("dimension must be at least 1")
+        if section.truncate_dim is not None and section.truncate_dim < 1:
+            problems.append("truncate_dim must be at least 1")
+        if section.ranges is not None and not all(
+            len(row) == section.dimension and all(math.isfinite(x) and abs(x) <= _MAX_FLOAT32 for x in row)
+            for row in section.ranges
+        ):
+            problems.append(f"ranges must be two lists of {section.dimension} numbers")
+        return problems
+
+    def describe(self, section: EmbeddingSection) -> list[tuple[str, str]]:
+        """Return what `monograph info` prints of a section."""
+        length = "unit length" if section.normalized else "not normalized"
+        rows = [("embedding", f"{self.describe_output(section)}, {length}, {section.similarity} similarity")]
+        if section.truncate_dim:
+            rows.append(("truncated to", f"{section.truncate_dim} dimensions by default"))
+        return rows
+
+    def post_process(  # type: ignore[override]
+        self,
+        section: EmbeddingSection,
+        *,
+        truncate_dim: int | None = None,
+        normalize_embeddings: bool = False,
+        precision: str = "float32",
+        ranges: ArrayLike | None = None,
+    ) -> VectorPostProcess:
+        """Check the options of a call against the model and return what follows the graph.
+
+        Raises:
+            InputError: an option is unknown or does not fit the model.
+
+        """
+        if precision not in PRECISIONS:
+            raise InputError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
+        dimension = section.dimension
+        truncated = section.truncate_dim if truncate_dim is None else truncate_dim
+        if truncated is not None:
+            dimension = min(check_count(truncated, "truncate_dim"), dimension)
+        if precision not in SCALAR_PRECISIONS:
+            return VectorPostProcess(dimension, normalize_embeddings, precision, None)
+        # The bundle's ranges were taken from whole vectors as the graph gives them.
+        if ranges is None and dimension == section.dimension and (section.normalized or not normalize_embeddings):
+            ranges = section.ranges
+        if ranges is None:
+            raise InputError(
+                f"precision {precision!r} needs ranges=, the smallest and largest value of each dimension as an array "
+                f"[2, {dimension}]: numpy.stack([sample.min(0), sample.max(0)]) of vectors of your own texts"
+            )
+        return VectorPostProcess(dimension, normalize_embeddings, precision, _check_ranges(ranges, dimension))
+
+
+EMBEDDING = EmbeddingTask()
+
+
+def quantize(vectors: NDArray[np.float32], precision: Precision, ranges: Ranges | None) -> NDArray[Any]:
+    """Return the vectors at a lower precision, bit for bit as ``quantize_embeddings`` of Sentence Transformers.
+
+    ``vectors`` is float32 [n, d]; the result is int8 or uint8 [n, d] for "int8" and "uint8", and one bit a
+    dimension, [n, ceil(d / 8)], for "binary" (int8) and "ubinary" (uint8). ``ranges`` is float32 [2, d].
+
+    Raises:
+        InputError: ``precision`` needs ranges, and there are none.
+
+    """
+    if precision == "float32":
+        return vectors
+    if precision in ("binary", "ubinary"):
+        bits = np.packbits(vectors > 0, axis=-1)
+        # int8 is the unsigned byte less 128, that is, with its highest bit inverted.
+        return (bits ^ 0x80).view(np.int8) if precision == "binary" else bits
+    if ranges is None:
+        raise InputError(f"precision {precision!r} needs ranges")
+    steps = (ranges[1] - ranges[0]) / 255
+    steps = np.where(steps == 0, 1, steps)
+    levels = np.clip(np.floor((vectors - ranges[0]) / steps), 0, 255)
+    return np.asarray(levels, dtype=np.uint8) if precision == "uint8" else np.asarray(levels - 128, dtype=np.int8)
+
+
+def _check_ranges(ranges: ArrayLike, dimension: int) -> Ranges:
+    try:
+        array = np.asarray(ranges, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"ranges must be an array of numbers [2, {dimension}]: {error}") from error
+    if array.shape != (2, dimension):
+        raise InputError(f"ranges must have the shape (2, {dimension}), got {array.shape}")
+    if not np.isfinite(array).all():
+        raise InputError("ranges must be finite numbers")
+    return array
