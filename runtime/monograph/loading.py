@@ -6,7 +6,8 @@ import importlib
 import os
 from typing import Any
 
-from monograph.bundle import Check
+from monograph.bundle import Bundle, Check
+from monograph.inference.opening import ModelSource
 from monograph.model import Model, model_source
 
 
@@ -34,7 +35,17 @@ def load(
 
     """
     source = model_source(path, device, compute_dtype, threads, check, cache_dir, max_tokens_per_batch)
-    opened = source.open_bundle()
-    module, _, name = opened.task.model.partition(":")
+    return open_model(source, source.open_bundle())
+
+
+def open_model(source: ModelSource, bundle: Bundle) -> Model[Any]:
+    """Open a bundle that was read already as a model of its task's class.
+
+    Raises:
+        BundleError: a file does not fit the manifest.
+        DeviceError: the device or type cannot be had here, or the bundle is known to be wrong on it.
+
+    """
+    module, _, name = bundle.task.model.partition(":")
     model_class: type[Model[Any]] = getattr(importlib.import_module(module), name)
-    return model_class.of_bundle(source, opened)
+    return model_class.of_bundle(source, bundle)

@@ -13,6 +13,7 @@ from monograph.bundle.manifest import (
     WEIGHTS_SUFFIX,
     Graph,
     Manifest,
+    Routing,
     TokenizerSpec,
 )
 from monograph.fields import Fields
@@ -81,27 +82,34 @@ def _inconsistencies(manifest: Manifest, task: Task[Any] | None) -> Iterator[str
 
 def _routing_problems(manifest: Manifest, task: Task[Any]) -> Iterator[str]:
     """Yield where tokenizers, tasks and graphs are not of the same routes."""
-    routing = manifest.routing
-    if routing is not None:
+    if manifest.routing is not None:
         if not task.has_routes:
             yield f"routing is there, and the task is {task.name!r}"
-        for route, tokenizer in routing.tokenizers.items():
-            yield from _tokenizer_problems(f"routing.tokenizers.{route}", tokenizer)
-        if not routing.tokenizers:
-            yield "routing.tokenizers is empty"
-        for route in dict.fromkeys([*routing.tasks.values(), *([routing.default] if routing.default else [])]):
-            if route not in routing.tokenizers:
-                yield f"routing has the unknown route {route!r}"
-        first = next(iter(manifest.graphs), None)
-        if first is not None and routing.default not in (None, first.route):
-            yield f"routing.default {routing.default!r} is not the route of the first graph, {first.route!r}"
-        if first is not None and routing.tokenizers.get(first.route or "") != manifest.tokenizer:
-            yield "tokenizer is not that of the first graph's route"
-        if len({graph.precision for graph in manifest.graphs}) > 1:
-            yield "the graphs of the routes are of different precisions"
+        yield from _problems_within_routing(manifest.routing)
+        yield from _problems_with_first_graph(manifest, manifest.routing)
     graph_routes, tokenizer_routes = {graph.route for graph in manifest.graphs}, set(manifest.tokenizers)
     if graph_routes and tokenizer_routes and graph_routes != tokenizer_routes:
         yield f"graphs are of the routes {_quote(graph_routes)}, and tokenizers of {_quote(tokenizer_routes)}"
+
+
+def _problems_within_routing(routing: Routing) -> Iterator[str]:
+    for route, tokenizer in routing.tokenizers.items():
+        yield from _tokenizer_problems(f"routing.tokenizers.{route}", tokenizer)
+    if not routing.tokenizers:
+        yield "routing.tokenizers is empty"
+    for route in dict.fromkeys([*routing.tasks.values(), *([] if routing.default is None else [routing.default])]):
+        if route not in routing.tokenizers:
+            yield f"routing has the unknown route {route!r}"
+
+
+def _problems_with_first_graph(manifest: Manifest, routing: Routing) -> Iterator[str]:
+    for first in manifest.graphs[:1]:
+        if routing.default not in (None, first.route):
+            yield f"routing.default {routing.default!r} is not the route of the first graph, {first.route!r}"
+        if routing.tokenizers.get(first.route or "") != manifest.tokenizer:
+            yield "tokenizer is not that of the first graph's route"
+    if len({graph.precision for graph in manifest.graphs}) > 1:
+        yield "the graphs of the routes are of different precisions"
 
 
 def _quote(routes: Collection[str | None]) -> str:

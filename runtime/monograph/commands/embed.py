@@ -14,8 +14,8 @@ from monograph.atomic import missing_parent
 from monograph.commands import options
 from monograph.commands.text_lines import TextLines, open_texts
 from monograph.errors import InputError
-from monograph.loading import load
-from monograph.model import Model
+from monograph.loading import open_model
+from monograph.model import Model, model_source
 from monograph.tasks import Task, tasks
 from monograph.tasks.base import EmbedOption
 from monograph.vector_file import VectorFormat, open_vector_file
@@ -60,14 +60,19 @@ def run(arguments: argparse.Namespace) -> int:
     with open_texts(arguments.file, arguments.field) as texts:
         if output is not None:
             _check_output(output, texts)
-        with load(
+        source = model_source(
             arguments.bundle,
             arguments.device,
             arguments.compute_dtype,
             arguments.threads,
+            check="fast",
+            cache_dir=None,
             max_tokens_per_batch=arguments.max_tokens_per_batch,
-        ) as model:
-            stream = _VectorStream(model, arguments)
+        )
+        bundle = source.open_bundle()
+        chosen = _check_options(bundle.task, arguments)
+        with open_model(source, bundle) as model:
+            stream = _VectorStream(model, chosen, arguments)
             if output is None:
                 _write_lines(texts, stream, arguments)
             else:
@@ -78,26 +83,19 @@ def run(arguments: argparse.Namespace) -> int:
 class _VectorStream:
     """The vectors of texts by a model, in blocks, with the options of the command.
 
+    ``chosen`` are the options of the model's task by keyword.
+
     Raises:
-        InputError: the model gives no vectors, or an option or the file's format is not its task's.
+        InputError: an option is not usable.
 
     """
 
-    def __init__(self, model: Model[Any], arguments: argparse.Namespace) -> None:
-        task, output = model.task, arguments.output
-        if not task.vector_formats:
-            raise InputError(f"the bundle is {task.title}, which gives no vectors: use `{task.command}`")
-        chosen = _options_of(task, arguments)
-        suffix = _LINES if output is None else output.suffix
-        if suffix not in task.vector_formats:
-            raise InputError(
-                f"the bundle is {task.title}, whose vectors are written as {' or '.join(task.vector_formats)}: "
-                f"choose another name than {output.name}"
-            )
+    def __init__(self, model: Model[Any], chosen: Mapping[str, Any], arguments: argparse.Namespace) -> None:
         self._call = model.prepare_call(
             arguments.prompt_name, arguments.prompt, arguments.batch_size, arguments.task, **chosen
         )
-        self.format: VectorFormat[Any] = task.vector_formats[suffix](self._call.post_process)
+        suffix = _LINES if arguments.output is None else arguments.output.suffix
+        self.format: VectorFormat[Any] = model.task.vector_formats[suffix](self._call.post_process)
         routing = model.manifest.routing
         # What the vectors depend on beside the texts, each by the name that an error calls it. Not threads and batch
         # size: with others the vectors are equal but for rounding, and who ran out of memory resumes with smaller ones.
@@ -132,13 +130,20 @@ def _add_option(parser: argparse.ArgumentParser, option: EmbedOption) -> None:
         parser.add_argument(option.flag, type=options.positive, **common)
 
 
-def _options_of(task: Task[Any], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of a task by keyword; refuse those that are set and another task's.
+def _check_options(task: Task[Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of a bundle's task by keyword, before its model is opened.
 
     Raises:
-        InputError: naming them.
+        InputError: the task gives no vectors, or an option or the file's format is another task's.
 
     """
+    if not task.vector_formats:
+        raise InputError(f"the bundle is {task.title}, which gives no vectors: use `{task.command}`")
+    if arguments.output is not None and arguments.output.suffix not in task.vector_formats:
+        raise InputError(
+            f"the bundle is {task.title}, whose vectors are written as {' or '.join(task.vector_formats)}: choose "
+            f"another name than {arguments.output.name}"
+        )
     foreign = [
         option.flag
         for option in _task_options()
