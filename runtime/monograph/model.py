@@ -26,7 +26,7 @@ QUERY_PROMPTS = ("query",)
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Call(Generic[ResultT]):
     """The checked options of one call, and what computes it."""
 
@@ -212,7 +212,8 @@ class Model(Generic[SectionT]):
 
     @property
     def _section(self) -> SectionT:
-        section: SectionT = self._task.section_of(self.manifest.section, self._source.path)
+        # The reader of manifests gives each task its own.
+        section: SectionT = self._open.bundle.manifest.section
         return section
 
     def _prompt_name(self, names: tuple[str, ...], prompt_name: str | None, prompt: str | None) -> str | None:
@@ -234,11 +235,12 @@ class Model(Generic[SectionT]):
         task: str | None = None,
     ) -> Call[ResultT]:
         """Check the options that the calls of every task have."""
-        prompts, default = self.manifest.prompts, self.manifest.default_prompt_name
+        opened = self._open
+        manifest = opened.bundle.manifest
         return Call(
-            self._open.routes.for_task(task),
+            opened.routes.for_task(task),
             post_process,
-            resolve_prompt(prompts, default, prompt_name, prompt),
+            resolve_prompt(manifest.prompts, manifest.default_prompt_name, prompt_name, prompt),
             None if batch_size is None else check_count(batch_size, "batch_size"),
         )
 

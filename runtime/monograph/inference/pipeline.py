@@ -130,6 +130,12 @@ class Pipeline:
         Equal texts, of a list or of a block, are computed once. ``prompt`` is put before each text. ``on_texts`` is
         called with the number of further texts that are done, batch by batch.
         """
+        if isinstance(texts, list) and len(texts) == 1:
+            # Nothing to deduplicate or to order. Behind a run the CPU's caches hold weights, and Python code is slow.
+            for _, outputs in self.outputs(texts, prompt, batch_size):
+                yield post_process(outputs)
+            on_texts(1)
+            return
         # Texts are tokenized, and sorted by length, a window at a time: memory is bounded by it, not by the corpus.
         blocks = [texts] if isinstance(texts, list) else split_into_windows(texts)
         for block in blocks:
@@ -157,12 +163,12 @@ class Pipeline:
 
     def outputs(
         self, texts: Sequence[Input], prompt: str = "", batch_size: int | None = None
-    ) -> Iterator[tuple[NDArray[np.intp], Outputs]]:
-        """Yield the graph's output batch by batch: the texts' positions (intp [b]), and float32 [b, width]."""
+    ) -> Iterable[tuple[NDArray[np.intp], Outputs]]:
+        """Return the graph's output batch by batch: the texts' positions (intp [b]), and float32 [b, width]."""
         tokens = self.tokenize(texts, prompt)
         # A caller who sets the size of batches shares none with others.
         if batch_size is None and self._scheduler.accepts(tokens):
-            return iter([(np.arange(len(texts)), self._scheduler.run(tokens))])
+            return [(np.arange(len(texts)), self._scheduler.run(tokens))]
         return self.runner.stream(tokens, batch_size)
 
     def tokenize(self, texts: Sequence[Input], prompt: str = "") -> TokenizedTexts:

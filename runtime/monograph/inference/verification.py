@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,7 +145,7 @@ class _Comparison:
         self.cases.append(self.task.compare(name, outputs, self.probes.vectors, self.probes.token_counts))
 
 
-def _scatter(parts: Iterator[tuple[NDArray[np.intp], Outputs]], shape: tuple[int, ...]) -> Outputs:
+def _scatter(parts: Iterable[tuple[NDArray[np.intp], Outputs]], shape: tuple[int, ...]) -> Outputs:
     outputs = np.empty(shape, dtype=np.float32)
     for rows, part in parts:
         outputs[rows] = part

@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from monograph.errors import BundleError
 from monograph.quality import Agreement, Deviation
 from monograph.vector_file.formats import VectorFormat
 
@@ -50,8 +49,15 @@ class PostProcess(Protocol[ResultT]):
 class DensePostProcess(ABC):
     """Post-processing whose results are an array ``dtype`` [n, ``width``]."""
 
-    width: int
-    dtype: np.dtype[Any]
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Columns of the results."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the results' values."""
 
     @abstractmethod
     def __call__(self, outputs: Outputs) -> NDArray[Any]:
@@ -139,17 +145,6 @@ class Task(ABC, Generic[SectionT]):
     # Of `monograph embed`: its options, and the formats of its files by their suffix. None, and there is no embedding.
     embed_options: ClassVar[Sequence[EmbedOption]] = ()
     vector_formats: ClassVar[Mapping[str, Callable[[Any], VectorFormat[Any]]]] = {}
-
-    def section_of(self, section: object, bundle: object = "") -> SectionT:
-        """Return a manifest's section as this task's.
-
-        Raises:
-            BundleError: it is another task's; ``bundle`` is the one that the error names.
-
-        """
-        if not isinstance(section, self.section_type):
-            raise BundleError(bundle, [f"it is not {self.title}"])
-        return section  # type: ignore[no-any-return]
 
     @abstractmethod
     def section_problems(self, section: SectionT) -> list[str]:

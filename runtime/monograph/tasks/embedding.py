@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -76,14 +76,16 @@ class VectorPostProcess(DensePostProcess):
     normalize: bool
     precision: Precision
     ranges: Ranges | None
-    width: int = field(init=False)
-    dtype: np.dtype[Any] = field(init=False)
 
-    def __post_init__(self) -> None:
-        is_binary = self.precision in ("binary", "ubinary")
-        dtype = {"binary": "int8", "ubinary": "uint8"}.get(self.precision, self.precision)
-        object.__setattr__(self, "width", -(-self.dimension // 8) if is_binary else self.dimension)
-        object.__setattr__(self, "dtype", np.dtype(dtype))
+    @property
+    def width(self) -> int:
+        """Columns of the result: bytes for the binary precisions, dimensions otherwise."""
+        return -(-self.dimension // 8) if self.precision in ("binary", "ubinary") else self.dimension
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the result's values."""
+        return np.dtype({"binary": "int8", "ubinary": "uint8"}.get(self.precision, self.precision))
 
     def __call__(self, outputs: Outputs) -> NDArray[Any]:
         """Turn the graph's vectors (float32 [n, d]) into the result (``dtype`` [n, ``width``])."""

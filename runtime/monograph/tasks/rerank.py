@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -61,10 +61,19 @@ class ScoreAgreement:
 class ScorePostProcess(DensePostProcess):
     """Activation, then softmax over labels, in the order of ``CrossEncoder.predict``."""
 
-    width: int
+    num_labels: int
     activation: str
     softmax: bool
-    dtype: np.dtype[Any] = field(default=np.dtype(np.float32), init=False)
+
+    @property
+    def width(self) -> int:
+        """Columns of the result: labels."""
+        return self.num_labels
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the scores."""
+        return np.dtype(np.float32)
 
     def __call__(self, outputs: Outputs) -> NDArray[np.float32]:
         """Turn logits (float32 [n, labels]) into scores of the same shape."""
