@@ -1,22 +1,31 @@
-"""Fixtures that several folders of tests share: real data, the real MiniLM, small exported bundles."""
+"""Fixtures that several folders of tests share: real data, the real MiniLM, small exported bundles.
+
+Torch, sentence-transformers and the exporter are imported where a fixture needs them: tests/runtime runs without them.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
 from monograph import CrossEncoder, Embedder, SparseEncoder
-from monograph_export import export, parity
-from support import checkpoints, cross_encoders, sparse_encoders
 from support.tatoeba import Tatoeba
 
 PROJECT = Path(__file__).parents[1]
+MakeOnce = Callable[[str, Callable[[Path], Path]], Path]
+# Full-size models take an hour.
+SLOW_TIMEOUT_SECONDS = 3 * 3600
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_SECONDS))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,6 +35,28 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MONOGRAPH_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def make_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> MakeOnce:
+    """Return a function that has a file or folder made by the first of the suite's processes that wants it.
+
+    It takes a name and a function that is given an empty folder and returns the path of what it made there.
+    """
+    from filelock import FileLock
+
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+
+    def make_once(name: str, make: Callable[[Path], Path]) -> Path:
+        made = shared / f"{name}.path"
+        with FileLock(shared / f"{name}.lock"):
+            if not made.exists():
+                folder = tmp_path_factory.mktemp(name)
+                made.write_text(str(make(folder)), "utf-8")
+        return Path(made.read_text("utf-8"))
+
+    return make_once
 
 
 @pytest.fixture(scope="session")
@@ -60,14 +91,10 @@ def minilm_torch(minilm: Path) -> Any:
 
 
 @pytest.fixture(scope="session")
-def minilm_bundle(minilm: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The real MiniLM, which takes a minute and is exported by the first of the suite's processes that wants it."""
-    own = tmp_path_factory.getbasetemp()
-    output = (own if worker_id == "master" else own.parent) / "minilm-bundle"
-    with FileLock(output.with_suffix(".lock")):
-        if not output.exists():
-            export(minilm, output, recipe="all-MiniLM-L6-v2")
-    return output
+def minilm_bundle(minilm: Path, make_once: MakeOnce) -> Path:
+    from monograph_export import export
+
+    return make_once("minilm-bundle", lambda folder: export(minilm, folder / "bundle", recipe="all-MiniLM-L6-v2").path)
 
 
 @pytest.fixture(scope="session")
@@ -79,24 +106,26 @@ def minilm_embedder(minilm_bundle: Path) -> Iterator[Embedder]:
 @pytest.fixture
 def verified_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exports as if ONNX Runtime were the only engine: where the subject is no engine, it saves a second in each."""
+    from monograph_export import parity
+
     monkeypatch.setattr(parity, "installed_devices", lambda: [parity.REQUIRED_DEVICE])
 
 
 @pytest.fixture(scope="session")
-def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_checkpoint(make_once: MakeOnce) -> Path:
     """A tiny BERT with prompts, mean pooling, Dense and Normalize."""
-    return checkpoints.tiny(
-        tmp_path_factory.mktemp("tiny"),
-        dense=[{"in_features": 32, "out_features": 24, "bias": True, "activation": "Tanh"}],
-        prompts={"query": "search: ", "passage": "text: "},
-    )
+    from support import checkpoints
+
+    dense = [{"in_features": 32, "out_features": 24, "bias": True, "activation": "Tanh"}]
+    prompts = {"query": "search: ", "passage": "text: "}
+    return make_once("tiny-checkpoint", lambda folder: checkpoints.tiny(folder, dense=dense, prompts=prompts))
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("tiny-bundle") / "bundle"
-    export(tiny_checkpoint, output)
-    return output
+def tiny_bundle(tiny_checkpoint: Path, make_once: MakeOnce) -> Path:
+    from monograph_export import export
+
+    return make_once("tiny-bundle", lambda folder: export(tiny_checkpoint, folder / "bundle").path)
 
 
 @pytest.fixture(scope="session")
@@ -106,21 +135,24 @@ def tiny_embedder(tiny_bundle: Path) -> Iterator[Embedder]:
 
 
 @pytest.fixture(scope="session")
-def tiny_cross_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_cross_checkpoint(make_once: MakeOnce) -> Path:
     """A tiny BERT that scores pairs, of one label, with prompts and a default one."""
-    return cross_encoders.save_cross_encoder(
-        "BERT",
-        tmp_path_factory.mktemp("tiny-cross"),
-        prompts={"query": "search: ", "other": "find: "},
-        default_prompt_name="query",
+    from support import cross_encoders
+
+    options: dict[str, Any] = {
+        "prompts": {"query": "search: ", "other": "find: "},
+        "default_prompt_name": "query",
+    }
+    return make_once(
+        "tiny-cross-checkpoint", lambda folder: cross_encoders.save_cross_encoder("BERT", folder, **options)
     )
 
 
 @pytest.fixture(scope="session")
-def tiny_cross_bundle(tiny_cross_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("tiny-cross-bundle") / "bundle"
-    export(tiny_cross_checkpoint, output)
-    return output
+def tiny_cross_bundle(tiny_cross_checkpoint: Path, make_once: MakeOnce) -> Path:
+    from monograph_export import export
+
+    return make_once("tiny-cross-bundle", lambda folder: export(tiny_cross_checkpoint, folder / "bundle").path)
 
 
 @pytest.fixture(scope="session")
@@ -130,16 +162,20 @@ def tiny_cross_encoder(tiny_cross_bundle: Path) -> Iterator[CrossEncoder]:
 
 
 @pytest.fixture(scope="session")
-def tiny_sparse_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_sparse_checkpoint(make_once: MakeOnce) -> Path:
     """A tiny SPLADE model whose head is tied, with a vocabulary larger than the part that is computed at a time."""
-    return sparse_encoders.save_splade("BERT", tmp_path_factory.mktemp("tiny-sparse"), vocab_size=5000)
+    from support import sparse_encoders
+
+    return make_once(
+        "tiny-sparse-checkpoint", lambda folder: sparse_encoders.save_splade("BERT", folder, vocab_size=5000)
+    )
 
 
 @pytest.fixture(scope="session")
-def tiny_sparse_bundle(tiny_sparse_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("tiny-sparse-bundle") / "bundle"
-    export(tiny_sparse_checkpoint, output)
-    return output
+def tiny_sparse_bundle(tiny_sparse_checkpoint: Path, make_once: MakeOnce) -> Path:
+    from monograph_export import export
+
+    return make_once("tiny-sparse-bundle", lambda folder: export(tiny_sparse_checkpoint, folder / "bundle").path)
 
 
 @pytest.fixture(scope="session")

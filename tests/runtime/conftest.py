@@ -1,4 +1,4 @@
-"""Fixtures of the runtime's own tests: bundles that a test may damage."""
+"""Fixtures of the runtime's own tests: committed bundles in place of exported ones, and some that a test may damage."""
 
 from __future__ import annotations
 
@@ -11,6 +11,28 @@ from typing import Any
 import pytest
 
 from monograph.bundle.files import sha256_of
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle() -> Path:
+    return DATA / "embedding"
+
+
+@pytest.fixture(scope="session")
+def tiny_int8_bundle() -> Path:
+    return DATA / "embedding-int8"
+
+
+@pytest.fixture(scope="session")
+def tiny_cross_bundle() -> Path:
+    return DATA / "rerank"
+
+
+@pytest.fixture(scope="session")
+def tiny_sparse_bundle() -> Path:
+    return DATA / "sparse"
 
 
 @pytest.fixture

@@ -168,7 +168,7 @@ def test_the_unpadded_part_of_every_row_is_its_text(seed: int) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 40])
-@pytest.mark.parametrize("widths", [None, np.array([2, 8, 16, 32], dtype=np.int64)])
+@pytest.mark.parametrize("padding_buckets", [None, np.array([2, 8, 16, 32], dtype=np.int64)])
 @pytest.mark.parametrize("prompt_length", [0, 3])
 def test_one_text_is_assembled_as_a_batch_of_one(
     length: int, padding_buckets: NDArray[np.int64] | None, prompt_length: int

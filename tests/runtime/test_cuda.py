@@ -19,7 +19,6 @@ from monograph.engines import EngineOptions, open_engine
 from monograph.engines.cuda import computed_elsewhere, not_on_gpu
 from monograph.engines.cuda_libraries import cuda_major, missing_driver, missing_packages
 from monograph.engines.halving import OutOfMemoryError, in_halves
-from monograph_export import export
 
 
 def installed(folder: Path, *names: str) -> str:
@@ -101,12 +100,10 @@ def test_a_build_without_cuda_has_no_version_of_it() -> None:
     assert cuda_major(onnxruntime) is None
 
 
-def test_a_graph_of_int8_is_not_for_gpus(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    open_limits: dict[str, Any] = {"min_mean_cosine": -1, "min_worst_cosine": -1, "min_neighbour_agreement": 0}
-    bundle = export(tiny_checkpoint, tmp_path / "bundle", precision="int8", **open_limits)
-    assert "cuda" not in bundle.manifest.graphs[0].devices
+def test_a_graph_of_int8_is_not_for_gpus(tiny_int8_bundle: Path) -> None:
+    assert "cuda" not in open_bundle(tiny_int8_bundle).manifest.graphs[0].devices
     with pytest.raises(DeviceError, match="for 'cuda', which runs fp32 and fp16: export it with --precision fp16"):
-        Embedder(bundle.path, "cuda")
+        Embedder(tiny_int8_bundle, "cuda")
 
 
 def test_what_would_run_on_the_cpu_is_found(tiny_bundle: Path) -> None:

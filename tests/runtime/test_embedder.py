@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sentence_transformers.util import quantize_embeddings
 
 from monograph import Embedder, InputError
-from monograph.postprocess import PRECISIONS, Precision
+from monograph.postprocess import PRECISIONS, Precision, quantize
 
 TEXTS = [
     "A boat.",
@@ -157,7 +156,7 @@ def test_vectors_are_cut_first_and_normalised_then(tiny_embedder: Embedder) -> N
         ("ubinary", 7, 1, np.uint8),
     ],
 )
-def test_each_precision_has_its_type_and_shape_and_the_values_of_sentence_transformers(
+def test_each_precision_has_its_type_and_shape_and_the_quantized_values(
     tiny_embedder: Embedder, precision: Precision, truncate_dim: int | None, width: int, dtype: type
 ) -> None:
     whole = tiny_embedder.encode(TEXTS, truncate_dim=truncate_dim)
@@ -166,7 +165,7 @@ def test_each_precision_has_its_type_and_shape_and_the_values_of_sentence_transf
     vectors = tiny_embedder.encode(TEXTS, **options)
     assert vectors.dtype == dtype
     assert vectors.shape == (len(TEXTS), width)
-    np.testing.assert_array_equal(vectors, quantize_embeddings(whole, precision, ranges=ranges))
+    np.testing.assert_array_equal(vectors, quantize(whole, precision, ranges))
     assert tiny_embedder.encode(TEXTS[0], **options).shape == (width,)
     none = tiny_embedder.encode([], **options)
     assert none.shape == (0, width)

@@ -98,27 +98,3 @@ def test_a_run_that_fails_is_a_monograph_error_of_one_line_with_the_batch_s_shap
 
 def test_the_installed_devices_have_the_cpu() -> None:
     assert "cpu" in installed_devices()
-
-
-MEMORY = """
-import sys
-from pathlib import Path
-from monograph import Embedder
-def anonymous():
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["RssAnon"].split()[0]) / 1024
-texts = [f"{number} " + "many words, each a token, " * 40 for number in range(64)]
-model = Embedder(sys.argv[1], "cpu", threads=2)
-model.encode(texts)
-before = anonymous()
-model.encode(texts, batch_size=64)
-print(anonymous() - before)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_of_a_batch_larger_than_planned_is_given_back(minilm_bundle: Path) -> None:
-    """64 texts of 256 tokens at once take 600 MB, which the arena would keep."""
-    command = [sys.executable, "-c", MEMORY, str(minilm_bundle)]
-    grown = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert grown < 100

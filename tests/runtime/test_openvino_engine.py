@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -193,28 +192,6 @@ def test_shapes_are_few_however_texts_vary_in_length() -> None:
     padded = padding_buckets[np.searchsorted(padding_buckets, lengths)]
     assert (padded >= lengths).all()
     assert (padded - lengths).sum() < 0.05 * lengths.sum()
-
-
-def anonymous_bytes() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) * 1024
-
-
-# Slow because it takes two minutes until every kernel that is kept has been replaced.
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is told by Linux alone")
-def test_memory_is_flat_over_thousands_of_shapes(minilm_bundle: Path, tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    padding_buckets = padding_buckets_up_to(128)
-    with closing(engine_of(minilm_bundle, tmp_path)) as engine:
-        used = []
-        for number in range(3001):
-            width = int(random.choice(padding_buckets))
-            shape = (int(random.integers(1, max(2, 512 // width))), width)
-            engine.run({name: np.ones(shape, np.int64) for name in engine.graph.inputs})
-            if number % 1000 == 0:
-                used.append(anonymous_bytes() / 1e6)
-    assert used[3] - used[1] <= 0.15 * used[1], used
 
 
 # Kernels kept, the bundle and the cache; prints by how many bytes 400 more shapes make the process larger.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,9 @@ def save_full_size_splade(folder: Path, vocab_file: Path) -> Path:
     return _saved(SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu"), folder)
 
 
-def save_inference_free(folder: Path, **options: Any) -> Path:
+def save_inference_free(folder: Path, *, config: Mapping[str, Any] | None = None, **options: Any) -> Path:
     """Save a model whose queries are weights of their tokens, and whose documents go through SPLADE."""
-    documents = splade_modules("BERT", folder / "masked-words")
+    documents = splade_modules("BERT", folder / "masked-words", **(config or {}))
     queries = _token_weights(documents[0].tokenizer)
     router = Router.for_query_document(query_modules=[queries], document_modules=documents)
     return _saved(SparseEncoder(modules=[router], device="cpu", **options), folder)
