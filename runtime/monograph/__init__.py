@@ -12,7 +12,7 @@ from monograph.errors import (
     ParityError,
     UnsupportedModuleError,
 )
-from monograph.loading import load
+from monograph.model import load
 from monograph.preparation import prepare
 from monograph.sparse.rows import SparseVector
 from monograph.sparse_encoder import SparseEncoder

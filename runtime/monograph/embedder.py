@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from monograph import similarity as similarities
-from monograph.inputs import Texts, check_stream, check_text, check_texts
-from monograph.model import DOCUMENT_PROMPTS, QUERY_PROMPTS, Model
+from monograph.inputs import DOCUMENT_PROMPTS, QUERY_PROMPTS, Texts, check_stream, check_text, check_texts
+from monograph.model import Model
 from monograph.tasks.embedding import EMBEDDING, EmbeddingSection, Precision
 
 

@@ -13,6 +13,9 @@ from monograph.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+# The names of prompts that queries and documents take, the first that a model has.
+QUERY_PROMPTS = ("query",)
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 Pair = tuple[str, str]
 # What a model computes one output of: a text, or a pair of texts.
 Input = str | Pair
@@ -179,6 +182,11 @@ def resolve_prompt(
         known = ", ".join(map(repr, prompts)) or "none"
         raise InputError(f"prompt_name {prompt_name!r} is not a prompt of this model; it has: {known}")
     return check_utf8(prompts[prompt_name], "prompt")
+
+
+def find_prompt_name(prompts: Mapping[str, str], names: tuple[str, ...]) -> str | None:
+    """Return the first of ``names`` that the model has a prompt of, None where it has none of them."""
+    return next((name for name in names if name in prompts), None)
 
 
 def add_prompt(text: Input, prompt: str) -> Input:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import logging
 import os
 import threading
@@ -15,15 +16,13 @@ from monograph.bundle import Bundle, Check, Manifest
 from monograph.errors import MonographError
 from monograph.inference.opening import ModelSource, OpenModel
 from monograph.inference.pipeline import Pipeline, show_progress
-from monograph.inputs import InputT, check_count, resolve_prompt
+from monograph.inputs import InputT, check_count, find_prompt_name, resolve_prompt
 from monograph.tasks.base import PostProcess, ResultT, SectionT, Task
 
 logger = logging.getLogger(__name__)
 
 # More than any machine has; a larger number is a mistake, and engines fail on it in ways of their own.
 MAX_THREADS = 4096
-QUERY_PROMPTS = ("query",)
-DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 
 
 @dataclass(slots=True)
@@ -69,24 +68,6 @@ class Model(Generic[SectionT]):
     ) -> None:
         source = model_source(path, device, compute_dtype, threads, check, cache_dir, max_tokens_per_batch)
         self._open_bundle(source, source.open_bundle())
-
-    @classmethod
-    def of_bundle(cls, source: ModelSource, bundle: Bundle) -> Self:
-        """Return a model of a bundle that was read already; ``load`` opens models so.
-
-        Raises:
-            BundleError: the bundle is of another task, or a file does not fit its manifest.
-            DeviceError: the device or type cannot be had here, or the bundle is known to be wrong on it.
-
-        """
-        model = cls.__new__(cls)
-        model._open_bundle(source, bundle)
-        return model
-
-    @property
-    def task(self) -> Task[Any]:
-        """The task of this class's bundles."""
-        return self._task
 
     @property
     def manifest(self) -> Manifest:
@@ -136,18 +117,6 @@ class Model(Generic[SectionT]):
         """
         for pipeline in self._open.routes.pipelines.values():
             pipeline.runner.warm_up()
-
-    def prepare_call(
-        self, prompt_name: str | None, prompt: str | None, batch_size: int | None, task: str | None, **options: Any
-    ) -> Call[Any]:
-        """Check the options of a call, those of the task's ``post_process`` included, for any number of inputs.
-
-        Raises:
-            InputError: an option is not usable.
-
-        """
-        plan = self._task.post_process(self._section, **options)
-        return self._check_call(plan, prompt_name, prompt, batch_size, task)
 
     def close(self) -> None:
         """Free the engine; a second call does nothing."""
@@ -219,7 +188,7 @@ class Model(Generic[SectionT]):
     def _prompt_name(self, names: tuple[str, ...], prompt_name: str | None, prompt: str | None) -> str | None:
         """Return the first of ``names`` that the model has a prompt of, where the caller gives none."""
         if prompt_name is None and prompt is None:
-            return next((name for name in names if name in self.manifest.prompts), None)
+            return find_prompt_name(self.manifest.prompts, names)
         return prompt_name
 
     def _routed_task(self, task: str) -> str | None:
@@ -248,6 +217,65 @@ class Model(Generic[SectionT]):
         """Return the results of inputs in their order."""
         with show_progress(len(inputs), show_progress_bar, self._task.inputs) as on_inputs:
             return next(call.iterate(inputs, on_inputs))
+
+
+def prepare_call(
+    model: Model[Any],
+    prompt_name: str | None,
+    prompt: str | None,
+    batch_size: int | None,
+    task: str | None,
+    **options: Any,
+) -> Call[Any]:
+    """Check the options of a call, those of the task's ``post_process`` included, for any number of inputs.
+
+    Raises:
+        InputError: an option is not usable.
+
+    """
+    plan = model._task.post_process(model._section, **options)
+    return model._check_call(plan, prompt_name, prompt, batch_size, task)
+
+
+def load(
+    path: str | os.PathLike[str],
+    device: str = "auto",
+    compute_dtype: str = "auto",
+    threads: int | None = None,
+    check: Check = "fast",
+    cache_dir: str | os.PathLike[str] | None = None,
+    max_tokens_per_batch: int | None = None,
+) -> Any:
+    """Open a bundle as a model of the class of its task: an Embedder, a CrossEncoder or a SparseEncoder.
+
+    >>> model = load(bundle, device="cpu")
+    >>> type(model).__name__
+    'Embedder'
+
+    The arguments are those of ``Embedder``.
+
+    Raises:
+        BundleError: the bundle is missing or damaged, with every problem.
+        DeviceError: the device or type cannot be had here, or the bundle is known to be wrong on it.
+        InputError: an option is not usable.
+
+    """
+    source = model_source(path, device, compute_dtype, threads, check, cache_dir, max_tokens_per_batch)
+    return open_model(source, source.open_bundle())
+
+
+def open_model(source: ModelSource, bundle: Bundle) -> Any:
+    """Open a bundle that was read already as a model of its task's class.
+
+    Raises:
+        BundleError: a file does not fit the manifest.
+        DeviceError: the device or type cannot be had here, or the bundle is known to be wrong on it.
+
+    """
+    module, _, name = bundle.task.model.partition(":")
+    model: Model[Any] = object.__new__(getattr(importlib.import_module(module), name))
+    model._open_bundle(source, bundle)
+    return model
 
 
 def model_source(

@@ -170,7 +170,7 @@ class Quality:
     """
 
     reference: str
-    verifications: tuple[VerificationResult, ...] = ()
+    verifications: tuple[VerificationResult, ...]
     not_run: dict[str, str] = field(default_factory=dict)
     compression: CompressionReport | None = None
     vocabulary: VocabularyReport | None = None

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from monograph.inputs import Texts, check_count, check_stream, check_text, check_texts
-from monograph.model import DOCUMENT_PROMPTS, QUERY_PROMPTS, Model
+from monograph.inputs import DOCUMENT_PROMPTS, QUERY_PROMPTS, Texts, check_count, check_stream, check_text, check_texts
+from monograph.model import Model
 from monograph.sparse import arrays
 from monograph.sparse.rows import SparseRows, SparseVector
 from monograph.tasks.sparse import SPARSE, SparseSection

@@ -48,16 +48,16 @@ def test_info_and_verify(tiny_bundle: Path) -> None:
     assert verified.returncode == 0
     told = json.loads(verified.stdout)
     assert told["passed"]
-    [verdict] = told["verdicts"]
-    assert verdict["passed"]
-    assert verdict["max_abs_difference"] <= 1e-5
+    [result] = told["verifications"]
+    assert result["passed"]
+    assert result["max_abs_difference"] <= 1e-5
 
 
 def test_verify_runs_every_engine_and_type_unless_told_which(tiny_bundle: Path) -> None:
     def verified(*options: str) -> list[tuple[str, str]]:
         done = monograph("verify", tiny_bundle, "--json", *options)
         assert done.returncode == 0, done.stderr
-        return [(verdict["device"], verdict["compute_dtype"]) for verdict in json.loads(done.stdout)["verdicts"]]
+        return [(result["device"], result["compute_dtype"]) for result in json.loads(done.stdout)["verifications"]]
 
     preferred, *others = (("openvino:CPU", dtype) for dtype in dtypes_of("openvino"))
     assert verified() == [preferred, *others, ("cpu", "float32")]

@@ -69,16 +69,16 @@ def test_info_and_verify_speak_of_scores(tiny_cross_bundle: Path) -> None:
     assert verified.returncode == 0, verified.stdout
     assert "cosine" not in verified.stdout.decode()
     told = monograph("verify", tiny_cross_bundle, "--device", "cpu", "--json")
-    [verdict] = json.loads(told.stdout)["verdicts"]
-    assert verdict["passed"]
-    assert verdict["min_cosine"] is None
+    [result] = json.loads(told.stdout)["verifications"]
+    assert result["passed"]
+    assert result["min_cosine"] is None
 
 
 def test_export_says_how_many_labels_there_are(tiny_cross_checkpoint: Path, tmp_path: Path) -> None:
     done = monograph_after_imports("export", tiny_cross_checkpoint, tmp_path / "bundle", "--task", "rerank")
     assert done.returncode == 0, done.stderr
-    first, *verdicts = done.stdout.decode().splitlines()
+    first, *results = done.stdout.decode().splitlines()
     assert first.endswith("MB, 1 label")
-    assert verdicts[0].startswith("cpu (onnxruntime")
+    assert results[0].startswith("cpu (onnxruntime")
     wrong = monograph_after_imports("export", tiny_cross_checkpoint, tmp_path / "other", "--task", "embedding")
     assert_error(wrong, 1, "is a cross-encoder, not an embedding model: leave out --task, or give 'rerank'")

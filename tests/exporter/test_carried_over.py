@@ -12,7 +12,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from monograph import Embedder
-from monograph.postprocess import PRECISIONS
+from monograph.tasks.embedding import PRECISIONS
 from monograph_export import export
 from support import checkpoints
 
@@ -67,7 +67,7 @@ def test_settings_are_the_models(pair: tuple[SentenceTransformer, Path]) -> None
     with Embedder(folder, device="cpu") as model:
         assert model.max_length == reference.max_seq_length == 16
         assert model.dimension == 20
-        assert model.manifest.need_embedding().dimension == 32
+        assert model.manifest.section.dimension == 32
         assert model.manifest.prompts == reference.prompts
         assert model.manifest.default_prompt_name == "topic"
         vectors = model.encode(TEXTS)

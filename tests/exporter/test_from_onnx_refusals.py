@@ -167,7 +167,7 @@ def test_a_name_that_is_a_file_here_and_another_in_the_checkpoint(
     monkeypatch.chdir(tmp_path / "here")
     assert_refused(checkpoint, "model.onnx", ExportError, "and another in", "whole path")
     monkeypatch.chdir(checkpoint)
-    assert export(checkpoint, tmp_path / "bundle", from_onnx="model.onnx").manifest.need_embedding().dimension == 24
+    assert export(checkpoint, tmp_path / "bundle", from_onnx="model.onnx").manifest.section.dimension == 24
 
 
 def test_weights_behind_a_link_that_leaves_the_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> None:

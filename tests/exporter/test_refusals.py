@@ -132,7 +132,7 @@ def test_old_checkpoints_of_plain_tensors_are_loaded(checkpoint: Path, tmp_path:
     for folder in (checkpoint, checkpoint / "2_Dense"):
         torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
         (folder / "model.safetensors").unlink()
-    assert export(checkpoint, tmp_path / "bundle").manifest.need_embedding().dimension == 24
+    assert export(checkpoint, tmp_path / "bundle").manifest.section.dimension == 24
 
 
 @pytest.mark.parametrize("path", ["../elsewhere", "/etc"])

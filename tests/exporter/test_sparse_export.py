@@ -76,7 +76,7 @@ def test_a_loaded_model_is_exported_and_left_as_it_is(tiny_sparse_checkpoint: Pa
     )
     before = model.encode(["a goose"]).to_dense()
     bundle = export(model, tmp_path / "bundle")
-    sparse = bundle.manifest.need_sparse()
+    sparse = bundle.manifest.section
     assert (sparse.dimension, sparse.similarity, sparse.max_active_dims) == (5000, "cosine", 4)
     assert (model.encode(["a goose"]).to_dense() == before).all()
     with monograph.SparseEncoder(bundle.path, "cpu") as ours:

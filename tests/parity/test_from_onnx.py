@@ -107,7 +107,7 @@ def test_dense_layer_norm_dropout_and_normalize(
     model.insert(3, norm)
     checkpoint = saved(model, tmp_path / "checkpoint")
     bundle = export(checkpoint, tmp_path / "bundle", from_onnx=encoder(opset))
-    assert bundle.manifest.need_embedding().normalized
+    assert bundle.manifest.section.normalized
     assert_equal_to_torch(bundle, model)
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from monograph import Bundle, CrossEncoder
 from monograph.bundle import read_probes
-from monograph.verification import SCORE_TOLERANCE
+from monograph.inference.verification import SCORE_TOLERANCE
 from monograph_export import export
 from monograph_export.reranking.pairs import built_in_pairs
 from monograph_export.reranking.quality_metric import score_agreement

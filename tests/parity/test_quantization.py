@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from sentence_transformers.util import quantize_embeddings
 
-from monograph.postprocess import PRECISIONS, Precision, quantize
+from monograph.tasks.embedding import PRECISIONS, Precision, quantize
 
 
 def sample(rows: int, dimension: int, seed: int = 0) -> NDArray[np.float32]:

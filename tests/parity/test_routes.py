@@ -18,8 +18,8 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
 from monograph import BundleError, Embedder, ExportError, InputError, MonographError, UnsupportedModuleError
 from monograph.bundle import open_bundle, read_probes
-from monograph.opening import open_routes
-from monograph.verification import verify
+from monograph.inference.opening import open_routes
+from monograph.inference.verification import verify
 from monograph_export import export
 from monograph_export.checkpoint.layout import read_layout
 from monograph_export.probe_texts import probe_sentences

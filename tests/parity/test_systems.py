@@ -58,7 +58,7 @@ def test_recipe_exports_and_equals_torch(name: str, tmp_path: Path) -> None:
     found, expected = embed_both(checkpoint, bundle.path, texts)
     assert found.shape == (len(texts), recipe.dimension)
     assert np.abs(found - expected).max() <= recipe.tolerance * max(1.0, float(np.abs(expected).max()))
-    assert bundle.manifest.need_embedding().normalized == recipe.normalized
+    assert bundle.manifest.section.normalized == recipe.normalized
     assert bundle.manifest.source.name == (recipe.repository or name)
 
 

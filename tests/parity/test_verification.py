@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from monograph.bundle import Probes, open_bundle, read_probes
 from monograph.engines import Engine, dtypes_of
-from monograph.opening import open_routes
-from monograph.routes import Routes
-from monograph.verification import verify
+from monograph.inference.opening import open_routes
+from monograph.inference.routes import Routes
+from monograph.inference.verification import verify
 from monograph_export import export
 from support import checkpoints
 

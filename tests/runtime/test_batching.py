@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monograph.batching import MANY_BATCHES, MAX_COST_RATIO, batch_cost, pad_batch, pad_single, plan_batches, windows
+from monograph.batching import (
+    MANY_BATCHES,
+    MAX_COST_RATIO,
+    batch_cost,
+    pad_batch,
+    pad_single,
+    plan_batches,
+    split_into_windows,
+)
 from monograph.tokenization import TokenizedTexts
 
 NAMES = ("input_ids", "attention_mask", "token_type_ids")
@@ -112,7 +120,7 @@ def test_a_token_costs_more_the_longer_its_text_is() -> None:
 @pytest.mark.parametrize("count", [0, 1, 4, 5, 9])
 def test_windows_hold_the_texts_in_order_and_within_the_number(count: int) -> None:
     texts = [f"text {number}" for number in range(count)]
-    found = list(windows(iter(texts), max_texts=4))
+    found = list(split_into_windows(iter(texts), max_texts=4))
     assert list(itertools.chain(*found)) == texts
     assert all(len(window) == 4 for window in found[:-1])
     assert all(1 <= len(window) <= 4 for window in found)
@@ -120,13 +128,13 @@ def test_windows_hold_the_texts_in_order_and_within_the_number(count: int) -> No
 
 def test_windows_stay_within_the_characters_but_for_one_text_alone() -> None:
     texts = ["aaaa", "bb", "c" * 25, "", "ddd", "eeeeeeeee", "f", "g" * 10, "h"]
-    found = list(windows(texts, max_texts=100, max_characters=10))
+    found = list(split_into_windows(texts, max_texts=100, max_characters=10))
     assert found == [["aaaa", "bb"], ["c" * 25], ["", "ddd"], ["eeeeeeeee", "f"], ["g" * 10], ["h"]]
 
 
 def test_a_full_window_comes_before_the_next_text_is_pulled() -> None:
     source = iter(map(str, range(100)))
-    cut = windows(source, max_texts=4)
+    cut = split_into_windows(source, max_texts=4)
     assert next(cut) == ["0", "1", "2", "3"]
     assert next(source) == "4"
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from monograph import BundleError, CrossEncoder, Embedder, InputError, MonographError
-from monograph.batching import windows
+from monograph.batching import split_into_windows
 
 PAIRS = [("a boat", "the harbour"), ("", "a radio"), ("a boat", "a boat"), ("nineteen eggs", "")]
 
@@ -150,5 +150,7 @@ def test_scores_of_many_windows_are_those_of_one(
     tiny_cross_encoder: CrossEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = tiny_cross_encoder.predict(PAIRS)
-    monkeypatch.setattr("monograph.model.windows", partial(windows, max_texts=2, max_characters=12))
+    monkeypatch.setattr(
+        "monograph.inference.pipeline.split_into_windows", partial(split_into_windows, max_texts=2, max_characters=12)
+    )
     np.testing.assert_allclose(tiny_cross_encoder.predict(PAIRS), expected, atol=1e-6)

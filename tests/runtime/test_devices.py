@@ -1,4 +1,4 @@
-"""device="auto", the verdicts that it trusts, and errors for what is not here."""
+"""device="auto", the verification results that it trusts, and errors for what is not here."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ import pytest
 from monograph import DeviceError, Embedder, MonographError
 from monograph.bundle import read_probes, write_probes
 from monograph.commands.main import main
-from monograph.engines import automatic_devices, devices, dtypes_of, installed_devices
-from monograph.engines.devices import EngineEntry
+from monograph.engines import EngineEntry, automatic_devices, dtypes_of, installed_devices, registry
 from support.command import assert_error, monograph
 
 EditManifest = Callable[[Callable[[dict[str, Any]], object]], None]
 DTYPES_HERE = dtypes_of("openvino")
 
 
-def edit_verdicts(value: dict[str, Any], device: str, **change: Any) -> None:
-    for verdict in value["quality"]["verdicts"]:
-        if verdict["device"] == device:
-            verdict.update(change)
+def edit_verifications(value: dict[str, Any], device: str, **change: Any) -> None:
+    for result in value["quality"]["verifications"]:
+        if result["device"] == device:
+            result.update(change)
 
 
 def test_openvino_is_preferred_on_x86(tiny_bundle: Path) -> None:
@@ -43,13 +42,13 @@ def test_verify_leaves_out_devices_that_are_not_for_the_precision(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As CUDA is not for int8; this device is not for float32, and installed where Python is."""
-    other = EngineEntry("other", "other", "json", "json", "other", precisions={"int8": None})
-    monkeypatch.setattr(devices, "ENGINES", (other, *devices.ENGINES))
+    other = EngineEntry("other", "other", "json", "json", "other", "other", "other", "", precisions={"int8": None})
+    monkeypatch.setattr(registry, "_ENGINES", [other, *registry._ENGINES])
     assert installed_devices() == ("other", "openvino", "cpu")
     assert main(["verify", str(tiny_bundle), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["not_run"] == {}
-    assert {verdict["device"] for verdict in told["verdicts"]} == {"openvino:CPU", "cpu"}
+    assert {result["device"] for result in told["verifications"]} == {"openvino:CPU", "cpu"}
     assert main(["verify", str(tiny_bundle), "--device", "other"]) == 1
     assert "has no graph for 'other', which runs int8" in capsys.readouterr().err
 
@@ -74,10 +73,10 @@ def test_auto_with_a_type_takes_the_first_engine_that_has_it(tiny_bundle: Path) 
 
 
 def test_auto_leaves_out_what_the_export_found_wrong(bundle_copy: Path, edit_manifest: EditManifest) -> None:
-    edit_manifest(lambda value: edit_verdicts(value, "openvino:CPU", passed=False, reason="off by 0.5"))
+    edit_manifest(lambda value: edit_verifications(value, "openvino:CPU", passed=False, reason="off by 0.5"))
     with Embedder(bundle_copy) as model:
         assert model.device == "cpu"
-    with pytest.raises(DeviceError, match=r"found wrong on 'openvino:CPU'.*\(off by 0\.5\)"):
+    with pytest.raises(DeviceError, match=r"failed verification on 'openvino:CPU'.*\(off by 0\.5\)"):
         Embedder(bundle_copy, "openvino")
 
 
@@ -86,9 +85,9 @@ def test_a_type_that_the_export_found_wrong_is_not_what_auto_means(
     bundle_copy: Path, edit_manifest: EditManifest
 ) -> None:
     def fail_bfloat16(value: dict[str, Any]) -> None:
-        for verdict in value["quality"]["verdicts"]:
-            if verdict["compute_dtype"] == "bfloat16":
-                verdict.update(passed=False, reason="wrong at 32 tokens")
+        for result in value["quality"]["verifications"]:
+            if result["compute_dtype"] == "bfloat16":
+                result.update(passed=False, reason="wrong at 32 tokens")
 
     edit_manifest(fail_bfloat16)
     for device in ("auto", "openvino"):
@@ -98,11 +97,11 @@ def test_a_type_that_the_export_found_wrong_is_not_what_auto_means(
         Embedder(bundle_copy, "openvino", "bfloat16")
 
 
-def test_the_export_gave_a_verdict_on_every_engine_and_type(tiny_bundle: Path) -> None:
+def test_the_export_verified_every_engine_and_type(tiny_bundle: Path) -> None:
     quality = json.loads((tiny_bundle / "manifest.json").read_bytes())["quality"]
-    told = {(verdict["device"], verdict["compute_dtype"]) for verdict in quality["verdicts"]}
+    told = {(result["device"], result["compute_dtype"]) for result in quality["verifications"]}
     assert told == {("cpu", "float32"), *(("openvino:CPU", dtype) for dtype in DTYPES_HERE)}
-    assert all(verdict["passed"] for verdict in quality["verdicts"])
+    assert all(result["passed"] for result in quality["verifications"])
 
 
 def test_auto_refuses_engines_that_fail_on_the_probes_and_says_by_how_much(
@@ -122,20 +121,20 @@ def test_auto_refuses_engines_that_fail_on_the_probes_and_says_by_how_much(
     Embedder(bundle_copy, "cpu").close()
 
 
-def test_a_verdict_is_kept_and_believed_for_the_same_bundle_only(
+def test_a_verification_result_is_cached_and_trusted_for_the_same_bundle_only(
     bundle_copy: Path, replace_file: Callable[[str, bytes], None], tmp_path: Path
 ) -> None:
     cache = tmp_path / "cache"
     Embedder(bundle_copy, cache_dir=cache).close()
-    [verdict] = (cache / "verdicts").iterdir()
-    written = verdict.stat().st_mtime_ns
+    [entry] = (cache / "verifications").iterdir()
+    written = entry.stat().st_mtime_ns
     (bundle_copy / "probes.json").chmod(0o600)
     Embedder(bundle_copy, cache_dir=cache).close()
-    assert [verdict] == list((cache / "verdicts").iterdir())
-    assert verdict.stat().st_mtime_ns == written
+    assert [entry] == list((cache / "verifications").iterdir())
+    assert entry.stat().st_mtime_ns == written
     replace_file("probes.json", (bundle_copy / "probes.json").read_bytes() + b" ")
     Embedder(bundle_copy, cache_dir=cache).close()
-    assert len(list((cache / "verdicts").iterdir())) == 2
+    assert len(list((cache / "verifications").iterdir())) == 2
 
 
 WITHOUT = """
@@ -218,17 +217,17 @@ def test_a_broken_engine_is_a_device_error_and_auto_goes_on(
 def test_a_folder_that_an_uninstall_left_behind_is_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "left_behind" / "capi").mkdir(parents=True)
     monkeypatch.syspath_prepend(tmp_path)
-    assert not EngineEntry("x", "x", "x", "left_behind", "x").installed
-    assert not EngineEntry("x", "x", "x", "not_there_at_all", "x").installed
+    assert not EngineEntry("x", "x", "x", "left_behind", "x", "x", "x", "x").installed
+    assert not EngineEntry("x", "x", "x", "not_there_at_all", "x", "x", "x", "x").installed
 
 
-def test_verify_goes_on_over_a_verdict_that_was_a_failure(bundle_copy: Path, edit_manifest: EditManifest) -> None:
+def test_verify_repeats_a_verification_that_failed(bundle_copy: Path, edit_manifest: EditManifest) -> None:
     """It is what a newer version of an engine is verified with."""
-    edit_manifest(lambda value: edit_verdicts(value, "openvino:CPU", passed=False, reason="off by 0.5"))
+    edit_manifest(lambda value: edit_verifications(value, "openvino:CPU", passed=False, reason="off by 0.5"))
     done = monograph("verify", bundle_copy, "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert [verdict["device"] for verdict in told["verdicts"]] == ["openvino:CPU"] * len(DTYPES_HERE) + ["cpu"]
+    assert [result["device"] for result in told["verifications"]] == ["openvino:CPU"] * len(DTYPES_HERE) + ["cpu"]
     # Asked for what a user would get, it says what a user would be told.
     refused = monograph("verify", bundle_copy, "--device", "openvino", "--compute-dtype", "auto")
     assert_error(refused, 1, "openvino auto cannot run the bundle", "off by 0.5")

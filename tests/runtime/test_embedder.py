@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from monograph import Embedder, InputError
-from monograph.postprocess import PRECISIONS, Precision, quantize
+from monograph.tasks.embedding import PRECISIONS, Precision, quantize
 
 TEXTS = [
     "A boat.",

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from monograph import BundleError, DeviceError, Embedder, InputError, MonographError
-from monograph.threads import available_cpus
+from monograph.cpu import available_cpus
 
 EditManifest = Callable[[Callable[[dict[str, Any]], object]], None]
 
@@ -71,7 +71,7 @@ def test_batches_stay_within_the_bound_of_tokens(
         vectors = model.encode(texts, batch_size=5)
         with pickle.loads(pickle.dumps(model)) as copied:
             copied.encode(texts[:1])
-            assert copied._open.routes.main.max_tokens_per_batch == 64
+            assert copied._open.routes.main.runner._max_tokens == 64
     assert np.abs(vectors - tiny_embedder.encode(texts)).max() <= 1e-5
     assert all(rows == 1 or rows * width <= 64 for rows, width in shapes)
     assert {rows for rows, _ in shapes} > {1}
@@ -148,16 +148,16 @@ def test_the_fingerprint_is_stable_and_follows_the_bundle_s_content(
 def test_a_bundle_that_was_found_wrong_on_this_device_is_not_run(
     bundle_copy: Path, edit_manifest: EditManifest
 ) -> None:
-    edit_manifest(lambda value: value["quality"]["verdicts"][0].update(passed=False, reason="off by 0.5"))
-    with pytest.raises(DeviceError, match=r"found wrong on 'cpu' at float32.*\(off by 0\.5\)"):
+    edit_manifest(lambda value: value["quality"]["verifications"][0].update(passed=False, reason="off by 0.5"))
+    with pytest.raises(DeviceError, match=r"failed verification on 'cpu' at float32.*\(off by 0\.5\)"):
         Embedder(bundle_copy, device="cpu")
 
 
 @pytest.mark.parametrize("change", [{"device": "gpu"}, {"engine": "another"}, {"compute_dtype": "bfloat16"}])
-def test_a_verdict_on_something_else_does_not_stand_in_the_way(
+def test_a_verification_of_something_else_does_not_stand_in_the_way(
     bundle_copy: Path, edit_manifest: EditManifest, change: dict[str, str]
 ) -> None:
-    edit_manifest(lambda value: value["quality"]["verdicts"][0].update(passed=False, **change))
+    edit_manifest(lambda value: value["quality"]["verifications"][0].update(passed=False, **change))
     with Embedder(bundle_copy, device="cpu") as model:
         assert model.encode("A boat.").shape == (24,)
 

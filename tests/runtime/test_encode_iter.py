@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from monograph import Embedder, InputError
-from monograph.batching import windows
+from monograph.batching import split_into_windows
 
 WINDOW = 4
 
 
 @pytest.fixture
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("monograph.model.windows", partial(windows, max_texts=WINDOW))
+    monkeypatch.setattr(
+        "monograph.inference.pipeline.split_into_windows", partial(split_into_windows, max_texts=WINDOW)
+    )
 
 
 class Source:
@@ -60,7 +62,9 @@ def test_the_blocks_are_the_rows_of_encode(
 def test_encode_itself_is_the_same_over_many_windows(tiny_embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = Source(18).texts
     at_once = tiny_embedder.encode(texts)
-    monkeypatch.setattr("monograph.model.windows", partial(windows, max_texts=WINDOW))
+    monkeypatch.setattr(
+        "monograph.inference.pipeline.split_into_windows", partial(split_into_windows, max_texts=WINDOW)
+    )
     np.testing.assert_allclose(tiny_embedder.encode(texts), at_once, rtol=0, atol=1e-5)
 
 

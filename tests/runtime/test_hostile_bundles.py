@@ -19,9 +19,9 @@ Edit = Callable[[Callable[[dict[str, Any]], object]], None]
 Replace = Callable[[str, bytes], None]
 
 MANIFESTS: dict[str, Callable[[dict[str, Any]], object]] = {
-    "verdicts of strings": lambda value: value["quality"].update(verdicts=["x"]),
-    "verdicts of null": lambda value: value["quality"].update(verdicts=None),
-    "verdict without numbers": lambda value: value["quality"].update(verdicts=[{"passed": True}]),
+    "verifications of strings": lambda value: value["quality"].update(verifications=["x"]),
+    "verifications of null": lambda value: value["quality"].update(verifications=None),
+    "verification without numbers": lambda value: value["quality"].update(verifications=[{"passed": True}]),
     "another dimension than the graph": lambda value: value["embedding"].update(dimension=23),
     "ranges of booleans": lambda value: value["embedding"].update(ranges=[[True] * 24, [False] * 24]),
     "ranges of a huge integer": lambda value: value["embedding"].update(ranges=[[10**400] * 24, [1.0] * 24]),
@@ -39,7 +39,7 @@ MANIFESTS: dict[str, Callable[[dict[str, Any]], object]] = {
         value["embedding"].update(dimension=12),
         value["graphs"][0]["outputs"]["sentence_embedding"].update(shape=["batch", 12]),
     ),
-    "a measurement beyond a float": lambda value: value["quality"]["verdicts"][0].update(min_cosine=10**400),
+    "a measurement beyond a float": lambda value: value["quality"]["verifications"][0].update(min_cosine=10**400),
     "a part beyond any": lambda value: value["graphs"][0].update(parts={"table": 10**400}),
     "a part of less than nothing": lambda value: value["graphs"][0].update(parts={"table": -1}),
     "a compression without figures": lambda value: value["quality"].update(compression={"table": "int8"}),

@@ -1,4 +1,4 @@
-"""The steps behind the graph: cut, normalise, quantise."""
+"""What follows the graph: truncate, normalize, quantize."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ import pytest
 from numpy.typing import NDArray
 
 from monograph import InputError
-from monograph.bundle.manifest import Embedding
-from monograph.postprocess import PRECISIONS, Postprocess, Precision, plan_postprocess, quantize
-from monograph.similarity import normalized
+from monograph.similarity import normalize as to_unit_length
+from monograph.tasks.embedding import (
+    EMBEDDING,
+    PRECISIONS,
+    EmbeddingSection,
+    Precision,
+    VectorPostProcess,
+    quantize,
+)
 
 RANGES = ((-1.0, -2.0, -3.0, -4.0, -5.0, -6.0), (1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
 
@@ -24,9 +30,8 @@ def ranges_of(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([vectors.min(axis=0), vectors.max(axis=0)])
 
 
-def plan(embedding: Embedding | None = None, **options: Any) -> Postprocess:
-    defaults: dict[str, Any] = {"truncate_dim": None, "normalize": False, "precision": "float32", "ranges": None}
-    return plan_postprocess(embedding or Embedding(6, True, "cosine", ()), **{**defaults, **options})
+def plan(embedding: EmbeddingSection | None = None, **options: Any) -> VectorPostProcess:
+    return EMBEDDING.post_process(embedding or EmbeddingSection(6, True, "cosine", ()), **options)
 
 
 def assert_bits_equal(ours: NDArray[Any], theirs: NDArray[Any]) -> None:
@@ -56,16 +61,16 @@ def test_no_vectors_have_the_type_and_width_of_some(precision: Precision) -> Non
     ],
 )
 def test_the_plan_tells_width_and_type(precision: str, dimension: int, width: int, dtype: str) -> None:
-    steps = plan(Embedding(dimension, True, "cosine", ()), precision=precision, ranges=np.zeros((2, dimension)))
+    steps = plan(EmbeddingSection(dimension, True, "cosine", ()), precision=precision, ranges=np.zeros((2, dimension)))
     assert (steps.width, steps.dtype) == (width, np.dtype(dtype))
 
 
 def test_vectors_are_cut_then_normalised_then_quantised() -> None:
     vectors = sample(30, 6)
-    unit = normalized(vectors[:, :4])
+    unit = to_unit_length(vectors[:, :4])
     np.testing.assert_array_equal(plan(truncate_dim=4)(vectors), vectors[:, :4])
-    np.testing.assert_array_equal(plan(truncate_dim=4, normalize=True)(vectors), unit)
-    steps = plan(truncate_dim=4, normalize=True, precision="uint8", ranges=ranges_of(unit))
+    np.testing.assert_array_equal(plan(truncate_dim=4, normalize_embeddings=True)(vectors), unit)
+    steps = plan(truncate_dim=4, normalize_embeddings=True, precision="uint8", ranges=ranges_of(unit))
     assert_bits_equal(steps(vectors), quantize(unit, "uint8", ranges_of(unit)))
 
 
@@ -76,7 +81,7 @@ def test_vectors_are_cut_then_normalised_then_quantised() -> None:
 def test_the_cut_of_the_call_wins_over_the_model_s_and_never_adds(
     own: int | None, asked: int | None, dimension: int
 ) -> None:
-    assert plan(Embedding(6, True, "cosine", (), truncate_dim=own), truncate_dim=asked).dimension == dimension
+    assert plan(EmbeddingSection(6, True, "cosine", (), truncate_dim=own), truncate_dim=asked).dimension == dimension
 
 
 def test_a_cut_may_be_a_numpy_integer() -> None:
@@ -123,9 +128,12 @@ def test_ranges_of_any_number_type_become_float32(ranges: Any) -> None:
 
 
 def test_the_model_s_ranges_serve_whole_vectors_as_the_graph_gives_them() -> None:
-    unit, raw = Embedding(6, True, "cosine", (), None, RANGES), Embedding(6, False, "dot", (), None, RANGES)
+    unit, raw = (
+        EmbeddingSection(6, True, "cosine", (), None, RANGES),
+        EmbeddingSection(6, False, "dot", (), None, RANGES),
+    )
     for embedding, normalize in ((unit, False), (unit, True), (raw, False)):
-        found = plan(embedding, precision="int8", normalize=normalize).ranges
+        found = plan(embedding, precision="int8", normalize_embeddings=normalize).ranges
         np.testing.assert_array_equal(found, np.array(RANGES, dtype=np.float32))
     np.testing.assert_array_equal(plan(unit, precision="int8", ranges=np.ones((2, 6))).ranges, np.ones((2, 6)))
 
@@ -133,14 +141,14 @@ def test_the_model_s_ranges_serve_whole_vectors_as_the_graph_gives_them() -> Non
 @pytest.mark.parametrize(
     ("embedding", "options"),
     [
-        (Embedding(6, True, "cosine", (), None, RANGES), {"truncate_dim": 4}),
-        (Embedding(6, True, "cosine", (), 4, RANGES), {}),
-        (Embedding(6, False, "dot", (), None, RANGES), {"normalize": True}),
+        (EmbeddingSection(6, True, "cosine", (), None, RANGES), {"truncate_dim": 4}),
+        (EmbeddingSection(6, True, "cosine", (), 4, RANGES), {}),
+        (EmbeddingSection(6, False, "dot", (), None, RANGES), {"normalize_embeddings": True}),
     ],
     ids=["cut by the call", "cut by the model", "normalised by the call"],
 )
 def test_the_model_s_ranges_are_not_used_for_vectors_of_another_kind(
-    embedding: Embedding, options: dict[str, Any]
+    embedding: EmbeddingSection, options: dict[str, Any]
 ) -> None:
     with pytest.raises(InputError, match="needs ranges"):
         plan(embedding, precision="int8", **options)

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from monograph import InputError
-from monograph.prompts import DOCUMENT_PROMPTS, QUERY_PROMPTS, first_known, resolve_prompt
+from monograph.inputs import DOCUMENT_PROMPTS, QUERY_PROMPTS, find_prompt_name, resolve_prompt
 
 PROMPTS = {"query": "search: ", "passage": "text: ", "document": ""}
 
@@ -83,4 +83,4 @@ def test_a_prompt_that_is_no_str_is_refused(prompt: object) -> None:
 def test_the_first_name_that_the_model_knows_is_chosen(
     prompts: dict[str, str], names: tuple[str, ...], expected: str | None
 ) -> None:
-    assert first_known(prompts, names) == expected
+    assert find_prompt_name(prompts, names) == expected

@@ -10,13 +10,12 @@ import pytest
 
 import monograph
 from monograph import CrossEncoder, Embedder, SparseEncoder
+from monograph.embedder import EmbedOptions
+from monograph.sparse_encoder import SparseOptions
 
-OPEN = ["self", "path", "device", "compute_dtype", "threads", "check", "cache_dir", "max_tokens_per_batch"]
-ENCODE_OPTIONS = ["prompt_name", "prompt", "batch_size"]
-RESULT_OPTIONS = ["precision", "ranges", "normalize_embeddings", "truncate_dim"]
-ENCODE = ["self", "texts", *ENCODE_OPTIONS, "show_progress_bar", *RESULT_OPTIONS]
-
-SPARSE = ["self", "texts", *ENCODE_OPTIONS, "show_progress_bar", "max_active_dims"]
+OPEN = "self, path, device, compute_dtype, threads, check, cache_dir, max_tokens_per_batch"
+CALL = "prompt_name, prompt, batch_size, show_progress_bar"
+ITER = "self, texts, prompt_name, prompt, batch_size, *, task, on_texts, **options"
 
 
 def test_the_package_exports_exactly_these_names() -> None:
@@ -32,8 +31,10 @@ def test_the_package_exports_exactly_these_names() -> None:
         "MonographError",
         "ParityError",
         "SparseEncoder",
+        "SparseVector",
         "UnsupportedModuleError",
         "__version__",
+        "load",
         "prepare",
     ]
 
@@ -113,38 +114,42 @@ def test_an_opened_embedder_adds_no_public_attribute(tiny_embedder: Embedder) ->
 @pytest.mark.parametrize(
     ("method", "parameters"),
     [
+        (monograph.load, OPEN.removeprefix("self, ")),
         (Embedder.__init__, OPEN),
-        (Embedder.encode, [*ENCODE, "task"]),
-        (Embedder.encode_query, ENCODE),
-        (Embedder.encode_document, ENCODE),
-        (Embedder.encode_iter, ["self", "texts", *ENCODE_OPTIONS, *RESULT_OPTIONS, "on_texts", "task"]),
-        (Embedder.similarity, ["self", "first", "second"]),
-        (Embedder.similarity_pairwise, ["self", "first", "second"]),
-        (Embedder.close, ["self"]),
+        (Embedder.encode, f"self, texts, {CALL}, *, task, precision, ranges, normalize_embeddings, truncate_dim"),
+        (Embedder.encode_query, f"self, texts, {CALL}, **options"),
+        (Embedder.encode_document, f"self, texts, {CALL}, **options"),
+        (Embedder.encode_iter, ITER),
+        (Embedder.similarity, "self, first, second"),
+        (Embedder.similarity_pairwise, "self, first, second"),
+        (Embedder.close, "self"),
         (CrossEncoder.__init__, OPEN),
-        (
-            CrossEncoder.predict,
-            ["self", "inputs", *ENCODE_OPTIONS, "show_progress_bar", "activation_fn", "apply_softmax"],
-        ),
-        (
-            CrossEncoder.rank,
-            [
-                *("self", "query", "documents", "top_k", "return_documents"),
-                *(*ENCODE_OPTIONS, "show_progress_bar", "activation_fn"),
-            ],
-        ),
+        (CrossEncoder.predict, f"self, inputs, {CALL}, *, activation_fn, apply_softmax"),
+        (CrossEncoder.rank, f"self, query, documents, top_k, return_documents, {CALL}, *, activation_fn"),
         (SparseEncoder.__init__, OPEN),
-        (SparseEncoder.encode, [*SPARSE, "task"]),
-        (SparseEncoder.encode_active, [*SPARSE, "task"]),
-        (SparseEncoder.encode_query, SPARSE),
-        (SparseEncoder.encode_document, SPARSE),
-        (SparseEncoder.encode_iter, ["self", "texts", *ENCODE_OPTIONS, "max_active_dims", "on_texts", "task"]),
-        (SparseEncoder.decode, ["self", "embeddings", "top_k"]),
+        (SparseEncoder.encode, f"self, texts, {CALL}, *, task, max_active_dims"),
+        (SparseEncoder.encode_active, f"self, texts, {CALL}, *, task, max_active_dims"),
+        (SparseEncoder.encode_query, f"self, texts, {CALL}, **options"),
+        (SparseEncoder.encode_document, f"self, texts, {CALL}, **options"),
+        (SparseEncoder.encode_iter, ITER),
+        (SparseEncoder.encode_active_iter, ITER),
+        (SparseEncoder.decode, "self, embeddings, top_k"),
     ],
-    ids=lambda value: getattr(value, "__name__", ""),
+    ids=lambda value: getattr(value, "__qualname__", ""),
 )
-def test_a_method_takes_these_parameters_in_this_order(method: Callable[..., Any], parameters: list[str]) -> None:
-    assert list(inspect.signature(method).parameters) == parameters
+def test_a_method_takes_these_parameters_in_this_order(method: Callable[..., Any], parameters: str) -> None:
+    """Those before the star are in the order of sentence-transformers; those behind it go by name only."""
+    shown: list[str] = []
+    for parameter in inspect.signature(method).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in shown:
+            shown.append("*")
+        shown.append(f"**{parameter.name}" if parameter.kind is parameter.VAR_KEYWORD else parameter.name)
+    assert ", ".join(shown) == parameters
+
+
+def test_options_that_are_passed_on_are_those_of_encode() -> None:
+    for options, method in ((EmbedOptions, Embedder.encode), (SparseOptions, SparseEncoder.encode)):
+        assert options.__annotations__.keys() <= inspect.signature(method).parameters.keys()
 
 
 @pytest.mark.parametrize(

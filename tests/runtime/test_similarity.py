@@ -72,7 +72,7 @@ def test_no_vectors_give_an_empty_result(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "power"), [("euclidean", 2), ("manhattan", 1)])
 def test_vectors_close_together_keep_their_distance(name: str, power: int) -> None:
-    first = similarity.normalized(vectors(30, 384)[2:])
+    first = similarity.normalize(vectors(30, 384)[2:])
     second = first + np.random.default_rng(2).standard_normal(first.shape).astype(np.float32) * np.float32(1e-6)
     differences = np.abs(first.astype(np.float64) - second.astype(np.float64))
     expected = -((differences**power).sum(axis=1) ** (1 / power))
@@ -111,14 +111,14 @@ def test_an_unknown_function_is_refused_with_the_known_ones(compare: Callable[..
 
 
 def test_normalized_rows_have_length_1_and_zeros_stay() -> None:
-    rows = similarity.normalized(vectors(9) * 1000)
+    rows = similarity.normalize(vectors(9) * 1000)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), [1, 0, *[1] * 7], atol=1e-6)
     assert rows.dtype == np.float32
 
 
 def test_an_embedder_compares_as_its_manifest_says(tiny_embedder: Embedder) -> None:
     first, second = vectors(4), vectors(4, seed=1)
-    assert tiny_embedder.manifest.need_embedding().similarity == "cosine"
+    assert tiny_embedder.manifest.section.similarity == "cosine"
     assert_same(tiny_embedder.similarity(first, second), similarity.similarity("cosine", first, second))
     expected = similarity.similarity_pairwise("cosine", first, second)
     assert_same(tiny_embedder.similarity_pairwise(first, second), expected)

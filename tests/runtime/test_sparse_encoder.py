@@ -15,15 +15,16 @@ from scipy.sparse import csr_array
 
 from monograph import BundleError, Embedder, InputError, SparseEncoder
 from monograph.batching import MAX_COST_RATIO, batch_cost, plan_batches
-from monograph.pipeline import MAX_OUTPUT_VALUES
-from monograph.sparse.rows import SparseRows, active_rows, in_order, join
+from monograph.inference.pipeline import MAX_OUTPUT_VALUES
+from monograph.sparse.rows import SparseRows, active_rows, join_rows
+from monograph.tasks.sparse import SparsePostProcess
 
 TEXTS = ["the harbour", "", "a radio under the table", "the harbour", "третья строка"]
 
 
 def dense(rows: SparseRows, width: int) -> NDArray[np.float32]:
     result = np.zeros((len(rows.counts), width), np.float32)
-    for row, (columns, values) in zip(result, rows.each(), strict=True):
+    for row, (columns, values) in zip(result, rows.vectors(), strict=True):
         row[columns] = values
     return result
 
@@ -39,12 +40,12 @@ def test_active_rows_are_what_is_not_zero(outputs: NDArray[np.float32]) -> None:
     rows = active_rows(outputs, None)
     assert np.array_equal(dense(rows, 40), outputs)
     assert (str(rows.columns.dtype), str(rows.values.dtype)) == ("int32", "float32")
-    assert all((np.diff(columns) > 0).all() for columns, _ in rows.each())
+    assert all((np.diff(columns) > 0).all() for columns, _ in rows.vectors())
 
 
 def test_only_the_largest_values_are_kept_and_of_equal_ones_the_first() -> None:
     rows = active_rows(np.array([[1, 3, 2, 3, 3], [0, 0, 5, 0, 1], [0, 0, 0, 0, 0]], np.float32), 2)
-    assert [(columns.tolist(), values.tolist()) for columns, values in rows.each()] == [
+    assert [(columns.tolist(), values.tolist()) for columns, values in rows.vectors()] == [
         ([1, 3], [3.0, 3.0]),
         ([2, 4], [5.0, 1.0]),
         ([], []),
@@ -53,16 +54,16 @@ def test_only_the_largest_values_are_kept_and_of_equal_ones_the_first() -> None:
 
 def test_rows_come_back_in_their_order(outputs: NDArray[np.float32]) -> None:
     order = [np.array([5, 0]), np.array([3, 6, 1]), np.array([2, 4])]
-    rows = in_order(((places, active_rows(outputs[places], None)) for places in order), 7)
+    rows = SparsePostProcess(None).collect(((places, active_rows(outputs[places], None)) for places in order), 7)
     assert np.array_equal(dense(rows, 40), outputs)
     with pytest.raises(ValueError, match="7 rows instead of 8"):
-        in_order(((places, active_rows(outputs[places], None)) for places in order), 8)
+        SparsePostProcess(None).collect(((places, active_rows(outputs[places], None)) for places in order), 8)
 
 
 def test_rows_are_taken_by_position(outputs: NDArray[np.float32]) -> None:
     positions = np.array([6, 3, 3, 0, 6])
     assert np.array_equal(dense(active_rows(outputs, None).take(positions), 40), outputs[positions])
-    assert join([]).each() == []
+    assert join_rows([]).vectors() == []
 
 
 def test_results_have_the_shapes_of_what_was_given(tiny_sparse_encoder: SparseEncoder) -> None:
@@ -144,7 +145,7 @@ def test_arrays_of_ones_own_are_read_as_they_mean(tiny_sparse_encoder: SparseEnc
 
 def test_the_largest_are_so_by_size_and_products_above_zero(tiny_sparse_encoder: SparseEncoder) -> None:
     rows = active_rows(np.array([[-3, 1, 2, 0]], np.float32), 2)
-    assert rows.each()[0][0].tolist() == [0, 2]
+    assert rows.vectors()[0][0].tolist() == [0, 2]
     first, second = np.zeros((2, 5000), np.float32)
     first[:3], second[:3] = [-1, 2, 3], [1, 1, -1]
     assert tiny_sparse_encoder.intersection(first, second).nonzero()[0].tolist() == [1]
@@ -188,4 +189,4 @@ def test_a_batch_of_ones_own_size_is_held_to_a_price() -> None:
 def test_a_batch_is_held_to_the_size_of_its_outputs(tiny_sparse_encoder: SparseEncoder) -> None:
     pipeline = tiny_sparse_encoder._open.routes.main
     tokens = pipeline.tokenize([f"{number}" for number in range(3000)])
-    assert max(len(rows) for rows in pipeline.plan(tokens, batch_size=3000)) <= MAX_OUTPUT_VALUES // 5000
+    assert max(len(rows) for rows in pipeline.runner.plan(tokens, batch_size=3000)) <= MAX_OUTPUT_VALUES // 5000

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from monograph import InputError
-from monograph.texts import checked_stream, checked_text, checked_texts
+from monograph.inputs import check_stream, check_text, check_texts
 
 TEXTS = ["one", "", "drei \N{GRINNING FACE}", "a\0b"]
 
@@ -29,19 +29,19 @@ TEXTS = ["one", "", "drei \N{GRINNING FACE}", "a\0b"]
     ids=["list", "tuple", "U array", "object array", "list of numpy.str_", "strided array", "keys"],
 )
 def test_a_sequence_of_texts_becomes_a_list_of_plain_str(texts: Any) -> None:
-    for checked in (checked_texts(texts), list(checked_stream(texts))):
+    for checked in (check_texts(texts), list(check_stream(texts))):
         assert checked == TEXTS
         assert all(type(text) is str for text in checked)
 
 
 @pytest.mark.parametrize("texts", [[], (), np.array([], dtype=str), np.array([], dtype=object), iter([])])
 def test_no_texts_are_an_empty_list(texts: Any) -> None:
-    assert checked_texts(texts) == []
+    assert check_texts(texts) == []
 
 
 @pytest.mark.parametrize("text", ["plain", "", np.str_("numpy's")])
 def test_one_text_is_a_plain_str(text: str) -> None:
-    checked = checked_text(text, 0)
+    checked = check_text(text, 0)
     assert checked == text
     assert type(checked) is str
 
@@ -63,7 +63,7 @@ def test_one_text_is_a_plain_str(text: str) -> None:
 )
 def test_what_is_no_sequence_of_texts_is_refused(texts: object, described: str) -> None:
     with pytest.raises(InputError, match=re.escape(f"got {described}") + "$"):
-        checked_texts(texts)
+        check_texts(texts)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_what_is_no_sequence_of_texts_is_refused(texts: object, described: str) 
 )
 def test_what_is_no_stream_of_texts_is_refused_at_the_call(texts: Any) -> None:
     with pytest.raises(InputError, match="a stream of texts must be an iterable of str"):
-        checked_stream(texts)
+        check_stream(texts)
 
 
 @pytest.mark.parametrize(
@@ -91,27 +91,27 @@ def test_an_element_that_is_no_text_is_named_by_position_and_type(bad: object, d
     message = re.escape(f"text 2 must be a str, got {described}") + "$"
     texts = ["a", "b", bad, None]
     with pytest.raises(InputError, match=message):
-        checked_texts(texts)
+        check_texts(texts)
     with pytest.raises(InputError, match=message):
-        list(checked_stream(texts))
+        list(check_stream(texts))
     array = np.empty(4, dtype=object)
     array[:] = texts
     with pytest.raises(InputError, match=message):
-        checked_texts(array)
+        check_texts(array)
     with pytest.raises(InputError, match=message):
-        checked_text(bad, 2)
+        check_text(bad, 2)
 
 
 @pytest.mark.parametrize("array", [np.array([1, 2]), np.array([0.5]), np.array([b"bytes"]), np.array([True])])
 def test_an_array_of_something_else_is_refused(array: Any) -> None:
     with pytest.raises(InputError, match="text 0 must be a str, got"):
-        checked_texts(array)
+        check_texts(array)
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (1, 4), (4, 1), (2, 2, 1), ()])
 def test_an_array_of_another_number_of_dimensions_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=f"must be one-dimensional, got {len(shape)} dimensions"):
-        checked_texts(np.full(shape, "text"))
+        check_texts(np.full(shape, "text"))
 
 
 @pytest.mark.parametrize(
@@ -125,9 +125,9 @@ def test_an_array_of_another_number_of_dimensions_is_refused(shape: tuple[int, .
 def test_a_lone_surrogate_is_named_by_its_place(text: str, where: str) -> None:
     message = re.escape(f"text 1 holds a lone surrogate ({where}): put U+FFFD in its place")
     with pytest.raises(InputError, match=message):
-        checked_texts(["fine", text])
+        check_texts(["fine", text])
     with pytest.raises(InputError, match=message):
-        list(checked_stream(["fine", text]))
+        list(check_stream(["fine", text]))
 
 
 def test_a_stream_takes_a_generator_and_pulls_one_text_at_a_time() -> None:
@@ -138,7 +138,7 @@ def test_a_stream_takes_a_generator_and_pulls_one_text_at_a_time() -> None:
             pulled.append(number)
             yield f"text {number}"
 
-    stream = checked_stream(texts())
+    stream = check_stream(texts())
     assert pulled == []
     assert next(stream) == "text 0"
     assert pulled == [0]
@@ -148,7 +148,7 @@ def test_a_stream_takes_a_generator_and_pulls_one_text_at_a_time() -> None:
 
 
 def test_a_stream_gives_the_texts_before_one_that_is_refused() -> None:
-    stream = checked_stream(iter(["a", "b", 3]))
+    stream = check_stream(iter(["a", "b", 3]))
     assert [next(stream), next(stream)] == ["a", "b"]
     with pytest.raises(InputError, match="text 2"):
         next(stream)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from monograph.tokenization import loading
-from monograph.tokenization.loading import read_tokenizer
+from monograph import tokenization
+from monograph.tokenization import read_tokenizer
 
 TEXTS = ["[CLS] A boat, two boats", "ab ##s <new> Zoë", "[PAD][MASK]boat \N{SNOWMAN}", "", "b" * 120]
 
@@ -118,5 +118,5 @@ def test_word_piece_does_not_go_the_long_way(pretty: bool, tmp_path: Path, monke
     path = tmp_path / "tokenizer.json"
     word_piece().save(str(path), pretty=pretty)
     # Without from_buffer, which reads the vocabulary too.
-    monkeypatch.setattr(loading, "Tokenizer", SimpleNamespace(from_str=Tokenizer.from_str))
+    monkeypatch.setattr(tokenization, "Tokenizer", SimpleNamespace(from_str=Tokenizer.from_str))
     assert read_tokenizer(path).to_str() == word_piece().to_str()

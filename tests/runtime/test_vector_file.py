@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 
 from monograph import InputError
-from monograph.vector_file import FORMATS, NpyFormat, VectorFormat, open_vector_file
+from monograph.tasks.embedding import EMBEDDING, EmbeddingSection
+from monograph.vector_file import NpyFormat, VectorFormat, open_vector_file
 from monograph.vector_file.lock import open_locked
 from monograph.vector_file.progress import TextsDigest
 
 FLOATS = NpyFormat(np.dtype(np.float32), 3)
-LINES = FORMATS[".jsonl"](np.dtype(np.float32), 3)
+PLAN = EMBEDDING.post_process(EmbeddingSection(3, True, "cosine", ()))
+LINES = EMBEDDING.vector_formats[".jsonl"](PLAN)
 TEXTS = [f"text {number}" for number in range(10)]
 VECTORS = np.random.default_rng(1).standard_normal((10, 3)).astype(np.float32)
 SETTINGS = {"model": "a"}
@@ -181,9 +183,9 @@ def test_a_file_system_whose_inode_numbers_change_is_an_error_and_no_endless_loo
     assert caught.value.filename == str(tmp_path / "out.partial")
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", EMBEDDING.vector_formats)
 def test_every_format_is_made_by_the_suffix_of_its_file(suffix: str, tmp_path: Path) -> None:
-    form = FORMATS[suffix](VECTORS.dtype, 3)
+    form = EMBEDDING.vector_formats[suffix](PLAN)
     write(tmp_path / f"out{suffix}", [10], form=form)
     assert form.name.startswith(suffix.removeprefix("."))
 

@@ -130,7 +130,7 @@ class Manifest:
     default_prompt_name: str | None
     quality: Quality
     producer: dict[str, str]
-    files: dict[str, FileEntry] = field(default_factory=dict)
+    files: dict[str, FileEntry]
     routing: Routing | None = None
 
     @property

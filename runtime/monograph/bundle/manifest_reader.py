@@ -34,9 +34,10 @@ def read_manifest(value: object) -> tuple[Manifest, list[str]]:
     top = Fields(value, "", problems)
     version = top.need("format_version", int)
     known_version = bool(problems) or version == FORMAT_VERSION
-    task = task_named(top.need("task", str))
+    name = top.need("task", str)
+    task = task_named(name)
     quality = read_quality(top.child("quality"), None if task is None else task.agreement_type)
-    manifest = top.read(Manifest, section=_read_section(top, task), quality=quality)
+    manifest = top.read(Manifest, format_version=version, task=name, section=_read_section(top, task), quality=quality)
     well_formed = not problems
     if not known_version:
         # Another version may shape its fields differently, so their shape says nothing.
@@ -55,10 +56,14 @@ def _read_section(top: Fields, task: Task[Any] | None) -> object:
     """Return the section of the task; note where it is missing, and where that of another task is there."""
     section = None
     for name in task_names():
-        if task is not None and name == task.name:
-            section = top.child(name).read(task.section_type)
-        elif task is not None and top.has(name):
+        if task is None or (name != task.name and not top.has(name)):
+            continue
+        if name != task.name:
             top.problems.append(f"{name} is there, and the task is {task.name!r}")
+        elif top.has(name):
+            section = top.child(name).read(task.section_type)
+        else:
+            top.problems.append(f"{name} is missing")
     return section
 
 
@@ -66,8 +71,8 @@ def _inconsistencies(manifest: Manifest, task: Task[Any] | None) -> Iterator[str
     """Yield what is wrong between fields that are each well formed."""
     if task is None:
         yield f"task {manifest.task!r} is not one of {', '.join(task_names())}"
-        return
-    yield from (f"{task.name}.{problem}" for problem in task.section_problems(manifest.section))
+    else:
+        yield from (f"{task.name}.{problem}" for problem in task.section_problems(manifest.section))
     yield from _tokenizer_problems("tokenizer", manifest.tokenizer)
     name = manifest.default_prompt_name
     if name is not None and name not in manifest.prompts:
@@ -80,10 +85,10 @@ def _inconsistencies(manifest: Manifest, task: Task[Any] | None) -> Iterator[str
     yield from _unlisted_files(manifest)
 
 
-def _routing_problems(manifest: Manifest, task: Task[Any]) -> Iterator[str]:
+def _routing_problems(manifest: Manifest, task: Task[Any] | None) -> Iterator[str]:
     """Yield where tokenizers, tasks and graphs are not of the same routes."""
     if manifest.routing is not None:
-        if not task.has_routes:
+        if task is not None and not task.has_routes:
             yield f"routing is there, and the task is {task.name!r}"
         yield from _problems_within_routing(manifest.routing)
         yield from _problems_with_first_graph(manifest, manifest.routing)
@@ -116,7 +121,7 @@ def _quote(routes: Collection[str | None]) -> str:
     return ", ".join(sorted("none" if route is None else repr(route) for route in routes))
 
 
-def _graph_problems(graph: Graph, manifest: Manifest, task: Task[Any]) -> Iterator[str]:
+def _graph_problems(graph: Graph, manifest: Manifest, task: Task[Any] | None) -> Iterator[str]:
     if unknown := sorted(set(graph.op_domains) - set(OP_DOMAINS)):
         yield f"op_domains has the unknown {', '.join(unknown)}"
     foreign = sorted(set(graph.inputs) - set(GRAPH_INPUTS))
@@ -129,9 +134,9 @@ def _graph_problems(graph: Graph, manifest: Manifest, task: Task[Any]) -> Iterat
     if len(graph.outputs) != 1:
         yield "outputs must name one output"
     width = manifest.output_width
+    stated = "" if task is None else f"{task.name}.{task.width_field}"
     for name, output in graph.outputs.items():
         if width and output.shape[-1:] != (width,):
-            stated = f"{task.name}.{task.width_field}"
             yield f"outputs.{name} has the shape {list(output.shape)}, and {stated} is {width}"
 
 

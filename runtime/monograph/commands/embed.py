@@ -14,8 +14,7 @@ from monograph.atomic import missing_parent
 from monograph.commands import options
 from monograph.commands.text_lines import TextLines, open_texts
 from monograph.errors import InputError
-from monograph.loading import open_model
-from monograph.model import Model, model_source
+from monograph.model import Model, model_source, open_model, prepare_call
 from monograph.tasks import Task, tasks
 from monograph.tasks.base import EmbedOption
 from monograph.vector_file import VectorFormat, open_vector_file
@@ -72,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         bundle = source.open_bundle()
         chosen = _check_options(bundle.task, arguments)
         with open_model(source, bundle) as model:
-            stream = _VectorStream(model, chosen, arguments)
+            stream = _VectorStream(bundle.task, model, chosen, arguments)
             if output is None:
                 _write_lines(texts, stream, arguments)
             else:
@@ -83,19 +82,21 @@ def run(arguments: argparse.Namespace) -> int:
 class _VectorStream:
     """The vectors of texts by a model, in blocks, with the options of the command.
 
-    ``chosen`` are the options of the model's task by keyword.
+    ``chosen`` are the options of its ``task`` by keyword.
 
     Raises:
         InputError: an option is not usable.
 
     """
 
-    def __init__(self, model: Model[Any], chosen: Mapping[str, Any], arguments: argparse.Namespace) -> None:
-        self._call = model.prepare_call(
-            arguments.prompt_name, arguments.prompt, arguments.batch_size, arguments.task, **chosen
+    def __init__(
+        self, task: Task[Any], model: Model[Any], chosen: Mapping[str, Any], arguments: argparse.Namespace
+    ) -> None:
+        self._call = prepare_call(
+            model, arguments.prompt_name, arguments.prompt, arguments.batch_size, arguments.task, **chosen
         )
         suffix = _LINES if arguments.output is None else arguments.output.suffix
-        self.format: VectorFormat[Any] = model.task.vector_formats[suffix](self._call.post_process)
+        self.format: VectorFormat[Any] = task.vector_formats[suffix](self._call.post_process)
         routing = model.manifest.routing
         # What the vectors depend on beside the texts, each by the name that an error calls it. Not threads and batch
         # size: with others the vectors are equal but for rounding, and who ran out of memory resumes with smaller ones.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from monograph import threads
-from monograph.threads import available_cpus, cgroup_cpu_quota
+from monograph import cpu
+from monograph.cpu import available_cpus, cgroup_cpu_quota
 
 
 class Cgroups:
@@ -140,7 +140,7 @@ def test_mask_and_quota_together_allow_the_lesser_and_at_least_one(
     monkeypatch: pytest.MonkeyPatch, mask: int, quota: float | None, expected: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(mask)))
-    monkeypatch.setattr(threads, "cgroup_cpu_quota", lambda: quota)
+    monkeypatch.setattr(cpu, "cgroup_cpu_quota", lambda: quota)
     assert available_cpus() == expected
 
 
@@ -151,7 +151,7 @@ def test_this_process_may_use_no_more_than_its_mask() -> None:
 def test_a_mask_of_one_cpu_leaves_one() -> None:
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
-        "from monograph.threads import available_cpus; print(available_cpus())"
+        "from monograph.cpu import available_cpus; print(available_cpus())"
     )
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert result.stdout.strip() == "1"

@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monograph import Embedder, dynamic_batching
-from monograph.dynamic_batching import DynamicBatcher, _Call
+from monograph import Embedder
 from monograph.errors import MonographError
+from monograph.inference import scheduler
+from monograph.inference.pipeline import BatchRunner, Pipeline
+from monograph.inference.scheduler import Scheduler, _Call
 from monograph.tokenization import TokenizedTexts
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 3e-2}
@@ -44,46 +46,29 @@ class Gate:
 
     def __init__(self) -> None:
         self.opened = threading.Event()
-        self.begun = threading.Event()
+        self.started = threading.Event()
         self.batches: list[int] = []
 
     def __call__(self, tokens: TokenizedTexts) -> NDArray[np.float32]:
         self.batches.append(len(tokens.lengths))
-        self.begun.set()
+        self.started.set()
         assert self.opened.wait(60)
         return sums(tokens)
 
 
-class Computing(DynamicBatcher):
-    """A batcher together with what its callers compute by."""
-
-    def __init__(
-        self,
-        compute: Callable[[TokenizedTexts], NDArray[np.float32]],
-        max_concurrency: int,
-        max_cost: int,
-        max_texts: int,
-    ) -> None:
-        super().__init__(max_concurrency, max_cost, max_texts)
-        self._compute = compute
-
-    def __call__(self, tokens: TokenizedTexts) -> NDArray[np.float32]:
-        return self.outputs(tokens, self._compute)
-
-
-def calls_behind_one(batcher: Computing, gate: Gate, calls: list[TokenizedTexts]) -> list[Future[NDArray[np.float32]]]:
+def calls_behind_one(batcher: Scheduler, gate: Gate, calls: list[TokenizedTexts]) -> list[Future[NDArray[np.float32]]]:
     """Begin a call of one text, then the others, each when the one before it waits; open the gate."""
     with ThreadPoolExecutor(len(calls) + 1) as pool:
-        futures = [pool.submit(batcher, tokens_of([1]))]
-        assert gate.begun.wait(60)
+        futures = [pool.submit(batcher.run, tokens_of([1]))]
+        assert gate.started.wait(60)
         for number, call in enumerate(calls, 1):
-            futures.append(pool.submit(batcher, call))
+            futures.append(pool.submit(batcher.run, call))
             until(partial(_waiting, batcher, number))
         gate.opened.set()
         return futures
 
 
-def _waiting(batcher: Computing, number: int) -> bool:
+def _waiting(batcher: Scheduler, number: int) -> bool:
     return len(batcher._waiting) == number
 
 
@@ -96,22 +81,22 @@ def until(holds: Callable[[], bool]) -> None:
 
 def test_calls_that_wait_are_one_batch_and_each_has_its_own_outputs() -> None:
     gate = Gate()
-    batcher = Computing(gate, 1, 1000, 1000)
+    batcher = Scheduler(gate, 1, 1000, 1000)
     calls = [tokens_of([2, 3]), tokens_of([4], [], [5, 6]), tokens_of([7])]
     first, *others = [future.result() for future in calls_behind_one(batcher, gate, calls)]
     assert gate.batches == [1, 5]
     assert first.tolist() == [[1, 0]]
     assert [found.tolist() for found in others] == [[[5, 0]], [[4, 0], [0, 0], [11, 0]], [[7, 0]]]
     assert all(found.base is None for found in others)
-    assert not batcher._begun
+    assert not batcher._running
 
 
 def test_a_call_that_finds_the_engine_free_is_computed_alone_and_at_once() -> None:
     gate = Gate()
     gate.opened.set()
-    batcher = Computing(gate, 1, 1000, 1000)
+    batcher = Scheduler(gate, 1, 1000, 1000)
     for _ in range(3):
-        assert batcher(tokens_of([1, 2])).tolist() == [[3, 0]]
+        assert batcher.run(tokens_of([1, 2])).tolist() == [[3, 0]]
     assert gate.batches == [1, 1, 1]
 
 
@@ -123,17 +108,17 @@ def test_an_engine_may_have_several_turns() -> None:
         return sums(tokens)
 
     # Bounded batches: each of the four needs a turn of its own, and the two turns are taken side by side.
-    batcher = Computing(compute, 2, 1, 1)
+    batcher = Scheduler(compute, 2, 1, 1)
     with ThreadPoolExecutor(4) as pool:
-        found = pool.map(batcher, [tokens_of([n]) for n in range(4)])
+        found = pool.map(batcher.run, [tokens_of([n]) for n in range(4)])
         assert [outputs[0, 0] for outputs in found] == [0, 1, 2, 3]
-    assert not batcher._begun
+    assert not batcher._running
 
 
 @pytest.mark.parametrize(("max_cost", "max_texts"), [(16, 100), (1000, 3)])
 def test_a_joint_batch_has_bounds(max_cost: int, max_texts: int) -> None:
     gate = Gate()
-    batcher = Computing(gate, 1, max_cost, max_texts)
+    batcher = Scheduler(gate, 1, max_cost, max_texts)
     # A text of four tokens costs a little more than 4.
     found = calls_behind_one(batcher, gate, [tokens_of([n, n, n, n]) for n in range(7)])
     assert [future.result()[0, 0] for future in found] == [1, 0, 4, 8, 12, 16, 20, 24]
@@ -141,31 +126,32 @@ def test_a_joint_batch_has_bounds(max_cost: int, max_texts: int) -> None:
 
 
 def test_what_is_few_has_bounds() -> None:
-    batcher = Computing(sums, 1, 20, 3)
-    assert batcher.fits(tokens_of([1] * 4, [1] * 4))
-    assert not batcher.fits(tokens_of([1] * 20))
-    assert not batcher.fits(tokens_of([1], [1], [1], [1]))
-    assert not batcher.fits(tokens_of([1] * 30))
+    batcher = Scheduler(sums, 1, 20, 3)
+    assert batcher.accepts(tokens_of([1] * 4, [1] * 4))
+    assert not batcher.accepts(tokens_of([1] * 10, [1] * 10))
+    assert not batcher.accepts(tokens_of([1], [1], [1], [1]))
+    # One text is always accepted, and computed alone where it is long.
+    assert batcher.accepts(tokens_of([1] * 30))
 
 
 def test_texts_behind_different_prompts_are_not_joined() -> None:
     gate = Gate()
     calls = [tokens_of([2], prompt_length=1), tokens_of([3], prompt_length=1), tokens_of([4])]
-    found = calls_behind_one(Computing(gate, 1, 1000, 1000), gate, calls)
+    found = calls_behind_one(Scheduler(gate, 1, 1000, 1000), gate, calls)
     assert [future.result().tolist() for future in found] == [[[1, 0]], [[2, 1]], [[3, 1]], [[4, 0]]]
     assert gate.batches == [1, 2, 1]
 
 
 def test_only_the_call_that_fails_has_the_error() -> None:
     gate = Gate()
-    batcher = Computing(gate, 1, 1000, 1000)
+    batcher = Scheduler(gate, 1, 1000, 1000)
     calls = [tokens_of([2]), tokens_of([_BAD]), tokens_of([4]), tokens_of([5])]
     found = calls_behind_one(batcher, gate, calls)
     with pytest.raises(MonographError, match="a bad token"):
         found[2].result()
     assert [found[i].result()[0, 0] for i in (0, 1, 3, 4)] == [1, 2, 4, 5]
     assert gate.batches == [1, 4, 1, 1, 1, 1]
-    assert not batcher._begun
+    assert not batcher._running
 
 
 class Interrupted(_Call):
@@ -182,13 +168,13 @@ class Interrupted(_Call):
 
 
 def interrupted(
-    pool: ThreadPoolExecutor, batcher: Computing, tokens: TokenizedTexts, after: threading.Event | None
+    pool: ThreadPoolExecutor, batcher: Scheduler, tokens: TokenizedTexts, after: threading.Event | None
 ) -> Future[NDArray[np.float32]]:
     """Begin a call that has to wait and is interrupted, and return when it waits, or was interrupted."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dynamic_batching, "_Call", partial(Interrupted, after))
+        patch.setattr(scheduler, "_Call", partial(Interrupted, after))
         begun = len(batcher._waiting)
-        future = pool.submit(batcher, tokens)
+        future = pool.submit(batcher.run, tokens)
         until(lambda: future.done() or len(batcher._waiting) > begun)
     return future
 
@@ -196,13 +182,13 @@ def interrupted(
 @pytest.mark.parametrize("woken", [False, True])
 def test_an_interrupted_call_keeps_nobody_waiting(woken: bool) -> None:
     gate = Gate()
-    batcher = Computing(gate, 1, 1000, 1000)
+    batcher = Scheduler(gate, 1, 1000, 1000)
     with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(batcher, tokens_of([1]))
-        assert gate.begun.wait(60)
+        first = pool.submit(batcher.run, tokens_of([1]))
+        assert gate.started.wait(60)
         turn = threading.Event() if woken else None
         second = interrupted(pool, batcher, tokens_of([2]), turn)
-        last = pool.submit(batcher, tokens_of([3]))
+        last = pool.submit(batcher.run, tokens_of([3]))
         until(partial(_waiting, batcher, 2 if woken else 1))
         gate.opened.set()
         assert first.result()[0, 0] == 1
@@ -212,7 +198,7 @@ def test_an_interrupted_call_keeps_nobody_waiting(woken: bool) -> None:
         assert last.result()[0, 0] == 3
     with pytest.raises(KeyboardInterrupt):
         second.result()
-    assert not batcher._begun
+    assert not batcher._running
     assert not batcher._waiting
 
 
@@ -225,7 +211,7 @@ def test_an_interrupt_while_others_are_computed_too_leaves_them_to_themselves() 
             raise KeyboardInterrupt
         return found
 
-    batcher = Computing(interrupted_once, 1, 1000, 1000)
+    batcher = Scheduler(interrupted_once, 1, 1000, 1000)
     found = calls_behind_one(batcher, gate, [tokens_of([2]), tokens_of([3]), tokens_of([4])])
     with pytest.raises(KeyboardInterrupt):
         found[1].result()
@@ -245,10 +231,10 @@ def test_a_call_that_is_interrupted_in_a_batch_that_fails_gets_no_turn() -> None
                 until(calls[2].done)
             return gate(tokens)
 
-        batcher = Computing(compute, 1, 1000, 1000)
-        calls.append(pool.submit(batcher, tokens_of([1])))
-        assert gate.begun.wait(60)
-        calls.append(pool.submit(batcher, tokens_of([2])))
+        batcher = Scheduler(compute, 1, 1000, 1000)
+        calls.append(pool.submit(batcher.run, tokens_of([1])))
+        assert gate.started.wait(60)
+        calls.append(pool.submit(batcher.run, tokens_of([2])))
         until(partial(_waiting, batcher, 1))
         calls.append(interrupted(pool, batcher, tokens_of([_BAD]), joint))
         gate.opened.set()
@@ -256,7 +242,7 @@ def test_a_call_that_is_interrupted_in_a_batch_that_fails_gets_no_turn() -> None
     with pytest.raises(KeyboardInterrupt):
         calls[2].result()
     assert gate.batches == [1, 2, 1]
-    assert not batcher._begun
+    assert not batcher._running
     assert not batcher._waiting
 
 
@@ -285,30 +271,30 @@ class InterruptedLock:
 
 @pytest.mark.parametrize("step", range(1, 5))
 def test_an_interrupt_at_any_step_gives_the_turn_back(step: int) -> None:
-    batcher = Computing(sums, 1, 1000, 1000)
+    batcher = Scheduler(sums, 1, 1000, 1000)
     batcher._lock = InterruptedLock(step)  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt):
-        batcher(tokens_of([1]))
-    assert not batcher._begun
+        batcher.run(tokens_of([1]))
+    assert not batcher._running
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(batcher, tokens_of([2])).result(60)[0, 0] == 2
+        assert pool.submit(batcher.run, tokens_of([2])).result(60)[0, 0] == 2
 
 
 def test_a_turn_that_two_interrupts_kept_comes_back_with_its_thread() -> None:
-    batcher = Computing(sums, 1, 1000, 1000)
-    batcher._begun[threading.get_ident()] = []
-    assert batcher(tokens_of([1]))[0, 0] == 1
-    assert not batcher._begun
+    batcher = Scheduler(sums, 1, 1000, 1000)
+    batcher._running[threading.get_ident()] = []
+    assert batcher.run(tokens_of([1]))[0, 0] == 1
+    assert not batcher._running
 
 
 @pytest.mark.parametrize("step", range(1, 11))
 def test_an_interrupt_at_any_step_of_a_joint_batch_leaves_no_caller_behind(step: int) -> None:
     """Another thread has the turn, this one and a third wait; this one computes for both unless it is interrupted."""
     gate = Gate()
-    batcher = Computing(gate, 1, 1000, 1000)
+    batcher = Scheduler(gate, 1, 1000, 1000)
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(batcher, tokens_of([1]))
-        assert gate.begun.wait(60)
+        first = pool.submit(batcher.run, tokens_of([1]))
+        assert gate.started.wait(60)
         lock = InterruptedLock(step)
         own = threading.Event()
 
@@ -316,16 +302,16 @@ def test_an_interrupt_at_any_step_of_a_joint_batch_leaves_no_caller_behind(step:
             # Behind the interrupted one where that gets so far.
             until(lambda: len(batcher._waiting) == 1 or own.is_set())
             threading.Timer(0.05, gate.opened.set).start()
-            return batcher(tokens_of([3]))
+            return batcher.run(tokens_of([3]))
 
         third = pool.submit(other)
         batcher._lock = lock  # type: ignore[assignment]
         with pytest.raises(KeyboardInterrupt):
-            batcher(tokens_of([2]))
+            batcher.run(tokens_of([2]))
         own.set()
         assert first.result(60)[0, 0] == 1
         assert third.result(60)[0, 0] == 3
-    assert not batcher._begun
+    assert not batcher._running
     assert not batcher._waiting
 
 
@@ -377,9 +363,10 @@ def test_texts_of_a_graph_of_one_row_are_not_joined(tiny_bundle: Path) -> None:
         pipeline = model._open.routes.main
         graph = replace(pipeline.engine.graph, max_batch_size=1)
         pipeline.engine.graph = graph
-        single = replace(pipeline)
-        assert single._together.fits(single.tokenize(["a text"]))
-        assert not single._together.fits(single.tokenize(["a text", "and another"]))
+        specification, width = model.manifest.tokenizer, model.manifest.output_width
+        single = Pipeline(pipeline.tokenizer, specification, BatchRunner(pipeline.engine, specification, width, None))
+        assert single._scheduler.accepts(single.tokenize(["a text"]))
+        assert not single._scheduler.accepts(single.tokenize(["a text", "and another"]))
 
 
 def test_a_model_that_is_dropped_is_freed_at_once(tiny_bundle: Path) -> None:
