@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from monograph.errors import InputError
-from monograph_bench.bundles import bundle_systems, open_bundles
 from monograph_bench.measurement.session import Plan, run_session
-from monograph_bench.measurement.settings import Settings
 from monograph_bench.report.comparison import compare, uncompared
-from monograph_bench.results import Calls, Results, Round, Start, SystemResult, WorkloadFacts
+from monograph_bench.results import Calls, Results, Round, Settings, Start, SystemResult, WorkloadFacts
+from monograph_bench.systems import bundle_systems, open_bundles
 from monograph_bench.texts import Workload, make_workload
 
 # A fifth more time in every run of a graph, spent as the graph spends it.
@@ -117,6 +116,7 @@ def test_vectors_further_from_the_reference_are_found() -> None:
 
 def test_scores_further_from_the_reference_are_found() -> None:
     old, new = made_up(0), made_up(1)
+    old.task = new.task = "rerank"
     old.systems[0].scores, new.systems[0].scores = {"worst_difference": 2e-6}, {"worst_difference": 1.5e-2}
     [change] = compare(old, new)
     assert str(change) == (

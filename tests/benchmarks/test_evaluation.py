@@ -21,15 +21,16 @@ from sklearn.metrics import ndcg_score
 from monograph import Embedder
 from monograph.similarity import similarity
 from monograph_bench.evaluation.beir import BeirFolder, read_beir
-from monograph_bench.evaluation.distance import distance_scores
 from monograph_bench.evaluation.encoder import EvaluationError
 from monograph_bench.evaluation.neighbours import nearest_both_ways
-from monograph_bench.evaluation.parallel_files import read_parallel
-from monograph_bench.evaluation.ranking import ranked
-from monograph_bench.evaluation.retrieval import retrieval_scores
-from monograph_bench.evaluation.sts import StsPairs, sts_scores
-from monograph_bench.evaluation.sts_files import read_sts
-from monograph_bench.evaluation.translation import ParallelTexts, translation_scores
+from monograph_bench.evaluation.parallel_texts import (
+    ParallelTexts,
+    distance_scores,
+    read_parallel,
+    translation_scores,
+)
+from monograph_bench.evaluation.retrieval import ranked, retrieval_scores
+from monograph_bench.evaluation.sts import StsPairs, read_sts, sts_scores
 from support.cranfield import Cranfield
 from support.fixed_encoder import FixedEncoder
 

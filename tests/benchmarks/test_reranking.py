@@ -14,8 +14,7 @@ from sentence_transformers.cross_encoder.evaluation import CrossEncoderReranking
 
 from monograph.errors import InputError
 from monograph_bench.evaluation.encoder import EvaluationError
-from monograph_bench.evaluation.rerank_files import read_rerank
-from monograph_bench.evaluation.reranking import rerank_scores
+from monograph_bench.evaluation.reranking import read_rerank, rerank_scores
 from support.command import assert_error, monograph, monograph_after_imports
 from support.fixed_scorer import FixedScorer
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from monograph_bench.measurement.machine_speed import machine_speed_seconds
+from monograph_bench.machine import machine_speed_seconds
 from monograph_bench.process import MeasurementError, SystemProcess
 from monograph_bench.results import Start, SystemResult
 from monograph_bench.systems import System
