@@ -41,10 +41,10 @@ class _Best:
     def update(self, rows: slice, similarities: Vectors, offset: int) -> None:
         """Take in similarities [rows, k] with the candidates from ``offset`` on."""
         place = similarities.argmax(axis=1)
-        found = np.take_along_axis(similarities, place[:, np.newaxis], axis=1)[:, 0]
+        nearest = np.take_along_axis(similarities, place[:, np.newaxis], axis=1)[:, 0]
         # Greater, not equal: blocks come in order, and the first of equals stays.
-        better = found > self._similarity[rows]
-        self._similarity[rows] = np.where(better, found, self._similarity[rows])
+        better = nearest > self._similarity[rows]
+        self._similarity[rows] = np.where(better, nearest, self._similarity[rows])
         self.index[rows] = np.where(better, place + offset, self.index[rows])
 
 

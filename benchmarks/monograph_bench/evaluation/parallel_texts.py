@@ -55,15 +55,15 @@ def distance_scores(encoder: Encoder, teacher: Encoder, texts: ParallelTexts) ->
     total, values = 0.0, 0
     for start in range(0, len(texts.source), _BLOCK):
         block = slice(start, start + _BLOCK)
-        wanted, found = embed(teacher.encode, texts.source[block]), embed(encoder.encode, texts.target[block])
-        if wanted.shape != found.shape:
+        expected, vectors = embed(teacher.encode, texts.source[block]), embed(encoder.encode, texts.target[block])
+        if expected.shape != vectors.shape:
             raise EvaluationError(
-                f"the teacher's vectors have {wanted.shape[1]} dimensions and the model's {found.shape[1]}: their "
+                f"the teacher's vectors have {expected.shape[1]} dimensions and the model's {vectors.shape[1]}: their "
                 "distance is not defined, name another --teacher"
             )
         # Sums in float64: of millions of values float32 would keep too few digits.
-        total += float(np.square(wanted - found, dtype=np.float64).sum())
-        values += found.size
+        total += float(np.square(expected - vectors, dtype=np.float64).sum())
+        values += vectors.size
     return {"mse": 100 * total / values}
 
 
@@ -102,9 +102,9 @@ def read_lines(file: Path) -> list[str]:
     return _some(texts, file)
 
 
-def _accuracy(wanted: Sequence[str], found: Indices) -> float:
-    hits = sum(wanted[int(place)] == text for text, place in zip(wanted, found, strict=True))
-    return 100 * hits / len(wanted)
+def _accuracy(translations: Sequence[str], nearest: Indices) -> float:
+    hits = sum(translations[int(place)] == text for text, place in zip(translations, nearest, strict=True))
+    return 100 * hits / len(translations)
 
 
 def _pairs(file: Path) -> ParallelTexts:

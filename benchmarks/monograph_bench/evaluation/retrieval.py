@@ -22,7 +22,7 @@ _DOCUMENTS = 8192
 _SIMILARITIES = 1 << 24
 # Documents that are retrieved for a query, the deepest that a measure looks.
 DEPTH = 100
-# Our names, which are sentence-transformers', and trec_eval's names of what is asked for and of what is answered.
+# Our names, which are sentence-transformers', and trec_eval's names in a request and in a result.
 _MEASURES = {
     "ndcg@10": ("ndcg_cut.10", "ndcg_cut_10"),
     "map@100": ("map_cut.100", "map_cut_100"),
@@ -58,20 +58,20 @@ def retrieval_scores(encoder: Encoder, data: BeirFolder) -> dict[str, float]:
         InputError: the corpus has changed since ``data`` was read, and is malformed.
 
     """
-    return judged_scores(ranked(encoder, list(data.queries.values()), data.documents(), DEPTH), data)
+    return ranking_scores(ranked(encoder, list(data.queries.values()), data.documents(), DEPTH), data)
 
 
-def judged_scores(found: Sequence[Sequence[str]], data: BeirFolder) -> dict[str, float]:
-    """Return the scores of what was found: for each query the ids of documents, the best first."""
+def ranking_scores(rankings: Sequence[Sequence[str]], data: BeirFolder) -> dict[str, float]:
+    """Return the scores of rankings: for each query the ids of documents, the best first."""
     # Places instead of similarities: trec_eval would break ties by ids in descending order.
     run = {
         query: {document: float(len(documents) - place) for place, document in enumerate(documents)}
-        for query, documents in zip(data.queries, found, strict=True)
+        for query, documents in zip(data.queries, rankings, strict=True)
     }
-    asked = {name for name, _ in _MEASURES.values()}
-    each = pytrec_eval.RelevanceEvaluator(data.relevant, asked).evaluate(run)
+    measures = {name for name, _ in _MEASURES.values()}
+    each = pytrec_eval.RelevanceEvaluator(data.relevant, measures).evaluate(run)
     return {
-        name: 100 * fmean(scores[answered] for scores in each.values()) for name, (_, answered) in _MEASURES.items()
+        name: 100 * fmean(scores[key] for scores in each.values()) for name, (_, key) in _MEASURES.items()
     }
 
 
@@ -104,14 +104,14 @@ def ranked(
             similarities = np.asarray(encoder.similarity(query_vectors[start : start + rows], vectors), np.float32)
             for query, row in enumerate(similarities, start):
                 best[query] = _merged(best[query], row, ids, depth)
-    return [[document for _, document in found] for found in best]
+    return [[document for _, document in ranking] for ranking in best]
 
 
 def _merged(best: list[tuple[float, str]], row: Vectors, ids: Sequence[str], depth: int) -> list[tuple[float, str]]:
     """Return the ``depth`` first, in order, of pairs of negated similarity and id, and of a row of similarities."""
     # All that tie with the last place are candidates; their ids decide.
-    least = np.partition(row, -depth)[-depth] if len(row) > depth else -np.inf
-    candidates = [(-float(row[place]), ids[place]) for place in np.flatnonzero(row >= least).tolist()]
+    threshold = np.partition(row, -depth)[-depth] if len(row) > depth else -np.inf
+    candidates = [(-float(row[place]), ids[place]) for place in np.flatnonzero(row >= threshold).tolist()]
     return sorted(best + candidates)[:depth]
 
 

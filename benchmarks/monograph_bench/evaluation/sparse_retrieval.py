@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 
 from monograph_bench.evaluation.beir import BeirFolder
 from monograph_bench.evaluation.encoder import not_finite
-from monograph_bench.evaluation.retrieval import DEPTH, judged_scores, ranked
+from monograph_bench.evaluation.retrieval import DEPTH, ranking_scores, ranked
 
 
 class SparseEncoder(Protocol):
@@ -53,7 +53,7 @@ def sparse_retrieval_scores(encoder: SparseEncoder, data: BeirFolder) -> dict[st
         return vectors
 
     queries = list(data.queries.values())
-    scores = judged_scores(ranked(encoder, queries, data.documents(), DEPTH, embed=embed_and_count), data)
+    scores = ranking_scores(ranked(encoder, queries, data.documents(), DEPTH, embed=embed_and_count), data)
     counts = (len(queries), data.document_count)
     return scores | {side: total / count for (side, total), count in zip(active.items(), counts, strict=True)}
 

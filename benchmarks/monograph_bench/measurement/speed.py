@@ -26,7 +26,7 @@ _TRIALS = 2
 
 
 class Rounds:
-    """Running systems that take turns; one that fails is noted with its reason, closed and left out from then on."""
+    """Rounds of running systems; one that fails is noted with its reason, closed and left out from then on."""
 
     def __init__(
         self,

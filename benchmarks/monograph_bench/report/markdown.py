@@ -46,7 +46,7 @@ def _lines(results: Results) -> Iterator[str]:
     mean = facts.tokens / facts.texts
     threads = results.settings["threads"]
     yield f"{machine['cpu']} ({sets}), {threads} threads each; {facts.texts:,} {profile.inputs} of {mean:.0f}"
-    yield f"tokens on average; {results.settings['rounds']} rounds in turns."
+    yield f"tokens on average; {results.settings['rounds']} interleaved rounds."
     yield ""
     yield (
         f"| | {profile.inputs}/s | x {base.name} | {profile.call}, p50 / p99 | first {profile.result} | "
