@@ -74,7 +74,7 @@ def _plan(request: Request, settings: Settings) -> Plan:
     selection = Selection(request.mixes, request.texts, request.count, _language(bundles))
     workloads, calls = profile.make_workloads(selection)
     systems = bundle_systems(bundles, request.device, request.compute_dtype, len(cpus))
-    systems |= _peer_systems(request, profile.task, len(cpus))
+    systems |= _peer_systems(request, profile.task.name, len(cpus))
     # Results are shared, and where this machine keeps its files is nobody's business.
     command = [Path(part).name if Path(part).is_absolute() else part for part in sys.argv]
     return Plan(systems, bundles, workloads, calls, cpus, settings, command)

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from monograph.commands.options import add_threads, positive
-from monograph.engines.devices import COMPUTE_DTYPES
+from monograph.engines.registry import compute_dtype_names
 from monograph.errors import InputError, MonographError
 from monograph_bench.peers.catalog import PEERS, peers_for
 from monograph_bench.peers.environments import set_up
@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "bundles", nargs="*", metavar="BUNDLE", help="folders that `monograph export` wrote, all of one task"
     )
     parser.add_argument("--device", default=_ALL, help="all that is installed (default), auto, cpu, openvino, ...")
-    parser.add_argument("--compute-dtype", default=_ALL, choices=(_ALL, *COMPUTE_DTYPES), help="default: all")
+    parser.add_argument("--compute-dtype", default=_ALL, choices=(_ALL, *compute_dtype_names()), help="default: all")
     add_threads(parser)
     parser.add_argument(
         "--mix",

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from monograph.engines.devices import ENGINES
 from monograph.engines.onnxruntime import import_onnxruntime
 from monograph.engines.openvino import import_openvino
+from monograph.engines.registry import engines
 
 # Rows, inner size and columns of the product: large enough that nothing but the product counts.
 SIZE = 2048
@@ -21,22 +21,20 @@ Products = Mapping[str, Callable[[], object]]
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """An engine's package, and a function that gives one product of SIZE x SIZE by type for a number of threads.
+    """The package by which an engine is installed, and whether it is; and how it multiplies matrices on the CPU.
 
-    It is None for an engine whose rate is not measured.
+    ``make_products`` returns a product of SIZE x SIZE for each type, for a number of threads; it is None for an engine
+    whose rate is not measured.
     """
 
-    package: str
+    distribution: str
     installed: bool
     make_products: Callable[[int], Products] | None
 
 
 def engine_facts() -> list[EngineFacts]:
-    """Return the facts of each engine, the preferred first, one entry a package."""
-    installed: dict[str, bool] = {}
-    for entry in ENGINES:
-        installed[entry.package] = installed.get(entry.package, False) or entry.installed
-    return [EngineFacts(package, there, _PRODUCTS.get(package)) for package, there in installed.items()]
+    """Return the facts of each registered engine, the preferred first."""
+    return [EngineFacts(entry.distribution, entry.installed, _PRODUCTS.get(entry.kind)) for entry in engines()]
 
 
 def _openvino_products(threads: int) -> Products:
@@ -91,4 +89,5 @@ def _onnxruntime_products(threads: int) -> Products:
     }
 
 
-_PRODUCTS = {"onnxruntime": _onnxruntime_products, "openvino": _openvino_products}
+# By the kind of device that is this machine's CPU.
+_PRODUCTS = {"cpu": _onnxruntime_products, "openvino": _openvino_products}

@@ -54,7 +54,7 @@ def evaluate(arguments: argparse.Namespace) -> Iterator[str]:
     sets = _read_data_sets(arguments, lambda: _open(locate_model(arguments.teacher), arguments))
     models = [locate_model(arguments.bundle)]
     if arguments.reference is not None:
-        models.append(locate_model(arguments.reference, models[0].profile.task))
+        models.append(locate_model(arguments.reference, models[0].profile.task.name))
     for data_set in sets:
         for model in models:
             check_fit(data_set.kind, model)

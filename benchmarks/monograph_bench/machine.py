@@ -12,9 +12,8 @@ from typing import Any
 
 import psutil
 
+from monograph.cpu import available_cpus, cpu_identity
 from monograph.errors import InputError
-from monograph.hardware import cpu_identity
-from monograph.threads import available_cpus
 from monograph_bench.engines import engine_facts
 
 # The instruction sets that embedding speed depends on, by their names among the flags of /proc/cpuinfo.
@@ -32,7 +31,7 @@ def describe_machine() -> dict[str, Any]:
     identity = cpu_identity().splitlines()
     fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in identity[1:])}
     flags = (fields.get("flags") or fields.get("Features") or "").split()
-    engines = [engine.package for engine in engine_facts()]
+    engines = [engine.distribution for engine in engine_facts()]
     packages = ["monograph", "numpy", "tokenizers", *engines, "torch", "sentence-transformers"]
     return {
         "cpu": fields.get("model name", identity[0]),

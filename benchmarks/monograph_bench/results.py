@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from monograph.atomic import whole_file
-from monograph.bundle.manifest import EMBEDDING
 from monograph.errors import InputError
+from monograph.tasks import EMBEDDING
 
 # 2 has the run's task, and scores; a run of version 1 is one of embedding models.
 SCHEMA_VERSION = 2
@@ -104,7 +104,7 @@ class Results:
     reference: str
     not_timed: list[str]
     systems: list[SystemResult]
-    task: str = EMBEDDING
+    task: str = EMBEDDING.name
     schema_version: int = SCHEMA_VERSION
 
     def write(self, path: Path) -> None:

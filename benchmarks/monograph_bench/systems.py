@@ -14,8 +14,8 @@ from monograph.bundle import Bundle, open_bundle
 from monograph.bundle.sources import locate_bundle
 from monograph.engines import dtypes_for, installed_devices
 from monograph.errors import DeviceError, InputError
+from monograph.inference.routes import load_tokenizer
 from monograph.inputs import Input
-from monograph.pipeline import load_tokenizer
 from monograph_bench.profiles import TaskProfile, profile_of
 
 # The kinds of system that reports tell apart.
@@ -110,16 +110,15 @@ def bundle_systems(
 def bundle_system(name: str, bundle: Bundle, device: str, compute_dtype: str, threads: int) -> System:
     """Return the system of a bundle on a device at a type."""
     profile = profile_of(bundle.manifest.task, name)
-    call = profile.bundle_call
     options = {"bundle": str(bundle.path), "device": device, "compute_dtype": compute_dtype, "threads": threads}
     return System(
         name=name,
         kind=OURS,
         python=Path(sys.executable),
         adapter="monograph_bundle",
-        options=options | call.to_options(profile.first_input),
+        options=options | profile.bundle_options,
         batch_sizes=(None,),
-        usage=f"{call.class_name}(bundle).{call.method}; it plans its batches by tokens.",
+        usage=f"{profile.class_name}(bundle).{profile.bundle_call.method}; it plans its batches by tokens.",
     )
 
 

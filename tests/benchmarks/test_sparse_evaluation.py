@@ -94,7 +94,7 @@ def test_scores_equal_sentence_transformers(checkpoint: Path, tmp_path: Path) ->
 
 def test_a_sparse_checkpoint_is_known_and_refused_for_what_needs_dense_vectors(checkpoint: Path) -> None:
     located = locate_model(f"st:{checkpoint}")
-    assert located.profile.task == "sparse"
+    assert located.profile.task.name == "sparse"
     check_fit("retrieval", located)
     for kind in ("sts", "translation", "mse", "rerank"):
         with pytest.raises(InputError, match=f"^--{kind} is for .* is of the task sparse: give it --retrieval$"):

@@ -46,11 +46,11 @@ def check_fit(kind: str, located: Located) -> None:
     """
     if kind in located.profile.evaluations:
         return
-    tasks = [profile.task for profile in PROFILES.values() if kind in profile.evaluations]
+    tasks = [profile.task.name for profile in PROFILES.values() if kind in profile.evaluations]
     options = [f"--{other}" for other in located.profile.evaluations]
     raise InputError(
         f"--{kind} is for models of the task {' or '.join(tasks)}, and {located.name} is of the task "
-        f"{located.profile.task}: give it {' or '.join(options)}"
+        f"{located.profile.task.name}: give it {' or '.join(options)}"
     )
 
 

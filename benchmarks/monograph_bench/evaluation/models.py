@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from monograph import load
 from monograph.bundle import open_bundle
 from monograph.bundle.sources import locate_bundle
 from monograph_bench.evaluation.encoder import EvaluationError
@@ -79,7 +80,7 @@ def open_model(located: Located, device: str, compute_dtype: str, threads: int |
             model = profile.load_in_torch(located.folder)
             yield OpenModel(located.name, profile, model, f"cpu (torch {version}), float32")
     else:
-        with profile.bundle_class(located.folder, device, compute_dtype, threads) as model:
+        with load(located.folder, device, compute_dtype, threads) as model:
             runs_on = f"{model.device} ({model.engine}), {model.compute_dtype}"
             yield OpenModel(located.name, profile, model, runs_on)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from monograph.similarity import normalized
+from monograph.similarity import normalize
 from monograph_bench.evaluation.encoder import Vectors
 
 Indices = NDArray[np.intp]
@@ -21,7 +21,7 @@ def nearest_both_ways(first: Vectors, second: Vectors, block: int = _BLOCK) -> t
     The results are indices [n] and [m]; of equally near rows the first is taken. At most ``block`` squared similarities
     are in memory.
     """
-    a, b = normalized(first), normalized(second)
+    a, b = normalize(first), normalize(second)
     forward, back = _Best(len(a)), _Best(len(b))
     for rows in _blocks(len(a), block):
         for columns in _blocks(len(b), block):

@@ -70,9 +70,7 @@ def ranking_scores(rankings: Sequence[Sequence[str]], data: BeirFolder) -> dict[
     }
     measures = {name for name, _ in _MEASURES.values()}
     each = pytrec_eval.RelevanceEvaluator(data.relevant, measures).evaluate(run)
-    return {
-        name: 100 * fmean(scores[key] for scores in each.values()) for name, (_, key) in _MEASURES.items()
-    }
+    return {name: 100 * fmean(scores[key] for scores in each.values()) for name, (_, key) in _MEASURES.items()}
 
 
 def ranked(

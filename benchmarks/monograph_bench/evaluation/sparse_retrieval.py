@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 
 from monograph_bench.evaluation.beir import BeirFolder
 from monograph_bench.evaluation.encoder import not_finite
-from monograph_bench.evaluation.retrieval import DEPTH, ranking_scores, ranked
+from monograph_bench.evaluation.retrieval import DEPTH, ranked, ranking_scores
 
 
 class SparseEncoder(Protocol):

@@ -81,7 +81,7 @@ def read_reference(bundles: Mapping[str, Bundle]) -> Reference | None:
     those of one with a pruned vocabulary are of the model with fewer tokens.
     """
     for name, bundle in bundles.items():
-        if not bundle.manifest.quality.keys() & {"compression", "vocabulary"}:
+        if bundle.manifest.quality.compression is None and bundle.manifest.quality.vocabulary is None:
             probes, *_ = read_probes(bundle.path, bundle.manifest.output_width)
             description = f"torch at float32, by the {len(probes.texts)} probes of {name}"
             return Reference(Workload(PROBES, probes.texts), probes.vectors, description)

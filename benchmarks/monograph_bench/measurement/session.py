@@ -97,7 +97,7 @@ def run_session(plan: Plan) -> Results:
         else reference.description,
         not_timed=NOT_TIMED,
         systems=list(results.values()),
-        task=plan.profile.task,
+        task=plan.profile.task.name,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from monograph.bundle.manifest import EMBEDDING
+from monograph.tasks import EMBEDDING
 
 # Sizes that are tried before the fastest is measured; most peers' own default, 32, is among them.
 _BATCH_SIZES = (8, 16, 32, 64)
@@ -31,7 +31,7 @@ class Peer:
     environment: str
     adapter: str
     usage: str
-    tasks: tuple[str, ...] | None = (EMBEDDING,)
+    tasks: tuple[str, ...] | None = (EMBEDDING.name,)
     exported: str | None = None
     options: Mapping[str, object] = field(default_factory=dict)
     poolings: frozenset[str] | None = None

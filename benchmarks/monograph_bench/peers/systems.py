@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from monograph.bundle.manifest import EMBEDDING
 from monograph.errors import MonographError
+from monograph.tasks import EMBEDDING
 from monograph_bench.peers.catalog import Peer, peers_for
 from monograph_bench.peers.environments import PeerError, default_home, find_peer, find_python
 from monograph_bench.peers.exported_models import export_for_peers
@@ -20,7 +20,7 @@ def peer_systems(
     threads: int,
     home: Path | None = None,
     report: Callable[[str], None] = lambda _: None,
-    task: str = EMBEDDING,
+    task: str = EMBEDDING.name,
 ) -> tuple[list[System], dict[str, str]]:
     """Return the peers that can be run on a checkpoint folder of a task, and by name the reason of each that cannot.
 
@@ -43,12 +43,14 @@ def peer_systems(
 def _system(
     peer: Peer, profile: TaskProfile, checkpoint: Path, threads: int, home: Path, report: Callable[[str], None]
 ) -> System:
-    if peer.name not in peers_for(profile.task):
-        names = ", ".join(peers_for(profile.task))
+    measured = peers_for(profile.task.name)
+    if peer.name not in measured:
+        names = ", ".join(measured)
         raise PeerError(f"{peer.name} is not measured with {profile.models}: of the peers, {names} are")
-    call = profile.library_call
-    # Peers that load the modules of Sentence Transformers have its classes.
-    options = call.to_options(profile.first_input) if peer.poolings is None else {}
+    options: dict[str, object] = {}
+    if peer.poolings is None:
+        # It loads the modules of Sentence Transformers themselves, by a class of that.
+        options |= profile.library_options
     folder = checkpoint
     if peer.exported is not None:
         # What no environment could help is said first.
@@ -63,5 +65,9 @@ def _system(
         adapter=peer.adapter,
         options={"threads": threads, **peer.options, **options, "checkpoint": str(folder.resolve())},
         batch_sizes=peer.batch_sizes,
-        usage=peer.usage.format(class_name=call.class_name, method=call.method, exported_part=profile.exported_part),
+        usage=peer.usage.format(
+            class_name=profile.library_class,
+            method=profile.library_call.method,
+            exported_part=profile.exported_part,
+        ),
     )

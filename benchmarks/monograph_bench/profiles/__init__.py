@@ -11,7 +11,7 @@ from monograph_bench.profiles.rerank import RerankProfile
 from monograph_bench.profiles.sparse import SparseProfile
 
 PROFILES: Mapping[str, TaskProfile] = {
-    profile.task: profile for profile in (EmbeddingProfile(), RerankProfile(), SparseProfile())
+    profile.task.name: profile for profile in (EmbeddingProfile(), RerankProfile(), SparseProfile())
 }
 
 __all__ = ["PROFILES", "TaskProfile", "profile_of"]

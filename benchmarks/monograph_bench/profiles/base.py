@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from monograph.inputs import Input
-from monograph.model import Model
+from monograph.tasks import Task
 from monograph_bench.measurement.reference import COSINE, Comparison
 from monograph_bench.peers.catalog import Peer
 from monograph_bench.peers.exported_models import ExportSource
@@ -25,18 +25,13 @@ Evaluations = Mapping[str, Callable[[Any, Any], dict[str, float]]]
 
 @dataclass(frozen=True)
 class Call:
-    """A class of a library, the method that computes results, and the arguments that make all systems compute alike.
+    """A method of a library's class, and the arguments that make all systems compute alike.
 
     No system adds a prompt. ``arguments`` are JSON values: the worker's adapter passes them on.
     """
 
-    class_name: str
     method: str
     arguments: Mapping[str, object]
-
-    def to_options(self, first_input: Input) -> dict[str, object]:
-        """Return the call as an option of an adapter; the first result is computed of ``first_input``."""
-        return {"call": asdict(self) | {"first_input": first_input}}
 
 
 @dataclass(frozen=True)
@@ -55,17 +50,16 @@ class Selection:
 class TaskProfile(abc.ABC):
     """A task: everything that the benchmark and the evaluation do otherwise for it.
 
-    ``models``, ``inputs`` and ``result`` are nouns of reports. ``call_sizes`` are the inputs of a single call; tables
+    ``models`` and ``result`` are nouns of reports. ``call_sizes`` are the inputs of a single call; tables
     with room for one show the first, named ``call`` there. ``calls`` is a title, with "{size}" for the number and "{s}"
     for the plural. ``call_is_one_batch`` says that a call is one batch, not cut as a pass is. ``bundle_call`` is that
-    of our class, ``library_call`` of sentence-transformers', ``exported_part`` what of it another engine runs.
-    ``evaluations`` are by the option of `monograph eval` that names their data; each takes an open model, a
-    ``bundle_class`` or what ``load_in_torch`` returns, and a data set.
+    of an open bundle, ``library_call`` that of a ``library_class`` of sentence-transformers, ``exported_part`` what of
+    its model another engine runs. ``evaluations`` are by the option of `monograph eval` that names their data; each
+    takes an open bundle, or what ``load_in_torch`` returns, and a data set.
     """
 
-    task: ClassVar[str]
+    task: ClassVar[Task[Any]]
     models: ClassVar[str]
-    inputs: ClassVar[str]
     result: ClassVar[str]
     call_sizes: ClassVar[tuple[int, ...]]
     call_is_one_batch: ClassVar[bool]
@@ -74,11 +68,29 @@ class TaskProfile(abc.ABC):
     calls: ClassVar[str]
     comparison: ClassVar[Comparison]
     first_input: ClassVar[Input]
-    bundle_class: ClassVar[type[Model]]
     bundle_call: ClassVar[Call]
+    library_class: ClassVar[str]
     library_call: ClassVar[Call]
     exported_part: ClassVar[str]
     evaluations: ClassVar[Evaluations]
+
+    @property
+    def class_name(self) -> str:
+        """The name of our class."""
+        return self.task.model.partition(":")[2]
+
+    @property
+    def bundle_options(self) -> dict[str, object]:
+        """Options of the adapter for bundles."""
+        return {"call": asdict(self.bundle_call) | {"first_input": self.first_input}}
+
+    @property
+    def library_options(self) -> dict[str, object]:
+        """Options of the adapter for sentence-transformers."""
+        return {
+            "class_name": self.library_class,
+            "call": asdict(self.library_call) | {"first_input": self.first_input},
+        }
 
     @abc.abstractmethod
     def make_workloads(self, selection: Selection) -> tuple[list[Workload], Workload]:
@@ -107,7 +119,6 @@ class TaskProfile(abc.ABC):
 class TextProfile(TaskProfile):
     """A task whose models embed texts."""
 
-    inputs = "texts"
     result = "vector"
     call_sizes = (1, 8)
     call_is_one_batch = True

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from monograph import Embedder
-from monograph.bundle.manifest import EMBEDDING
+from monograph.tasks import EMBEDDING
 from monograph_bench.evaluation.parallel_texts import ParallelTexts, distance_scores, translation_scores
 from monograph_bench.evaluation.retrieval import retrieval_scores
 from monograph_bench.evaluation.sts import StsPairs, sts_scores
@@ -23,8 +23,7 @@ from monograph_bench.profiles.base import Call, Evaluations, TextProfile
 
 def _evaluate_sts(model: Any, pairs: StsPairs) -> dict[str, float]:
     """Score by cosine, and by the model's own function where that is another."""
-    is_bundle = isinstance(model, Embedder)
-    own = model.manifest.need_embedding().similarity if is_bundle else model.similarity_fn_name
+    own = model.manifest.section.similarity if isinstance(model, Embedder) else model.similarity_fn_name
     return sts_scores(model, pairs, list(dict.fromkeys(("cosine", own))))
 
 
@@ -41,9 +40,9 @@ class EmbeddingProfile(TextProfile):
 
     task = EMBEDDING
     models = "embedding models"
-    bundle_class = Embedder
-    bundle_call = Call("Embedder", "encode", {"prompt": ""})
-    library_call = Call("SentenceTransformer", "encode", {"prompt": "", "convert_to_numpy": True})
+    bundle_call = Call("encode", {"prompt": ""})
+    library_class = "SentenceTransformer"
+    library_call = Call("encode", {"prompt": "", "convert_to_numpy": True})
     exported_part = "the encoder as optimum exports it, torch for the modules behind it"
     evaluations: ClassVar[Evaluations] = {
         "sts": _evaluate_sts,

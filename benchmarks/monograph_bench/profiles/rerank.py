@@ -6,9 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from monograph import CrossEncoder
-from monograph.bundle.manifest import RERANK
 from monograph.errors import InputError
+from monograph.tasks import RERANK
 from monograph_bench.evaluation.parallel_texts import read_parallel
 from monograph_bench.evaluation.reranking import rerank_scores
 from monograph_bench.measurement.reference import SCORE_DIFFERENCE
@@ -38,7 +37,6 @@ class RerankProfile(TaskProfile):
 
     task = RERANK
     models = "rerankers"
-    inputs = "pairs"
     result = "score"
     call_sizes = (PASSAGES,)
     call_is_one_batch = False
@@ -48,11 +46,9 @@ class RerankProfile(TaskProfile):
     calls = "calls of {size} pairs, a query with its passages"
     comparison = SCORE_DIFFERENCE
     first_input = ("a first question", "a first text")
-    bundle_class = CrossEncoder
-    bundle_call = Call("CrossEncoder", "predict", {"prompt": "", "activation_fn": "Identity"})
-    library_call = Call(
-        "CrossEncoder", "predict", {"prompt": "", "activation_fn": "Identity", "convert_to_numpy": True}
-    )
+    bundle_call = Call("predict", {"prompt": "", "activation_fn": "Identity"})
+    library_class = "CrossEncoder"
+    library_call = Call("predict", {"prompt": "", "activation_fn": "Identity", "convert_to_numpy": True})
     exported_part = "the classifier as optimum exports it; it sorts by length itself"
     evaluations: ClassVar[Evaluations] = {"rerank": rerank_scores}
 

@@ -7,8 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from monograph import SparseEncoder
-from monograph.bundle.manifest import SPARSE
+from monograph.tasks import SPARSE
 from monograph_bench.evaluation.sparse_retrieval import load_torch_sparse, sparse_retrieval_scores
 from monograph_bench.peers.catalog import Peer
 from monograph_bench.peers.exported_models import ExportSource
@@ -32,10 +31,10 @@ class SparseProfile(TextProfile):
 
     task = SPARSE
     models = "sparse encoders"
-    bundle_class = SparseEncoder
-    bundle_call = Call("SparseEncoder", "encode", {"prompt": ""})
+    bundle_call = Call("encode", {"prompt": ""})
+    library_class = "SparseEncoder"
     # Its default is a sparse tensor, which its users get.
-    library_call = Call("SparseEncoder", "encode", {"prompt": ""})
+    library_call = Call("encode", {"prompt": ""})
     exported_part = "the masked language model as optimum exports it, torch for the pooling behind it"
     evaluations: ClassVar[Evaluations] = {"retrieval": sparse_retrieval_scores}
 

@@ -45,11 +45,11 @@ def _lines(results: Results) -> Iterator[str]:
     sets = ", ".join(machine["instruction_sets"])
     mean = facts.tokens / facts.texts
     threads = results.settings["threads"]
-    yield f"{machine['cpu']} ({sets}), {threads} threads each; {facts.texts:,} {profile.inputs} of {mean:.0f}"
+    yield f"{machine['cpu']} ({sets}), {threads} threads each; {facts.texts:,} {profile.task.inputs} of {mean:.0f}"
     yield f"tokens on average; {results.settings['rounds']} interleaved rounds."
     yield ""
     yield (
-        f"| | {profile.inputs}/s | x {base.name} | {profile.call}, p50 / p99 | first {profile.result} | "
+        f"| | {profile.task.inputs}/s | x {base.name} | {profile.call}, p50 / p99 | first {profile.result} | "
         f"anonymous memory | {profile.comparison.label} |"
     )
     yield "|---|---|---|---|---|---|---|"

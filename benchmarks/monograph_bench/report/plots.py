@@ -24,7 +24,7 @@ _NUMBER_POINTS, _NUMBER_HEIGHTS = 10, 3
 def plots_of(results: Results) -> dict[str, str]:
     """Return the report's plots as SVG, by title; those without any figure are left out."""
     plots = {}
-    inputs = profile_for(results).inputs
+    inputs = profile_for(results).task.inputs
     for workload in results.workloads:
         plots[f"{inputs.capitalize()} per second, {workload} (more is better)"] = throughput_plot(results, workload)
         plots[f"Speed against quality, {workload} (right and up is better)"] = _speed_against_quality(results, workload)
@@ -40,7 +40,7 @@ def plots_of(results: Results) -> dict[str, str]:
 
 def throughput_plot(results: Results, workload: str) -> str:
     """Return the throughput of every system on a workload as SVG, "" where there is none."""
-    return _bars(_speeds(results, workload), f"{profile_for(results).inputs}/s")
+    return _bars(_speeds(results, workload), f"{profile_for(results).task.inputs}/s")
 
 
 def _speeds(results: Results, workload: str) -> list[tuple[SystemResult, float]]:
@@ -83,7 +83,7 @@ def _speed_against_quality(results: Results, workload: str) -> str:
         axes.annotate(str(number), (speed, quality), xytext=(0, height), textcoords="offset points", ha="center")
     names = "\n".join(f"{number} {system.name}" for number, (system, _, _) in enumerate(points, 1))
     figure.supxlabel(names, fontsize="small", ha="left", x=0.02)
-    axes.set_xlabel(f"{profile.inputs}/s, {workload}")
+    axes.set_xlabel(f"{profile.task.inputs}/s, {workload}")
     axes.set_ylabel(profile.comparison.axis)
     axes.ticklabel_format(axis="y", useOffset=False)
     # The highest number above the highest point.

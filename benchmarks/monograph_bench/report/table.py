@@ -57,7 +57,16 @@ def _throughput(results: Results, workload: str) -> Iterator[str]:
     comparison = profile.comparison
     base = base_of(results)
     against = "" if base is None else f"x {base.name}"
-    header = (f"{profile.inputs}/s", "low-high", against, "cores", "batch", "padding", "roofline", comparison.label)
+    header = (
+        f"{profile.task.inputs}/s",
+        "low-high",
+        against,
+        "cores",
+        "batch",
+        "padding",
+        "roofline",
+        comparison.label,
+    )
     rows = []
     for system in results.systems:
         speed = texts_per_second(results, system, workload)
@@ -77,7 +86,7 @@ def _throughput(results: Results, workload: str) -> Iterator[str]:
                 "" if worst is None else format(worst, comparison.number_format),
             )
         )
-    title = f"{workload}: {facts.texts:,} {profile.inputs}, {facts.tokens / facts.texts:.0f} tokens on average"
+    title = f"{workload}: {facts.texts:,} {profile.task.inputs}, {facts.tokens / facts.texts:.0f} tokens on average"
     yield from _table(title, header, rows)
 
 

@@ -43,9 +43,8 @@ class Model(abc.ABC):
 
 @dataclass(frozen=True)
 class Call:
-    """A class of a library, and the method and arguments that compute the results of a task, as JSON has them."""
+    """The method and arguments that compute the results of a task, and what the first is computed of, from JSON."""
 
-    class_name: str
     method: str
     arguments: dict[str, Any]
     first_input: Any

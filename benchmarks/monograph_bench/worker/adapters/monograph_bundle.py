@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 import monograph
 from adapters.base import Call, LibraryModel, Model, versions
 from monograph.bundle import open_bundle
-from monograph.opening import open_routes
+from monograph.inference.opening import open_routes
 
 
 class _Bundle(LibraryModel):
@@ -29,10 +29,9 @@ class _Bundle(LibraryModel):
             open_bundle(self._bundle), device=model.device, compute_dtype=model.compute_dtype, threads=model.threads
         )
         try:
-            pipeline = routes.main
-            tokens = pipeline.tokenize(texts)
-            batches = pipeline.batches(tokens, pipeline.plan(tokens))
-            computed = sum(batch.inputs["input_ids"].size for batch in batches)
+            tokens, runner = routes.main.tokenize(texts), routes.main.runner
+            batches = runner.pad(tokens, runner.plan(tokens))
+            computed: int = sum(batch.inputs["input_ids"].size for batch in batches)
         finally:
             routes.close()
         return 1 - int(tokens.lengths.sum()) / computed
@@ -48,7 +47,6 @@ class _Bundle(LibraryModel):
 
 
 def load(*, bundle: str, device: str, compute_dtype: str, threads: int, call: dict[str, Any]) -> Model:
-    """Open a bundle by the class of its task."""
-    model_class = getattr(monograph, call["class_name"])
-    model = model_class(bundle, device=device, compute_dtype=compute_dtype, threads=threads)
+    """Open a bundle as a model of its task's class."""
+    model = monograph.load(bundle, device=device, compute_dtype=compute_dtype, threads=threads)
     return _Bundle(bundle, model, Call(**call))

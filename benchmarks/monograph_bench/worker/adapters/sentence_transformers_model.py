@@ -42,7 +42,9 @@ class _SentenceTransformers(LibraryModel):
         return versions(packages) | {"backend": self._backend} | describe(self._model[0].auto_model)
 
 
-def load(*, checkpoint: str, backend: str, compute_dtype: str, threads: int, call: dict[str, Any]) -> Model:
+def load(
+    *, checkpoint: str, backend: str, compute_dtype: str, threads: int, class_name: str, call: dict[str, Any]
+) -> Model:
     """Load a checkpoint, as it was exported for the backend; ``compute_dtype`` is torch's, or "auto" in OpenVINO.
 
     Raises:
@@ -50,7 +52,7 @@ def load(*, checkpoint: str, backend: str, compute_dtype: str, threads: int, cal
 
     """
     options = _model_options(backend, compute_dtype, threads)
-    model_class = getattr(sentence_transformers, call["class_name"])
+    model_class = getattr(sentence_transformers, class_name)
     model = model_class(checkpoint, device="cpu", backend=backend, model_kwargs=options, local_files_only=True)
     arguments = call["arguments"] | {"show_progress_bar": False}
     if "activation_fn" in arguments:
