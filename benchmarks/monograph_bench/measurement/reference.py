@@ -35,8 +35,9 @@ class Comparison:
 
     ``measure`` returns metrics by name, which are the ``field`` of a system's result. ``worst`` is the metric that
     tables show, named ``label``, in ``number_format`` or, with little room, ``short_format``; ``footnote`` explains it.
-    ``plotted`` is the metric that plots show, larger for better, with ``axis`` as its title. Between two runs it
-    ``changed`` for the worse where it did so by more than ``max_change``; ``larger_is_better`` says which way that is.
+    ``plotted`` is the metric that plots show, larger for better, with ``axis`` as its title. Between two runs the worst
+    may change by ``max_change`` for the worse, of which ``larger_is_better`` is the direction; ``compared`` is its name
+    there.
     """
 
     measure: Callable[[NDArray[np.float32], Reference], dict[str, float]]
@@ -45,12 +46,12 @@ class Comparison:
     label: str
     number_format: str
     short_format: str
-    footnote: str
     plotted: str
     axis: str
-    changed: str
+    compared: str
     max_change: float
-    larger_is_better: bool
+    larger_is_better: bool = True
+    footnote: str = ""
 
     def worst_of(self, system: SystemResult) -> float | None:
         """Return how near a system is to the reference in the worst case, None where that is not known."""
@@ -67,7 +68,8 @@ class Comparison:
             return None
         if (before - after if self.larger_is_better else after - before) <= self.max_change:
             return None
-        return f"{self.changed} from {before:{self.number_format}} to {after:{self.number_format}}"
+        verb = "fell" if self.larger_is_better else "rose"
+        return f"{self.compared} {verb} from {before:{self.number_format}} to {after:{self.number_format}}"
 
     def _metrics(self, system: SystemResult) -> dict[str, float]:
         metrics: dict[str, float] = getattr(system, self.field)
@@ -126,32 +128,15 @@ def _rank_correlation(expected: NDArray[np.float32], logits: NDArray[np.float32]
 
 
 COSINE = Comparison(
-    measure=cosines,
-    field="cosine",
-    worst="worst",
-    label="worst cosine",
-    number_format=".6f",
-    short_format=".5f",
-    footnote="",
-    plotted="worst",
-    axis="worst cosine to torch",
-    changed="worst cosine to the reference fell",
+    cosines, "cosine", "worst", "worst cosine", number_format=".6f", short_format=".5f",
+    plotted="worst", axis="worst cosine to torch", compared="worst cosine to the reference",
     # The vectors of a system are the same at every run, but for which engine builds which kernels.
     max_change=1e-4,
-    larger_is_better=True,
-)
+)  # fmt: skip
 SCORE_DIFFERENCE = Comparison(
-    measure=score_agreement,
-    field="scores",
-    worst="worst_difference",
-    label="worst difference",
-    number_format=".1e",
-    short_format=".1e",
-    footnote="worst difference: from the logits of torch, as a part of their spread, the largest less the smallest",
-    plotted="spearman",
-    axis="rank correlation with torch",
-    changed="worst difference from the reference's scores rose",
+    score_agreement, "scores", "worst_difference", "worst difference", number_format=".1e", short_format=".1e",
+    plotted="spearman", axis="rank correlation with torch", compared="worst difference from the reference's scores",
     # As a part of the spread of the reference's.
-    max_change=1e-3,
-    larger_is_better=False,
-)
+    max_change=1e-3, larger_is_better=False,
+    footnote="worst difference: from the logits of torch, as a part of their spread, the largest less the smallest",
+)  # fmt: skip

@@ -71,7 +71,7 @@ def _answer(model: Model, texts: Texts, request: dict[str, Any]) -> dict[str, An
         case {"do": "encode", "name": str(name), "batch_size": batch_size, "vectors": vectors}:
             return _encode(model, texts[name], batch_size, vectors)
         case {"do": "describe"}:
-            return {"described": model.described()}
+            return {"described": model.describe()}
         case {"do": "padding", "name": str(name)}:
             return {"share": model.padding_share(texts[name])}
         case {"do": "calls", "name": str(name), "size": int(size), "calls": int(calls), "batch_size": batch_size}:

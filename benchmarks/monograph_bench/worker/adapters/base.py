@@ -37,7 +37,7 @@ class Model(abc.ABC):
         return None
 
     @abc.abstractmethod
-    def described(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
         """Return what a reader of the result should know: versions, device, type and threads that the system has."""
 
 

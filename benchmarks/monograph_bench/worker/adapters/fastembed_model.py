@@ -24,7 +24,7 @@ class _FastEmbed(Model):
         vectors = self._model.embed(texts) if batch_size is None else self._model.embed(texts, batch_size=batch_size)
         return np.stack(list(vectors))
 
-    def described(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
         return versions(["fastembed", "onnxruntime", "tokenizers"]) | describe_session(self._model.model.model)
 
 

@@ -22,7 +22,7 @@ class _LightEmbed(Model):
         # float64 where it pools in NumPy with an integer mask.
         return np.asarray(vectors, dtype=np.float32)
 
-    def described(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
         session = self._model.modules[0]._session
         return versions(["light-embed", "onnxruntime", "tokenizers"]) | describe_session(session)
 

@@ -36,7 +36,7 @@ class _Bundle(LibraryModel):
             routes.close()
         return 1 - int(tokens.lengths.sum()) / computed
 
-    def described(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
         return versions(["monograph"]) | {
             "bundle": self._model.fingerprint,
             "engine": self._model.engine,

@@ -23,7 +23,7 @@ class _GenAI(Model):
     def _embed(self, texts: list[str]) -> NDArray[np.float32]:
         return np.asarray(self._pipeline.embed_documents(texts), dtype=np.float32)
 
-    def described(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
         # The pipeline does not show its compiled model; this is the type that the CPU plugin takes by default.
         default = openvino.Core().get_property(_DEVICE, "INFERENCE_PRECISION_HINT")
         return versions(["openvino-genai", "openvino", "openvino-tokenizers"]) | {

@@ -40,7 +40,7 @@ class _Optimum(Model):
             vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _MIN_NORM)
         return vectors
 
-    def described(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
         packages = ["optimum", "optimum-onnx", "transformers", "onnxruntime"]
         return versions(packages) | describe_session(self._model.session)
 

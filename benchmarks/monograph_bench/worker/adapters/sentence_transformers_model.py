@@ -36,7 +36,7 @@ class _SentenceTransformers(LibraryModel):
         # Sparse vectors are a tensor.
         return super().to_array(results.float().to_dense() if isinstance(results, torch.Tensor) else results)
 
-    def described(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
         describe = {"torch": _describe_torch, "onnx": _describe_onnx, "openvino": _describe_openvino}[self._backend]
         packages = ["sentence-transformers", "transformers", *_PACKAGES[self._backend]]
         return versions(packages) | {"backend": self._backend} | describe(self._model[0].auto_model)
