@@ -52,7 +52,7 @@ class TaskProfile(abc.ABC):
 
     ``models`` and ``result`` are nouns of reports. ``call_sizes`` are the inputs of a single call; tables with room for
     one show the first, named ``call`` there. ``calls`` is a title, with "{size}" for the number and "{s}" for the
-    plural. ``call_is_one_batch`` says that a call is one batch, not cut as a pass is. ``bundle_call`` is that of an open
+    plural. ``call_is_one_batch`` says that a call is one batch, not cut as a pass is. ``bundle_call`` is that of a
     bundle, ``library_call`` that of a ``library_class`` of sentence-transformers, ``exported_part`` the part of its
     model that another engine runs. ``evaluations`` are by the option of `monograph eval` that names their data; each
     takes an open bundle, or what ``load_in_torch`` returns, and a data set.
