@@ -68,12 +68,12 @@ def made_up(seed: int, slower: float = 1.0, phase: float = 1.0, rounds: int = 5,
 
 @pytest.mark.parametrize("phase", [1.0, 1.4])
 def test_a_fifth_more_time_is_found_also_in_a_slow_phase_of_the_machine(phase: float) -> None:
-    found = [change for seed in range(200) for change in compare(made_up(seed), made_up(seed + 1000, 1.2, phase))]
-    assert {change.what for change in found} == {"time for mixed"}
+    changes = [change for seed in range(200) for change in compare(made_up(seed), made_up(seed + 1000, 1.2, phase))]
+    assert {change.what for change in changes} == {"time for mixed"}
     # With five rounds, in seven of a thousand pairs of runs the noise hides it (docs/benchmark.md).
-    assert len(found) >= 195
-    assert all(change.factor is not None and 1.1 <= change.factor < 1.35 for change in found)
-    assert str(found[0]).startswith("monograph cpu float32: time for mixed 1.")
+    assert len(changes) >= 195
+    assert all(change.factor is not None and 1.1 <= change.factor < 1.35 for change in changes)
+    assert str(changes[0]).startswith("monograph cpu float32: time for mixed 1.")
 
 
 @pytest.mark.parametrize("phase", [1.0, 1.4])
@@ -126,7 +126,7 @@ def test_scores_further_from_the_reference_are_found() -> None:
     assert not compare(old, new)
 
 
-def test_a_system_that_fails_as_it_did_not_before_is_told_beside_what_became_slower() -> None:
+def test_a_system_that_fails_as_it_did_not_before_is_reported_beside_what_became_slower() -> None:
     new = made_up(1, slower=1.2)
     new.systems[0].failure = "out of memory"
     changes = [str(change) for change in compare(made_up(0), new)]
@@ -134,7 +134,7 @@ def test_a_system_that_fails_as_it_did_not_before_is_told_beside_what_became_slo
     assert len(changes) == 2
 
 
-def test_what_only_one_run_has_is_told() -> None:
+def test_what_only_one_run_has_is_reported() -> None:
     old, new = made_up(0), made_up(1)
     assert not uncompared(old, new)
     new.systems.append(SystemResult("fastembed", "peer"))

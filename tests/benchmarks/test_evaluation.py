@@ -141,9 +141,9 @@ def test_ranking_does_not_depend_on_blocks_or_the_order_of_the_corpus(tmp_path: 
     encoder, data, _ = random_retrieval(tmp_path, judgements=1)
     queries, documents = list(data.queries.values()), list(data.documents())
     whole = ranked(encoder, queries, documents, 100)
-    assert [len(found) for found in whole] == [100] * 40
+    assert [len(ranking) for ranking in whole] == [100] * 40
     assert ranked(encoder, queries, documents[::-1], 100, block_size=37) == whole
-    assert [found[:7] for found in whole] == ranked(encoder, queries, documents, 7, block_size=500)
+    assert [ranking[:7] for ranking in whole] == ranked(encoder, queries, documents, 7, block_size=500)
 
 
 def test_nearest_neighbours_do_not_depend_on_blocks() -> None:

@@ -24,9 +24,9 @@ def written(folder: Path, name: str, *lines: str) -> Path:
     return file
 
 
-def rows(form: str) -> list[str]:
+def rows(layout: str) -> list[str]:
     return [
-        form.format(number=number, first=first, second=second, score=score)
+        layout.format(number=number, first=first, second=second, score=score)
         for number, (first, second, score) in enumerate(zip(FIRST, SECOND, GOLD, strict=True))
     ]
 

@@ -139,7 +139,7 @@ def test_a_system_that_does_not_answer_in_time_is_ended(minilm: Path) -> None:
         SystemProcess(sentence_transformers(minilm, 1), cpus(1), timeout=0.2)
 
 
-def test_a_system_that_dies_is_told_with_its_last_words(tiny_bundle: Path) -> None:
+def test_a_system_that_dies_is_reported_with_its_last_line(tiny_bundle: Path) -> None:
     with SystemProcess(ours("dies", tiny_bundle), cpus(1), 60) as process:
         process._seen.kill()
         with pytest.raises(MeasurementError, match="exit status -9"):
@@ -273,25 +273,25 @@ def reference(*rows: list[float]) -> Reference:
 
 
 def test_scores_are_compared_by_their_spread_and_their_order() -> None:
-    wanted = reference([-2], [0], [1], [2])
+    expected = reference([-2], [0], [1], [2])
     scores = np.array([-2, 0.4, 1, 2], np.float32)
-    assert score_agreement(scores, wanted) == pytest.approx(
+    assert score_agreement(scores, expected) == pytest.approx(
         {"spearman": 1, "mean_difference": 0.025, "worst_difference": 0.1}
     )
-    assert score_agreement(scores[::-1], wanted)["spearman"] < 0
+    assert score_agreement(scores[::-1], expected)["spearman"] < 0
     # Of several labels the worst counts.
     both = score_agreement(np.array([[-2, 0], [0.4, 3]], np.float32), reference([-2, 0], [2, 2]))
     assert both["worst_difference"] == pytest.approx(0.5)
-    assert score_agreement(np.zeros((4, 2), np.float32), wanted) == {}
-    broken = score_agreement(np.array([np.nan, 0, 1, 2], np.float32), wanted)
+    assert score_agreement(np.zeros((4, 2), np.float32), expected) == {}
+    broken = score_agreement(np.array([np.nan, 0, 1, 2], np.float32), expected)
     assert broken["spearman"] == 0
     assert broken["worst_difference"] == pytest.approx(3.4e38, rel=0.01)
 
 
 def test_vectors_of_zeros_are_right_only_where_the_reference_is_zero_too() -> None:
-    wanted = reference([0, 0], [1, 0])
-    assert cosines(wanted.vectors, wanted) == {"mean": 1, "worst": 1}
-    assert cosines(wanted.vectors[::-1], wanted)["worst"] == 0
+    expected = reference([0, 0], [1, 0])
+    assert cosines(expected.vectors, expected) == {"mean": 1, "worst": 1}
+    assert cosines(expected.vectors[::-1], expected)["worst"] == 0
 
 
 KILLED = """

@@ -20,7 +20,7 @@ PROJECT = Path(__file__).parents[2]
 
 def test_every_task_of_the_runtime_has_a_profile() -> None:
     assert PROFILES.keys() == set(task_names())
-    with pytest.raises(InputError, match="^mine is of the task ranking, which this release neither measures nor eval"):
+    with pytest.raises(InputError, match=r"^mine is of the task ranking, which this release neither measures nor eval"):
         profile_of("ranking", "mine")
 
 

@@ -81,7 +81,7 @@ def test_scores_equal_sentence_transformers(checkpoint: Path, tmp_path: Path) ->
     data = written(tmp_path, corpus, queries, qrels)
     ours = sparse_retrieval_scores(load_torch_sparse(checkpoint), data)
     theirs = SparseInformationRetrievalEvaluator(
-        data.queries, corpus, {query: set(found) for query, found in data.relevant.items()},
+        data.queries, corpus, {query: set(documents) for query, documents in data.relevant.items()},
         precision_recall_at_k=[10, 100],
     )(SparseEncoder(str(checkpoint), device="cpu"))  # fmt: skip
     assert len(ours) == 6
