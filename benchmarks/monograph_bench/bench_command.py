@@ -7,12 +7,12 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
-from monograph.bundle.manifest import RERANK
 from monograph.commands.options import add_threads, positive
-from monograph.engines.devices import COMPUTE_DTYPES
+from monograph.engines.registry import compute_dtype_names
 from monograph.errors import InputError, MonographError
-from monograph_bench.measurement.settings import Settings
-from monograph_bench.peers import PEERS, peers_of, set_up
+from monograph_bench.peers.catalog import PEERS, peers_for
+from monograph_bench.peers.environments import set_up
+from monograph_bench.results import Settings
 from monograph_bench.texts import MIXES
 
 HELP = "measure speed, latency, start-up, memory and equality of bundles on this machine, beside what else there is"
@@ -21,13 +21,13 @@ _ALL = "all"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    # A run takes minutes: what it is at goes to stderr as with -v.
+    # A run takes minutes: its progress goes to stderr as with -v.
     parser.set_defaults(verbose=True)
     parser.add_argument(
         "bundles", nargs="*", metavar="BUNDLE", help="folders that `monograph export` wrote, all of one task"
     )
     parser.add_argument("--device", default=_ALL, help="all that is installed (default), auto, cpu, openvino, ...")
-    parser.add_argument("--compute-dtype", default=_ALL, choices=(_ALL, *COMPUTE_DTYPES), help="default: all")
+    parser.add_argument("--compute-dtype", default=_ALL, choices=(_ALL, *compute_dtype_names()), help="default: all")
     add_threads(parser)
     parser.add_argument(
         "--mix",
@@ -61,8 +61,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_peers,
         default=[],
         metavar="PEERS",
-        help=f"measure beside them: {','.join(PEERS)}, or all; with rerankers "
-        f"and sparse encoders only {', '.join(peers_of(RERANK))}",
+        help=f"measure beside them: {','.join(PEERS)}, or all; with other than embedding models "
+        f"only {', '.join(peers_for(None))}",
     )
     parser.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="the model that the peers load")
     parser.add_argument(
@@ -73,7 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PEERS",
         help="make the environments of all peers, or of those named, and measure nothing",
     )
-    parser.add_argument("--output", type=Path, metavar="FILE.json", help="keep the results, with every round")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the results, with every round")
     parser.add_argument("--page", type=Path, metavar="FILE.html", help="write the report as one page with plots")
     parser.add_argument(
         "--compare",
@@ -91,13 +91,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.setup_peers is not None:
         set_up(arguments.setup_peers, report=print)
         return 0
-    bench = _bench()
+    bench = import_implementation("bench", "monograph_bench.bench")
     if arguments.compare is not None:
         changes = bench.changes(*arguments.compare)
         print("\n".join(changes) or "nothing became slower beyond noise")
         return 1 if changes else 0
     _check(arguments)
-    asked = bench.Asked(
+    request = bench.Request(
         bundles=arguments.bundles,
         device=arguments.device,
         compute_dtype=arguments.compute_dtype,
@@ -109,17 +109,22 @@ def run(arguments: argparse.Namespace) -> int:
         checkpoint=arguments.checkpoint,
     )
     settings = Settings(rounds=arguments.rounds, starts=arguments.starts, timeout=arguments.timeout)
-    for line in bench.measure(asked, settings, arguments.output, arguments.page):
+    for line in bench.measure(request, settings, arguments.output, arguments.page):
         print(line)
     return 0
 
 
-def _bench() -> ModuleType:
-    # Here and not above: the command line reads this module where only the runtime is installed.
+def import_implementation(command: str, module: str) -> ModuleType:
+    """Import what a command does, late: the command line reads the commands where only the runtime is installed.
+
+    Raises:
+        MonographError: a package of the extra is missing.
+
+    """
     try:
-        return importlib.import_module("monograph_bench.bench")
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise MonographError(f"bench needs {error.name}: pip install 'monograph[bench]'") from error
+        raise MonographError(f"{command} needs {error.name}: pip install 'monograph[bench]'") from error
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -1,25 +1,29 @@
-"""What a measurement was made on: the machine, its CPUs and versions."""
+"""What a measurement was made on: the machine, its CPUs, its speed at the moment, and versions."""
 
 from __future__ import annotations
 
 import datetime
+import hashlib
 import importlib.metadata
 import os
 import platform
+import time
 from typing import Any
 
 import psutil
 
+from monograph.cpu import available_cpus, cpu_identity
 from monograph.errors import InputError
-from monograph.hardware import cpu_identity
-from monograph.threads import available_cpus
+from monograph_bench.engines import engine_facts
 
 # The instruction sets that embedding speed depends on, by their names among the flags of /proc/cpuinfo.
 TELLING_FLAGS = (
     "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8",
     "asimddp", "i8mm", "bf16", "sve",
 )  # fmt: skip
-_PACKAGES = ("monograph", "numpy", "tokenizers", "onnxruntime", "openvino", "torch", "sentence-transformers")
+# Passes over bytes whose hash is timed.
+_PASSES = 3
+_BYTES = bytes(1 << 24)
 
 
 def describe_machine() -> dict[str, Any]:
@@ -27,6 +31,8 @@ def describe_machine() -> dict[str, Any]:
     identity = cpu_identity().splitlines()
     fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in identity[1:])}
     flags = (fields.get("flags") or fields.get("Features") or "").split()
+    engines = [engine.distribution for engine in engine_facts()]
+    packages = ["monograph", "numpy", "tokenizers", *engines, "torch", "sentence-transformers"]
     return {
         "cpu": fields.get("model name", identity[0]),
         "instruction_sets": [flag for flag in TELLING_FLAGS if flag in flags],
@@ -34,7 +40,7 @@ def describe_machine() -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "system": platform.platform(),
         "python": platform.python_version(),
-        "packages": {name: version for name in _PACKAGES if (version := _version(name)) is not None},
+        "packages": {name: version for name in packages if (version := _version(name)) is not None},
         "variables": {name: os.environ[name] for name in ("ONEDNN_MAX_CPU_ISA",) if name in os.environ},
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
@@ -53,6 +59,21 @@ def cpus_for(threads: int | None) -> list[int]:
     if threads is not None and not 1 <= threads <= len(usable):
         raise InputError(f"{threads} threads cannot be measured: this process may use {len(usable)} CPUs")
     return usable[:threads]
+
+
+def machine_speed_seconds() -> float:
+    """Return how fast the machine is at the moment: the seconds of the fastest of a few hashes of the same 16 MB.
+
+    Shared machines have slow phases, and two runs meet different ones. On one thread, which is gone when it is done: a
+    product of matrices would leave threads that spin beside what is measured next, and would be another one with
+    another release of NumPy.
+    """
+    times = []
+    for _ in range(_PASSES):
+        begin = time.perf_counter()
+        hashlib.sha256(_BYTES).digest()
+        times.append(time.perf_counter() - begin)
+    return min(times)
 
 
 def _version(package: str) -> str | None:

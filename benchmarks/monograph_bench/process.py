@@ -23,7 +23,7 @@ from monograph.errors import MonographError
 from monograph_bench.systems import System
 
 WORKER = Path(__file__).parent / "worker"
-# Every library's own way to be told how many threads it may have, beside what its adapter sets and the affinity mask.
+# Each library's own variable for its number of threads, beside what its adapter sets and the affinity mask.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 # No network, no telemetry, no progress bars: nothing that the one system does and the other does not.
 _QUIET = {
@@ -49,9 +49,9 @@ class RequestError(MeasurementError):
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory of a process and its children, in bytes; None where the operating system does not tell it.
+    """Memory of a process and its children, in bytes; None where the operating system does not report it.
 
-    ``anonymous`` is what no file is behind, swapped out or not; ``peak`` the most that was resident so far.
+    ``anonymous`` is what no file backs, swapped out or not; ``peak`` the maximum that was resident so far.
     """
 
     resident: int | None
@@ -73,14 +73,14 @@ class SystemProcess:
         # A file: an unread pipe would block a system that prints much.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         # -P: what lies in the current folder is no package of the system's.
-        told = json.dumps({"adapter": system.adapter, "options": system.options})
-        command = [str(system.python), "-P", str(WORKER), told, ",".join(map(str, cpus))]
+        request = json.dumps({"adapter": system.adapter, "options": system.options})
+        command = [str(system.python), "-P", str(WORKER), request, ",".join(map(str, cpus))]
         begin = time.perf_counter()
         try:
             # A session of its own: Ctrl-C is this process's affair, and whatever the system starts ends with it.
             self._process = subprocess.Popen(  # noqa: S603 - our own worker
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-                env=variables(len(cpus), system.python), bufsize=0, start_new_session=True,
+                env=environment_variables(len(cpus), system.python), bufsize=0, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             self._errors.close()
@@ -89,12 +89,12 @@ class SystemProcess:
         try:
             self._answer()
             self.seconds_to_first_vector = time.perf_counter() - begin
-            self.described: dict[str, str] = self.ask("describe")["described"]
+            self.described: dict[str, str] = self.request("describe")["described"]
         except BaseException:
             self.close()
             raise
 
-    def ask(self, do: str, **details: object) -> dict[str, Any]:
+    def request(self, do: str, **details: object) -> dict[str, Any]:
         """Send a request and return its answer.
 
         Raises:
@@ -117,8 +117,8 @@ class SystemProcess:
         return seconds
 
     def memory(self) -> Memory:
-        """Return the memory in use, and the most there was."""
-        status = [told for process in self._all() if (told := _status(process.pid))]
+        """Return the memory in use, and its maximum so far."""
+        status = [lines for process in self._all() if (lines := _status(process.pid))]
         return Memory(*(_sum(status, *names) for names in (("VmRSS",), ("RssAnon", "VmSwap"), ("VmHWM",))))
 
     def pause(self) -> None:
@@ -190,11 +190,11 @@ class SystemProcess:
         return f"ended with exit status {status}: {lines[-1]}"
 
 
-def variables(threads: int, python: Path) -> dict[str, str]:
+def environment_variables(threads: int, python: Path) -> dict[str, str]:
     """Return this process's variables with the thread budget, for another Python without those of this one."""
     foreign = () if python == Path(sys.executable) else ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
-    kept = {name: value for name, value in os.environ.items() if name not in foreign}
-    return kept | _QUIET | dict.fromkeys(_THREAD_VARIABLES, str(threads))
+    own = {name: value for name, value in os.environ.items() if name not in foreign}
+    return own | _QUIET | dict.fromkeys(_THREAD_VARIABLES, str(threads))
 
 
 def _runs(process: psutil.Process) -> bool:
@@ -216,6 +216,6 @@ def _status(pid: int) -> dict[str, int]:
 
 def _sum(status: Sequence[dict[str, int]], *names: str) -> int | None:
     """Return the sum of some lines of all processes, None where one does not have them."""
-    found = [told.get(name) for told in status for name in names]
-    known = [value for value in found if value is not None]
-    return sum(known) if known and len(known) == len(found) else None
+    values = [lines.get(name) for lines in status for name in names]
+    known = [value for value in values if value is not None]
+    return sum(known) if known and len(known) == len(values) else None

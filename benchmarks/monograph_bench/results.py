@@ -1,4 +1,4 @@
-"""What was measured, as it is kept: docs/benchmark.md describes the JSON."""
+"""What was measured, how often, and the file it is saved in: docs/benchmark.md describes the JSON."""
 
 from __future__ import annotations
 
@@ -9,17 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from monograph.atomic import whole_file
-from monograph.bundle.manifest import EMBEDDING
 from monograph.errors import InputError
+from monograph.tasks import EMBEDDING
 
-# 2 has the run's task, and scores; a run of before is one of embedding models.
+# 2 has the run's task, and scores; a run of version 1 is one of embedding models.
 SCHEMA_VERSION = 2
 _READ_VERSIONS = (1, 2)
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How often each thing is measured; times in seconds.
+
+    ``calls`` are those of each round, None for as many as the task's profile says; ``trial_texts`` are what batch sizes
+    are tried with.
+    """
+
+    rounds: int = 5
+    starts: int = 3
+    calls: int | None = None
+    trial_texts: int = 256
+    timeout: int = 600
+
+
 @dataclass
 class Start:
-    """A start: seconds from that of a process to its first vector, and the yardstick's around it."""
+    """A start: seconds from that of a process to its first vector, and the machine speed's around it."""
 
     seconds: float
     machine_speed_seconds: float
@@ -27,7 +42,7 @@ class Start:
 
 @dataclass
 class Round:
-    """One pass over the texts of a workload, in seconds: wall-clock time, CPU time, and the yardstick's around it."""
+    """One pass over the texts of a workload, in seconds: wall-clock, CPU time, and the machine speed's around it."""
 
     seconds: float
     cpu_seconds: float
@@ -36,7 +51,7 @@ class Round:
 
 @dataclass
 class Calls:
-    """The calls of a round one after the other: seconds of each, and the yardstick's around them."""
+    """The calls of a round one after the other: seconds of each, and the machine speed's around them."""
 
     seconds: list[float]
     machine_speed_seconds: float
@@ -46,7 +61,7 @@ class Calls:
 class SystemResult:
     """What was measured of one system; ``failure`` says why there is nothing, or nothing more.
 
-    ``usage`` says how it is called, ``described`` what it says of itself: versions, device, type, threads.
+    ``usage`` describes how it is called, ``described`` is what it reports: versions, device, type, threads.
     ``batch_sizes`` and ``rounds`` are by workload, ``latencies`` by texts or pairs a call; ``memory`` in bytes;
     ``cosine`` of vectors to the reference (mean, worst), or ``scores``, how those of pairs agree with it (spearman,
     mean_difference, worst_difference: these as parts of the spread of the reference's); ``padding`` the share of padded
@@ -89,7 +104,7 @@ class Results:
     reference: str
     not_timed: list[str]
     systems: list[SystemResult]
-    task: str = EMBEDDING
+    task: str = EMBEDDING.name
     schema_version: int = SCHEMA_VERSION
 
     def write(self, path: Path) -> None:
@@ -107,22 +122,22 @@ def read_results(path: Path) -> Results:
 
     """
     try:
-        told = json.loads(path.read_text("utf-8"))
-        version = told["schema_version"]
+        values = json.loads(path.read_text("utf-8"))
+        version = values["schema_version"]
         if version not in _READ_VERSIONS:
             known = " and ".join(map(str, _READ_VERSIONS))
             raise InputError(f"{path} has schema_version {version}, this release reads {known}")
-        told["workloads"] = {name: WorkloadFacts(**facts) for name, facts in told["workloads"].items()}
-        told["systems"] = [_system(system) for system in told["systems"]]
-        return Results(**(told | {"schema_version": SCHEMA_VERSION}))
+        values["workloads"] = {name: WorkloadFacts(**facts) for name, facts in values["workloads"].items()}
+        values["systems"] = [_system(system) for system in values["systems"]]
+        return Results(**(values | {"schema_version": SCHEMA_VERSION}))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no result of monograph bench: {error}") from error
 
 
-def _system(told: dict[str, Any]) -> SystemResult:
-    starts = [Start(**one) for one in told["starts"]]
-    rounds = {name: [Round(**one) for one in rounds] for name, rounds in told["rounds"].items()}
-    latencies = {size: [Calls(**one) for one in rounds] for size, rounds in told["latencies"].items()}
-    return SystemResult(**(told | {"starts": starts, "rounds": rounds, "latencies": latencies}))
+def _system(values: dict[str, Any]) -> SystemResult:
+    starts = [Start(**one) for one in values["starts"]]
+    rounds = {name: [Round(**one) for one in rounds] for name, rounds in values["rounds"].items()}
+    latencies = {size: [Calls(**one) for one in rounds] for size, rounds in values["latencies"].items()}
+    return SystemResult(**(values | {"starts": starts, "rounds": rounds, "latencies": latencies}))

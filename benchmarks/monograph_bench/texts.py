@@ -13,14 +13,14 @@ from monograph.inputs import Input
 from monograph_export import compression
 from monograph_export.text_files import read_sentences, read_texts
 
-# Of how many sentences a text of a mix is: (share of the texts, fewest, most).
+# The number of sentences in a text of a mix: (share of the texts, minimum, maximum).
 MIXES: dict[str, tuple[tuple[float, int, int], ...]] = {
     "short": ((1.0, 1, 1),),
     "mixed": ((0.6, 1, 2), (0.3, 2, 4), (0.1, 7, 12)),
     "long": ((1.0, 9, 15),),
 }
 SENTENCES_FILE = "sentences.txt"
-LONGEST_SENTENCE = 200
+MAX_SENTENCE_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -42,33 +42,33 @@ def make_workload(mix: str, count: int, language: str | None) -> Workload:
 
 
 def texts_of_mix(mix: str, count: int, language: str | None) -> tuple[str, ...]:
-    """Return texts of a mix of ``MIXES``, the same at every call, in one language or, with None, in many.
+    """Return distinct texts of a mix of ``MIXES``, the same at every call, in one language or, with None, in many.
 
-    No text is there twice: systems that compute a repeated text once would be measured by the repetition.
+    Systems that compute a repeated text once would be measured by the repetition.
 
     Raises:
         InputError: there is no such mix.
 
     """
     if mix not in MIXES:
-        raise InputError(f"length mix {mix!r} is not known: choose of {', '.join(MIXES)}, or give a file of texts")
+        raise InputError(f"length mix {mix!r} is unknown: choose from {', '.join(MIXES)}, or give a file of texts")
     every = read_sentences(compression.__name__, SENTENCES_FILE, language)
     # Some are whole paragraphs, in all languages longer than any sentence.
-    sentences = [sentence for sentence in every if len(sentence) <= LONGEST_SENTENCE]
+    sentences = [sentence for sentence in every if len(sentence) <= MAX_SENTENCE_CHARACTERS]
     generator = np.random.default_rng(zlib.crc32(mix.encode()))
     parts = MIXES[mix]
     texts: dict[str, None] = {}
     while len(texts) < count:
-        _, fewest, most = parts[generator.choice(len(parts), p=[share for share, _, _ in parts])]
-        chosen = generator.choice(len(sentences), generator.integers(fewest, most + 1), replace=False)
+        _, shortest, longest = parts[generator.choice(len(parts), p=[share for share, _, _ in parts])]
+        chosen = generator.choice(len(sentences), generator.integers(shortest, longest + 1), replace=False)
         text = " ".join(sentences[i] for i in chosen)
-        # There are fewer sentences than short texts may be asked for; a number is a token or two.
+        # More short texts may be requested than there are sentences; a number is a token or two.
         texts[text if text not in texts else f"{text} {len(texts)}"] = None
     return tuple(texts)
 
 
 def file_workload(file: Path, limit: int | None) -> Workload:
-    """Return the different texts of a user's file, the first of them with a limit.
+    """Return the distinct texts of a user's file, at most ``limit``.
 
     Raises:
         ExportError: the file cannot be read, is not UTF-8 or has no text.

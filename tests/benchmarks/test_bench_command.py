@@ -24,22 +24,22 @@ def run(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[st
     return done.stdout.decode(), folder
 
 
-def test_it_prints_tables_and_keeps_every_round(run: tuple[str, Path]) -> None:
+def test_it_prints_tables_and_writes_every_round(run: tuple[str, Path]) -> None:
     table, folder = run
     for words in ("mixed: 12 texts", "short: 12 texts", "calls of 1 short text", "start of a process", "not timed:"):
         assert words in table
-    kept = (folder / "results.json").read_text("utf-8")
+    text = (folder / "results.json").read_text("utf-8")
     # Results are published: no folder of this machine is in them.
-    assert str(folder.parent) not in kept
-    told = json.loads(kept)
-    assert (told["schema_version"], told["task"]) == (2, "embedding")
-    assert [len(system["rounds"]["mixed"]) for system in told["systems"]] == [1]
+    assert str(folder.parent) not in text
+    report = json.loads(text)
+    assert (report["schema_version"], report["task"]) == (2, "embedding")
+    assert [len(system["rounds"]["mixed"]) for system in report["systems"]] == [1]
 
 
 def test_the_page_needs_no_network_and_has_every_plot(run: tuple[str, Path]) -> None:
     page = (run[1] / "results.html").read_text("utf-8")
     assert page.count("<svg") == page.count("<figcaption>") >= 6
-    # Names of XML's vocabularies are no addresses that are asked.
+    # Names of XML's vocabularies are no addresses that are fetched.
     loaded = re.findall(r"""(?:src|href)\s*=\s*["'](?!#)([^"']*)""", page)
     assert not loaded
     assert "url(http" not in page
@@ -63,11 +63,11 @@ def test_a_reranker_is_measured_with_pairs(
         "start of a process to its first score", "not measured: fastembed: fastembed is not measured with rerankers",
     ):  # fmt: skip
         assert words in table
-    told = json.loads((tmp_path / "results.json").read_text("utf-8"))
-    assert told["task"] == "rerank"
-    assert [list(system["latencies"]) for system in told["systems"]] == [["100"], ["100"], []]
-    ours, theirs, _ = told["systems"]
-    assert len(ours["latencies"]["100"][0]["seconds"]) == told["settings"]["calls"]
+    report = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    assert report["task"] == "rerank"
+    assert [list(system["latencies"]) for system in report["systems"]] == [["100"], ["100"], []]
+    ours, theirs, _ = report["systems"]
+    assert len(ours["latencies"]["100"][0]["seconds"]) == report["settings"]["calls"]
     for system in (ours, theirs):
         assert system["scores"]["worst_difference"] < 1e-5
         assert system["scores"]["spearman"] > 0.999
@@ -111,7 +111,7 @@ def test_what_cannot_be_measured_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("arguments", [["--against", "tensorflow"], ["--mix", "odd"], ["--rounds", "0"]])
-def test_bad_usage_is_told_as_such(arguments: list[str], tiny_bundle: Path) -> None:
+def test_bad_usage_is_reported_as_such(arguments: list[str], tiny_bundle: Path) -> None:
     done = monograph("bench", tiny_bundle, *arguments)
     assert done.returncode == 2
     assert arguments[0].encode() in done.stderr

@@ -27,8 +27,8 @@ def sts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scored(*arguments: object) -> dict[str, Any]:
     done = monograph_after_imports("eval", *arguments, "--json")
     assert done.returncode == 0, done.stderr.decode()
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
 
 
 def test_all_tasks_beside_sentence_transformers(
@@ -39,14 +39,14 @@ def test_all_tasks_beside_sentence_transformers(
     for file in (english, frisian):
         lines = (data / "tatoeba-laser" / f"tatoeba.fry-eng.{file.name}").read_text("utf-8").splitlines()
         file.write_text("\n".join(lines[:40]), "utf-8")
-    told = scored(
+    report = scored(
         minilm_bundle, *ON_CPU, "--sts", sts, "--translation", frisian, english, "--mse", english, frisian,
         "--teacher", minilm_bundle, "--retrieval", beir, "--reference", f"st:{minilm}", "--threads", 2,
     )  # fmt: skip
-    assert told["bundle"] == {"name": str(minilm_bundle), "runs_on": told["bundle"]["runs_on"]}
-    assert told["bundle"]["runs_on"].startswith("cpu (onnxruntime ")
-    assert told["reference"]["runs_on"].startswith("cpu (torch ")
-    metrics = {task: [row["metric"] for row in told["scores"] if row["task"] == task] for task in
+    assert report["bundle"] == {"name": str(minilm_bundle), "runs_on": report["bundle"]["runs_on"]}
+    assert report["bundle"]["runs_on"].startswith("cpu (onnxruntime ")
+    assert report["reference"]["runs_on"].startswith("cpu (torch ")
+    metrics = {task: [row["metric"] for row in report["scores"] if row["task"] == task] for task in
                ("sts", "translation", "mse", "retrieval")}  # fmt: skip
     assert metrics == {
         "sts": ["pearson_cosine", "spearman_cosine"],
@@ -54,12 +54,12 @@ def test_all_tasks_beside_sentence_transformers(
         "mse": ["mse"],
         "retrieval": ["ndcg@10", "map@100", "recall@10", "recall@100"],
     }
-    for row in told["scores"]:
+    for row in report["scores"]:
         assert abs(row["difference"]) <= 0.01, row
         assert row["difference"] == row["score"] - row["reference"]
-    assert told["scores"][2]["files"] == [str(frisian), str(english)]
-    assert told["scores"][2]["pairs"] == 40
-    assert told["scores"][-1]["documents"] == 30
+    assert report["scores"][2]["files"] == [str(frisian), str(english)]
+    assert report["scores"][2]["pairs"] == 40
+    assert report["scores"][-1]["documents"] == 30
 
 
 def test_the_table_and_what_a_reference_costs(tiny_bundle: Path, tiny_checkpoint: Path, sts: Path) -> None:

@@ -21,15 +21,16 @@ from sklearn.metrics import ndcg_score
 from monograph import Embedder
 from monograph.similarity import similarity
 from monograph_bench.evaluation.beir import BeirFolder, read_beir
-from monograph_bench.evaluation.distance import distance_scores
 from monograph_bench.evaluation.encoder import EvaluationError
 from monograph_bench.evaluation.neighbours import nearest_both_ways
-from monograph_bench.evaluation.parallel_files import read_parallel
-from monograph_bench.evaluation.ranking import ranked
-from monograph_bench.evaluation.retrieval import retrieval_scores
-from monograph_bench.evaluation.sts import StsPairs, sts_scores
-from monograph_bench.evaluation.sts_files import read_sts
-from monograph_bench.evaluation.translation import ParallelTexts, translation_scores
+from monograph_bench.evaluation.parallel_texts import (
+    ParallelTexts,
+    distance_scores,
+    read_parallel,
+    translation_scores,
+)
+from monograph_bench.evaluation.retrieval import ranked, retrieval_scores
+from monograph_bench.evaluation.sts import StsPairs, read_sts, sts_scores
 from support.cranfield import Cranfield
 from support.fixed_encoder import FixedEncoder
 
@@ -140,9 +141,9 @@ def test_ranking_does_not_depend_on_blocks_or_the_order_of_the_corpus(tmp_path: 
     encoder, data, _ = random_retrieval(tmp_path, judgements=1)
     queries, documents = list(data.queries.values()), list(data.documents())
     whole = ranked(encoder, queries, documents, 100)
-    assert [len(found) for found in whole] == [100] * 40
+    assert [len(ranking) for ranking in whole] == [100] * 40
     assert ranked(encoder, queries, documents[::-1], 100, block_size=37) == whole
-    assert [found[:7] for found in whole] == ranked(encoder, queries, documents, 7, block_size=500)
+    assert [ranking[:7] for ranking in whole] == ranked(encoder, queries, documents, 7, block_size=500)
 
 
 def test_nearest_neighbours_do_not_depend_on_blocks() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from monograph.errors import InputError
 from monograph_bench.evaluation.beir import read_beir
-from monograph_bench.evaluation.parallel_files import read_lines, read_parallel
-from monograph_bench.evaluation.sts_files import read_sts
+from monograph_bench.evaluation.parallel_texts import read_lines, read_parallel
+from monograph_bench.evaluation.sts import read_sts
 
 FIRST, SECOND, GOLD = ["A boat, a sail.", 'He said "ships".'], ["A ship.", "Bread."], [4.5, 0.0]
 STSB = "main-captions\tMSRvid\t2012test\t{number}\t{score}\t{first}\t{second}"
@@ -24,9 +24,9 @@ def written(folder: Path, name: str, *lines: str) -> Path:
     return file
 
 
-def rows(form: str) -> list[str]:
+def rows(layout: str) -> list[str]:
     return [
-        form.format(number=number, first=first, second=second, score=score)
+        layout.format(number=number, first=first, second=second, score=score)
         for number, (first, second, score) in enumerate(zip(FIRST, SECOND, GOLD, strict=True))
     ]
 

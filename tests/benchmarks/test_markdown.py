@@ -25,18 +25,18 @@ def test_a_text_without_a_place_for_the_table_is_refused(text: str) -> None:
         with_table(text, "| a |")
 
 
-def test_the_readme_has_the_kept_results() -> None:
+def test_the_readme_has_the_saved_results() -> None:
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     results = read_results(PROJECT / "benchmarks" / "results" / "minilm.json")
     assert with_table(readme, table_of(results)) == readme
 
 
-def test_results_of_before_tasks_were_told_are_read_as_those_of_embedding_models(tmp_path: Path) -> None:
-    told = json.loads((PROJECT / "benchmarks" / "results" / "minilm.json").read_text("utf-8"))
-    del told["task"]
-    for system in told["systems"]:
+def test_results_from_before_tasks_are_read_as_those_of_embedding_models(tmp_path: Path) -> None:
+    values = json.loads((PROJECT / "benchmarks" / "results" / "minilm.json").read_text("utf-8"))
+    del values["task"]
+    for system in values["systems"]:
         del system["scores"]
     path = tmp_path / "before.json"
-    path.write_text(json.dumps(told | {"schema_version": 1}))
+    path.write_text(json.dumps(values | {"schema_version": 1}))
     results = read_results(path)
     assert (results.schema_version, results.task) == (SCHEMA_VERSION, "embedding")

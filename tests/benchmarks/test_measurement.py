@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +21,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 from monograph.bundle import open_bundle
 from monograph.errors import InputError
-from monograph_bench.bundles import bundle_systems, open_bundles, token_lengths
 from monograph_bench.measurement.reference import Reference, cosines, score_agreement
 from monograph_bench.measurement.roofline import Work, count_work
 from monograph_bench.measurement.session import Plan, run_session
-from monograph_bench.measurement.settings import Settings
 from monograph_bench.measurement.speed import Rounds
 from monograph_bench.measurement.start import start_all
-from monograph_bench.pairs import file_pairs, make_pairs
+from monograph_bench.peers.systems import peer_systems
 from monograph_bench.process import MeasurementError, SystemProcess
+from monograph_bench.profiles.rerank import file_pairs, make_pairs
 from monograph_bench.report.table import lines_of
-from monograph_bench.results import Results, SystemResult, read_results
-from monograph_bench.systems import System, Unavailable
+from monograph_bench.results import Results, Settings, SystemResult, read_results
+from monograph_bench.systems import System, Unavailable, bundle_system, bundle_systems, open_bundles, token_lengths
 from monograph_bench.texts import MIXES, Workload, make_workload
 
 QUICK = Settings(rounds=1, starts=1, calls=3, trial_texts=8)
@@ -42,10 +42,8 @@ def cpus(count: int) -> list[int]:
 
 
 def sentence_transformers(checkpoint: Path, threads: int) -> System:
-    options = {"checkpoint": str(checkpoint), "backend": "torch", "compute_dtype": "float32", "threads": threads}
-    return System(
-        "sentence-transformers", "peer", Path(sys.executable), "sentence_transformers_model", options, (8, 32), ""
-    )
+    [system], _ = peer_systems(["sentence-transformers"], checkpoint, threads)
+    return replace(system, batch_sizes=(8, 32))
 
 
 def systems(bundle: Path, checkpoint: Path, threads: int) -> list[System]:
@@ -56,13 +54,13 @@ def systems(bundle: Path, checkpoint: Path, threads: int) -> list[System]:
 def test_a_system_allowed_one_thread_uses_one_core(minilm_bundle: Path, minilm: Path, tmp_path: Path) -> None:
     texts = tmp_path / "texts.json"
     texts.write_text(json.dumps(make_workload("mixed", 150, "en").texts))
-    asked = systems(minilm_bundle, minilm, 1)
-    assert len(asked) >= 3
-    for system in asked:
+    measured = systems(minilm_bundle, minilm, 1)
+    assert len(measured) >= 3
+    for system in measured:
         with SystemProcess(system, cpus(1), 120) as process:
-            process.ask("read", name="texts", file=str(texts))
+            process.request("read", name="texts", file=str(texts))
             before = process.cpu_seconds()
-            seconds = process.ask("encode", name="texts", batch_size=8, vectors=None)["seconds"]
+            seconds = process.request("encode", name="texts", batch_size=8, vectors=None)["seconds"]
             # The clock of CPU time ticks in hundredths of a second, and reading the request is in it too.
             assert process.cpu_seconds() - before <= seconds * 1.03 + 0.05, system.name
             assert process.described["threads"] == "1"
@@ -81,21 +79,18 @@ def test_a_paused_system_takes_no_cpu_time(minilm_bundle: Path, minilm: Path) ->
 @pytest.fixture(scope="module")
 def results(tiny_bundle: Path, tiny_checkpoint: Path) -> Results:
     bundles = open_bundles([str(tiny_bundle)])
-    asked: dict[str, System | Unavailable] = dict(bundle_systems(bundles, "all", "all", 1))
-    asked["sentence-transformers"] = sentence_transformers(tiny_checkpoint, 1)
-    asked["lost"] = ours("lost", Path("/nowhere"))
-    asked["absent"] = Unavailable("peer", "its environment is not there")
+    run: dict[str, System | Unavailable] = dict(bundle_systems(bundles, "all", "all", 1))
+    run["sentence-transformers"] = sentence_transformers(tiny_checkpoint, 1)
+    lost = ours("lost", tiny_bundle)
+    run["lost"] = replace(lost, options={**lost.options, "bundle": "/nowhere"})
+    run["absent"] = Unavailable("peer", "its environment is not there")
     workloads = [make_workload("mixed", 12, "en"), make_workload("short", 12, "en")]
     calls = Workload("calls", make_workload("short", 8, "en").texts)
-    return run_session(Plan(asked, bundles, workloads, calls, cpus(1), QUICK))
+    return run_session(Plan(run, bundles, workloads, calls, cpus(1), QUICK))
 
 
 def ours(name: str, bundle: Path) -> System:
-    return System(name, "monograph", Path(sys.executable), "monograph_embedder", bundle_options(bundle), (None,), "")
-
-
-def bundle_options(bundle: Path) -> dict[str, object]:
-    return {"bundle": str(bundle), "device": "cpu", "compute_dtype": "float32", "threads": 1}
+    return bundle_system(name, open_bundle(bundle), "cpu", "float32", 1)
 
 
 def test_every_system_is_measured_in_every_way(results: Results) -> None:
@@ -144,11 +139,11 @@ def test_a_system_that_does_not_answer_in_time_is_ended(minilm: Path) -> None:
         SystemProcess(sentence_transformers(minilm, 1), cpus(1), timeout=0.2)
 
 
-def test_a_system_that_dies_is_told_with_its_last_words(tiny_bundle: Path) -> None:
+def test_a_system_that_dies_is_reported_with_its_last_line(tiny_bundle: Path) -> None:
     with SystemProcess(ours("dies", tiny_bundle), cpus(1), 60) as process:
         process._seen.kill()
         with pytest.raises(MeasurementError, match="exit status -9"):
-            process.ask("read", name="texts", file="none")
+            process.request("read", name="texts", file="none")
 
 
 def test_the_work_of_minilm_is_counted(minilm_bundle: Path) -> None:
@@ -206,7 +201,7 @@ def test_a_system_that_fails_in_a_round_keeps_its_rounds_and_does_not_stop_the_o
         running["dies"]._seen.kill()
         for _ in range(2):
             rounds.throughput([workload])
-        rounds.latency(workload, None)
+        rounds.latency(workload, (1, 8), 3)
     assert [len(results[name].rounds["short"]) for name in names] == [1, 3]
     assert results["dies"].failure == "encode: ended with exit status -9: no message"
     assert not results["dies"].latencies
@@ -246,8 +241,8 @@ def test_a_large_call_is_cut_into_the_batches_of_a_pass(one: tuple[Rounds, Syste
     rounds, result = one
     workload = make_workload("short", 8, "en")
     result.batch_sizes["short"] = 0
-    # Texts in a batch cannot be none, so that the size that is asked for is seen.
-    rounds.latency(workload, "short")
+    # Texts in a batch cannot be none, so that the requested size is seen.
+    rounds.latency(workload, (1, 8), 3, "short")
     assert "batch_size" in result.failure
     assert not result.latencies
 
@@ -278,35 +273,34 @@ def reference(*rows: list[float]) -> Reference:
 
 
 def test_scores_are_compared_by_their_spread_and_their_order() -> None:
-    wanted = reference([-2], [0], [1], [2])
-    found = np.array([-2, 0.4, 1, 2], np.float32)
-    assert score_agreement(found, wanted) == pytest.approx(
+    expected = reference([-2], [0], [1], [2])
+    scores = np.array([-2, 0.4, 1, 2], np.float32)
+    assert score_agreement(scores, expected) == pytest.approx(
         {"spearman": 1, "mean_difference": 0.025, "worst_difference": 0.1}
     )
-    assert score_agreement(found[::-1], wanted)["spearman"] < 0
+    assert score_agreement(scores[::-1], expected)["spearman"] < 0
     # Of several labels the worst counts.
     both = score_agreement(np.array([[-2, 0], [0.4, 3]], np.float32), reference([-2, 0], [2, 2]))
     assert both["worst_difference"] == pytest.approx(0.5)
-    assert score_agreement(np.zeros((4, 2), np.float32), wanted) == {}
-    broken = score_agreement(np.array([np.nan, 0, 1, 2], np.float32), wanted)
+    assert score_agreement(np.zeros((4, 2), np.float32), expected) == {}
+    broken = score_agreement(np.array([np.nan, 0, 1, 2], np.float32), expected)
     assert broken["spearman"] == 0
     assert broken["worst_difference"] == pytest.approx(3.4e38, rel=0.01)
 
 
 def test_vectors_of_zeros_are_right_only_where_the_reference_is_zero_too() -> None:
-    wanted = reference([0, 0], [1, 0])
-    assert cosines(wanted.vectors, wanted) == {"mean": 1, "worst": 1}
-    assert cosines(wanted.vectors[::-1], wanted)["worst"] == 0
+    expected = reference([0, 0], [1, 0])
+    assert cosines(expected.vectors, expected) == {"mean": 1, "worst": 1}
+    assert cosines(expected.vectors[::-1], expected)["worst"] == 0
 
 
 KILLED = """
-import json, os, sys
-from pathlib import Path
-from monograph_bench.pairs import file_pairs, make_pairs
+import os, sys
+from monograph.bundle import open_bundle
 from monograph_bench.process import SystemProcess
-from monograph_bench.systems import System, Unavailable
+from monograph_bench.systems import bundle_system
 
-system = System("ours", "monograph", Path(sys.executable), "monograph_embedder", json.loads(sys.argv[1]), (None,), "")
+system = bundle_system("ours", open_bundle(sys.argv[1]), "cpu", "float32", 1)
 process = SystemProcess(system, [min(os.sched_getaffinity(0))], 60)
 process.pause()
 print(process._process.pid, flush=True)
@@ -315,8 +309,7 @@ os.kill(os.getpid(), 9)
 
 
 def test_no_stopped_process_is_left_where_the_benchmark_is_killed(tiny_bundle: Path) -> None:
-    options = json.dumps(bundle_options(tiny_bundle) | {"threads": 1})
-    done = subprocess.run([sys.executable, "-c", KILLED, options], stdout=subprocess.PIPE, check=False)
+    done = subprocess.run([sys.executable, "-c", KILLED, tiny_bundle], stdout=subprocess.PIPE, check=False)
     assert done.returncode == -signal.SIGKILL
     deadline = time.monotonic() + 10
     while psutil.pid_exists(int(done.stdout)) and time.monotonic() < deadline:

@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from monograph.errors import MonographError
-from monograph_bench.peers import PEERS, PeerError, environment_of, environments, peer_systems, set_up
+from monograph_bench.peers import catalog, environments
+from monograph_bench.peers.catalog import PEERS, peers_for
+from monograph_bench.peers.environments import PeerError, find_python, set_up
 from monograph_bench.peers.modules import CheckpointError, read_modules
 from monograph_bench.peers.settings import write_settings
+from monograph_bench.peers.systems import peer_systems
 from monograph_bench.process import WORKER
 from support import checkpoints
 from support.peers import (
-    EXACT,
-    MIN_COSINE,
     TEXTS,
     check_logits,
     check_sparse,
@@ -37,21 +38,22 @@ from support.peers import (
 )
 from support.sparse_encoders import save_splade
 
-NAMES = [
-    "sentence-transformers", "st-bf16", "st-onnx", "st-openvino", "optimum", "fastembed", "light-embed",
-    "openvino-genai",
-]  # fmt: skip
-# Peers that load an encoder and are told what is behind it.
-ENCODER_ONLY = ["optimum", "fastembed", "light-embed", "openvino-genai"]
+# Peers that load an encoder and have options for what is behind it.
+ENCODER_ONLY = [name for name, peer in PEERS.items() if peer.poolings is not None]
+# Peers that load all modules, of which some run the encoder elsewhere than in torch.
+EXPORTED_ENCODER = [name for name, peer in PEERS.items() if peer.poolings is None and peer.exported is not None]
 # Where the user's own peers are; the tests' cache is another one, and empty.
 HOME = environments.default_home()
-# The second is the first in another type.
-TORCH_PEERS = ["sentence-transformers", pytest.param("st-bf16", marks=pytest.mark.slow)]
+# Those behind the first are the same in other types.
+FIRST, *OTHERS = (name for name, peer in PEERS.items() if peer.environment == "torch")
+TORCH_PEERS = [FIRST, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+# Peers that load an export of a model of any task.
+EXPORTED_OF_ANY_TASK = [name for name in peers_for(None) if PEERS[name].exported is not None]
 
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home of the tests' own, for forms, with the environments that the user's has."""
+    """A home of the tests' own, for exported models, with the environments that the user's has."""
     folder = tmp_path_factory.mktemp("home")
     (folder / "environments").symlink_to(HOME / "environments")
     return folder
@@ -66,20 +68,23 @@ def sparse_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def slow_home(home: Path, name: str) -> Path:
     """That home, where the peer of the test has its environment."""
     try:
-        environment_of(name, home)
+        find_python(name, home)
     except PeerError as error:
         pytest.skip(str(error))
     return home
 
 
-def test_the_names_are_the_reports() -> None:
-    assert list(PEERS) == NAMES
-    assert all(peer.name == name for name, peer in PEERS.items())
+def test_the_names_are_those_of_saved_results() -> None:
+    # Runs are compared by these names: one that was published stays.
+    assert PEERS.keys() >= {
+        "sentence-transformers", "st-bf16", "st-onnx", "st-openvino", "optimum", "fastembed", "light-embed",
+        "openvino-genai",
+    }  # fmt: skip
+    assert len(PEERS) == len(catalog._ALL)
 
 
 def test_each_peer_has_an_adapter() -> None:
-    calls = [call for peer in PEERS.values() for call in peer.calls.values()]
-    assert all((WORKER / "adapters" / f"{call.adapter}.py").is_file() for call in calls)
+    assert all((WORKER / "adapters" / f"{peer.adapter}.py").is_file() for peer in PEERS.values())
 
 
 @pytest.mark.parametrize("environment", sorted({peer.environment for peer in PEERS.values()}))
@@ -103,13 +108,11 @@ def test_an_unknown_peer_is_refused_with_the_names() -> None:
 
 def test_an_environment_that_is_not_there_says_how_it_is_made(tmp_path: Path) -> None:
     with pytest.raises(MonographError, match=r"run monograph bench --setup-peers fastembed$"):
-        environment_of("fastembed", tmp_path)
+        find_python("fastembed", tmp_path)
 
 
 def test_torch_peers_run_in_this_environment(tmp_path: Path) -> None:
-    assert (
-        environment_of("sentence-transformers", tmp_path) == environment_of("st-bf16", tmp_path) == Path(sys.executable)
-    )
+    assert find_python("sentence-transformers", tmp_path) == find_python("st-bf16", tmp_path) == Path(sys.executable)
 
 
 def test_an_environment_is_made_once_and_again_where_its_requirements_changed(
@@ -119,7 +122,7 @@ def test_an_environment_is_made_once_and_again_where_its_requirements_changed(
     said: list[str] = []
     set_up(["fastembed", "light-embed"], tmp_path, said.append)
     assert said == ["environment onnxruntime: installing, which takes minutes", "environment onnxruntime: made"]
-    python = environment_of("fastembed", tmp_path)
+    python = find_python("fastembed", tmp_path)
     prefix = subprocess.run([python, "-c", "import sys; print(sys.prefix)"], capture_output=True, check=True, text=True)
     assert Path(prefix.stdout.strip()) == tmp_path / "environments" / "onnxruntime"
 
@@ -132,10 +135,10 @@ def test_an_environment_is_made_once_and_again_where_its_requirements_changed(
 
     requirements.write_text("# another nothing\n")
     with pytest.raises(PeerError, match="--setup-peers"):
-        environment_of("fastembed", tmp_path)
+        find_python("fastembed", tmp_path)
     set_up(["light-embed"], tmp_path)
     assert not left.exists()
-    environment_of("fastembed", tmp_path)
+    find_python("fastembed", tmp_path)
 
 
 def test_a_half_made_environment_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,26 +152,26 @@ def test_a_half_made_environment_is_not_used(tmp_path: Path, monkeypatch: pytest
     assert "\n" not in message
     assert (tmp_path / "environments" / "onnxruntime").is_dir()
     with pytest.raises(PeerError, match="--setup-peers"):
-        environment_of("fastembed", tmp_path)
+        find_python("fastembed", tmp_path)
 
 
 def test_both_spellings_read_alike(tmp_path: Path) -> None:
     checkpoint = checkpoints.tiny(tmp_path, max_length=100, pooling="cls")
     new = read_modules(checkpoint)
     old = read_modules(checkpoints.respell_as_legacy(checkpoint))
-    for found in (new, old):
-        assert found.poolings == ("cls",)
-        assert (found.dimension, found.max_length, found.normalized, found.lowercase) == (32, 100, True, False)
-        assert [entry.kind for entry in found.entries] == ["Transformer", "Pooling", "Normalize"]
-        assert found.beyond_pooling() == []
+    for modules in (new, old):
+        assert modules.poolings == ("cls",)
+        assert (modules.dimension, modules.max_length, modules.normalized, modules.lowercase) == (32, 100, True, False)
+        assert [entry.kind for entry in modules.entries] == ["Transformer", "Pooling", "Normalize"]
+        assert modules.beyond_pooling() == []
 
 
 def test_a_bare_transformer_has_mean_pooling(tmp_path: Path) -> None:
     tokenizer = checkpoints.wordpiece(1000, lowercase=True)
     checkpoint = checkpoints.save_transformer(checkpoints.TINY_BERT, tokenizer, tmp_path / "bare")
-    found = read_modules(checkpoint)
+    modules = read_modules(checkpoint)
     limit = SentenceTransformer(str(checkpoint), device="cpu").max_seq_length
-    assert (found.poolings, found.normalized, found.max_length) == (("mean",), False, limit)
+    assert (modules.poolings, modules.normalized, modules.max_length) == (("mean",), False, limit)
 
 
 def test_a_folder_that_is_no_checkpoint_is_a_reason(tmp_path: Path) -> None:
@@ -197,8 +200,8 @@ def test_what_an_encoder_alone_cannot_do_is_a_reason(options: dict[str, Any], re
     systems, reasons = peer_systems(["sentence-transformers", *ENCODER_ONLY], checkpoint, threads=1, home=tmp_path)
     assert [system.name for system in systems] == ["sentence-transformers"]
     assert list(reasons) == ENCODER_ONLY
-    assert all(re.search(reason, told) for told in reasons.values())
-    assert not (tmp_path / "forms").exists()
+    assert all(re.search(reason, given) for given in reasons.values())
+    assert not (tmp_path / "exported").exists()
 
 
 def test_lower_casing_outside_the_tokenizer_is_a_reason(tmp_path: Path) -> None:
@@ -217,23 +220,23 @@ def test_lower_casing_outside_the_tokenizer_is_a_reason(tmp_path: Path) -> None:
         {"dense": [{"in_features": 32, "out_features": 16, "activation": "Tanh"}]},
     ],
 )
-def test_settings_of_a_form_mean_what_the_checkpoints_mean(options: dict[str, Any], tmp_path: Path) -> None:
+def test_settings_of_an_export_mean_what_the_checkpoints_mean(options: dict[str, Any], tmp_path: Path) -> None:
     checkpoint = checkpoints.tiny(tmp_path, **options)
-    form = tmp_path / "form"
-    form.mkdir()
-    write_settings(checkpoint, read_modules(checkpoint), form)
-    shutil.copyfile(checkpoint / "model.safetensors", form / "model.safetensors")
-    np.testing.assert_array_equal(torch_vectors(form), torch_vectors(checkpoint))
-    listed = json.loads((form / "modules.json").read_text())
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    write_settings(checkpoint, read_modules(checkpoint), folder)
+    shutil.copyfile(checkpoint / "model.safetensors", folder / "model.safetensors")
+    np.testing.assert_array_equal(torch_vectors(folder), torch_vectors(checkpoint))
+    listed = json.loads((folder / "modules.json").read_text())
     assert all(module["type"].startswith("sentence_transformers.models.") for module in listed)
 
 
 def test_poolings_in_an_order_that_older_releases_have_not_are_refused(tmp_path: Path) -> None:
     checkpoint = checkpoints.tiny(tmp_path, pooling=["mean", "cls"])
-    form = tmp_path / "form"
-    form.mkdir()
+    folder = tmp_path / "exported"
+    folder.mkdir()
     with pytest.raises(CheckpointError, match=r"pooling mean \+ cls, in this order"):
-        write_settings(checkpoint, read_modules(checkpoint), form)
+        write_settings(checkpoint, read_modules(checkpoint), folder)
 
 
 @pytest.mark.parametrize("size", [None, 1, 3, 100])
@@ -245,8 +248,8 @@ def test_length_order_gives_back_the_callers(size: int | None) -> None:
         return np.array([[int(text)] for text in texts], np.float32)
 
     texts = ["10", "2", "300", "4", "50", "600"]
-    found = _length_order().in_length_order(texts, size, embed)
-    np.testing.assert_array_equal(found[:, 0], [10, 2, 300, 4, 50, 600])
+    vectors = _adapters_base().in_length_order(texts, size, embed)
+    np.testing.assert_array_equal(vectors[:, 0], [10, 2, 300, 4, 50, 600])
     flat = [length for batch in lengths_seen for length in batch]
     assert flat == sorted(flat, reverse=True)
     assert max(map(len, lengths_seen)) <= (size or 32)
@@ -254,31 +257,34 @@ def test_length_order_gives_back_the_callers(size: int | None) -> None:
 
 @pytest.mark.parametrize("name", TORCH_PEERS)
 def test_torch_peers_give_the_models_vectors(name: str, minilm: Path, minilm_torch: Any, tmp_path: Path) -> None:
-    vectors, told = measured_peer(peer_system(name, minilm, tmp_path), tmp_path)
-    assert worst_cosine(vectors, encoded(minilm_torch)) > MIN_COSINE.get(name, EXACT)
-    assert told["compute_dtype"] == {"st-bf16": "bfloat16"}.get(name, "float32")
-    assert (told["device"], told["threads"]) == ("cpu", "1")
+    vectors, described = measured_peer(peer_system(name, minilm, tmp_path), tmp_path)
+    assert worst_cosine(vectors, encoded(minilm_torch)) > PEERS[name].min_cosine
+    assert described["compute_dtype"] == PEERS[name].options["compute_dtype"]
+    assert (described["device"], described["threads"]) == ("cpu", "1")
 
 
 def test_no_peer_adds_the_models_default_prompt(tmp_path: Path) -> None:
     checkpoint = checkpoints.tiny(tmp_path, prompts={"query": "ask: "}, default_prompt_name="query")
     vectors, _ = measured_peer(peer_system("sentence-transformers", checkpoint, tmp_path), tmp_path)
+    exact = PEERS["sentence-transformers"].min_cosine
     model = SentenceTransformer(str(checkpoint), device="cpu")
-    assert worst_cosine(vectors, model.encode(TEXTS, prompt="", show_progress_bar=False)) > EXACT
-    assert worst_cosine(vectors, model.encode(TEXTS, show_progress_bar=False)) < EXACT
+    assert worst_cosine(vectors, model.encode(TEXTS, prompt="", show_progress_bar=False)) > exact
+    assert worst_cosine(vectors, model.encode(TEXTS, show_progress_bar=False)) < exact
 
 
 def test_peers_that_are_not_measured_with_a_task_say_which_are(tiny_cross_checkpoint: Path, tmp_path: Path) -> None:
-    systems, reasons = peer_systems(NAMES, tiny_cross_checkpoint, threads=1, home=tmp_path, task="rerank")
-    assert [system.name for system in systems] == ["sentence-transformers", "st-bf16"]
-    assert reasons["fastembed"] == (
-        "fastembed is not measured with rerankers: of the peers, sentence-transformers, st-bf16, st-onnx are"
-    )
+    systems, reasons = peer_systems(PEERS, tiny_cross_checkpoint, threads=1, home=tmp_path, task="rerank")
+    names = peers_for("rerank")
+    assert {"sentence-transformers", "st-bf16", "st-onnx"} <= set(names)
+    assert [system.name for system in systems] == [name for name in names if PEERS[name].environment == "torch"]
+    assert reasons["fastembed"] == f"fastembed is not measured with rerankers: of the peers, {', '.join(names)} are"
     assert reasons["st-onnx"].endswith("run monograph bench --setup-peers st-onnx")
 
 
 @pytest.mark.parametrize(("task", "what"), [("rerank", "a cross-encoder"), ("sparse", "a sparse encoder")])
-def test_a_checkpoint_of_another_task_has_no_form(task: str, what: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_task_is_not_exported(
+    task: str, what: str, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     _, reasons = peer_systems(["st-onnx"], tiny_checkpoint, threads=1, home=tmp_path, task=task)
     assert f"lists Transformer, Pooling, Dense, Normalize: peers load {what} that is" in reasons["st-onnx"]
 
@@ -294,57 +300,57 @@ def test_torch_peers_give_the_sparse_vectors(name: str, sparse_checkpoint: Path,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["st-onnx"])
-def test_the_onnx_peer_gives_the_logits_of_pairs(
+@pytest.mark.parametrize("name", EXPORTED_OF_ANY_TASK)
+def test_exported_peers_give_the_logits_of_pairs(
     name: str, tiny_cross_checkpoint: Path, slow_home: Path, tmp_path: Path
 ) -> None:
     check_logits(name, tiny_cross_checkpoint, slow_home, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["st-onnx"])
-def test_the_onnx_peer_gives_the_sparse_vectors(
+@pytest.mark.parametrize("name", EXPORTED_OF_ANY_TASK)
+def test_exported_peers_give_the_sparse_vectors(
     name: str, sparse_checkpoint: Path, slow_home: Path, tmp_path: Path
 ) -> None:
     check_sparse(name, sparse_checkpoint, slow_home, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PEERS)
 @pytest.mark.parametrize("kind", ["minilm", "cls"])
 def test_each_peer_gives_the_models_vectors(
     name: str, kind: str, minilm: Path, slow_home: Path, tmp_path: Path
 ) -> None:
     checkpoint = minilm if kind == "minilm" else checkpoints.tiny(tmp_path, pooling="cls", normalize=False)
-    vectors, told = measured_peer(peer_system(name, checkpoint, slow_home), tmp_path)
+    vectors, described = measured_peer(peer_system(name, checkpoint, slow_home), tmp_path)
     expected = torch_vectors(checkpoint)
-    assert worst_cosine(vectors, expected) > MIN_COSINE.get(name, EXACT)
+    assert worst_cosine(vectors, expected) > PEERS[name].min_cosine
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), np.linalg.norm(expected, axis=1), rtol=0.01)
-    assert told["threads"] == "1"
+    assert described["threads"] == "1"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["st-onnx", "st-openvino"])
+@pytest.mark.parametrize("name", EXPORTED_ENCODER)
 def test_sentence_transformers_keeps_dense_whatever_runs_the_encoder(
     name: str, slow_home: Path, tmp_path: Path
 ) -> None:
     dense = {"in_features": 32, "out_features": 16, "activation": "Tanh"}
     checkpoint = checkpoints.tiny(tmp_path, pooling="cls", dense=[dense])
     vectors, _ = measured_peer(peer_system(name, checkpoint, slow_home), tmp_path)
-    assert worst_cosine(vectors, torch_vectors(checkpoint)) > MIN_COSINE.get(name, EXACT)
+    assert worst_cosine(vectors, torch_vectors(checkpoint)) > PEERS[name].min_cosine
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["st-onnx"])
-def test_a_form_is_made_once_and_anew_for_other_weights(name: str, slow_home: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_is_exported_once_and_anew_for_other_weights(name: str, slow_home: Path, tmp_path: Path) -> None:
     checkpoint = checkpoints.tiny(tmp_path, max_length=77)
     said: list[str] = []
-    forms = []
+    folders = []
     for peer in (name, "optimum"):
         systems, reasons = peer_systems([peer], checkpoint, threads=1, home=slow_home, report=said.append)
         assert not reasons
-        forms.append(systems[0].options["checkpoint"])
-    assert forms[0] == forms[1]
+        folders.append(systems[0].options["checkpoint"])
+    assert folders[0] == folders[1]
     assert said == ["exporting checkpoint for peers: onnx"]
     (checkpoint / "model.safetensors").unlink()
     _, reasons = peer_systems([name], checkpoint, threads=1, home=slow_home)
@@ -370,11 +376,13 @@ def _change(path: Path, change: Callable[[Any], object]) -> None:
     path.write_text(json.dumps(value))
 
 
-def _length_order() -> Any:
+def _adapters_base() -> Any:
     """Import the adapters' module that needs NumPy alone, from a folder that is no package of this environment."""
-    spec = importlib.util.spec_from_file_location("length_order", WORKER / "adapters" / "length_order.py")
+    spec = importlib.util.spec_from_file_location("adapters_base", WORKER / "adapters" / "base.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    # Where its dataclass looks for the names of its annotations.
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module

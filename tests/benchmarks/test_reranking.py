@@ -14,8 +14,7 @@ from sentence_transformers.cross_encoder.evaluation import CrossEncoderReranking
 
 from monograph.errors import InputError
 from monograph_bench.evaluation.encoder import EvaluationError
-from monograph_bench.evaluation.rerank_files import read_rerank
-from monograph_bench.evaluation.reranking import rerank_scores
+from monograph_bench.evaluation.reranking import read_rerank, rerank_scores
 from support.command import assert_error, monograph, monograph_after_imports
 from support.fixed_scorer import FixedScorer
 
@@ -59,14 +58,14 @@ def test_scores_equal_sentence_transformers(which: list[str], levels: int, tmp_p
     records = []
     for number in range(40):
         chosen = rng.choice(texts, 30, replace=False).tolist()
-        wanted = int(rng.integers(0, 5))
-        record = {"query": f"query {number}", "positive": chosen[:wanted]}
+        relevant = int(rng.integers(0, 5))
+        record = {"query": f"query {number}", "positive": chosen[:relevant]}
         if which[number % len(which)] == "negative":
-            records.append(record | {"negative": chosen[wanted:]})
+            records.append(record | {"negative": chosen[relevant:]})
         else:
             # Some positives are not among the documents, and some of these are there twice.
-            found = rng.permutation([*chosen[2:], *chosen[5:8]]).tolist()
-            records.append(record | {"documents": found})
+            documents = rng.permutation([*chosen[2:], *chosen[5:8]]).tolist()
+            records.append(record | {"documents": documents})
     theirs = CrossEncoderRerankingEvaluator(records)(scorer)
     ours = rerank_scores(scorer, read_rerank(written(tmp_path, records)))
     assert ours.keys() == theirs.keys()
@@ -139,15 +138,15 @@ def test_the_command_beside_sentence_transformers(
         "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
-    told = json.loads(done.stdout)
-    assert told["reference"]["runs_on"].startswith("cpu (torch ")
+    report = json.loads(done.stdout)
+    assert report["reference"]["runs_on"].startswith("cpu (torch ")
     names = ["map", "mrr@10", "ndcg@10"]
-    assert [row["metric"] for row in told["scores"]] == names + [f"base_{name}" for name in names]
-    for row in told["scores"]:
+    assert [row["metric"] for row in report["scores"]] == names + [f"base_{name}" for name in names]
+    for row in report["scores"]:
         assert (row["queries"], row["pairs"], row["queries_without_a_positive"]) == (3, 6, 1)
         assert row["difference"] == 0
     # The one query with documents has its answer in the second place.
-    assert [row["score"] for row in told["scores"][3:5]] == [50, 50]
+    assert [row["score"] for row in report["scores"][3:5]] == [50, 50]
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,11 @@ from sentence_transformers.sparse_encoder.evaluation import SparseInformationRet
 
 from monograph.errors import InputError
 from monograph_bench.evaluation.beir import BeirFolder, read_beir
+from monograph_bench.evaluation.data_sets import check_fit
 from monograph_bench.evaluation.encoder import EvaluationError
 from monograph_bench.evaluation.models import locate_model
-from monograph_bench.evaluation.ranking import ranked
-from monograph_bench.evaluation.sparse_retrieval import embed_sparse, sparse_retrieval_scores
-from monograph_bench.evaluation.tasks import check_fit
-from monograph_bench.evaluation.torch_sparse import load_torch_sparse
+from monograph_bench.evaluation.retrieval import ranked
+from monograph_bench.evaluation.sparse_retrieval import embed_sparse, load_torch_sparse, sparse_retrieval_scores
 from monograph_export.probe_texts import probe_sentences
 from support.command import assert_error, monograph_after_imports
 from support.fixed_sparse_encoder import FixedSparseEncoder
@@ -82,7 +81,7 @@ def test_scores_equal_sentence_transformers(checkpoint: Path, tmp_path: Path) ->
     data = written(tmp_path, corpus, queries, qrels)
     ours = sparse_retrieval_scores(load_torch_sparse(checkpoint), data)
     theirs = SparseInformationRetrievalEvaluator(
-        data.queries, corpus, {query: set(found) for query, found in data.relevant.items()},
+        data.queries, corpus, {query: set(documents) for query, documents in data.relevant.items()},
         precision_recall_at_k=[10, 100],
     )(SparseEncoder(str(checkpoint), device="cpu"))  # fmt: skip
     assert len(ours) == 6
@@ -95,7 +94,7 @@ def test_scores_equal_sentence_transformers(checkpoint: Path, tmp_path: Path) ->
 
 def test_a_sparse_checkpoint_is_known_and_refused_for_what_needs_dense_vectors(checkpoint: Path) -> None:
     located = locate_model(f"st:{checkpoint}")
-    assert located.task == "sparse"
+    assert located.profile.task.name == "sparse"
     check_fit("retrieval", located)
     for kind in ("sts", "translation", "mse", "rerank"):
         with pytest.raises(InputError, match=f"^--{kind} is for .* is of the task sparse: give it --retrieval$"):

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from monograph import Embedder
 from monograph.bundle import open_bundle
-from monograph_bench.peers import PeerError, environment_of, environments
+from monograph_bench.peers import environments
+from monograph_bench.peers.environments import PeerError, find_python
 from monograph_export import export
 from monograph_export.probe_texts import probe_sentences
 
@@ -60,7 +61,7 @@ np.save(output, model.encode(json.load(sys.stdin), batch_size=1))
 def optimum() -> Path:
     """The interpreter of optimum's environment."""
     try:
-        return environment_of("optimum", HOME)
+        return find_python("optimum", HOME)
     except PeerError as error:
         pytest.skip(str(error))
 

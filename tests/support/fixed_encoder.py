@@ -29,16 +29,16 @@ class FixedEncoder:
         """Take the scores that an evaluator would put into a model's card."""
 
     def encode(self, texts: list[str], *, convert_to_numpy: bool = True, **_: object) -> Any:
-        found = self._look_up("encode", texts)
-        return found if convert_to_numpy else list(torch.from_numpy(found))
+        vectors = self._look_up("encode", texts)
+        return vectors if convert_to_numpy else list(torch.from_numpy(vectors))
 
     def encode_query(self, texts: list[str], *, convert_to_tensor: bool = False, **_: object) -> Any:
-        found = self._look_up("encode_query", texts)
-        return torch.from_numpy(found) if convert_to_tensor else found
+        vectors = self._look_up("encode_query", texts)
+        return torch.from_numpy(vectors) if convert_to_tensor else vectors
 
     def encode_document(self, texts: list[str], *, convert_to_tensor: bool = False, **_: object) -> Any:
-        found = self._look_up("encode_document", texts)
-        return torch.from_numpy(found) if convert_to_tensor else found
+        vectors = self._look_up("encode_document", texts)
+        return torch.from_numpy(vectors) if convert_to_tensor else vectors
 
     def similarity(self, first: Any, second: Any) -> Any:
         return cos_sim(first, second)

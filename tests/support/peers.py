@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder, SentenceTransformer, SparseEncoder
 
 from monograph.inputs import Input
-from monograph_bench.peers import peer_systems
+from monograph_bench.peers.catalog import PEERS
+from monograph_bench.peers.systems import peer_systems
 from monograph_bench.process import SystemProcess
 from monograph_bench.systems import System
 from monograph_export.probe_texts import probe_sentences
@@ -22,35 +23,30 @@ from monograph_export.probe_texts import probe_sentences
 # Every script, every length up to beyond where MiniLM cuts texts, and an empty text.
 TEXTS = [*probe_sentences()[:48], "", "Word " * 300]
 TIMEOUT = 300.0
-# To torch at float32. OpenVINO takes bfloat16 by itself where the CPU has it, and its tokenizer writes the Greek final
-# sigma as any other, so that some words of such texts have other tokens.
-MIN_COSINE = {"st-bf16": 0.999, "st-openvino": 0.999, "openvino-genai": 0.99}
-EXACT = 0.99999
 PAIRS = list(zip(TEXTS, [*TEXTS[1:], TEXTS[0]], strict=True))
-# Of scores, as a part of their spread.
-DIFFERENCE = {"st-bf16": 0.05}
 
 
 def check_logits(name: str, checkpoint: Path, home: Path, folder: Path) -> None:
     """Compare a peer's scores of PAIRS with those of torch, without the model's prompt."""
-    scores, told = measured_peer(peer_system(name, checkpoint, home, "rerank"), folder, PAIRS)
+    scores, described = measured_peer(peer_system(name, checkpoint, home, "rerank"), folder, PAIRS)
     model = CrossEncoder(str(checkpoint), device="cpu")
     expected = model.predict(PAIRS, prompt="", activation_fn=torch.nn.Identity(), show_progress_bar=False)
-    np.testing.assert_allclose(scores, expected, atol=np.ptp(expected) * DIFFERENCE.get(name, 1e-5))
+    tolerance = np.ptp(expected) * PEERS[name].max_score_difference
+    np.testing.assert_allclose(scores, expected, atol=tolerance)
     # With the model's own prompt they would be others.
     prompted = model.predict(PAIRS, activation_fn=torch.nn.Identity(), show_progress_bar=False)
-    assert np.abs(prompted - expected).max() > np.ptp(expected) * DIFFERENCE.get(name, 1e-5)
-    assert told["threads"] == "1"
+    assert np.abs(prompted - expected).max() > tolerance
+    assert described["threads"] == "1"
 
 
 def check_sparse(name: str, checkpoint: Path, home: Path, folder: Path) -> None:
     """Compare a peer's sparse vectors of TEXTS with those of torch."""
-    vectors, told = measured_peer(peer_system(name, checkpoint, home, "sparse"), folder)
+    vectors, described = measured_peer(peer_system(name, checkpoint, home, "sparse"), folder)
     model = SparseEncoder(str(checkpoint), device="cpu")
     expected = model.encode(TEXTS, batch_size=8, show_progress_bar=False).to_dense().numpy()
     assert 0 < (expected != 0).mean() < 1
-    assert worst_cosine(vectors, expected) > MIN_COSINE.get(name, EXACT)
-    assert told["threads"] == "1"
+    assert worst_cosine(vectors, expected) > PEERS[name].min_cosine
+    assert described["threads"] == "1"
 
 
 def peer_system(name: str, checkpoint: Path, home: Path, task: str = "embedding") -> System:
@@ -67,11 +63,11 @@ def measured_peer(
     texts, vectors = folder / "texts.json", folder / "vectors.npy"
     texts.write_text(json.dumps(given))
     with SystemProcess(system, sorted(os.sched_getaffinity(0))[:1], TIMEOUT) as running:
-        running.ask("read", name="texts", file=str(texts))
-        running.ask("encode", name="texts", batch_size=8, vectors=str(vectors))
-        told: dict[str, str] = running.described
-    found: NDArray[np.float32] = np.load(vectors)
-    return found, told
+        running.request("read", name="texts", file=str(texts))
+        running.request("encode", name="texts", batch_size=8, vectors=str(vectors))
+        described: dict[str, str] = running.described
+    results: NDArray[np.float32] = np.load(vectors)
+    return results, described
 
 
 def torch_vectors(checkpoint: Path) -> NDArray[np.float32]:
@@ -85,7 +81,7 @@ def encoded(model: Any) -> NDArray[np.float32]:
     return vectors
 
 
-def worst_cosine(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """Return the least cosine of two vectors of the same text."""
-    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
-    return float(((found * expected).sum(axis=1) / norms).min())
+def worst_cosine(vectors: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """Return the minimum cosine of two vectors of the same text."""
+    norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(expected, axis=1)
+    return float(((vectors * expected).sum(axis=1) / norms).min())

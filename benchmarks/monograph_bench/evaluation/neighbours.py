@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from monograph.similarity import normalized
+from monograph.similarity import normalize
 from monograph_bench.evaluation.encoder import Vectors
 
 Indices = NDArray[np.intp]
@@ -21,7 +21,7 @@ def nearest_both_ways(first: Vectors, second: Vectors, block: int = _BLOCK) -> t
     The results are indices [n] and [m]; of equally near rows the first is taken. At most ``block`` squared similarities
     are in memory.
     """
-    a, b = normalized(first), normalized(second)
+    a, b = normalize(first), normalize(second)
     forward, back = _Best(len(a)), _Best(len(b))
     for rows in _blocks(len(a), block):
         for columns in _blocks(len(b), block):
@@ -41,10 +41,10 @@ class _Best:
     def update(self, rows: slice, similarities: Vectors, offset: int) -> None:
         """Take in similarities [rows, k] with the candidates from ``offset`` on."""
         place = similarities.argmax(axis=1)
-        found = np.take_along_axis(similarities, place[:, np.newaxis], axis=1)[:, 0]
+        nearest = np.take_along_axis(similarities, place[:, np.newaxis], axis=1)[:, 0]
         # Greater, not equal: blocks come in order, and the first of equals stays.
-        better = found > self._similarity[rows]
-        self._similarity[rows] = np.where(better, found, self._similarity[rows])
+        better = nearest > self._similarity[rows]
+        self._similarity[rows] = np.where(better, nearest, self._similarity[rows])
         self.index[rows] = np.where(better, place + offset, self.index[rows])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from monograph.commands.text_lines import TextLines
 from monograph.errors import InputError
-from monograph.texts import checked_utf8
+from monograph.inputs import check_utf8
 
 
 def numbered_lines(file: Path) -> Iterator[tuple[int, str]]:
@@ -88,7 +88,7 @@ def text_field(record: dict[str, Any], field: str, where: str) -> str:
     value = record.get(field)
     if not isinstance(value, str):
         raise InputError(f"{where} has no text in the field {field!r}: give each record one")
-    return checked_utf8(value, where)
+    return check_utf8(value, where)
 
 
 def texts_field(record: dict[str, Any], field: str, where: str) -> list[str]:
@@ -101,4 +101,4 @@ def texts_field(record: dict[str, Any], field: str, where: str) -> list[str]:
     value = record.get(field)
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise InputError(f"{where} has no list of texts in the field {field!r}: give each record one")
-    return [checked_utf8(text, where) for text in value]
+    return [check_utf8(text, where) for text in value]

@@ -1,17 +1,18 @@
-"""Retrieval with sparse vectors, which stay sparse: how good it is, and how many dimensions it takes."""
+"""Retrieval with sparse vectors, which stay sparse: how good it is, and how many dimensions are active."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from monograph_bench.evaluation.beir import BeirFolder
 from monograph_bench.evaluation.encoder import not_finite
-from monograph_bench.evaluation.ranking import ranked
-from monograph_bench.evaluation.retrieval import DEPTH, judged_scores
+from monograph_bench.evaluation.retrieval import DEPTH, ranked, ranking_scores
 
 
 class SparseEncoder(Protocol):
@@ -32,23 +33,29 @@ class SparseEncoder(Protocol):
 
 
 def sparse_retrieval_scores(encoder: SparseEncoder, data: BeirFolder) -> dict[str, float]:
-    """Return the scores of ``retrieval_scores``, and the mean number of dimensions of a vector that are not zero.
+    """Return the scores of ``retrieval_scores``, and the mean number of active dimensions of a vector.
 
     The latter are "query_active_dims" and "corpus_active_dims", as sentence-transformers'
-    SparseInformationRetrievalEvaluator names them: numbers of dimensions, and no points of 100. The vectors of one
-    block of documents are in memory at a time.
+    SparseInformationRetrievalEvaluator names them: numbers of dimensions, not points of 100. The vectors of one block
+    of documents are in memory at a time.
 
     Raises:
         EvaluationError: vectors are not finite.
         InputError: the corpus has changed since ``data`` was read, and is malformed.
 
     """
-    counted = _Counted(encoder)
-    found = ranked(counted, list(data.queries.values()), data.documents(), DEPTH, embed=embed_sparse)
-    return judged_scores(found, data) | {
-        "query_active_dims": counted.queries.mean,
-        "corpus_active_dims": counted.documents.mean,
-    }
+    active = {"query_active_dims": 0, "corpus_active_dims": 0}
+
+    def embed_and_count(encode: Callable[[list[str]], csr_array], texts: list[str]) -> csr_array:
+        vectors = embed_sparse(encode, texts)
+        side = "query_active_dims" if encode == encoder.encode_query else "corpus_active_dims"
+        active[side] += int(np.count_nonzero(vectors.data))
+        return vectors
+
+    queries = list(data.queries.values())
+    scores = ranking_scores(ranked(encoder, queries, data.documents(), DEPTH, embed=embed_and_count), data)
+    counts = (len(queries), data.document_count)
+    return scores | {side: total / count for (side, total), count in zip(active.items(), counts, strict=True)}
 
 
 def embed_sparse(encode: Callable[[list[str]], csr_array], texts: list[str]) -> csr_array:
@@ -65,34 +72,43 @@ def embed_sparse(encode: Callable[[list[str]], csr_array], texts: list[str]) -> 
     return vectors
 
 
-class _Active:
-    """Vectors that were seen, and their values that are not zero."""
+class TorchSparseEncoder:
+    """A SparseEncoder of sentence-transformers in torch, with SciPy's arrays for vectors."""
 
-    def __init__(self) -> None:
-        self._vectors = self._values = 0
-
-    def see(self, vectors: csr_array) -> csr_array:
-        self._vectors += vectors.shape[0]
-        self._values += int(np.count_nonzero(vectors.data))
-        return vectors
-
-    @property
-    def mean(self) -> float:
-        return self._values / self._vectors
-
-
-class _Counted:
-    """An encoder that counts what it gives."""
-
-    def __init__(self, encoder: SparseEncoder) -> None:
-        self._encoder = encoder
-        self.queries, self.documents = _Active(), _Active()
+    def __init__(self, model: Any) -> None:
+        self._model = model
 
     def encode_query(self, texts: list[str]) -> csr_array:
-        return self.queries.see(self._encoder.encode_query(texts))
+        """Embed queries."""
+        return _to_array(self._model.encode_query(texts, save_to_cpu=True))
 
     def encode_document(self, texts: list[str]) -> csr_array:
-        return self.documents.see(self._encoder.encode_document(texts))
+        """Embed documents."""
+        return _to_array(self._model.encode_document(texts, save_to_cpu=True))
 
-    def similarity(self, first: csr_array, second: csr_array) -> Any:
-        return self._encoder.similarity(first, second)
+    def similarity(self, first: csr_array, second: csr_array) -> NDArray[np.float32]:
+        """Compare vectors by the model's own function, float32 [n, m]."""
+        similarities = self._model.similarity(_to_tensor(first), _to_tensor(second))
+        return np.asarray(similarities.to_dense(), dtype=np.float32)
+
+
+def load_torch_sparse(folder: Path) -> TorchSparseEncoder:
+    """Load a checkpoint folder in torch on the CPU at float32."""
+    # Here and not above: bundles are evaluated without torch.
+    from monograph_export.checkpoint.load import load_folder
+    from monograph_export.checkpoint.modules import SPARSE
+
+    return TorchSparseEncoder(load_folder(folder, SPARSE).whole)
+
+
+def _to_array(vectors: Any) -> csr_array:
+    vectors = vectors.coalesce()
+    return csr_array((vectors.values().numpy(), vectors.indices().numpy()), shape=tuple(vectors.shape))
+
+
+def _to_tensor(vectors: csr_array) -> Any:
+    import torch
+
+    entries = vectors.tocoo()
+    places = torch.from_numpy(np.stack([entries.row, entries.col]))
+    return torch.sparse_coo_tensor(places, torch.from_numpy(entries.data), entries.shape, check_invariants=True)

@@ -1,1 +1,1 @@
-"""Measure systems in turns, so that a slow phase of the machine meets all of them."""
+"""Measure systems in interleaved rounds, so that a slow phase of the machine meets all of them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 
 from monograph.bundle import Bundle, read_probes
 from monograph.similarity import similarity_pairwise
+from monograph_bench.results import SystemResult
 from monograph_bench.texts import Workload
 
 PROBES = "probes"
@@ -18,27 +19,74 @@ PROBES = "probes"
 
 @dataclass(frozen=True)
 class Reference:
-    """Texts with the vectors that torch gives for them, or pairs with their logits, and in words where they are from.
+    """Texts with the vectors that torch gives for them, or pairs with their logits, and a description of the source.
 
     ``vectors`` are float32 [n, d], of pairs [n, labels].
     """
 
     texts: Workload
     vectors: NDArray[np.float32]
-    words: str
+    description: str
 
 
-def reference_of(bundles: Mapping[str, Bundle]) -> Reference | None:
+@dataclass(frozen=True)
+class Comparison:
+    """How outputs are compared with the reference's, and how reports show that.
+
+    ``measure`` returns metrics by name, which are the ``field`` of a system's result. ``worst`` is the metric that
+    tables show, named ``label``, in ``number_format`` or, with little room, ``short_format``; ``footnote`` explains it.
+    ``plotted`` is the metric that plots show, larger for better, with ``axis`` as its title. Between two runs the worst
+    may change by ``max_change`` for the worse, of which ``larger_is_better`` is the direction; ``compared`` is its name
+    there.
+    """
+
+    measure: Callable[[NDArray[np.float32], Reference], dict[str, float]]
+    field: str
+    worst: str
+    label: str
+    number_format: str
+    short_format: str
+    plotted: str
+    axis: str
+    compared: str
+    max_change: float
+    larger_is_better: bool = True
+    footnote: str = ""
+
+    def worst_of(self, system: SystemResult) -> float | None:
+        """Return how near a system is to the reference in the worst case, None where that is not known."""
+        return self._metrics(system).get(self.worst)
+
+    def plotted_of(self, system: SystemResult) -> float | None:
+        """Return the metric that plots show, None where that is not known."""
+        return self._metrics(system).get(self.plotted)
+
+    def describe_change(self, old: SystemResult, new: SystemResult) -> str | None:
+        """Return what became worse from one run to another, None where nothing did."""
+        before, after = self.worst_of(old), self.worst_of(new)
+        if before is None or after is None:
+            return None
+        if (before - after if self.larger_is_better else after - before) <= self.max_change:
+            return None
+        verb = "fell" if self.larger_is_better else "rose"
+        return f"{self.compared} {verb} from {before:{self.number_format}} to {after:{self.number_format}}"
+
+    def _metrics(self, system: SystemResult) -> dict[str, float]:
+        metrics: dict[str, float] = getattr(system, self.field)
+        return metrics
+
+
+def read_reference(bundles: Mapping[str, Bundle]) -> Reference | None:
     """Return the probes of the first bundle whose reference is the unchanged model, None where there is no such bundle.
 
     The probes of a compressed bundle are torch's with the same rounding, which would hide what the rounding costs, and
-    those of one with fewer tokens are of the model with fewer tokens.
+    those of one with a pruned vocabulary are of the model with fewer tokens.
     """
     for name, bundle in bundles.items():
-        if not bundle.manifest.quality.keys() & {"compression", "vocabulary"}:
+        if bundle.manifest.quality.compression is None and bundle.manifest.quality.vocabulary is None:
             probes, *_ = read_probes(bundle.path, bundle.manifest.output_width)
-            words = f"torch at float32, by the {len(probes.texts)} probes of {name}"
-            return Reference(Workload(PROBES, probes.texts), probes.vectors, words)
+            description = f"torch at float32, by the {len(probes.texts)} probes of {name}"
+            return Reference(Workload(PROBES, probes.texts), probes.vectors, description)
     return None
 
 
@@ -46,34 +94,49 @@ def cosines(vectors: NDArray[np.float32], reference: Reference) -> dict[str, flo
     """Return mean and worst cosine of vectors, float32 [n, d], to the reference; nothing for another dimension."""
     if vectors.shape != reference.vectors.shape:
         return {}
-    found = np.nan_to_num(similarity_pairwise("cosine", vectors, reference.vectors), nan=-1.0)
+    values = np.nan_to_num(similarity_pairwise("cosine", vectors, reference.vectors), nan=-1.0)
     # A text may have a sparse vector of zeros only, which has no direction to be wrong.
-    found = np.where(vectors.any(axis=1) | reference.vectors.any(axis=1), found, 1.0)
-    return {"mean": float(found.mean()), "worst": float(found.min())}
+    values = np.where(vectors.any(axis=1) | reference.vectors.any(axis=1), values, 1.0)
+    return {"mean": float(values.mean()), "worst": float(values.min())}
 
 
 def score_agreement(scores: NDArray[np.float32], reference: Reference) -> dict[str, float]:
     """Return how logits, float32 [n] or [n, labels], agree with the reference; nothing for another number of labels.
 
-    The keys and their meaning are those that a compressed bundle keeps of itself: "spearman" is the rank correlation,
-    0 where there is none, and "mean_difference" and "worst_difference" are absolute ones as parts of the spread of the
+    The keys and their meaning are those of a compressed bundle's manifest: "spearman" is the rank correlation, 0 where
+    there is none, and "mean_difference" and "worst_difference" are absolute ones as parts of the spread of the
     reference's, the largest less the smallest. Of several labels the worst counts.
     """
-    wanted = reference.vectors
-    found = scores.reshape(len(scores), -1)
-    if found.shape != wanted.shape:
+    expected = reference.vectors
+    logits = scores.reshape(len(scores), -1)
+    if logits.shape != expected.shape:
         return {}
-    moved = np.abs(found - wanted) / np.maximum(np.ptp(wanted, axis=0), np.finfo(np.float32).tiny)
+    moved = np.abs(logits - expected) / np.maximum(np.ptp(expected, axis=0), np.finfo(np.float32).tiny)
     # JSON has no number for what is none.
     moved = np.where(np.isfinite(moved), moved, np.finfo(np.float32).max)
     return {
-        "spearman": min(_rank_correlation(*columns) for columns in zip(wanted.T, found.T, strict=True)),
+        "spearman": min(_rank_correlation(*columns) for columns in zip(expected.T, logits.T, strict=True)),
         "mean_difference": float(moved.mean(axis=0).max()),
         "worst_difference": float(moved.max()),
     }
 
 
-def _rank_correlation(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> float:
-    if not np.isfinite(found).all() or np.ptp(wanted) == 0 or np.ptp(found) == 0:
+def _rank_correlation(expected: NDArray[np.float32], logits: NDArray[np.float32]) -> float:
+    if not np.isfinite(logits).all() or np.ptp(expected) == 0 or np.ptp(logits) == 0:
         return 0.0
-    return float(spearmanr(wanted, found).statistic)
+    return float(spearmanr(expected, logits).statistic)
+
+
+COSINE = Comparison(
+    cosines, "cosine", "worst", "worst cosine", number_format=".6f", short_format=".5f",
+    plotted="worst", axis="worst cosine to torch", compared="worst cosine to the reference",
+    # The vectors of a system are the same at every run, but for which engine builds which kernels.
+    max_change=1e-4,
+)  # fmt: skip
+SCORE_DIFFERENCE = Comparison(
+    score_agreement, "scores", "worst_difference", "worst difference", number_format=".1e", short_format=".1e",
+    plotted="spearman", axis="rank correlation with torch", compared="worst difference from the reference's scores",
+    # As a part of the spread of the reference's.
+    max_change=1e-3, larger_is_better=False,
+    footnote="worst difference: from the logits of torch, as a part of their spread, the largest less the smallest",
+)  # fmt: skip

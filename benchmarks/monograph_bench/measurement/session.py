@@ -13,19 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from monograph.bundle import Bundle
-from monograph.bundle.manifest import RERANK
 from monograph.errors import MonographError
-from monograph_bench.bundles import task_of, token_lengths
 from monograph_bench.machine import describe_machine
 from monograph_bench.measurement.matrix_rate import matrix_rates
-from monograph_bench.measurement.reference import Reference, cosines, reference_of, score_agreement
+from monograph_bench.measurement.reference import Reference, read_reference
 from monograph_bench.measurement.roofline import count_work
-from monograph_bench.measurement.settings import Settings
 from monograph_bench.measurement.speed import Rounds
 from monograph_bench.measurement.start import start_all, time_starts
-from monograph_bench.results import Results, SystemResult, WorkloadFacts
-from monograph_bench.systems import System, Unavailable
-from monograph_bench.task_profiles import TASK_PROFILES
+from monograph_bench.profiles import TaskProfile
+from monograph_bench.results import Results, Settings, SystemResult, WorkloadFacts
+from monograph_bench.systems import System, Unavailable, common_profile, token_lengths
 from monograph_bench.texts import Workload
 
 logger = logging.getLogger(__name__)
@@ -41,7 +38,7 @@ NOT_TIMED = [
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run measures: systems, by name, texts, and on which CPUs; ``command`` is how it was asked for."""
+    """What a run measures: systems, by name, texts, and on which CPUs; ``command`` is the command line."""
 
     systems: Mapping[str, System | Unavailable]
     bundles: Mapping[str, Bundle]
@@ -50,6 +47,16 @@ class Plan:
     cpus: Sequence[int]
     settings: Settings
     command: Sequence[str] = ()
+
+    @property
+    def profile(self) -> TaskProfile:
+        """The profile of the bundles' task."""
+        return common_profile(self.bundles)
+
+    @property
+    def calls_per_round(self) -> int:
+        """Single calls of each size."""
+        return self.settings.calls or self.profile.calls_per_round
 
 
 def run_session(plan: Plan) -> Results:
@@ -65,27 +72,32 @@ def run_session(plan: Plan) -> Results:
         else SystemResult(name, system.kind, failure=system.reason)
         for name, system in plan.systems.items()
     }
-    reference = reference_of(plan.bundles)
+    reference = read_reference(plan.bundles)
     with tempfile.TemporaryDirectory(prefix="monograph-bench-") as folder:
-        _choose(plan, results, reference, Path(folder))
+        _prepare(plan, results, reference, Path(folder))
         _measure(plan, results, Path(folder))
     if not any(result.rounds for result in results.values()):
         reasons = "; ".join(f"{result.name}: {result.failure}" for result in results.values())
         raise MonographError(f"nothing could be measured: {reasons}")
     rates = _matrix_rates(plan.cpus)
     _add_roofline(plan, results, rates)
-    settings = dataclasses.asdict(plan.settings) | {"call_sizes": list(plan.settings.call_sizes)}
+    settings = dataclasses.asdict(plan.settings) | {
+        "calls": plan.calls_per_round,
+        "call_sizes": list(plan.profile.call_sizes),
+        "threads": len(plan.cpus),
+        "command": list(plan.command),
+    }
     return Results(
         machine=describe_machine(),
-        settings=settings | {"threads": len(plan.cpus), "command": list(plan.command)},
+        settings=settings,
         workloads=_facts(plan),
         rates=rates,
         reference="none: no bundle here holds the reference of the unchanged model"
         if reference is None
-        else reference.words,
+        else reference.description,
         not_timed=NOT_TIMED,
         systems=list(results.values()),
-        task=task_of(plan.bundles),
+        task=plan.profile.task.name,
     )
 
 
@@ -93,8 +105,8 @@ def _runnable(plan: Plan) -> list[System]:
     return [system for system in plan.systems.values() if isinstance(system, System)]
 
 
-def _choose(plan: Plan, results: Mapping[str, SystemResult], reference: Reference | None, folder: Path) -> None:
-    """Choose batch sizes, ask for padding and compare vectors, in processes of their own.
+def _prepare(plan: Plan, results: Mapping[str, SystemResult], reference: Reference | None, folder: Path) -> None:
+    """Choose batch sizes, note padding and compare outputs, in processes of their own.
 
     Batches that are larger than those of the rounds leave memory behind.
     """
@@ -107,12 +119,9 @@ def _choose(plan: Plan, results: Mapping[str, SystemResult], reference: Referenc
             rounds.read(workload)
             rounds.padding(workload)
         if reference is not None:
-            scored = task_of(plan.bundles) == RERANK
-            for name, found in rounds.vectors(reference.texts):
-                if scored:
-                    results[name].scores = score_agreement(found, reference)
-                else:
-                    results[name].cosine = cosines(found, reference)
+            comparison = plan.profile.comparison
+            for name, outputs in rounds.vectors(reference.texts):
+                setattr(results[name], comparison.field, comparison.measure(outputs, reference))
 
 
 def _measure(plan: Plan, results: Mapping[str, SystemResult], folder: Path) -> None:
@@ -125,8 +134,8 @@ def _measure(plan: Plan, results: Mapping[str, SystemResult], folder: Path) -> N
         rounds.warm_up(plan.workloads[0])
         rounds.throughput(plan.workloads)
         # A call that is larger than a batch is cut as the passes are.
-        own = TASK_PROFILES[task_of(plan.bundles)].calls_in_one_batch
-        rounds.latency(plan.calls, None if own else plan.workloads[0].name)
+        like = None if plan.profile.call_is_one_batch else plan.workloads[0].name
+        rounds.latency(plan.calls, plan.profile.call_sizes, plan.calls_per_round, like)
         rounds.memory()
 
 

@@ -1,4 +1,4 @@
-"""Throughput and latency, in rounds in which every system has its turn."""
+"""Throughput and latency, in rounds of all systems."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monograph_bench.measurement.machine_speed import machine_speed_seconds
-from monograph_bench.measurement.settings import Settings
+from monograph_bench.machine import machine_speed_seconds
 from monograph_bench.process import MeasurementError, RequestError, SystemProcess
-from monograph_bench.results import Calls, Round, SystemResult
+from monograph_bench.results import Calls, Round, Settings, SystemResult
 from monograph_bench.texts import Workload
 
 logger = logging.getLogger(__name__)
@@ -27,7 +26,7 @@ _TRIALS = 2
 
 
 class Rounds:
-    """Running systems that take turns; one that fails is noted with its reason, closed and left out from then on."""
+    """Rounds of running systems; one that fails is noted with its reason, closed and left out from then on."""
 
     def __init__(
         self,
@@ -45,37 +44,37 @@ class Rounds:
         """Give every system the texts of a workload."""
         file = self._folder / "texts.json"
         file.write_text(json.dumps(workload.texts), encoding="utf-8")
-        for name in self._in_turn(0):
-            self._turn(name, "read", name=workload.name, file=str(file))
+        for name in self._shuffled(0):
+            self._request(name, "read", name=workload.name, file=str(file))
 
     def choose_batch_sizes(self, sizes: Mapping[str, Sequence[int | None]], workload: Workload) -> None:
-        """Find each system's best batch size by the faster of two passes over some texts of a workload."""
+        """Choose each system's batch size by the faster of two passes over some texts of a workload."""
         logger.info("choosing batch sizes for %s", workload.name)
-        # Evenly drawn: a batch size that is best for short texts may be worst for long ones.
+        # Evenly spaced: the best batch size for short texts may be the worst for long ones.
         step = max(1, len(workload.texts) // self._settings.trial_texts)
         self.read(Workload(_TRIAL, workload.texts[::step]))
         for name, choices in sizes.items():
             self._results[name].batch_sizes[workload.name] = self._fastest(name, choices)
 
     def padding(self, workload: Workload) -> None:
-        """Ask every system for the share of padding among the tokens it computes, and note what is known."""
-        for name in self._in_turn(0):
-            answer = self._question(name, "padding", name=workload.name)
+        """Note the share of padding among the tokens that each system computes, where it is known."""
+        for name in self._shuffled(0):
+            answer = self._request_optional(name, "padding", name=workload.name)
             if answer is not None and answer["share"] is not None:
                 self._results[name].padding[workload.name] = answer["share"]
 
     def warm_up(self, workload: Workload) -> None:
         """Embed a workload's texts once with every system, and note nothing."""
-        for name in self._in_turn(0):
+        for name in self._shuffled(0):
             self._encode(name, workload.name)
 
     def vectors(self, workload: Workload) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """Yield the vectors of a workload's texts, float32 [n, d], or the scores, [n] or [n, d], of each system."""
         self.read(workload)
-        for name in self._in_turn(0):
+        for name in self._shuffled(0):
             file = self._folder / "vectors.npy"
-            asked = {"name": workload.name, "batch_size": None, "vectors": str(file)}
-            if self._question(name, "encode", **asked) is not None:
+            details = {"name": workload.name, "batch_size": None, "vectors": str(file)}
+            if self._request_optional(name, "encode", **details) is not None:
                 yield name, np.load(file)
 
     def throughput(self, workloads: Sequence[Workload]) -> None:
@@ -83,45 +82,45 @@ class Rounds:
         for number in range(self._settings.rounds):
             for workload in workloads:
                 logger.info("round %d of %d: %s", number + 1, self._settings.rounds, workload.name)
-                for name in self._in_turn(number):
+                for name in self._shuffled(number):
                     one = self._encode(name, workload.name)
                     if one is not None:
                         self._results[name].rounds.setdefault(workload.name, []).append(one)
 
-    def latency(self, workload: Workload, like: str | None) -> None:
-        """Time single calls of a few texts each: each in one batch, or in batches of a workload's size, ``like`` it."""
+    def latency(self, workload: Workload, sizes: Sequence[int], calls: int, like: str | None = None) -> None:
+        """Time ``calls`` calls a round of each size: each in one batch, or in batches of ``like``'s size."""
         self.read(Workload(_CALLS, workload.texts))
         for number in range(self._settings.rounds):
-            for size in self._settings.call_sizes:
+            for size in sizes:
                 logger.info("round %d of %d: calls of %d", number + 1, self._settings.rounds, size)
-                for name in self._in_turn(number):
+                for name in self._shuffled(number):
                     before = machine_speed_seconds()
                     batch_size = size if like is None else self._results[name].batch_sizes.get(like)
-                    asked = {"name": _CALLS, "size": size, "calls": self._settings.calls, "batch_size": batch_size}
-                    answer = self._turn(name, "calls", **asked)
+                    details = {"name": _CALLS, "size": size, "calls": calls, "batch_size": batch_size}
+                    answer = self._request(name, "calls", **details)
                     if answer is not None:
-                        calls = Calls(answer["seconds"], (before + machine_speed_seconds()) / 2)
-                        self._results[name].latencies.setdefault(str(size), []).append(calls)
+                        times = Calls(answer["seconds"], (before + machine_speed_seconds()) / 2)
+                        self._results[name].latencies.setdefault(str(size), []).append(times)
 
     def memory(self) -> None:
         """Note the memory of every system, in bytes."""
         for name, process in self._processes.items():
             self._results[name].memory = dataclasses.asdict(process.memory())
 
-    def _in_turn(self, number: int) -> list[str]:
-        """Return the running systems in an order of the round's own: none always follows the same."""
+    def _shuffled(self, number: int) -> list[str]:
+        """Return the running systems in the round's own order: none always follows the same."""
         names = list(self._processes)
         return [names[place] for place in np.random.default_rng(number).permutation(len(names))]
 
     def _fastest(self, name: str, choices: Sequence[int | None]) -> int | None:
         """Return the batch size of the fastest pass; one that fails is not chosen, and the system goes on."""
         seconds = dict.fromkeys(choices, math.inf)
-        # Sizes in turns: a slow phase of the machine is no size's fault.
+        # Sizes alternate: a slow phase of the machine is no size's fault.
         for _ in range(_TRIALS if len(choices) > 1 else 0):
             for size in choices:
                 if name not in self._processes:
                     continue
-                answer = self._question(name, "encode", name=_TRIAL, batch_size=size, vectors=None)
+                answer = self._request_optional(name, "encode", name=_TRIAL, batch_size=size, vectors=None)
                 if answer is not None:
                     seconds[size] = min(seconds[size], answer["seconds"])
         return min(seconds, key=seconds.__getitem__)
@@ -131,35 +130,35 @@ class Rounds:
         batch_size = self._results[name].batch_sizes.get(workload)
         before = machine_speed_seconds()
         used = process.cpu_seconds()
-        answer = self._turn(name, "encode", name=workload, batch_size=batch_size, vectors=None)
+        answer = self._request(name, "encode", name=workload, batch_size=batch_size, vectors=None)
         if answer is None:
             return None
         used = process.cpu_seconds() - used
         return Round(answer["seconds"], used, (before + machine_speed_seconds()) / 2)
 
-    def _question(self, system: str, do: str, **details: object) -> dict[str, Any] | None:
-        """Ask a system for something without which it can still be measured; None where it has no answer."""
+    def _request_optional(self, system: str, do: str, **details: object) -> dict[str, Any] | None:
+        """Request something without which a system can still be measured; None where it has no answer."""
         try:
-            return self._awake(system, do, details)
+            return self._resumed(system, do, details)
         except RequestError as error:
             logger.info("%s: %s: %s", system, do, error)
         except MeasurementError as error:
             self._lose(system, f"{do}: {error}")
         return None
 
-    def _turn(self, system: str, do: str, **details: object) -> dict[str, Any] | None:
-        """Ask a system for something; None where it failed, which is then left out."""
+    def _request(self, system: str, do: str, **details: object) -> dict[str, Any] | None:
+        """Request something of a system; None where it failed, which is then left out."""
         try:
-            return self._awake(system, do, details)
+            return self._resumed(system, do, details)
         except MeasurementError as error:
             self._lose(system, f"{do}: {error}")
         return None
 
-    def _awake(self, system: str, do: str, details: Mapping[str, object]) -> dict[str, Any]:
+    def _resumed(self, system: str, do: str, details: Mapping[str, object]) -> dict[str, Any]:
         process = self._processes[system]
         process.resume()
         try:
-            return process.ask(do, **details)
+            return process.request(do, **details)
         finally:
             process.pause()
 

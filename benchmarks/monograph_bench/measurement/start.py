@@ -1,4 +1,4 @@
-"""Start systems in turns, and note how long each takes to its first vector."""
+"""Start systems, and note how long each takes to its first vector."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from monograph_bench.measurement.machine_speed import machine_speed_seconds
+from monograph_bench.machine import machine_speed_seconds
 from monograph_bench.process import MeasurementError, SystemProcess
 from monograph_bench.results import Start, SystemResult
 from monograph_bench.systems import System
@@ -38,18 +38,18 @@ def time_starts(
     times: int,
     stack: ExitStack,
 ) -> dict[str, SystemProcess]:
-    """Start all systems several times in turns, note the seconds of each start, and return those of the last turn."""
+    """Start all systems in several rounds, note the seconds of each start, and return those of the last round."""
     running: dict[str, SystemProcess] = {}
-    for turn in range(times):
-        logger.info("start %d of %d", turn + 1, times)
+    for number in range(times):
+        logger.info("start %d of %d", number + 1, times)
         with ExitStack() as last:
             running = {}
-            # In an order of the turn's own: none always follows the same.
-            order = [systems[place] for place in np.random.default_rng(turn).permutation(len(systems))]
+            # In the round's own order: none always follows the same.
+            order = [systems[place] for place in np.random.default_rng(number).permutation(len(systems))]
             for name, process, start in _started(order, results, cpus, timeout, last):
                 results[name].starts.append(start)
                 running[name] = process
-            if turn == times - 1:
+            if number == times - 1:
                 stack.enter_context(last.pop_all())
     return running
 

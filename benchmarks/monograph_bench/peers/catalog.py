@@ -5,172 +5,120 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from monograph.bundle.manifest import EMBEDDING, RERANK, SPARSE
+from monograph.tasks import EMBEDDING
 
-# Sizes that are tried before the best is measured; most peers' own default, 32, is among them.
+# Sizes that are tried before the fastest is measured; most peers' own default, 32, is among them.
 _BATCH_SIZES = (8, 16, 32, 64)
-# The form of a peer that loads the checkpoint's own folder.
-CHECKPOINT = "checkpoint"
-
-
-@dataclass(frozen=True)
-class Call:
-    """How a peer is called for models of a task: by a module of ``worker/adapters``, and in words."""
-
-    adapter: str
-    usage: str
+_SENTENCE_TRANSFORMERS = "sentence_transformers_model"
+_MEAN_AND_CLS = frozenset({"mean", "cls"})
 
 
 @dataclass(frozen=True)
 class Peer:
     """A system that is measured beside monograph.
 
-    ``environment`` is the one that has its packages. ``calls`` has an entry for each task that it is measured with; the
-    adapter of that loads it with ``options``. ``form`` is what it loads: the CHECKPOINT, or one that ``forms`` makes of
-    it, "onnx" or "openvino". ``poolings`` are those it computes; None is a peer that loads the modules of Sentence
-    Transformers themselves.
+    ``environment`` is the one that has its packages; ``adapter`` a module of ``worker/adapters``, which loads it with
+    ``options``. ``tasks`` are those that it is measured with, None for all. ``usage`` describes how it is called, where
+    "{class_name}", "{method}" and "{exported_part}" stand for those of the task's profile. ``exported`` is the format
+    in which it loads models, one of ``exported_models``, None for the checkpoint's own folder. ``poolings`` are those
+    it computes; None is a peer that loads the modules of Sentence Transformers themselves.
+
+    Its vectors have at least ``min_cosine`` to those of torch at float32, and its scores differ by at most
+    ``max_score_difference`` of their spread, as the tests check.
     """
 
     name: str
     environment: str
-    form: str
-    calls: Mapping[str, Call]
+    adapter: str
+    usage: str
+    tasks: tuple[str, ...] | None = (EMBEDDING.name,)
+    exported: str | None = None
     options: Mapping[str, object] = field(default_factory=dict)
     poolings: frozenset[str] | None = None
     batch_sizes: tuple[int, ...] = _BATCH_SIZES
+    min_cosine: float = 0.99999
+    max_score_difference: float = 1e-5
 
 
 _ALL = (
     Peer(
         name="sentence-transformers",
         environment="torch",
-        form=CHECKPOINT,
+        adapter=_SENTENCE_TRANSFORMERS,
+        usage="{class_name}(checkpoint).{method} in torch at float32; it sorts by length itself.",
+        tasks=None,
         options={"backend": "torch", "compute_dtype": "float32"},
-        calls={
-            EMBEDDING: Call(
-                "sentence_transformers_model",
-                "SentenceTransformer(checkpoint).encode in torch at float32; it sorts by length itself.",
-            ),
-            RERANK: Call(
-                "sentence_transformers_cross_encoder",
-                "CrossEncoder(checkpoint).predict in torch at float32; it sorts by length itself.",
-            ),
-            SPARSE: Call(
-                "sentence_transformers_sparse_encoder",
-                "SparseEncoder(checkpoint).encode in torch at float32; it sorts by length itself.",
-            ),
-        },
     ),
     Peer(
         name="st-bf16",
         environment="torch",
-        form=CHECKPOINT,
+        adapter=_SENTENCE_TRANSFORMERS,
+        usage="{class_name}(checkpoint).{method} with the whole model in bfloat16; it sorts by length itself.",
+        tasks=None,
         options={"backend": "torch", "compute_dtype": "bfloat16"},
-        calls={
-            EMBEDDING: Call(
-                "sentence_transformers_model",
-                "SentenceTransformer(checkpoint).encode with the whole model in bfloat16; it sorts by length itself.",
-            ),
-            RERANK: Call(
-                "sentence_transformers_cross_encoder",
-                "CrossEncoder(checkpoint).predict with the whole model in bfloat16; it sorts by length itself.",
-            ),
-            SPARSE: Call(
-                "sentence_transformers_sparse_encoder",
-                "SparseEncoder(checkpoint).encode with the whole model in bfloat16; it sorts by length itself.",
-            ),
-        },
+        min_cosine=0.999,
+        max_score_difference=0.05,
     ),
     Peer(
         name="st-onnx",
         environment="optimum",
-        form="onnx",
+        adapter=_SENTENCE_TRANSFORMERS,
+        usage='{class_name}(backend="onnx").{method}: ONNX Runtime for {exported_part}.',
+        tasks=None,
+        exported="onnx",
         options={"backend": "onnx", "compute_dtype": "float32"},
-        calls={
-            EMBEDDING: Call(
-                "sentence_transformers_model",
-                'SentenceTransformer(backend="onnx").encode: ONNX Runtime for the encoder as optimum exports it, torch '
-                "for the modules behind it.",
-            ),
-            RERANK: Call(
-                "sentence_transformers_cross_encoder",
-                'CrossEncoder(backend="onnx").predict: ONNX Runtime for the classifier as optimum exports it; it sorts '
-                "by length itself.",
-            ),
-            SPARSE: Call(
-                "sentence_transformers_sparse_encoder",
-                'SparseEncoder(backend="onnx").encode: ONNX Runtime for the masked language model as optimum exports '
-                "it, torch for the pooling behind it.",
-            ),
-        },
     ),
     Peer(
         name="st-openvino",
         environment="openvino",
-        form="openvino",
+        adapter=_SENTENCE_TRANSFORMERS,
+        usage='{class_name}(backend="openvino").{method}: OpenVINO, in the type that it takes by itself, for '
+        "{exported_part}.",
+        exported="openvino",
         options={"backend": "openvino", "compute_dtype": "auto"},
-        calls={
-            EMBEDDING: Call(
-                "sentence_transformers_model",
-                'SentenceTransformer(backend="openvino").encode: OpenVINO, in the type that it takes by itself, for '
-                "the encoder as optimum exports it, torch for the modules behind it.",
-            ),
-        },
+        # In bfloat16 where the CPU has it.
+        min_cosine=0.999,
     ),
     Peer(
         name="optimum",
         environment="optimum",
-        form="onnx",
-        poolings=frozenset({"mean", "cls"}),
-        calls={
-            EMBEDDING: Call(
-                "optimum_model",
-                "ORTModelForFeatureExtraction and AutoTokenizer on NumPy arrays, a batch a call in order of length; "
-                "pooling and normalisation are the lines of NumPy that its users write.",
-            ),
-        },
+        adapter="optimum_model",
+        usage="ORTModelForFeatureExtraction and AutoTokenizer on NumPy arrays, a batch a call in order of length; "
+        "pooling and normalisation are the lines of NumPy that its users write.",
+        exported="onnx",
+        poolings=_MEAN_AND_CLS,
     ),
     Peer(
         name="fastembed",
         environment="onnxruntime",
-        form="onnx",
-        poolings=frozenset({"mean", "cls"}),
-        calls={
-            EMBEDDING: Call(
-                "fastembed_model",
-                "TextEmbedding.embed of a local model that add_custom_model describes; it batches in the order given.",
-            ),
-        },
+        adapter="fastembed_model",
+        usage="TextEmbedding.embed of a local model that add_custom_model describes; it batches in the order given.",
+        exported="onnx",
+        poolings=_MEAN_AND_CLS,
     ),
     Peer(
         name="light-embed",
         environment="onnxruntime",
-        form="onnx",
-        poolings=frozenset({"mean", "cls"}),
-        calls={
-            EMBEDDING: Call(
-                "light_embed_model",
-                "TextEmbedding.encode of a local model; it sorts by length itself.",
-            ),
-        },
+        adapter="light_embed_model",
+        usage="TextEmbedding.encode of a local model; it sorts by length itself.",
+        exported="onnx",
+        poolings=_MEAN_AND_CLS,
     ),
     Peer(
         name="openvino-genai",
         environment="openvino",
-        form="openvino",
-        poolings=frozenset({"mean", "cls"}),
-        calls={
-            EMBEDDING: Call(
-                "openvino_genai_model",
-                "TextEmbeddingPipeline.embed_documents, a batch a call in order of length, in the type that OpenVINO "
-                "takes by itself.",
-            ),
-        },
+        adapter="openvino_genai_model",
+        usage="TextEmbeddingPipeline.embed_documents, a batch a call in order of length, in the type that OpenVINO "
+        "takes by itself.",
+        exported="openvino",
+        poolings=_MEAN_AND_CLS,
+        # Its tokenizer writes the Greek final sigma as any other, so that some words have other tokens.
+        min_cosine=0.99,
     ),
 )
 PEERS: Mapping[str, Peer] = {peer.name: peer for peer in _ALL}
 
 
-def peers_of(task: str) -> list[str]:
-    """Return the names of the peers that are measured beside bundles of a task."""
-    return [peer.name for peer in PEERS.values() if task in peer.calls]
+def peers_for(task: str | None) -> list[str]:
+    """Return the names of the peers that are measured beside bundles of a task, or with None of every task."""
+    return [peer.name for peer in PEERS.values() if peer.tasks is None or task in peer.tasks]

@@ -9,7 +9,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from monograph.atomic import whole_file
@@ -25,15 +25,15 @@ _TORCH = "torch"
 
 
 class PeerError(MonographError):
-    """A peer is not known, its environment is not there or cannot be made, or its form of the checkpoint cannot be."""
+    """A peer is unknown, its environment is missing or cannot be made, or it cannot load the checkpoint."""
 
 
 def default_home() -> Path:
-    """Return where environments and forms are kept unless another folder is named."""
+    """Return where environments and exported models are cached unless another folder is named."""
     return cache_folder() / "bench"
 
 
-def peer_of(name: str) -> Peer:
+def find_peer(name: str) -> Peer:
     """Return a peer by its name.
 
     Raises:
@@ -45,14 +45,14 @@ def peer_of(name: str) -> Peer:
     return PEERS[name]
 
 
-def environment_of(name: str, home: Path | None = None) -> Path:
+def find_python(name: str, home: Path | None = None) -> Path:
     """Return the Python interpreter of a peer's environment.
 
     Raises:
         PeerError: there is no such peer, or its environment is not there, half made, or of other versions.
 
     """
-    peer = peer_of(name)
+    peer = find_peer(name)
     if _is_own(peer.environment):
         return Path(sys.executable)
     folder = _folder(peer.environment, home)
@@ -62,14 +62,14 @@ def environment_of(name: str, home: Path | None = None) -> Path:
 
 
 def set_up(names: Iterable[str], home: Path | None = None, report: Callable[[str], None] = lambda _: None) -> None:
-    """Make the environments of peers, those that are not there as their requirements say; ``report`` is told of each.
+    """Make the environments of peers where they are missing or outdated; ``report`` gets a line about each.
 
     Raises:
         PeerError: a peer is not known, or an environment cannot be made; the others are made first.
 
     """
     failures = []
-    for environment in dict.fromkeys(peer_of(name).environment for name in names):
+    for environment in dict.fromkeys(find_peer(name).environment for name in names):
         if _is_own(environment):
             report(f"environment {environment}: the one that monograph runs in")
             continue
@@ -98,20 +98,27 @@ def _make(environment: str, folder: Path, report: Callable[[str], None]) -> bool
         report(f"environment {environment}: installing, which takes minutes")
         # In its place from the start, for the scripts of an environment hold its path. What a run that was cut off
         # left has no stamp, and is cleared here.
-        _run(environment, "venv", [sys.executable, "-m", "venv", "--clear", str(folder)])
+        run_tool(f"environment {environment}: venv", [sys.executable, "-m", "venv", "--clear", str(folder)])
         pip = [str(_interpreter(folder)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        _run(environment, "pip", [*pip, "--requirement", str(_REQUIREMENTS / f"{environment}.txt")])
+        run_tool(f"environment {environment}: pip", [*pip, "--requirement", str(_REQUIREMENTS / f"{environment}.txt")])
         with whole_file(folder / _STAMP) as stamp:
             stamp.write(_stamp(environment))
     return True
 
 
-def _run(environment: str, tool: str, command: list[str]) -> None:
+def run_tool(name: str, command: list[str], more_variables: Mapping[str, str] | None = None) -> None:
+    """Run a program of an environment, without the variables of this one's Python.
+
+    Raises:
+        PeerError: it failed; the message has the last line of what it printed.
+
+    """
     variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
+    variables |= more_variables or {}
     done = subprocess.run(command, capture_output=True, env=variables, check=False)  # noqa: S603 - ours
     if done.returncode:
-        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-        raise PeerError(f"environment {environment}: {tool} failed: {said[-1] if said else 'no message'}")
+        lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+        raise PeerError(f"{name} failed: {lines[-1] if lines else 'no message'}")
 
 
 @contextlib.contextmanager
@@ -140,8 +147,8 @@ def _is_made(folder: Path, environment: str) -> bool:
 
 def _stamp(environment: str) -> bytes:
     """Return what an environment was made of: the requirements, and the Python that it links to."""
-    told = requirements_of(environment) + platform.python_version().encode()
-    return hashlib.sha256(told).hexdigest().encode()
+    parts = requirements_of(environment) + platform.python_version().encode()
+    return hashlib.sha256(parts).hexdigest().encode()
 
 
 def _folder(environment: str, home: Path | None) -> Path:

@@ -56,7 +56,7 @@ class Modules:
         return self.entries[0].folder
 
     def beyond_pooling(self) -> list[str]:
-        """Return what is done to vectors that is neither the encoder, nor pooling, nor normalisation after it."""
+        """Return what is done to vectors that is neither the encoder, nor pooling, nor normalization after it."""
         kinds = [entry.kind for entry in self.entries]
         others = [kind for kind in kinds[1:] if kind not in ("Pooling", "Normalize")]
         return others + (["lower-casing outside the tokenizer"] if self.lowercase else [])
@@ -146,7 +146,7 @@ def _poolings(settings: dict[str, Any]) -> tuple[str, ...]:
 
 
 def max_length_of(transformer: Module) -> int:
-    """Return the tokens that a transformer keeps of a text, special ones included, where it is a module.
+    """Return the tokens at which a transformer module truncates a text, special ones included.
 
     Raises:
         CheckpointError: its files do not say it.

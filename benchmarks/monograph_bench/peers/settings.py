@@ -10,7 +10,7 @@ from typing import Any
 from monograph_bench.peers.modules import OLD_POOLING_KEYS, CheckpointError, Module, Modules, read_object
 
 _COPIED = ("*.json", "*.txt", "*.model")
-_NOT_COPIED = ("modules.json", "README.txt", "*.index.json")
+_SKIPPED = ("modules.json", "README.txt", "*.index.json")
 _DENSE_SETTINGS = ("in_features", "out_features", "bias", "activation_function")
 # What a module of the new spelling may say without meaning anything else than one of the old.
 _NEUTRAL: dict[str, tuple[object, ...]] = {
@@ -57,8 +57,8 @@ def write_tokenizer(source: Path, max_length: int, folder: Path) -> None:
         CheckpointError: the tokenizer's settings cannot be read.
 
     """
-    left_out = {path for pattern in _NOT_COPIED for path in source.glob(pattern)}
-    for path in {path for pattern in _COPIED for path in source.glob(pattern)} - left_out:
+    skipped = {path for pattern in _SKIPPED for path in source.glob(pattern)}
+    for path in {path for pattern in _COPIED for path in source.glob(pattern)} - skipped:
         shutil.copyfile(path, folder / path.name)
     tokenizer = read_object(folder / "tokenizer_config.json")
     # Where fastembed and light-embed cut texts; in fastembed a smaller "max_length" would win over it.
@@ -89,7 +89,7 @@ def _write_module(module: Module, modules: Modules, place: Path) -> None:
         case "Normalize":
             pass
         case _:
-            raise CheckpointError(f"module {module.kind} is not written in a form for peers")
+            raise CheckpointError(f"module {module.kind} is not written for peers")
 
 
 def _old_pooling(settings: dict[str, Any], modules: Modules) -> dict[str, Any]:
@@ -102,9 +102,9 @@ def _old_pooling(settings: dict[str, Any], modules: Modules) -> dict[str, Any]:
 
 def _old_dense(module: Module) -> dict[str, Any]:
     extra = {key: value for key, value in module.settings.items() if key not in _DENSE_SETTINGS}
-    meant = [key for key, value in extra.items() if value not in _NEUTRAL.get(key, ())]
-    if meant:
-        raise CheckpointError(f"module Dense with {', '.join(meant)} has no spelling that peers read")
+    refused = [key for key, value in extra.items() if value not in _NEUTRAL.get(key, ())]
+    if refused:
+        raise CheckpointError(f"module Dense with {', '.join(refused)} has no spelling that peers read")
     return {key: module.settings[key] for key in _DENSE_SETTINGS if key in module.settings}
 
 

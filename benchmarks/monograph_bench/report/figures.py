@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from monograph_bench.profiles import TaskProfile, profile_of
 from monograph_bench.results import Results, Round, SystemResult
 
 PERCENTILES = (50, 95, 99)
@@ -21,9 +22,14 @@ class Spread:
     high: float
 
 
-def equality(system: SystemResult) -> float | None:
-    """Return how near a system is to the reference, None where that is not known: its worst cosine, or difference."""
-    return system.scores["worst_difference"] if system.scores else system.cosine.get("worst")
+def profile_for(results: Results) -> TaskProfile:
+    """Return the profile of a run's task.
+
+    Raises:
+        InputError: this release does not know it.
+
+    """
+    return profile_of(results.task, "the run")
 
 
 def texts_per_second(results: Results, system: SystemResult, workload: str) -> Spread | None:

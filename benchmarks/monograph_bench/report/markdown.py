@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from monograph.errors import InputError
-from monograph_bench.report.figures import base_of, equality, milliseconds, ratio, start_seconds, texts_per_second
+from monograph_bench.report.figures import base_of, milliseconds, profile_for, ratio, start_seconds, texts_per_second
 from monograph_bench.report.plots import throughput_plot
 from monograph_bench.results import Results, SystemResult, read_results
-from monograph_bench.task_profiles import TASK_PROFILES
 
 BEGIN, END = "<!-- begin: monograph bench -->", "<!-- end: monograph bench -->"
 
@@ -42,16 +41,16 @@ def _lines(results: Results) -> Iterator[str]:
     base = base_of(results)
     if base is None:
         raise InputError("the results have no system that was measured")
-    machine, unit = results.machine, TASK_PROFILES[results.task]
+    machine, profile = results.machine, profile_for(results)
     sets = ", ".join(machine["instruction_sets"])
     mean = facts.tokens / facts.texts
     threads = results.settings["threads"]
-    yield f"{machine['cpu']} ({sets}), {threads} threads each; {facts.texts:,} {unit.many} of {mean:.0f}"
-    yield f"tokens on average; {results.settings['rounds']} rounds in turns."
+    yield f"{machine['cpu']} ({sets}), {threads} threads each; {facts.texts:,} {profile.task.inputs} of {mean:.0f}"
+    yield f"tokens on average; {results.settings['rounds']} interleaved rounds."
     yield ""
     yield (
-        f"| | {unit.many}/s | x {base.name} | {unit.call}, p50 / p99 | first {unit.result} | anonymous memory | "
-        f"{unit.equality} |"
+        f"| | {profile.task.inputs}/s | x {base.name} | {profile.call}, p50 / p99 | first {profile.result} | "
+        f"anonymous memory | {profile.comparison.label} |"
     )
     yield "|---|---|---|---|---|---|---|"
     ran = [system for system in results.systems if system.rounds.get(workload)]
@@ -63,9 +62,10 @@ def _lines(results: Results) -> Iterator[str]:
 
 
 def _row(results: Results, system: SystemResult, base: SystemResult, workload: str) -> str:
-    call = str(TASK_PROFILES[results.task].call_sizes[0])
+    profile = profile_for(results)
+    call = str(profile.call_sizes[0])
     speed, start, calls = texts_per_second(results, system, workload), start_seconds(system), milliseconds(system, call)
-    nearness = equality(system)
+    worst = profile.comparison.worst_of(system)
     anonymous = system.memory.get("anonymous")
     cells = [
         f"{system.name} (failed)" if system.failure else system.name,
@@ -74,7 +74,7 @@ def _row(results: Results, system: SystemResult, base: SystemResult, workload: s
         f"{calls[50]:.1f} / {calls[99]:.1f} ms" if calls else "",
         f"{start.median:.2f} s" if start else "",
         f"{anonymous / 1e6:,.0f} MB" if anonymous else "",
-        "" if nearness is None else f"{nearness:.1e}" if system.scores else f"{nearness:.5f}",
+        "" if worst is None else format(worst, profile.comparison.short_format),
     ]
     return f"| {' | '.join(cells)} |"
 

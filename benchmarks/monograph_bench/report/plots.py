@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from monograph_bench.report.figures import milliseconds, texts_per_second
+from monograph_bench.report.figures import milliseconds, profile_for, texts_per_second
 from monograph_bench.results import Results, SystemResult
-from monograph_bench.task_profiles import TASK_PROFILES
 
-# Ours and theirs: distinguishable with any colour vision, and in grey.
-COLOURS = {"monograph": "#005a9c", "peer": "#b0b7bf"}
+# Ours and theirs: distinguishable with any color vision, and in gray.
+COLORS = {"monograph": "#005a9c", "peer": "#b0b7bf"}
 # Narrow enough to be read on a phone without zooming.
 _WIDTH_INCHES = 5.0
 _BAR_INCHES = 0.42
@@ -24,29 +23,29 @@ _NUMBER_POINTS, _NUMBER_HEIGHTS = 10, 3
 
 def plots_of(results: Results) -> dict[str, str]:
     """Return the report's plots as SVG, by title; those without any figure are left out."""
-    found = {}
-    unit = TASK_PROFILES[results.task]
+    plots = {}
+    inputs = profile_for(results).task.inputs
     for workload in results.workloads:
-        found[f"{unit.many.capitalize()} per second, {workload} (more is better)"] = throughput_plot(results, workload)
-        found[f"Speed against quality, {workload} (right and up is better)"] = _speed_against_quality(results, workload)
+        plots[f"{inputs.capitalize()} per second, {workload} (more is better)"] = throughput_plot(results, workload)
+        plots[f"Speed against quality, {workload} (right and up is better)"] = _speed_against_quality(results, workload)
         shares = [(system, share * 100) for system in results.systems if (share := system.roofline.get(workload))]
-        found[f"Share of the machine's own matrix rate, {workload} (more is better)"] = _bars(shares, "%")
+        plots[f"Share of the machine's own matrix rate, {workload} (more is better)"] = _bars(shares, "%")
     for size in dict.fromkeys(size for system in results.systems for size in system.latencies):
         medians = [(system, calls[50]) for system in results.systems if (calls := milliseconds(system, size))]
-        found[f"Median latency of a call of {size} (less is better)"] = _bars(medians, "ms")
+        plots[f"Median latency of a call of {size} (less is better)"] = _bars(medians, "ms")
     used = [(system, bytes_ / 1e6) for system in results.systems if (bytes_ := system.memory.get("anonymous"))]
-    found["Anonymous memory after all rounds (less is better)"] = _bars(used, "MB")
-    return {title: svg for title, svg in found.items() if svg}
+    plots["Anonymous memory after all rounds (less is better)"] = _bars(used, "MB")
+    return {title: svg for title, svg in plots.items() if svg}
 
 
 def throughput_plot(results: Results, workload: str) -> str:
     """Return the throughput of every system on a workload as SVG, "" where there is none."""
-    return _bars(_speeds(results, workload), f"{TASK_PROFILES[results.task].many}/s")
+    return _bars(_speeds(results, workload), f"{profile_for(results).task.inputs}/s")
 
 
 def _speeds(results: Results, workload: str) -> list[tuple[SystemResult, float]]:
-    found = [(system, texts_per_second(results, system, workload)) for system in results.systems]
-    return [(system, speed.median) for system, speed in found if speed is not None]
+    speeds = [(system, texts_per_second(results, system, workload)) for system in results.systems]
+    return [(system, speed.median) for system, speed in speeds if speed is not None]
 
 
 def _bars(values: Sequence[tuple[SystemResult, float]], unit: str) -> str:
@@ -58,7 +57,7 @@ def _bars(values: Sequence[tuple[SystemResult, float]], unit: str) -> str:
     bars = axes.barh(
         [system.name for system, _ in ordered],
         [value for _, value in ordered],
-        color=[COLOURS[system.kind] for system, _ in ordered],
+        color=[COLORS[system.kind] for system, _ in ordered],
     )
     axes.bar_label(bars, fmt="{:,.4g}", padding=3)
     axes.set_xlabel(unit)
@@ -69,8 +68,8 @@ def _bars(values: Sequence[tuple[SystemResult, float]], unit: str) -> str:
 
 def _speed_against_quality(results: Results, workload: str) -> str:
     speeds = _speeds(results, workload)
-    # Up is better: of scores how alike they are sorted, of vectors the worst cosine.
-    figures = [(system, speed, system.scores.get("spearman", system.cosine.get("worst"))) for system, speed in speeds]
+    profile = profile_for(results)
+    figures = [(system, speed, profile.comparison.plotted_of(system)) for system, speed in speeds]
     points = [(system, speed, quality) for system, speed, quality in figures if quality is not None]
     if not points:
         return ""
@@ -78,14 +77,14 @@ def _speed_against_quality(results: Results, workload: str) -> str:
     axes = figure.subplots()
     numbered = sorted(enumerate(points, 1), key=lambda pair: pair[1][1])
     for place, (number, (system, speed, quality)) in enumerate(numbered):
-        axes.scatter([speed], [quality], color=COLOURS[system.kind], zorder=3)
+        axes.scatter([speed], [quality], color=COLORS[system.kind], zorder=3)
         # Neighbours are often as near torch and as fast: their numbers stand at different heights.
         height = _NUMBER_POINTS * (0.6 + place % _NUMBER_HEIGHTS)
         axes.annotate(str(number), (speed, quality), xytext=(0, height), textcoords="offset points", ha="center")
     names = "\n".join(f"{number} {system.name}" for number, (system, _, _) in enumerate(points, 1))
     figure.supxlabel(names, fontsize="small", ha="left", x=0.02)
-    axes.set_xlabel(f"{TASK_PROFILES[results.task].many}/s, {workload}")
-    axes.set_ylabel("rank correlation with torch" if points[0][0].scores else "worst cosine to torch")
+    axes.set_xlabel(f"{profile.task.inputs}/s, {workload}")
+    axes.set_ylabel(profile.comparison.axis)
     axes.ticklabel_format(axis="y", useOffset=False)
     # The highest number above the highest point.
     axes.margins(x=0.12, y=0.25)

@@ -8,14 +8,13 @@ from monograph_bench.report.figures import (
     PERCENTILES,
     base_of,
     cores_used,
-    equality,
     milliseconds,
+    profile_for,
     ratio,
     start_seconds,
     texts_per_second,
 )
 from monograph_bench.results import Results, SystemResult
-from monograph_bench.task_profiles import TASK_PROFILES
 
 # A system that has all cores to itself uses them nearly whole; tokenization and the like is on fewer.
 _BUSY_SHARE = 0.6
@@ -36,9 +35,10 @@ def lines_of(results: Results) -> Iterator[str]:
         yield from _latency(results, size)
     yield ""
     yield from _start_and_memory(results)
-    if any(system.scores for system in results.systems):
+    comparison = profile_for(results).comparison
+    if comparison.footnote and any(comparison.worst_of(system) is not None for system in results.systems):
         yield ""
-        yield "worst difference: from the logits of torch, as a part of their spread, the largest less the smallest"
+        yield comparison.footnote
     yield from _shared_machine(results)
     failed = [system for system in results.systems if system.failure]
     if failed:
@@ -53,16 +53,26 @@ def lines_of(results: Results) -> Iterator[str]:
 
 def _throughput(results: Results, workload: str) -> Iterator[str]:
     facts = results.workloads[workload]
-    unit = TASK_PROFILES[results.task]
+    profile = profile_for(results)
+    comparison = profile.comparison
     base = base_of(results)
     against = "" if base is None else f"x {base.name}"
-    header = (f"{unit.many}/s", "low-high", against, "cores", "batch", "padding", "roofline", unit.equality)
+    header = (
+        f"{profile.task.inputs}/s",
+        "low-high",
+        against,
+        "cores",
+        "batch",
+        "padding",
+        "roofline",
+        comparison.label,
+    )
     rows = []
     for system in results.systems:
         speed = texts_per_second(results, system, workload)
         if speed is None or base is None:
             continue
-        times = ratio(system, base, workload)
+        times, worst = ratio(system, base, workload), comparison.worst_of(system)
         rows.append(
             (
                 f"{system.name} (failed)" if system.failure else system.name,
@@ -73,30 +83,30 @@ def _throughput(results: Results, workload: str) -> Iterator[str]:
                 str(system.batch_sizes.get(workload) or "own"),
                 _percent(system.padding.get(workload)),
                 _percent(system.roofline.get(workload)),
-                _equality(system),
+                "" if worst is None else format(worst, comparison.number_format),
             )
         )
-    title = f"{workload}: {facts.texts:,} {unit.many}, {facts.tokens / facts.texts:.0f} tokens on average"
+    title = f"{workload}: {facts.texts:,} {profile.task.inputs}, {facts.tokens / facts.texts:.0f} tokens on average"
     yield from _table(title, header, rows)
 
 
 def _shared_machine(results: Results) -> Iterator[str]:
-    """Warn where systems got fewer cores than they asked for: something else was running."""
+    """Warn where systems got fewer cores than requested: something else was running."""
     rounds = [one for system in results.systems for rounds in system.rounds.values() for one in rounds]
-    most = max((cores_used([one]) for one in rounds), default=0.0)
-    if most < _BUSY_SHARE * results.settings["threads"]:
+    cores = max((cores_used([one]) for one in rounds), default=0.0)
+    if cores < _BUSY_SHARE * results.settings["threads"]:
         yield ""
-        yield f"no system got more than {most:.2f} cores in any round: the machine was busy with something else"
+        yield f"no system got more than {cores:.2f} cores in any round: the machine was busy with something else"
 
 
 def _latency(results: Results, size: str) -> Iterator[str]:
     rows = []
     for system in results.systems:
-        found = milliseconds(system, size)
-        if found is not None:
-            rows.append((system.name, *(f"{found[percentile]:.2f}" for percentile in PERCENTILES)))
+        percentiles = milliseconds(system, size)
+        if percentiles is not None:
+            rows.append((system.name, *(f"{percentiles[percentile]:.2f}" for percentile in PERCENTILES)))
     header = tuple(f"p{percentile} ms" for percentile in PERCENTILES)
-    title = TASK_PROFILES[results.task].calls.format(size=size, s="" if size == "1" else "s")
+    title = profile_for(results).calls.format(size=size, s="" if size == "1" else "s")
     yield from _table(title, header, rows)
 
 
@@ -109,7 +119,7 @@ def _start_and_memory(results: Results) -> Iterator[str]:
             memory = [_megabytes(system, kind) for kind in ("anonymous", "resident", "peak")]
             rows.append((system.name, f"{start.median:.2f}", spread, *memory))
     header = ("s", "low-high", "anonymous MB", "resident MB", "peak MB")
-    result = TASK_PROFILES[results.task].result
+    result = profile_for(results).result
     yield from _table(f"start of a process to its first {result}; memory after all rounds", header, rows)
 
 
@@ -118,23 +128,16 @@ def _megabytes(system: SystemResult, kind: str) -> str:
     return "" if value is None else f"{value / 1e6:,.0f}"
 
 
-def _equality(system: SystemResult) -> str:
-    found = equality(system)
-    if found is None:
-        return ""
-    return f"{found:.1e}" if system.scores else f"{found:.6f}"
-
-
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{share:.1%}"
 
 
 def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yield lines with the first column to the left and the others to the right, columns that are empty left out."""
-    kept = [0, *(i for i in range(1, len(header) + 1) if any(row[i] for row in rows))]
-    cells = [[(title, *header)[i] for i in kept], *([row[i] for i in kept] for row in rows)]
+    shown = [0, *(i for i in range(1, len(header) + 1) if any(row[i] for row in rows))]
+    cells = [[(title, *header)[i] for i in shown], *([row[i] for i in shown] for row in rows)]
     # The title has the line to itself where names are shorter.
-    widths = [max(len(row[i]) for row in cells[i == 0 :]) for i in range(len(kept))]
+    widths = [max(len(row[i]) for row in cells[i == 0 :]) for i in range(len(shown))]
     yield title
     for row in [["", *cells[0][1:]], *cells[1:]]:
         first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))

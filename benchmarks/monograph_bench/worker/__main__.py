@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from adapters.contract import Model
+    from adapters.base import Model
 
     Texts = dict[str, list[Any]]
 
-_CALLS_BEFORE = 5
+_WARM_UP_CALLS = 5
 # Of prctl(2).
 _PR_SET_PDEATHSIG = 1
 
@@ -39,12 +39,12 @@ def main(system_as_json: str, cpus: str) -> None:
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     try:
         adapter = importlib.import_module(f"adapters.{system['adapter']}")
-        model: Model[Any] = adapter.load(**system["options"])
-        model.encode([model.first], 1)
+        model: Model = adapter.load(**system["options"])
+        model.encode([model.first_input], 1)
     except Exception as error:  # noqa: BLE001 - whatever a system raises is its result
-        _tell(answers, _failure(error))
+        _send(answers, _failure(error))
         return
-    _tell(answers, {})
+    _send(answers, {})
     texts: Texts = {}
     for line in sys.stdin:
         request = json.loads(line)
@@ -52,7 +52,7 @@ def main(system_as_json: str, cpus: str) -> None:
             answer = _answer(model, texts, request)
         except Exception as error:  # noqa: BLE001 - likewise
             answer = _failure(error)
-        _tell(answers, answer)
+        _send(answers, answer)
 
 
 def _end_with_parent() -> None:
@@ -61,7 +61,7 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _answer(model: Model[Any], texts: Texts, request: dict[str, Any]) -> dict[str, Any]:
+def _answer(model: Model, texts: Texts, request: dict[str, Any]) -> dict[str, Any]:
     match request:
         case {"do": "read", "name": str(name), "file": str(file)}:
             read = json.loads(Path(file).read_text("utf-8"))
@@ -69,39 +69,39 @@ def _answer(model: Model[Any], texts: Texts, request: dict[str, Any]) -> dict[st
             texts[name] = [tuple(text) if isinstance(text, list) else text for text in read]
             return {"texts": len(texts[name])}
         case {"do": "encode", "name": str(name), "batch_size": batch_size, "vectors": vectors}:
-            return _encoded(model, texts[name], batch_size, vectors)
+            return _encode(model, texts[name], batch_size, vectors)
         case {"do": "describe"}:
-            return {"described": model.described()}
+            return {"described": model.describe()}
         case {"do": "padding", "name": str(name)}:
             return {"share": model.padding_share(texts[name])}
         case {"do": "calls", "name": str(name), "size": int(size), "calls": int(calls), "batch_size": batch_size}:
-            return {"seconds": _called(model, texts[name], size, calls, batch_size)}
+            return {"seconds": _time_calls(model, texts[name], size, calls, batch_size)}
     raise ValueError(f"unknown request {request}")
 
 
-def _encoded(model: Model[Any], texts: list[Any], batch_size: int | None, vectors: str | None) -> dict[str, Any]:
+def _encode(model: Model, texts: list[Any], batch_size: int | None, vectors: str | None) -> dict[str, Any]:
     begin = time.perf_counter()
-    found = model.encode(texts, batch_size)
+    results = model.encode(texts, batch_size)
     seconds = time.perf_counter() - begin
     if vectors is not None:
         import numpy as np
 
-        np.save(vectors, model.vectors(found))
+        np.save(vectors, model.to_array(results))
     return {"seconds": seconds}
 
 
-def _called(model: Model[Any], texts: list[Any], size: int, calls: int, batch_size: int | None) -> list[float]:
+def _time_calls(model: Model, texts: list[Any], size: int, calls: int, batch_size: int | None) -> list[float]:
     """Return the seconds of calls one after the other, each with the next ``size`` texts in batches.
 
     The first few are not timed: this process was stopped until now, and its caches are others'.
     """
     seconds = []
-    for call in range(-_CALLS_BEFORE, calls):
+    for call in range(-_WARM_UP_CALLS, calls):
         chosen = [texts[(call * size + i) % len(texts)] for i in range(size)]
         begin = time.perf_counter()
         model.encode(chosen, batch_size)
         seconds.append(time.perf_counter() - begin)
-    return seconds[_CALLS_BEFORE:]
+    return seconds[_WARM_UP_CALLS:]
 
 
 def _own_output() -> TextIO:
@@ -118,7 +118,7 @@ def _failure(error: Exception) -> dict[str, Any]:
     return {"failed": f"{type(error).__name__}: {lines[0]}"}
 
 
-def _tell(answers: TextIO, answer: dict[str, Any]) -> None:
+def _send(answers: TextIO, answer: dict[str, Any]) -> None:
     answers.write(json.dumps(answer) + "\n")
 
 

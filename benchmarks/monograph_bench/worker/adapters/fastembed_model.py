@@ -10,31 +10,26 @@ from fastembed import TextEmbedding
 from fastembed.common.model_description import ModelSource, PoolingType
 from numpy.typing import NDArray
 
-from adapters.contract import TextModel, versions
+from adapters.base import Model, describe_session, versions
 
-# fastembed knows models by name; a source has to be stated and is not asked, for the files are in a folder.
+# fastembed knows models by name; a source has to be stated and is not used, for the files are in a folder.
 _NAME = "local/checkpoint"
 
 
-class _FastEmbed(TextModel):
+class _FastEmbed(Model):
     def __init__(self, model: TextEmbedding) -> None:
         self._model = model
 
     def encode(self, texts: list[str], batch_size: int | None) -> NDArray[np.float32]:
-        found = self._model.embed(texts) if batch_size is None else self._model.embed(texts, batch_size=batch_size)
-        return np.stack(list(found))
+        vectors = self._model.embed(texts) if batch_size is None else self._model.embed(texts, batch_size=batch_size)
+        return np.stack(list(vectors))
 
-    def described(self) -> dict[str, str]:
-        session = self._model.model.model
-        return versions(["fastembed", "onnxruntime", "tokenizers"]) | {
-            "device": ", ".join(session.get_providers()),
-            "compute_dtype": "float32",
-            "threads": str(session.get_session_options().intra_op_num_threads),
-        }
+    def describe(self) -> dict[str, str]:
+        return versions(["fastembed", "onnxruntime", "tokenizers"]) | describe_session(self._model.model.model)
 
 
-def load(*, checkpoint: str, threads: int, pooling: str, normalize: bool, max_length: int) -> TextModel:
-    """Load the ONNX form of a checkpoint.
+def load(*, checkpoint: str, threads: int, pooling: str, normalize: bool, max_length: int) -> Model:
+    """Load a checkpoint exported to ONNX.
 
     Raises:
         ValueError: fastembed would cut texts at another length.
@@ -46,7 +41,7 @@ def load(*, checkpoint: str, threads: int, pooling: str, normalize: bool, max_le
         pooling=PoolingType[pooling.upper()],
         normalization=normalize,
         sources=ModelSource(hf=_NAME),
-        # Only told to users: the vectors have what the graph gives.
+        # Only shown to users: the vectors have what the graph gives.
         dim=settings.get("hidden_size", settings.get("dim")),
         model_file="onnx/model.onnx",
     )

@@ -7,14 +7,12 @@ import openvino
 import openvino_genai
 from numpy.typing import NDArray
 
-from adapters.contract import TextModel, versions
-from adapters.length_order import in_length_order
-from adapters.openvino_types import type_name
+from adapters.base import Model, in_length_order, openvino_type_name, versions
 
 _DEVICE = "CPU"
 
 
-class _GenAI(TextModel):
+class _GenAI(Model):
     def __init__(self, pipeline: openvino_genai.TextEmbeddingPipeline, threads: int) -> None:
         self._pipeline = pipeline
         self._threads = threads
@@ -25,18 +23,18 @@ class _GenAI(TextModel):
     def _embed(self, texts: list[str]) -> NDArray[np.float32]:
         return np.asarray(self._pipeline.embed_documents(texts), dtype=np.float32)
 
-    def described(self) -> dict[str, str]:
-        # The pipeline does not show its compiled model; this is the type that the CPU plugin takes unless told.
-        taken = openvino.Core().get_property(_DEVICE, "INFERENCE_PRECISION_HINT")
+    def describe(self) -> dict[str, str]:
+        # The pipeline does not show its compiled model; this is the type that the CPU plugin takes by default.
+        default = openvino.Core().get_property(_DEVICE, "INFERENCE_PRECISION_HINT")
         return versions(["openvino-genai", "openvino", "openvino-tokenizers"]) | {
             "device": _DEVICE,
-            "compute_dtype": type_name(taken),
+            "compute_dtype": openvino_type_name(default),
             "threads": str(self._threads),
         }
 
 
-def load(*, checkpoint: str, threads: int, pooling: str, normalize: bool, max_length: int) -> TextModel:
-    """Load the OpenVINO form of a checkpoint."""
+def load(*, checkpoint: str, threads: int, pooling: str, normalize: bool, max_length: int) -> Model:
+    """Load a checkpoint exported to OpenVINO."""
     config = openvino_genai.TextEmbeddingPipeline.Config()
     config.pooling_type = openvino_genai.TextEmbeddingPipeline.PoolingType.__members__[pooling.upper()]
     config.normalize = normalize

@@ -8,14 +8,13 @@ from numpy.typing import NDArray
 from optimum.onnxruntime import ORTModelForFeatureExtraction
 from transformers import AutoTokenizer
 
-from adapters.contract import TextModel, versions
-from adapters.length_order import in_length_order
+from adapters.base import Model, describe_session, in_length_order, versions
 
-# What normalisation divides by at least, as torch.nn.functional.normalize.
+# The minimum that normalization divides by, as torch.nn.functional.normalize.
 _MIN_NORM = 1e-12
 
 
-class _Optimum(TextModel):
+class _Optimum(Model):
     def __init__(
         self,
         model: ORTModelForFeatureExtraction,
@@ -41,17 +40,13 @@ class _Optimum(TextModel):
             vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _MIN_NORM)
         return vectors
 
-    def described(self) -> dict[str, str]:
-        session = self._model.session
-        return versions(["optimum", "optimum-onnx", "transformers", "onnxruntime"]) | {
-            "device": ", ".join(session.get_providers()),
-            "compute_dtype": "float32",
-            "threads": str(session.get_session_options().intra_op_num_threads),
-        }
+    def describe(self) -> dict[str, str]:
+        packages = ["optimum", "optimum-onnx", "transformers", "onnxruntime"]
+        return versions(packages) | describe_session(self._model.session)
 
 
-def load(*, checkpoint: str, threads: int, pooling: str, normalize: bool, max_length: int) -> TextModel:
-    """Load the ONNX form of a checkpoint.
+def load(*, checkpoint: str, threads: int, pooling: str, normalize: bool, max_length: int) -> Model:
+    """Load a checkpoint exported to ONNX.
 
     Raises:
         ValueError: tokens are padded on the left, where the first one is not that of cls pooling.

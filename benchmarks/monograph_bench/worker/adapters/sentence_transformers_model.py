@@ -1,40 +1,98 @@
-"""SentenceTransformer of sentence-transformers."""
+"""sentence-transformers' own classes: torch, ONNX Runtime or OpenVINO behind a model of any task."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import sentence_transformers
+import torch
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
 
-from adapters.contract import TextModel
-from adapters.length_order import DEFAULT_BATCH_SIZE
-from adapters.sentence_transformers_backends import described, model_options
+from adapters.base import (
+    DEFAULT_BATCH_SIZE,
+    Call,
+    LibraryModel,
+    Model,
+    describe_session,
+    openvino_type_name,
+    versions,
+)
+
+# What each backend brings along, and its file in the exported checkpoint that it loads.
+_PACKAGES = {"torch": ("torch",), "onnx": ("optimum-onnx", "onnxruntime"), "openvino": ("optimum-intel", "openvino")}
+_ONNX_FILE, _OPENVINO_FILE = "onnx/model.onnx", "openvino_model.xml"
 
 
-class _SentenceTransformers(TextModel):
-    def __init__(self, model: SentenceTransformer, backend: str) -> None:
-        self._model = model
+class _SentenceTransformers(LibraryModel):
+    def __init__(self, backend: str, model: Any, call: Call) -> None:
+        super().__init__(model, call)
         self._backend = backend
 
-    def encode(self, texts: list[str], batch_size: int | None) -> NDArray[np.float32]:
-        # No prompt, as no other system adds one.
-        found = self._model.encode(
-            texts, prompt="", batch_size=batch_size or DEFAULT_BATCH_SIZE, show_progress_bar=False,
-            convert_to_numpy=True,
-        )  # fmt: skip
-        return np.asarray(found, dtype=np.float32)
+    def encode(self, texts: list[Any], batch_size: int | None) -> Any:
+        return super().encode(texts, batch_size or DEFAULT_BATCH_SIZE)
 
-    def described(self) -> dict[str, str]:
-        return described(self._model, self._backend)
+    def to_array(self, results: Any) -> NDArray[np.float32]:
+        # Sparse vectors are a tensor.
+        return super().to_array(results.float().to_dense() if isinstance(results, torch.Tensor) else results)
+
+    def describe(self) -> dict[str, str]:
+        describe = {"torch": _describe_torch, "onnx": _describe_onnx, "openvino": _describe_openvino}[self._backend]
+        packages = ["sentence-transformers", "transformers", *_PACKAGES[self._backend]]
+        return versions(packages) | {"backend": self._backend} | describe(self._model[0].auto_model)
 
 
-def load(*, checkpoint: str, backend: str, compute_dtype: str, threads: int) -> TextModel:
-    """Load a checkpoint, or the form of it that a backend needs; ``compute_dtype`` as in ``model_options``.
+def load(
+    *, checkpoint: str, backend: str, compute_dtype: str, threads: int, class_name: str, call: dict[str, Any]
+) -> Model:
+    """Load a checkpoint, as it was exported for the backend; ``compute_dtype`` is torch's, or "auto" in OpenVINO.
 
     Raises:
         ValueError: the backend does not compute in that type.
 
     """
-    options = model_options(backend, compute_dtype, threads)
-    model = SentenceTransformer(checkpoint, device="cpu", backend=backend, model_kwargs=options, local_files_only=True)
-    return _SentenceTransformers(model, backend)
+    options = _model_options(backend, compute_dtype, threads)
+    model_class = getattr(sentence_transformers, class_name)
+    model = model_class(checkpoint, device="cpu", backend=backend, model_kwargs=options, local_files_only=True)
+    arguments = call["arguments"] | {"show_progress_bar": False}
+    if "activation_fn" in arguments:
+        arguments["activation_fn"] = getattr(torch.nn, arguments["activation_fn"])()
+    return _SentenceTransformers(backend, model, Call(**(call | {"arguments": arguments})))
+
+
+def _model_options(backend: str, compute_dtype: str, threads: int) -> dict[str, Any]:
+    # The modules behind the transformer run in torch whatever the backend is.
+    torch.set_num_threads(threads)
+    match backend, compute_dtype:
+        case "torch", "float32" | "bfloat16":
+            return {"dtype": getattr(torch, compute_dtype)}
+        case "onnx", "float32":
+            import onnxruntime
+
+            session = onnxruntime.SessionOptions()
+            session.intra_op_num_threads = threads
+            return {"file_name": _ONNX_FILE, "session_options": session, "provider": "CPUExecutionProvider"}
+        case "openvino", "auto":
+            return {"file_name": _OPENVINO_FILE, "ov_config": {"INFERENCE_NUM_THREADS": threads}}
+    raise ValueError(f"the backend {backend} is not measured at {compute_dtype}")
+
+
+def _describe_torch(model: Any) -> dict[str, str]:
+    return {
+        "device": str(model.device),
+        "compute_dtype": str(model.dtype).removeprefix("torch."),
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def _describe_onnx(model: Any) -> dict[str, str]:
+    return describe_session(model.session)
+
+
+def _describe_openvino(model: Any) -> dict[str, str]:
+    compiled = model.request
+    return {
+        "device": ", ".join(compiled.get_property("EXECUTION_DEVICES")),
+        "compute_dtype": openvino_type_name(compiled.get_property("INFERENCE_PRECISION_HINT")),
+        "threads": str(compiled.get_property("INFERENCE_NUM_THREADS")),
+    }

@@ -1,0 +1,68 @@
+"""Sparse encoders: a sparse vector over the vocabulary a text."""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from monograph.tasks import SPARSE
+from monograph_bench.evaluation.sparse_retrieval import load_torch_sparse, sparse_retrieval_scores
+from monograph_bench.peers.catalog import Peer
+from monograph_bench.peers.exported_models import ExportSource
+from monograph_bench.peers.modules import (
+    TRANSFORMER_SETTINGS,
+    CheckpointError,
+    Module,
+    max_length_of,
+    read_listing,
+    read_object,
+)
+from monograph_bench.peers.settings import write_tokenizer
+from monograph_bench.profiles.base import Call, Evaluations, TextProfile
+
+# The transformer is a class of its own in the spelling of sentence-transformers 5.
+_MODULES = (["Transformer", "SpladePooling"], ["MLMTransformer", "SpladePooling"])
+
+
+class SparseProfile(TextProfile):
+    """How sparse encoders are measured and evaluated."""
+
+    task = SPARSE
+    models = "sparse encoders"
+    bundle_call = Call("encode", {"prompt": ""})
+    library_class = "SparseEncoder"
+    # Its default is a sparse tensor, which its users get.
+    library_call = Call("encode", {"prompt": ""})
+    exported_part = "the masked language model as optimum exports it, torch for the pooling behind it"
+    evaluations: ClassVar[Evaluations] = {"retrieval": sparse_retrieval_scores}
+
+    def export_source(self, checkpoint: Path, peer: Peer) -> ExportSource:  # noqa: ARG002 - the same for every peer
+        """Return the masked language model of a folder with the settings of SPLADE's pooling."""
+        listing = checkpoint / "modules.json"
+        if not listing.exists():
+            raise CheckpointError(f"{checkpoint} has no modules.json: it is not a sparse encoder")
+        modules = read_listing(listing)
+        kinds = [str(module["type"]).rsplit(".", 1)[-1] for module in modules]
+        places = [str(module.get("path", "")) for module in modules]
+        if kinds not in _MODULES or places[0] not in ("", "."):
+            raise CheckpointError(
+                f"{listing} lists {', '.join(kinds)}: peers load a sparse encoder that is a Transformer with "
+                "SpladePooling"
+            )
+        transformer = Module(kinds[0], checkpoint, read_object(checkpoint / TRANSFORMER_SETTINGS))
+        write = partial(_write_settings, checkpoint, places[1], max_length_of(transformer))
+        return ExportSource(checkpoint, checkpoint, "fill-mask", write)
+
+    def load_in_torch(self, folder: Path) -> Any:
+        """Load a SparseEncoder."""
+        return load_torch_sparse(folder)
+
+
+def _write_settings(checkpoint: Path, pooling: str, max_length: int, folder: Path) -> None:
+    write_tokenizer(checkpoint, max_length, folder)
+    # As they are: the peers' release reads what this one writes.
+    shutil.copyfile(checkpoint / "modules.json", folder / "modules.json")
+    (folder / pooling).mkdir(parents=True)
+    shutil.copyfile(checkpoint / pooling / "config.json", folder / pooling / "config.json")
