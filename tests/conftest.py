@@ -22,6 +22,14 @@ MakeOnce = Callable[[str, Callable[[Path], Path]], Path]
 SLOW_TIMEOUT_SECONDS = 3 * 3600
 
 
+def pytest_configure() -> None:
+    measured = "COVERAGE_PROCESS_CONFIG" in os.environ and "PYTEST_XDIST_WORKER" in os.environ
+    if measured and importlib.util.find_spec("torch") is not None:
+        from support import coverage_pauses
+
+        coverage_pauses.install()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):

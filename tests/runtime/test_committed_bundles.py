@@ -1,8 +1,7 @@
 """Bundles that earlier releases wrote open and prove right, for ever.
 
 Those of tests/data are the format's memory: once 0.1.0 is out none of them is written again, whatever the exporter
-becomes.
-A new kind of bundle is added to them by scripts/make-test-bundles.
+becomes. A new kind of bundle is added to them by scripts/make-test-bundles.
 """
 
 from __future__ import annotations

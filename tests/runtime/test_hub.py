@@ -18,6 +18,7 @@ from monograph.bundle import open_bundle
 from monograph.bundle.archive import unpack_bundle
 from monograph.bundle.sources import locate_bundle
 from monograph.hub import hub_name
+from support.command import NOT_MEASURED
 from support.hub import Hub, Repository, environment, python, serve
 
 NAME = "some-org/tiny"
@@ -345,7 +346,7 @@ def test_a_cache_that_cannot_be_written_says_what_to_set(
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(hub: Hub, repository: Repository, tmp_path: Path) -> None:
     limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n" + LOCATE
-    done = python(limited, NAME, env=environment(hub, tmp_path))
+    done = python(limited, NAME, env=environment(hub, tmp_path, **NOT_MEASURED))
     assert_refused(done, tmp_path, "cannot be stored", "File too large", "HF_HOME")
     assert not list(tmp_path.rglob("*.incomplete"))
 

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from monograph.commands.main import main
 
+# For a process whose limits coverage would run into.
+NOT_MEASURED = {"COVERAGE_PROCESS_CONFIG": ""}
+
 
 def monograph(
     *arguments: object,
@@ -25,7 +28,7 @@ def monograph(
     command = [sys.executable, "-m", "monograph", *map(str, arguments)]
     return subprocess.run(
         command, input=stdin, capture_output=True, cwd=cwd, timeout=300, check=False, preexec_fn=before,
-        env=os.environ | dict(env or {}),
+        env=os.environ | (NOT_MEASURED if before else {}) | dict(env or {}),
     )  # fmt: skip
 
 
