@@ -55,6 +55,17 @@ def test_commands_run_without_torch(command: str, stubs: Path, tiny_bundle: Path
     assert done.returncode == 0, done.stderr.decode()
 
 
+def test_the_environment_of_the_runtime_s_tests_has_no_torch() -> None:
+    """`scripts/test` runs tests/runtime in it, so that what passes there needs none of these."""
+    subprocess.run([PROJECT / "scripts" / "environment", "runtime"], check=True)
+    code = "import importlib.util, sys; print([name for name in sys.argv[1:] if importlib.util.find_spec(name)])"
+    absent = ("torch", "transformers", "sentence_transformers", "safetensors", "onnx", "onnx_ir", "sklearn", "psutil")
+    python = PROJECT / ".venv-runtime" / "bin" / "python"
+    done = subprocess.run([python, "-c", code, *absent], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.timeout(900)  # pip may download
 def test_clean_install_is_small_and_has_neither_torch_nor_transformers(tmp_path: Path, minilm_bundle: Path) -> None:
     """`pip install ".[onnx]"` of a built wheel in a new environment, and the real model in it."""
     before = folder_size(tmp_path / "env", create=True)
