@@ -1,4 +1,4 @@
-"""How near to the original a compressed model must be to be written, for each kind of what a model gives.
+"""How far a compressed model may be from the original: bounds of the figures of an agreement.
 
 Imports nothing heavy, for the command line reads it before torch is there.
 """
@@ -6,120 +6,66 @@ Imports nothing heavy, for the command line reads it before torch is there.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Self
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from monograph.errors import ExportError
-
-_OPTION = "option"
-
-
-def _limit(default: float, option: str) -> Any:
-    return field(default=default, metadata={_OPTION: option})
+from monograph.quality import Agreement
 
 
 @dataclass(frozen=True)
-class Limits:
-    """The least of each figure of a comparison, 1 for no loss, by the figure's name."""
+class Limit:
+    """A minimum of a figure for which 1 means no loss.
 
-    def given(self) -> list[str]:
-        """Return the options whose values are not the defaults."""
-        return [limit.metadata[_OPTION] for limit in fields(self) if getattr(self, limit.name) != limit.default]
-
-    def tightened(self, share: float) -> Self:
-        """Return limits that allow only a share of the loss that these allow."""
-        return replace(self, **{name: 1 - share * (1 - least) for name, least in self.to_json().items()})
-
-    def broken(self, figures: Mapping[str, float]) -> tuple[str, ...]:
-        """Return which figures are beyond their limits, in words; nothing where all hold. NaN does not hold."""
-        return tuple(
-            f"{_words(name)} {figures[name]:.4f} is below {least}"
-            for name, least in self.to_json().items()
-            if not figures[name] >= least
-        )
-
-    def check(self) -> None:
-        """Refuse limits that no figure has.
-
-        Raises:
-            ExportError: naming the first.
-
-        """
-        for name, least in self.to_json().items():
-            # Written so that NaN is refused.
-            if not -1 <= least <= 1:
-                raise ExportError(f"the limit of the {_words(name)} must lie between -1 and 1, got {least}")
-
-    def to_json(self) -> dict[str, float]:
-        """Return the limits as JSON values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class VectorLimits(Limits):
-    """Limits of vectors."""
-
-    mean_cosine: float = _limit(0.99, "--min-mean-cosine")
-    worst_cosine: float = _limit(0.93, "--min-worst-cosine")
-    neighbour_agreement: float = _limit(0.88, "--min-neighbour-agreement")
-
-
-@dataclass(frozen=True)
-class SparseLimits(VectorLimits):
-    """Limits of sparse vectors.
-
-    ``active_overlap`` is the least share of dimensions, of those active in either of a text's two vectors, that are
-    active in both, on average.
+    ``figure`` is its field in the agreement, ``keyword`` its argument of ``export``. ``refused`` says in words what is
+    not exported.
     """
 
-    active_overlap: float = _limit(0.8, "--min-active-overlap")
+    figure: str
+    keyword: str
+    default: float
+    refused: str
 
+    @property
+    def option(self) -> str:
+        """The option of the command line."""
+        return f"--{self.keyword.replace('_', '-')}"
 
-@dataclass(frozen=True)
-class ScoreLimits(Limits):
-    """Limits of scores of pairs.
+    @property
+    def default_help(self) -> str:
+        """The default, in words."""
+        return str(self.default)
 
-    ``spearman`` is the least rank correlation, ``worst_difference`` the most that a score may move, as a part of the
-    spread of all.
-    """
+    def default_at(self, precision: str) -> float:  # noqa: ARG002
+        """Return the default at a precision of the layers."""
+        return self.default
 
-    spearman: float = _limit(0.99, "--min-rank-correlation")
-    worst_difference: float = _limit(0.1, "--max-score-move")
-
-    def tightened(self, share: float) -> Self:
-        """Return limits that allow only a share of the loss that these allow."""
-        return replace(self, spearman=1 - share * (1 - self.spearman), worst_difference=share * self.worst_difference)
-
-    def broken(self, figures: Mapping[str, float]) -> tuple[str, ...]:
-        """Return which figures are beyond their limits, in words; nothing where all hold. NaN does not hold."""
-        spearman, moved = figures["spearman"], figures["worst_difference"]
-        broken = []
-        if not spearman >= self.spearman:
-            broken.append(f"rank correlation {spearman:.4f} is below {self.spearman}")
-        if not moved <= self.worst_difference:
-            broken.append(f"a score moves by {moved:.2%} of the spread, above {self.worst_difference:.2%}")
-        return tuple(broken)
-
-    def check(self) -> None:
-        """Refuse limits that no figure has.
+    def check(self, bound: float) -> None:
+        """Refuse a bound that no figure has.
 
         Raises:
-            ExportError: naming the first.
+            ExportError: it is one.
 
         """
-        if not -1 <= self.spearman <= 1:
-            raise ExportError(f"the limit of the rank correlation must lie between -1 and 1, got {self.spearman}")
-        if not 0 <= self.worst_difference < math.inf:
-            raise ExportError(
-                "the limit of what a score moves must be a part of the scores' spread, 0 or more, got "
-                f"{self.worst_difference}"
-            )
+        # Written so that NaN is refused.
+        if not -1 <= bound <= 1:
+            raise ExportError(f"the limit of the {self._noun} must lie between -1 and 1, got {bound}")
+
+    def violation(self, figure: float, bound: float) -> str:
+        """Return in words how a figure violates a bound, "" where it does not. NaN violates it."""
+        return "" if figure >= bound else f"{self._noun} {figure:.4f} is below {bound}"
+
+    def tightened(self, bound: float, share: float) -> float:
+        """Return a bound that allows a share of the loss that this one allows."""
+        return 1 - share * (1 - bound)
+
+    @property
+    def _noun(self) -> str:
+        return self.keyword.removeprefix("min_").replace("_", " ")
 
 
-@dataclass(frozen=True)
-class Int8ScoreLimits(ScoreLimits):
-    """Limits of scores by int8 layers.
+class ScoreMoveLimit(Limit):
+    """A maximum of how far a score may move, relative to the spread of all; int8 layers have a default of their own.
 
     A trained reranker is sure of nearly all pairs, and int8 layers hardly move these; one that it is not sure of jumps.
     Of a MiniLM-L6 trained for some minutes, the scores of 360 pairs moved by 0.2 to 0.3 % of their spread on average,
@@ -127,16 +73,121 @@ class Int8ScoreLimits(ScoreLimits):
     inputs in float32 still by 17 %, so that 0.1 refused it. At random weights none moved by more than 8 %.
     """
 
-    worst_difference: float = _limit(0.25, "--max-score-move")
+    INT8_DEFAULT = 0.25
+
+    @property
+    def default_help(self) -> str:
+        """The defaults, in words."""
+        return f"{self.INT8_DEFAULT} with --precision int8, else {self.default}"
+
+    def default_at(self, precision: str) -> float:
+        """Return the default at a precision of the layers."""
+        return self.INT8_DEFAULT if precision == "int8" else self.default
+
+    def check(self, bound: float) -> None:
+        """Refuse a bound that no score's move has.
+
+        Raises:
+            ExportError: it is one.
+
+        """
+        if not 0 <= bound < math.inf:
+            raise ExportError(
+                f"the limit of a score's move is relative to the spread of all scores, so 0 or more, got {bound}"
+            )
+
+    def violation(self, figure: float, bound: float) -> str:
+        """Return in words how a move violates a bound, "" where it does not. NaN violates it."""
+        return "" if figure <= bound else f"a score moves by {figure:.2%} of the spread, above {bound:.2%}"
+
+    def tightened(self, bound: float, share: float) -> float:
+        """Return a bound that allows a share of the move that this one allows."""
+        return share * bound
 
 
-def score_limits(precision: str, min_rank_correlation: float, max_score_move: float | None) -> ScoreLimits:
-    """Return the limits of scores at a precision of the layers; None is its own most move."""
-    kind = Int8ScoreLimits if precision == "int8" else ScoreLimits
-    if max_score_move is None:
-        return kind(min_rank_correlation)
-    return kind(min_rank_correlation, max_score_move)
+MEAN_COSINE = Limit(
+    "mean_cosine", "min_mean_cosine", 0.99, "bundle of compressed vectors with a lower mean cosine to the original's"
+)
+WORST_COSINE = Limit(
+    "worst_cosine", "min_worst_cosine", 0.93, "bundle of compressed vectors with a text of a lower cosine"
+)
+NEIGHBOUR_AGREEMENT = Limit(
+    "neighbour_agreement",
+    "min_neighbour_agreement",
+    0.88,
+    "bundle of compressed vectors with fewer texts that keep their nearest neighbour",
+)
+RANK_CORRELATION = Limit(
+    "spearman",
+    "min_rank_correlation",
+    0.99,
+    "compressed cross-encoder that sorts pairs less alike, by the rank correlation of their scores",
+)
+SCORE_MOVE = ScoreMoveLimit(
+    "worst_difference",
+    "max_score_move",
+    0.1,
+    "compressed cross-encoder with a score that moves by more, relative to the spread of all",
+)
+ACTIVE_OVERLAP = Limit(
+    "active_overlap",
+    "min_active_overlap",
+    0.8,
+    "compressed sparse encoder whose vectors share fewer of their active dimensions with the original's",
+)
+LIMITS = (MEAN_COSINE, WORST_COSINE, NEIGHBOUR_AGREEMENT, RANK_CORRELATION, SCORE_MOVE, ACTIVE_OVERLAP)
 
 
-def _words(name: str) -> str:
-    return name.replace("_", " ")
+@dataclass(frozen=True)
+class RequestedLimits:
+    """What a caller requests of each limit, of whatever task, at a precision of the layers; None is the default."""
+
+    bounds: Mapping[Limit, float | None]
+    precision: str
+
+    def check(self) -> None:
+        """Refuse bounds that no figure has.
+
+        Raises:
+            ExportError: naming the first.
+
+        """
+        for limit, bound in self.bounds.items():
+            if bound is not None:
+                limit.check(bound)
+
+    @property
+    def options(self) -> list[str]:
+        """The options whose values are not the defaults."""
+        return [
+            limit.option
+            for limit, bound in self.bounds.items()
+            if bound not in (None, limit.default_at(self.precision))
+        ]
+
+    def of(self, limits: Iterable[Limit]) -> Limits:
+        """Return the bounds of some limits."""
+        requested = ((limit, self.bounds.get(limit)) for limit in limits)
+        return Limits(
+            {limit: limit.default_at(self.precision) if bound is None else bound for limit, bound in requested}
+        )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The bounds that an agreement has to keep."""
+
+    bounds: Mapping[Limit, float]
+
+    def violations(self, agreement: Agreement) -> tuple[str, ...]:
+        """Return in words which figures violate their bounds."""
+        lines = (limit.violation(getattr(agreement, limit.figure), bound) for limit, bound in self.bounds.items())
+        return tuple(filter(None, lines))
+
+    def tightened(self, share: float) -> Limits:
+        """Return limits that allow only a share of the loss that these allow."""
+        return Limits({limit: limit.tightened(bound, share) for limit, bound in self.bounds.items()})
+
+    def to_json(self) -> dict[str, float]:
+        """Return the bounds by their figures."""
+        return {limit.figure: bound for limit, bound in self.bounds.items()}
