@@ -76,16 +76,17 @@ def export(
             counts as ``recipe``; or a loaded SentenceTransformer, CrossEncoder or SparseEncoder, which is left as it
             is. A folder wins over a name.
         output: Folder to write. It must not exist, or be empty; it appears only when it is complete and verified.
-        task: "embedding", "rerank" (a cross-encoder), "sparse", or None for that of the checkpoint. The options of vocabulary
-            and recipes are for embedding models; the limits of cosines and neighbours are not for cross-encoders, those
-            of rank correlation and scores for nothing else, that of active dimensions for sparse encoders.
+        task: "embedding", "rerank" (a cross-encoder), "sparse", or None for that of the checkpoint. The options of
+            vocabulary and recipes are for embedding models; the limits of cosines and neighbours are not for
+            cross-encoders, those of rank correlation and scores for nothing else, that of active dimensions for sparse
+            encoders.
         precision: "fp32"; "fp16": the transformer in float16, for GPUs, and what comes after it in float32; or "int8":
             linear layers as int8 products with static ranges, and the table as int8.
         table: "fp32", or "int8": token embeddings as int8 rows with a scale each. None is "int8" for vocabularies of
             more than 100,000 and with int8 layers, "fp32" otherwise; of a cross-encoder only with int8 layers.
         calibration: UTF-8 file of texts, one a line, that set the ranges of int8 layers; half of them are held out to
-            measure the result. None takes those of ``keep_vocab``, or built-in sentences of 37 languages. For a cross-encoder each line is
-            a query, a tab and a passage; None are pairs of these sentences.
+            measure the result. None takes those of ``keep_vocab``, or built-in sentences of 37 languages. For a
+            cross-encoder each line is a query, a tab and a passage; None are pairs of these sentences.
         reduce_range: 7 bits for the weights of int8 layers, for CPUs with AVX2 and without VNNI.
         min_mean_cosine: The minimum, for held-out texts, of the mean cosine to the original's vectors.
         min_worst_cosine: The minimum of the same for any one of them.

@@ -49,7 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="texts, one a line: retain the tokens that they need, and the characters of their scripts; may be repeated",
+        help="texts, one a line: retain the tokens they need, and the characters of their scripts; may be repeated",
     )
     parser.add_argument(
         "--keep-scripts",

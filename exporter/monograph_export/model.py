@@ -1,6 +1,6 @@
 """What an export works on: a request, and the loaded model that it makes a bundle of.
 
-There are two kinds of loaded model: ``TorchModel``, which is traced, and ``OnnxModel``, whose encoder is a graph already.
+There are two kinds of loaded model: ``TorchModel``, which is traced, and ``OnnxModel``, whose encoder is an ONNX file.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class LoadedModel(ABC):
 
         """
 
-    def check_graphs(
+    def check_graphs(  # noqa: B027 - nothing by default
         self, folder: Path, tokenizers: Tokenizers, graphs: Sequence[Graph], probes: Sequence[Probes], tolerance: float
     ) -> None:
         """Check of the written graphs what no engine's verification would show.

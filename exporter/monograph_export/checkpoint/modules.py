@@ -44,8 +44,8 @@ SETTINGS = (*_REFUSED_WHEN_SET, "transformer_task", "modality_config", "activati
 class ModelKind:
     """A model class of Sentence Transformers, ``model_type``, and what its models are made of.
 
-    ``names`` are its modules with an exact graph. ``transformer_task`` is what its Transformer does, and ``pooling`` the
-    module that must come behind one, None for none. Weights of modules called one of ``unused_weights`` may be missing.
+    ``names`` are its modules with an exact graph. ``transformer_task`` is what its Transformer does, and ``pooling``
+    the module that must come behind one, None for none. Weights of modules in ``unused_weights`` may be missing.
     ``truncation`` is the model's setting that shortens vectors, None where there is none.
     """
 

@@ -155,8 +155,8 @@ def _refusal(
     noun = task.task.inputs
     if len(inputs.calibration) < _ENOUGH_TEXTS:
         parts.append(
-            f"{inputs.origin} calibrated it, too few to set the ranges of the layers' inputs: give a few hundred {noun} "
-            f"of the kind that will be {task.used}, or leave --calibration out"
+            f"it was calibrated with {inputs.origin}, too few to set the ranges of layers: give a few hundred "
+            f"{noun} of the kind that will be {task.used}, or leave --calibration out"
         )
     else:
         parts.append(f"calibrate with {noun} nearer to those that will be {task.used}, or choose --precision fp32")

@@ -154,8 +154,8 @@ def _read_dense(entry: ModuleEntry, width: int) -> Dense:
     # A function of torch is not the class of that name.
     if not path.startswith("torch.nn.") or name not in ACTIVATIONS:
         raise UnsupportedModuleError(
-            f"{entry.folder}: activation_function {path} is not appended, only {', '.join(ACTIVATIONS)} are: export the "
-            "checkpoint itself"
+            f"{entry.folder}: activation_function {path} is not appended, only {', '.join(ACTIVATIONS)} are: "
+            "export the checkpoint itself"
         )
     outputs = config.get("out_features")
     if type(outputs) is not int:

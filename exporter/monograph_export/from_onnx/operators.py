@@ -13,7 +13,7 @@ MIN_OPSET = 11
 # The opset from which on an operator takes its axes as an input; before, they are an attribute.
 _AXES_ARE_AN_INPUT = {"ReduceSum": 13, "Unsqueeze": 13, "ReduceL2": 18, "ReduceMax": 18, "ReduceMean": 18}
 # Before the names of what is appended, which the encoder's are not likely to begin with.
-_PREFIX = "graft/"
+_PREFIX = "head/"
 
 
 class Appender:

@@ -94,8 +94,8 @@ def check_modules(file: Path, runner: FileRunner, probes: Probes, tolerance: flo
     allowed = tolerance * max(1.0, float(np.abs(probes.vectors).max()))
     if not difference <= allowed:
         raise ParityError(
-            f"the graph does not equal the encoder's file and NumPy on onnxruntime: max abs difference {difference:.2e} exceeds "
-            f"{allowed:.2e}"
+            f"the graph does not equal the encoder's file and NumPy on onnxruntime: max abs difference "
+            f"{difference:.2e} exceeds {allowed:.2e}"
         )
 
 

@@ -5,6 +5,7 @@ Imports no torch: the command line reads it before torch is there.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from monograph.errors import ExportError
@@ -46,9 +47,9 @@ def task_of_model(model: object) -> ExportTask[Any]:
         ExportError: it is no model of sentence-transformers.
 
     """
-    for task in reversed(_TASKS):
-        if isinstance(model, task.kind.model_class()):
-            return task
+    tasks: Iterator[ExportTask[Any]] = (task for task in reversed(_TASKS) if isinstance(model, task.kind.model_class()))
+    if (known := next(tasks, None)) is not None:
+        return known
     raise ExportError(
         f"SOURCE must be a str, a path or a loaded model of sentence-transformers, got {type(model).__name__}"
     )

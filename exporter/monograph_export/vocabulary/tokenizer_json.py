@@ -65,16 +65,16 @@ def _processor(step: Mapping[str, Any] | None, ids: Mapping[str, int]) -> dict[s
     """Return a post-processor with new ids: they stand in it beside their tokens."""
     if step is None:
         return None
-    found = dict(step)
+    processor = dict(step)
     if step["type"] == "Sequence":
-        found["processors"] = [_processor(part, ids) for part in step["processors"]]
+        processor["processors"] = [_processor(part, ids) for part in step["processors"]]
     if step["type"] == "TemplateProcessing":
-        found["special_tokens"] = {
+        processor["special_tokens"] = {
             name: {**special, "ids": [ids[token] for token in special["tokens"]]}
             for name, special in step["special_tokens"].items()
         }
     for side in _SIDES:
         if side in step:
             token, _ = step[side]
-            found[side] = [token, ids[token]]
-    return found
+            processor[side] = [token, ids[token]]
+    return processor
