@@ -82,6 +82,7 @@ def _write_unverified(
         default_prompt_name=model.default_prompt_name,
         quality=Quality(
             reference=model.describe_reference(compressed),
+            verifications=(),
             vocabulary=None if pruned is None else pruned.report,
             encoder_file=model.encoder_file,
         ),

@@ -20,7 +20,7 @@ from monograph.similarity import SIMILARITIES
 from monograph.tasks.embedding import EmbeddingSection
 from monograph.tokenization import TextTokenizer
 from monograph_export.checkpoint.checkpoint import SETTINGS_FILE, Checkpoint
-from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE, check_rows, limited, write_tokenizer
+from monograph_export.checkpoint.rust_tokenizer import check_rows
 from monograph_export.from_onnx.encoder import Encoder, files_of, open_encoder, table_of
 from monograph_export.from_onnx.graph import append_modules
 from monograph_export.from_onnx.head import read_head
@@ -67,9 +67,7 @@ class OnnxModel(LoadedModel):
 
     def store_tokenizers(self, folder: Path) -> Tokenizers:
         """Write the tokenizer."""
-        tokenizer = self._tokenizer
-        rust = limited(tokenizer.tokenizer, tokenizer.max_length, tokenizer.truncation_side)
-        specification = write_tokenizer(rust, folder / TOKENIZER_FILE, tokenizer.pad_id)
+        specification = self._tokenizer.store(folder)
         table = table_of(self._encoder)
         if table is not None:
             check_rows(specification.vocabulary_size, table.shape.numpy()[0])

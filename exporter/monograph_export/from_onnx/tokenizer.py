@@ -10,9 +10,10 @@ from typing import Any
 
 from tokenizers import Tokenizer, normalizers
 
+from monograph.bundle.manifest import TokenizerSpec
 from monograph.errors import ExportError, first_line
 from monograph_export.checkpoint.checkpoint import read_object
-from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE
+from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE, limited, write_tokenizer
 
 _CONFIG_FILE = "tokenizer_config.json"
 # With these transformers 5 makes the step that adds special tokens anew, and tokens that it does not find it adds.
@@ -34,6 +35,11 @@ class CheckpointTokenizer:
     max_length: int | None
     truncation_side: str
     pad_id: int | None
+
+    def store(self, folder: Path) -> TokenizerSpec:
+        """Write it as tokenizer.json."""
+        tokenizer = limited(self.tokenizer, self.max_length, self.truncation_side)
+        return write_tokenizer(tokenizer, folder / TOKENIZER_FILE, self.pad_id)
 
 
 def read_tokenizer(folder: Path, settings: Mapping[str, Any]) -> CheckpointTokenizer:
