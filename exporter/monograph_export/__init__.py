@@ -13,16 +13,16 @@ from monograph.bundle import Bundle
 from monograph.errors import ExportError
 from monograph_export.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from monograph_export.checkpoint.source import locate_checkpoint, locate_with_encoder, recipe_of
-from monograph_export.compression.limits import (
+from monograph_export.compression.options import (
     ACTIVE_OVERLAP,
     MEAN_COSINE,
     NEIGHBOUR_AGREEMENT,
     RANK_CORRELATION,
     SCORE_MOVE,
     WORST_COSINE,
+    CompressionOptions,
     RequestedLimits,
 )
-from monograph_export.compression.options import CompressionOptions
 from monograph_export.compression.texts import read_calibration
 from monograph_export.parity import check_engine
 from monograph_export.tasks import ExportTask, check_requested, task_names, task_of, task_of_model

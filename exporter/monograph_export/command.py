@@ -6,8 +6,11 @@ import argparse
 import sys
 
 from monograph_export import export
-from monograph_export.compression.limits import LIMITS
-from monograph_export.compression.options import PRECISIONS, TABLES
+from monograph_export.compression.options import (
+    LIMITS,
+    PRECISIONS,
+    TABLES,
+)
 from monograph_export.tasks import task_names
 
 HELP = "turn a checkpoint of a Sentence Transformer, cross-encoder or sparse encoder into a bundle equal to torch"
@@ -67,9 +70,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="other texts, one a line: report how the retained tokens cover them; may be repeated",
     )
     for limit in LIMITS:
-        parser.add_argument(
-            limit.option, type=float, metavar="X", help=f"refuse a {limit.refused}; default: {limit.default_help}"
-        )
+        at_int8 = f"{limit.int8_default} with --precision int8, else " if limit.int8_default else ""
+        words = f"refuse a {limit.refused}; default: {at_int8}{limit.default}"
+        parser.add_argument(limit.option, type=float, metavar="X", help=words)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -16,8 +16,10 @@ from monograph.bundle import Probes
 from monograph.bundle.manifest import Graph, Routing, Source, TokenizerSpec
 from monograph.tasks.base import FLOAT32_TOLERANCE
 from monograph.version import __version__
-from monograph_export.compression.limits import Limits
-from monograph_export.compression.options import CompressionOptions
+from monograph_export.compression.options import (
+    CompressionOptions,
+    Limits,
+)
 from monograph_export.compression.texts import Calibration
 from monograph_export.graph.store import BuiltGraph
 from monograph_export.recipes import Recipe

@@ -32,8 +32,11 @@ from monograph_export.compression.int8 import (
     quantize_rows,
 )
 from monograph_export.compression.layers import LayerQuantizer
-from monograph_export.compression.limits import Limits, RequestedLimits
-from monograph_export.compression.options import CompressionOptions
+from monograph_export.compression.options import (
+    CompressionOptions,
+    Limits,
+    RequestedLimits,
+)
 from monograph_export.compression.smoothquant import fit
 from monograph_export.compression.texts import built_in_texts, read_calibration, texts_of
 from monograph_export.tasks import EMBEDDING_EXPORT

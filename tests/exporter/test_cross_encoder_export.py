@@ -19,7 +19,7 @@ from monograph.bundle import read_probes
 from monograph.quality import LayersReport
 from monograph.tasks.rerank import ScoreAgreement
 from monograph_export import export
-from monograph_export.compression.limits import Limits, RequestedLimits
+from monograph_export.compression.options import Limits, RequestedLimits
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.trace import trace
 from monograph_export.tasks import RERANK_EXPORT

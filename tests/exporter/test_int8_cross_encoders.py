@@ -14,8 +14,11 @@ from monograph_export import export
 from monograph_export.checkpoint.checkpoint import read_checkpoint
 from monograph_export.compression.activation_stats import collect_activation_stats
 from monograph_export.compression.compress import compress
-from monograph_export.compression.limits import Limits, RequestedLimits
-from monograph_export.compression.options import CompressionOptions
+from monograph_export.compression.options import (
+    CompressionOptions,
+    Limits,
+    RequestedLimits,
+)
 from monograph_export.compression.texts import read_calibration
 from monograph_export.tasks import RERANK_EXPORT
 from monograph_export.tasks.rerank import built_in_pairs, pairs_of

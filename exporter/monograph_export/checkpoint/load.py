@@ -63,13 +63,6 @@ def load_checkpoint(checkpoint: Checkpoint, kind: ModelKind) -> BaseModel:
     return model
 
 
-def freeze(model: BaseModel) -> BaseModel:
-    """Return a model in float32, to compute with and not to train."""
-    model = model.float().eval()
-    model.requires_grad_(False)
-    return model
-
-
 def check_modules(model: BaseModel, name: object, kind: ModelKind) -> None:
     """Refuse a loaded model, which errors call ``name``, with modules without an exact graph.
 

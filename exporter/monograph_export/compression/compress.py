@@ -16,8 +16,10 @@ from monograph.quality import Agreement, CompressionReport, LayersReport
 from monograph_export.compression.float16 import halve
 from monograph_export.compression.int8 import REDUCED_WEIGHT_LEVELS, WEIGHT_LEVELS
 from monograph_export.compression.layers import LayerQuantizer
-from monograph_export.compression.limits import Limits
-from monograph_export.compression.options import CompressionOptions
+from monograph_export.compression.options import (
+    CompressionOptions,
+    Limits,
+)
 from monograph_export.compression.table import compress_table, has_large_table, has_plain_table
 from monograph_export.compression.texts import Calibration
 from monograph_export.tasks.base import ExportTask, check_finite

@@ -18,7 +18,7 @@ from monograph.inputs import InputT
 from monograph.quality import Agreement
 from monograph_export.compression.activation_stats import ActivationStats, collect_activation_stats, linear_layers
 from monograph_export.compression.int8 import Int8Linear
-from monograph_export.compression.limits import Limits
+from monograph_export.compression.options import Limits
 from monograph_export.compression.smoothquant import Smoothing, fit
 from monograph_export.tasks.base import ExportTask
 

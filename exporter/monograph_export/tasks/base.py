@@ -21,8 +21,10 @@ from monograph.quality import Agreement
 from monograph.tasks import Task
 from monograph_export.checkpoint.checkpoint import Checkpoint
 from monograph_export.checkpoint.modules import SENTENCE_EMBEDDING, ModelKind
-from monograph_export.compression.limits import Limit
-from monograph_export.compression.options import CompressionOptions
+from monograph_export.compression.options import (
+    CompressionOptions,
+    Limit,
+)
 from monograph_export.compression.texts import Calibration
 from monograph_export.vocabulary.options import NamedTexts
 
@@ -131,25 +133,16 @@ class ExportTask(ABC, Generic[InputT]):
         return self._prepare(copy.deepcopy(model).to("cpu"), "the model")
 
     def _prepare(self, model: BaseModel, name: object) -> RoutedModel:
-        from monograph_export.checkpoint.load import freeze
+        from monograph_export.checkpoint.load import check_modules
         from monograph_export.checkpoint.routes import routes_of
 
-        self.check_modules(model, name)
-        routed = routes_of(freeze(model), self.kind)
+        check_modules(model, name, self.kind)
+        model = model.float().eval()
+        model.requires_grad_(False)
+        routed = routes_of(model, self.kind)
         for route, part in routed.routes.items():
             self.check_route(part, name if route is None else f"{name}, route {route}")
         return routed
-
-    def check_modules(self, model: BaseModel, name: object) -> None:
-        """Refuse a loaded model, which errors call ``name``, with a module that has no exact graph.
-
-        Raises:
-            UnsupportedModuleError: naming each.
-
-        """
-        from monograph_export.checkpoint.load import check_modules
-
-        check_modules(model, name, self.kind)
 
     def check_route(self, model: BaseModel, name: object) -> None:
         """Refuse modules in a row that do not make an output of the task.

@@ -15,8 +15,13 @@ from monograph.similarity import similarity, similarity_pairwise
 from monograph.tasks import EMBEDDING
 from monograph.tasks.embedding import EmbeddingSection, VectorAgreement
 from monograph_export.checkpoint.modules import ROUTER, ModelKind
-from monograph_export.compression.limits import MEAN_COSINE, NEIGHBOUR_AGREEMENT, WORST_COSINE, Limit
-from monograph_export.compression.options import CompressionOptions
+from monograph_export.compression.options import (
+    MEAN_COSINE,
+    NEIGHBOUR_AGREEMENT,
+    WORST_COSINE,
+    CompressionOptions,
+    Limit,
+)
 from monograph_export.compression.texts import Calibration, built_in_texts, held_out_texts, split_texts, texts_of
 from monograph_export.probe_texts import probe_texts
 from monograph_export.tasks.base import FROM_ONNX, PRUNING, RECIPE, ExportTask, rank_correlation

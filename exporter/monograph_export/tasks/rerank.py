@@ -16,8 +16,11 @@ from monograph.tasks import RERANK
 from monograph.tasks.rerank import ACTIVATIONS, RerankSection, ScoreAgreement
 from monograph_export.checkpoint.checkpoint import Checkpoint
 from monograph_export.checkpoint.modules import ModelKind, setting_problems
-from monograph_export.compression.limits import RANK_CORRELATION, SCORE_MOVE
-from monograph_export.compression.options import CompressionOptions
+from monograph_export.compression.options import (
+    RANK_CORRELATION,
+    SCORE_MOVE,
+    CompressionOptions,
+)
 from monograph_export.compression.texts import (
     BUILT_IN,
     CALIBRATION_LIMIT,

@@ -14,7 +14,7 @@ from monograph.errors import UnsupportedModuleError
 from monograph.tasks import SPARSE
 from monograph.tasks.sparse import SparseAgreement, SparseSection
 from monograph_export.checkpoint.modules import ROUTER, ModelKind
-from monograph_export.compression.limits import ACTIVE_OVERLAP
+from monograph_export.compression.options import ACTIVE_OVERLAP
 from monograph_export.tasks.embedding import VectorExport
 
 if TYPE_CHECKING:
