@@ -4,33 +4,47 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from monograph.bundle import Bundle
-from monograph.bundle.manifest import TASKS
 from monograph.errors import ExportError
-from monograph_export.checkpoint.source import locate_checkpoint, recipe_of
-from monograph_export.checkpoint.task import check_asked, task_of_folder
-from monograph_export.compression.limits import ScoreLimits, SparseLimits, VectorLimits, score_limits
-from monograph_export.compression.options import Compression
+from monograph_export.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from monograph_export.checkpoint.source import locate_checkpoint, locate_with_encoder, recipe_of
+from monograph_export.compression.options import (
+    ACTIVE_OVERLAP,
+    MEAN_COSINE,
+    NEIGHBOUR_AGREEMENT,
+    RANK_CORRELATION,
+    SCORE_MOVE,
+    WORST_COSINE,
+    CompressionOptions,
+    RequestedLimits,
+)
 from monograph_export.compression.texts import read_calibration
 from monograph_export.parity import check_engine
-from monograph_export.task_options import check_task_options
-from monograph_export.vocabulary.options import Trimming, named_texts
+from monograph_export.tasks import ExportTask, check_requested, task_names, task_of, task_of_model
+from monograph_export.tasks.base import FROM_ONNX, PRUNING, RECIPE
+from monograph_export.vocabulary.options import VocabularyOptions, named_texts
 from monograph_export.writer import check_output
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer, SparseEncoder
 
+    from monograph_export.model import ExportRequest, LoadedModel
+
+    Loader = Callable[[ExportRequest], LoadedModel]
+
 __all__ = ["export"]
 
-# What exporting imports and grafting does not.
+# What is imported to trace a model.
 _PACKAGES = (
     *("torch", "transformers", "sentence_transformers", "onnxscript", "onnx", "onnx_ir", "safetensors", "scipy"),
     "fontTools",
 )
+_PACKAGES_FROM_ONNX = ("onnx_ir", "safetensors", "huggingface_hub")
 
 
 def export(
@@ -42,12 +56,12 @@ def export(
     table: str | None = None,
     calibration: str | os.PathLike[str] | None = None,
     reduce_range: bool = False,
-    min_mean_cosine: float = VectorLimits.mean_cosine,
-    min_worst_cosine: float = VectorLimits.worst_cosine,
-    min_neighbour_agreement: float = VectorLimits.neighbour_agreement,
-    min_rank_correlation: float = ScoreLimits.spearman,
+    min_mean_cosine: float = MEAN_COSINE.default,
+    min_worst_cosine: float = WORST_COSINE.default,
+    min_neighbour_agreement: float = NEIGHBOUR_AGREEMENT.default,
+    min_rank_correlation: float = RANK_CORRELATION.default,
     max_score_move: float | None = None,
-    min_active_overlap: float = SparseLimits.active_overlap,
+    min_active_overlap: float = ACTIVE_OVERLAP.default,
     keep_vocab: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     keep_scripts: str | Sequence[str] = (),
     coverage: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
@@ -61,8 +75,8 @@ def export(
             "org/name@revision"; the name of a recipe in models/, whose pinned revision is then downloaded and which
             counts as ``recipe``; or a loaded SentenceTransformer, CrossEncoder or SparseEncoder, which is left as it
             is. A folder wins over a name.
-        output: Folder to write. It must not exist, or be empty; it appears only when it is whole and verified.
-        task: "embedding", "rerank" (a cross-encoder), "sparse", or None to tell it from the checkpoint. The options of
+        output: Folder to write. It must not exist, or be empty; it appears only when it is complete and verified.
+        task: "embedding", "rerank" (a cross-encoder), "sparse", or None for that of the checkpoint. The options of
             vocabulary and recipes are for embedding models; the limits of cosines and neighbours are not for
             cross-encoders, those of rank correlation and scores for nothing else, that of active dimensions for sparse
             encoders.
@@ -70,25 +84,25 @@ def export(
             linear layers as int8 products with static ranges, and the table as int8.
         table: "fp32", or "int8": token embeddings as int8 rows with a scale each. None is "int8" for vocabularies of
             more than 100,000 and with int8 layers, "fp32" otherwise; of a cross-encoder only with int8 layers.
-        calibration: UTF-8 file of texts, one a line, that set the ranges of int8 layers; half of them judge the result.
-            None takes those of ``keep_vocab``, or built-in sentences of 37 languages. For a cross-encoder each line is
-            a query, a tab and a passage; None are pairs of these sentences.
+        calibration: UTF-8 file of texts, one a line, that set the ranges of int8 layers; half of them are held out to
+            measure the result. None takes those of ``keep_vocab``, or built-in sentences of 37 languages. For a
+            cross-encoder each line is a query, a tab and a passage; None are pairs of these sentences.
         reduce_range: 7 bits for the weights of int8 layers, for CPUs with AVX2 and without VNNI.
-        min_mean_cosine: What texts not calibrated with must have, on average, as cosine to the original's vector.
-        min_worst_cosine: The same for the text that loses most.
-        min_neighbour_agreement: The share of texts that must keep their nearest neighbour.
-        min_rank_correlation: What the scores of pairs not calibrated with must have as rank correlation to the
+        min_mean_cosine: The minimum, for held-out texts, of the mean cosine to the original's vectors.
+        min_worst_cosine: The minimum of the same for any one of them.
+        min_neighbour_agreement: The minimum of the share of held-out texts whose nearest neighbour stays the same.
+        min_rank_correlation: The minimum, for held-out pairs, of the rank correlation of their scores with the
             original's.
-        max_score_move: The most that one of them may move, as a part of the original's largest less its smallest. None
-            is 0.25 with int8 layers, where single scores jump, and 0.1 without.
-        min_active_overlap: The share of a sparse vector's active dimensions, those of either model, that both must
-            have, on average.
-        keep_vocab: UTF-8 file or files of texts, one a line. Only the tokens that they need are kept, and every single
-            character of their scripts; their vectors stay the same.
-        keep_scripts: ISO 15924 codes, such as ("Latn", "Cyrl") or "Latn,Cyrl": the tokens of these scripts are kept,
-            the others not (unless a text of ``keep_vocab`` needs them).
-        coverage: UTF-8 file or files of other texts, of which the manifest tells how the kept tokens do for them.
-        recipe: Name of a recipe in models/ that the checkpoint is one of: the manifest takes its source, licence and
+        max_score_move: The maximum that one of these scores may move, relative to the original's largest less its
+            smallest. None is 0.25 with int8 layers, where single scores jump, and 0.1 without.
+        min_active_overlap: The minimum of the share of a sparse vector's active dimensions, those of either model, that
+            both have, on average over held-out texts.
+        keep_vocab: UTF-8 file or files of texts, one a line. Only the tokens that they need are retained, and every
+            single character of their scripts; their vectors stay the same.
+        keep_scripts: ISO 15924 codes, such as ("Latn", "Cyrl") or "Latn,Cyrl": the tokens of these scripts are
+            retained, the others not (unless a text of ``keep_vocab`` needs them).
+        coverage: UTF-8 file or files of other texts; the manifest records how the retained tokens cover them.
+        recipe: Name of a recipe in models/ that the checkpoint is one of: the manifest takes its source, license and
             matryoshka dimensions, and a checkpoint of another shape is refused.
         from_onnx: An ONNX file of the checkpoint's encoder, as optimum writes it: a path, or one within the checkpoint.
             Pooling and what follows it are appended to that, and neither torch nor the encoder's weights are needed.
@@ -105,82 +119,121 @@ def export(
             package is missing.
 
     """
-    trimming = Trimming(
+    vocabulary = VocabularyOptions(
         corpora=named_texts(_paths(keep_vocab)), scripts=_codes(keep_scripts), coverage=named_texts(_paths(coverage))
     )
-    trimming.check()
-    of_vectors = (min_mean_cosine, min_worst_cosine, min_neighbour_agreement)
-    compression = Compression(
-        precision=precision,
-        table=table,
-        calibration=None if calibration is None else read_calibration(Path(calibration)),
-        reduce_range=reduce_range,
-        vector_limits=VectorLimits(*of_vectors),
-        sparse_limits=SparseLimits(*of_vectors, min_active_overlap),
-        score_limits=score_limits(precision, min_rank_correlation, max_score_move),
+    vocabulary.check()
+    compression = CompressionOptions(
+        precision, table, None if calibration is None else read_calibration(Path(calibration)), reduce_range
     )
     compression.check()
+    limits = RequestedLimits(
+        {
+            MEAN_COSINE: min_mean_cosine,
+            WORST_COSINE: min_worst_cosine,
+            NEIGHBOUR_AGREEMENT: min_neighbour_agreement,
+            RANK_CORRELATION: min_rank_correlation,
+            SCORE_MOVE: max_score_move,
+            ACTIVE_OVERLAP: min_active_overlap,
+        },
+        precision,
+    )
+    limits.check()
+    if task not in (None, *task_names()):
+        names = " and ".join(map(repr, task_names()))
+        raise ExportError(f"task {task!r} cannot be exported by this release; it has {names}")
     if from_onnx is not None:
-        _check_unchanged(compression, trimming)
+        _check_unchanged(compression, vocabulary, limits)
     # Not resolve(), which would follow a link that output may be.
     target = Path(os.path.abspath(output))  # noqa: PTH100
     check_output(target)
-    if from_onnx is not None:
-        return _graft(source, target, from_onnx, task, recipe)
-    if task not in (None, *TASKS):
-        raise ExportError(f"task {task!r} cannot be exported by this release; it has {' and '.join(map(repr, TASKS))}")
-    for package in _PACKAGES:
-        if importlib.util.find_spec(package) is None:
-            raise ExportError(f"export needs {package}: pip install 'monograph[export,onnx]'")
+    known = recipe_of(source, recipe)
+    if from_onnx is None:
+        chosen, load = _traced(source, task, vocabulary)
+    else:
+        chosen, load = _from_onnx(source, from_onnx, task)
+    chosen.check_options(
+        [
+            *limits.options,
+            *([PRUNING] if vocabulary.prunes else []),
+            *([RECIPE] if known is not None else []),
+        ]
+    )
+    from monograph_export.model import ExportRequest
+    from monograph_export.steps import run_export
+
+    request = ExportRequest(
+        target=target,
+        task=chosen,
+        compression=compression,
+        limits=limits.of(chosen.limits),
+        calibration=chosen.calibration(compression, vocabulary.corpus),
+        vocabulary=vocabulary,
+        recipe=known,
+    )
+    return run_export(load, request)
+
+
+def _traced(source: object, task: str | None, vocabulary: VocabularyOptions) -> tuple[ExportTask[Any], Loader]:
+    """Return the task of a checkpoint or loaded model, and what loads it in torch."""
+    if missing := _missing(_PACKAGES):
+        raise ExportError(f"export needs {missing}: pip install 'monograph[export,onnx]'")
     check_engine()
     # With fontTools, which is one of them.
     from monograph_export.vocabulary.scripts import check_scripts
 
-    check_scripts(trimming.scripts)
-    known = recipe_of(source, recipe)
-    model: Path | SentenceTransformer | CrossEncoder | SparseEncoder
-    named: object
+    check_scripts(vocabulary.scripts)
+    model, name = source, "the model"
     if isinstance(source, (str, os.PathLike)):
-        folder = locate_checkpoint(source)
-        model, named, found = folder, source, task_of_folder(folder, task)
-    else:
-        # Here and not above: torch takes seconds, and the command line reads this module where it is not installed.
-        from monograph_export.pipeline import task_of_loaded
+        model, name = read_checkpoint(locate_checkpoint(source)), os.fspath(source)
+    chosen = task_of(model, task) if isinstance(model, Checkpoint) else task_of_model(model)
+    check_requested(name, chosen, task)
+    # Here and not above: torch takes seconds, and the command line reads this module where it is not installed.
+    from monograph_export.torch_model import load_torch_model
 
-        model, named, found = source, "the model", task_of_loaded(source)
-    check_asked(named, found, task)
-    check_task_options(found, compression, trimming, known)
-    from monograph_export.pipeline import run_export
-
-    return run_export(model, target, task=found, compression=compression, trimming=trimming, recipe=known)
+    return chosen, partial(load_torch_model, model)
 
 
-def _graft(source: object, target: Path, file: str | os.PathLike[str], task: str | None, recipe: str | None) -> Bundle:
+def _from_onnx(source: object, file: str | os.PathLike[str], task: str | None) -> tuple[ExportTask[Any], Loader]:
+    """Return the task of a checkpoint whose encoder is an ONNX file, and what opens both."""
     if not isinstance(source, (str, os.PathLike)):
         raise ExportError(
-            f"an ONNX file is grafted onto the folder or name of a checkpoint, got {type(source).__name__}: save the "
-            "model and give its folder, or leave out from_onnx"
+            "an ONNX file takes the place of the encoder in a checkpoint that is a folder or a name, got "
+            f"{type(source).__name__}: save the model and give its folder, or leave out from_onnx"
         )
-    try:
-        from monograph_export.from_onnx.export import export_from_onnx
-    except ModuleNotFoundError as error:
-        raise ExportError(f"grafting needs {error.name}: pip install 'monograph[graft,onnx]'") from error
-    return export_from_onnx(source, target, file, task=task, recipe=recipe)
+    if missing := _missing(_PACKAGES_FROM_ONNX):
+        raise ExportError(f"export from an ONNX file needs {missing}: pip install 'monograph[from-onnx,onnx]'")
+    check_engine()
+    folder, encoder_file = locate_with_encoder(source, file)
+    checkpoint = read_checkpoint(folder)
+    chosen = task_of(checkpoint, task)
+    if FROM_ONNX not in chosen.options:
+        raise ExportError(
+            f"{chosen.title} cannot be exported from an ONNX file: export the checkpoint itself, without --from-onnx"
+        )
+    check_requested(os.fspath(source), chosen, task)
+    from monograph_export.from_onnx.model import load_onnx_model
+
+    return chosen, partial(load_onnx_model, checkpoint, encoder_file)
 
 
-def _check_unchanged(compression: Compression, trimming: Trimming) -> None:
+def _check_unchanged(compression: CompressionOptions, vocabulary: VocabularyOptions, limits: RequestedLimits) -> None:
     """Refuse options that change weights, which an ONNX file has as they are."""
-    named = {
-        "--precision": compression.precision != Compression.precision,
+    changing = {
+        "--precision": compression.precision != "fp32",
         "--table": compression.table not in (None, "fp32"),
-        "--keep-vocab": bool(trimming.corpora),
-        "--keep-scripts": bool(trimming.scripts),
+        "--keep-vocab": bool(vocabulary.corpora),
+        "--keep-scripts": bool(vocabulary.scripts),
     }
-    if refused := [*(name for name, given in named.items() if given), *compression.given_limits()]:
+    if refused := [*(name for name, given in changing.items() if given), *limits.options]:
         raise ExportError(
             f"{', '.join(refused)} cannot go with --from-onnx, which takes the weights as the file has them: leave out "
             "one of the two"
         )
+
+
+def _missing(packages: Sequence[str]) -> str | None:
+    return next((package for package in packages if importlib.util.find_spec(package) is None), None)
 
 
 def _paths(files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:

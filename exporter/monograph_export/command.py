@@ -5,43 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 
-from monograph.bundle.manifest import TASKS
-from monograph.commands.quality import (
-    describe_compression,
-    describe_output,
-    describe_reference,
-    describe_verification,
-    describe_vocabulary,
-)
 from monograph_export import export
-from monograph_export.compression.limits import Int8ScoreLimits, ScoreLimits, SparseLimits, VectorLimits
-from monograph_export.compression.options import PRECISIONS, TABLES
+from monograph_export.compression.options import (
+    LIMITS,
+    PRECISIONS,
+    TABLES,
+)
+from monograph_export.tasks import task_names
 
 HELP = "turn a checkpoint of a Sentence Transformer, cross-encoder or sparse encoder into a bundle equal to torch"
-
-_LIMITS = (
-    (
-        "min-mean-cosine",
-        VectorLimits.mean_cosine,
-        "bundle of compressed vectors with a lower mean cosine to the original's",
-    ),
-    ("min-worst-cosine", VectorLimits.worst_cosine, "bundle of compressed vectors with a text of a lower cosine"),
-    (
-        "min-neighbour-agreement",
-        VectorLimits.neighbour_agreement,
-        "bundle of compressed vectors with fewer texts that keep their nearest neighbour",
-    ),
-    (
-        "min-rank-correlation",
-        ScoreLimits.spearman,
-        "compressed cross-encoder that sorts pairs less alike, by the rank correlation of their scores",
-    ),
-    (
-        "min-active-overlap",
-        SparseLimits.active_overlap,
-        "compressed sparse encoder whose vectors share fewer of their active dimensions with the original's",
-    ),
-)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the encoder as optimum's ONNX file, here or within SOURCE: append pooling and what follows it to that, "
         "without torch",
     )
-    parser.add_argument("--task", choices=TASKS, help="default: told from the checkpoint")
+    parser.add_argument("--task", choices=task_names(), help="default: that of the checkpoint")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the layers; default: fp32")
     parser.add_argument(
         "--table",
@@ -80,7 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="texts, one a line: keep the tokens that they need, and the characters of their scripts; may be repeated",
+        help="texts, one a line: retain the tokens they need, and the characters of their scripts; may be repeated",
     )
     parser.add_argument(
         "--keep-scripts",
@@ -88,26 +60,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=lambda codes: codes.split(","),
         default=[],
         metavar="CODES",
-        help="keep the tokens of scripts, by ISO 15924 codes: Latn,Cyrl",
+        help="retain the tokens of scripts, by ISO 15924 codes: Latn,Cyrl",
     )
     parser.add_argument(
         "--coverage",
         action="append",
         default=[],
         metavar="FILE",
-        help="other texts, one a line: say how the tokens that are kept do for them; may be repeated",
+        help="other texts, one a line: report how the retained tokens cover them; may be repeated",
     )
-    for name, default, what in _LIMITS:
-        parser.add_argument(
-            f"--{name}", type=float, default=default, metavar="X", help=f"refuse a {what}; default: {default}"
-        )
-    parser.add_argument(
-        "--max-score-move",
-        type=float,
-        metavar="X",
-        help="refuse a compressed cross-encoder with a score that moves by more, as a part of the spread of all; "
-        f"default: {Int8ScoreLimits.worst_difference} with --precision int8, else {ScoreLimits.worst_difference}",
-    )
+    for limit in LIMITS:
+        at_int8 = f"{limit.int8_default} with --precision int8, else " if limit.int8_default else ""
+        words = f"refuse a {limit.refused}; default: {at_int8}{limit.default}"
+        parser.add_argument(limit.option, type=float, metavar="X", help=words)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -115,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     if sys.stderr.isatty():
         work = "appending modules" if arguments.from_onnx else "tracing"
         print(f"exporting {arguments.source}: loading, {work}, verifying", file=sys.stderr)
+    limits = {limit.keyword: getattr(arguments, limit.keyword) for limit in LIMITS}
     bundle = export(
         arguments.source,
         arguments.output,
@@ -123,24 +89,19 @@ def run(arguments: argparse.Namespace) -> int:
         table=arguments.table,
         calibration=arguments.calibration,
         reduce_range=arguments.reduce_range,
-        min_mean_cosine=arguments.min_mean_cosine,
-        min_worst_cosine=arguments.min_worst_cosine,
-        min_neighbour_agreement=arguments.min_neighbour_agreement,
-        min_rank_correlation=arguments.min_rank_correlation,
-        max_score_move=arguments.max_score_move,
-        min_active_overlap=arguments.min_active_overlap,
         keep_vocab=arguments.keep_vocab,
         keep_scripts=arguments.keep_scripts,
         coverage=arguments.coverage,
         recipe=arguments.recipe,
         from_onnx=arguments.from_onnx,
+        **{name: bound for name, bound in limits.items() if bound is not None},
     )
-    print(f"{bundle.path}: {bundle.size_bytes / 1e6:,.1f} MB, {describe_output(bundle.manifest)}")
-    if vocabulary := bundle.manifest.quality.get("vocabulary"):
-        print(f"vocabulary: {describe_vocabulary(vocabulary)}")
-    compression = bundle.manifest.quality.get("compression")
-    for verdict in bundle.manifest.quality["verdicts"]:
-        print(describe_verification(verdict, describe_reference(bundle.manifest.quality)))
-    if compression is not None:
-        print(f"compressed: {describe_compression(compression)}")
+    manifest, quality = bundle.manifest, bundle.manifest.quality
+    print(f"{bundle.path}: {bundle.size_bytes / 1e6:,.1f} MB, {bundle.task.describe_output(manifest.section)}")
+    if quality.vocabulary is not None:
+        print(f"vocabulary: {quality.vocabulary.describe()}")
+    for verification in quality.verifications:
+        print(verification.describe(quality.reference_name))
+    if quality.compression is not None:
+        print(f"compressed: {quality.compression.describe()}")
     return 0

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from monograph.engines import installed_devices
 from monograph.errors import ExportError, ParityError
+from monograph.quality import VerificationResult
 from monograph_export.verifier import VerifierProcess, verify_on_device, verify_other_graphs
 
 logger = logging.getLogger(__name__)
-# The engine that must be right for a bundle to be written at all; the others get a verdict.
+# The engine that must be right for a bundle to be written at all; the others are only recorded.
 REQUIRED_DEVICE = "cpu"
 
 
@@ -32,19 +32,19 @@ def check_engine() -> None:
 
 @contextmanager
 def verifier_processes() -> Iterator[list[VerifierProcess]]:
-    """Give a process for each installed engine but the one that must be right, whose verdict is found in this one."""
+    """Give a process for each installed engine but the one that must be right, which verifies in this one."""
     with ExitStack() as stack:
         others = (device for device in installed_devices() if device != REQUIRED_DEVICE)
         yield [stack.enter_context(VerifierProcess(device)) for device in others]
 
 
 def verify_everywhere(
-    folder: Path, tolerance: float, others: Sequence[VerifierProcess], reference: str = "torch"
-) -> dict[str, Any]:
-    """Return the manifest's quality entries of a bundle, a verdict for each engine and each type it computes in here.
+    folder: Path, tolerance: float, others: Sequence[VerifierProcess], reference: str
+) -> tuple[tuple[VerificationResult, ...], dict[str, str]]:
+    """Verify a bundle on each engine, in each type that it computes in here.
 
     ``tolerance`` is the max abs difference allowed at float32 for vectors of values up to 1; ``reference`` is what gave
-    the probes' vectors, in words.
+    the probes' vectors, in words. Returns the results, and why an engine, by device and type, gave none.
 
     Raises:
         ParityError: ONNX Runtime's float32 vectors are not the reference's.
@@ -54,18 +54,17 @@ def verify_everywhere(
     required = verify_on_device(folder, REQUIRED_DEVICE, "float32", tolerance)
     if not required.passed:
         raise ParityError(f"the graph does not equal {reference} on {required.engine}: {required.reason}")
-    other_form = verify_other_graphs(folder, tolerance)
-    if other_form is not None and not other_form.passed:
-        raise ParityError(f"the graph for GPUs does not equal {reference}, run on the CPU: {other_form.reason}")
-    verdicts = [required.to_json()]
-    not_run: dict[str, str] = {}
+    for_others = verify_other_graphs(folder, tolerance)
+    if for_others is not None and not for_others.passed:
+        raise ParityError(f"the graph for GPUs does not equal {reference}, run on the CPU: {for_others.reason}")
+    results, not_run = [required], dict[str, str]()
     # One after the other: side by side they would take each other's cores.
     for other in others:
         logger.info("verifying on %s", other.device)
-        found, missing = other.verdicts(folder, tolerance)
-        verdicts += found
+        verified, missing = other.verify(folder, tolerance)
+        results += verified
         # The bundle is right without this engine, which will refuse it by itself.
         for name, why in missing.items():
             logger.warning("%s cannot run the bundle: %s", name, why)
         not_run |= missing
-    return {"verdicts": verdicts, "not_run": not_run}
+    return tuple(results), not_run

@@ -31,7 +31,7 @@ _ODD_TEXTS = (
     "averyveryverylongwordwithoutanyspaces" * 8,
     "\u200bzero\u200dwidth\ufeff and a \u0007 bell",
 )
-# The first text of a pair has one part of so many of its tokens, by turns: a query is shorter than a document.
+# The first text of a pair has one part of so many of its tokens in rotation: a query is shorter than a document.
 _PARTS = (3, 2, 5)
 # Rotations of the words that are tried for a text of a wanted length.
 _ATTEMPTS = 24
@@ -103,7 +103,7 @@ def _wanted_lengths(max_length: int | None) -> list[int]:
 
 
 def _long_text(words: list[str], max_length: int | None) -> str:
-    """Return a text of more tokens than are kept."""
+    """Return a text of more tokens than are retained."""
     return " ".join(itertools.islice(itertools.cycle(words), min(max_length or LONGEST, LONGEST) + 50))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from monograph.fields import Fields
+from monograph.bundle.manifest import Source, TokenizerSpec
 from monograph.errors import ExportError
+from monograph.fields import Fields
+from monograph.tasks.embedding import EmbeddingSection
 
 # In a wheel the recipes lie inside this package, in a checkout beside the source roots.
 _INSTALLED = Path(__file__).parent / "models"
@@ -79,6 +81,34 @@ def read_recipe(name: str) -> Recipe:
     if problems:
         raise ExportError(f"recipe {name}: {'; '.join(problems)}")
     return recipe
+
+
+def apply_recipe(
+    recipe: Recipe, source: Source, section: EmbeddingSection, tokenizer: TokenizerSpec, prompts: dict[str, str]
+) -> tuple[Source, EmbeddingSection, dict[str, str]]:
+    """Return source, section and prompts with what the recipe knows and the checkpoint does not state.
+
+    The recipe's revision is not taken: nothing shows which revision a folder is.
+
+    Raises:
+        ExportError: the checkpoint is of another shape; every difference is named.
+
+    """
+    pairs = {
+        "task": ("embedding", recipe.task),
+        "dimensions": (section.dimension, recipe.dimension),
+        "normalized": (section.normalized, recipe.normalized),
+        "similarity": (section.similarity, recipe.similarity),
+        "max_length": (tokenizer.max_length, recipe.max_length),
+    }
+    differing = [f"{name} {actual} instead of {stated}" for name, (actual, stated) in pairs.items() if actual != stated]
+    if differing:
+        raise ExportError(f"the checkpoint is not of recipe {recipe.name}: {', '.join(differing)}")
+    return (
+        replace(source, name=recipe.repository or recipe.name, license=source.license or recipe.license),
+        replace(section, matryoshka_dimensions=recipe.matryoshka_dimensions),
+        prompts | {name: text for name, text in recipe.prompts.items() if not prompts.get(name)},
+    )
 
 
 def _folder() -> Path:

@@ -1,4 +1,4 @@
-"""The verdicts on a bundle of one device, found in a process of its own: python -m monograph_export.verifier.
+"""Verify a staged bundle on one device, in a process of its own: python -m monograph_export.verifier DEVICE.
 
 The exporter's process still holds what torch mapped and traced when a bundle is verified, and an engine's own fault
 there would take the export with it. Imports no torch.
@@ -13,14 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from monograph.bundle import Bundle, open_bundle, read_probes
+from monograph.cpu import available_cpus
 from monograph.engines import EngineOptions, dtypes_for, dtypes_of
 from monograph.errors import MonographError
-from monograph.routes import Routes, load_routes, load_tokenizers
-from monograph.threads import available_cpus
-from monograph.verification import VerificationResult, verify
+from monograph.fields import Fields
+from monograph.inference.routes import Routes, load_routes, load_tokenizers
+from monograph.inference.verification import verify
+from monograph.quality import VerificationResult
 
 # What runs every operator that a bundle may have.
 _CPU = "cpu"
@@ -57,7 +59,7 @@ def verify_on_device(folder: Path, device: str, compute_dtype: str, tolerance: f
 
     """
     with staged_routes(folder, device, compute_dtype) as routes:
-        return verify(routes, read_probes(folder, routes.main.output_width), tolerance)
+        return verify(routes, read_probes(folder, routes.main.runner.output_width), tolerance)
 
 
 def verify_other_graphs(folder: Path, tolerance: float) -> VerificationResult | None:
@@ -69,10 +71,10 @@ def verify_other_graphs(folder: Path, tolerance: float) -> VerificationResult | 
     graphs = [graph for graph in bundle.manifest.graphs if _CPU not in graph.devices]
     if not graphs:
         return None
-    as_if = tuple(replace(graph, devices=(_CPU,)) for graph in graphs)
-    bundle = replace(bundle, manifest=replace(bundle.manifest, graphs=as_if))
+    on_cpu = tuple(replace(graph, devices=(_CPU,)) for graph in graphs)
+    bundle = replace(bundle, manifest=replace(bundle.manifest, graphs=on_cpu))
     with _opened(bundle, _CPU, "float32") as routes:
-        return verify(routes, read_probes(folder, routes.main.output_width), tolerance)
+        return verify(routes, read_probes(folder, bundle.manifest.output_width), tolerance)
 
 
 class VerifierProcess:
@@ -95,29 +97,29 @@ class VerifierProcess:
         self._process.kill()
         self._process.communicate()
 
-    def verdicts(self, folder: Path, tolerance: float) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    def verify(self, folder: Path, tolerance: float) -> tuple[list[VerificationResult], dict[str, str]]:
         """Verify a staged bundle, once, in each type that the device computes in.
 
-        Returns the verdicts as JSON values, and by device and type why there is none.
+        Returns the results, and by device and type why there is none.
         """
         output, errors = self._process.communicate(json.dumps([str(folder), tolerance]))
         if status := self._process.returncode:
             last = (errors.strip().splitlines() or ["no message"])[-1]
             return [], {self.device: f"verifying ended with exit status {status}: {last}"}
         # The last line: engines print what they like before it.
-        told = json.loads(output.splitlines()[-1])
-        return told["verdicts"], told["not_run"]
+        report = Fields(json.loads(output.splitlines()[-1]), "", [])
+        return [result.read(VerificationResult) for result in report.children("results")], report.string_map("not_run")
 
 
 def main(device: str) -> None:
-    """Read a folder and a tolerance as JSON from standard input, and print a device's verdicts as one line of JSON."""
-    # The engine is imported before there is anything to read. What fails is asked for again below, and told then.
+    """Read a folder and a tolerance as JSON from standard input, and print the results as one line of JSON."""
+    # The engine is imported before there is anything to read. What fails here fails again below, and is reported then.
     with suppress(MonographError):
         dtypes_of(device)
-    if not (asked := sys.stdin.read()):
+    if not (request := sys.stdin.read()):
         return
-    folder, tolerance = json.loads(asked)
-    verdicts: list[dict[str, Any]] = []
+    folder, tolerance = json.loads(request)
+    results: list[VerificationResult] = []
     not_run: dict[str, str] = {}
     try:
         dtypes = dtypes_for(open_bundle(Path(folder)), device)
@@ -126,10 +128,10 @@ def main(device: str) -> None:
         not_run[device] = str(error)
     for dtype in dtypes:
         try:
-            verdicts.append(verify_on_device(Path(folder), device, dtype, tolerance).to_json())
+            results.append(verify_on_device(Path(folder), device, dtype, tolerance))
         except MonographError as error:
             not_run[f"{device} {dtype}"] = str(error)
-    sys.stdout.write(json.dumps({"verdicts": verdicts, "not_run": not_run}) + "\n")
+    sys.stdout.write(json.dumps({"results": [result.to_json() for result in results], "not_run": not_run}) + "\n")
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def test_scripts_and_extras_exist(page: Path) -> None:
     for words in (words for block in blocks(page, "console") for words in commands(block)):
         if "/" in words[0]:
             assert (PROJECT / words[0]).is_file(), words
-    for named in re.findall(r"(?:monograph|\.)\[([a-z,]+)\]", page.read_text("utf-8")):
+    for named in re.findall(r"(?:monograph|\.)\[([a-z,-]+)\]", page.read_text("utf-8")):
         assert set(named.split(",")) <= extras.keys(), named
 
 

@@ -143,11 +143,12 @@ def test_a_bare_transformer_gets_mean_pooling_as_in_sentence_transformers(cased:
 def test_a_hubs_cache_tells_name_and_revision(tiny_checkpoint: Path, tmp_path: Path) -> None:
     import shutil
 
-    from monograph_export.checkpoint.origin import source_of
+    from monograph_export.checkpoint.checkpoint import read_checkpoint
 
     revision = "0123456789abcdef0123456789abcdef01234567"
     cached = tmp_path / "models--some-lab--small-model" / "snapshots" / revision
     shutil.copytree(tiny_checkpoint, cached)
-    source = source_of(cached)
+    source = read_checkpoint(cached).source
     assert (source.name, source.revision) == ("some-lab/small-model", revision)
-    assert (source_of(tiny_checkpoint).name, source_of(tiny_checkpoint).revision) == ("checkpoint", None)
+    source = read_checkpoint(tiny_checkpoint).source
+    assert (source.name, source.revision) == ("checkpoint", None)

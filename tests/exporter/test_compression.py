@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,10 @@ from torch import nn
 from monograph import Embedder
 from monograph.engines.onnxruntime import session_options
 from monograph.errors import DeviceError, ExportError
+from monograph.tasks.embedding import VectorAgreement
 from monograph_export import export
 from monograph_export.compression.activation_stats import ActivationStats, Fold, collect_activation_stats
 from monograph_export.compression.compress import compress
-from monograph_export.compression.gate import agreement
 from monograph_export.compression.int8 import (
     REDUCED_WEIGHT_LEVELS,
     WEIGHT_LEVELS,
@@ -31,15 +32,22 @@ from monograph_export.compression.int8 import (
     quantize_rows,
 )
 from monograph_export.compression.layers import LayerQuantizer
-from monograph_export.compression.limits import VectorLimits
-from monograph_export.compression.options import Compression
-from monograph_export.compression.quality_metric import VectorQualityMetric
+from monograph_export.compression.options import (
+    CompressionOptions,
+    Limits,
+    RequestedLimits,
+)
 from monograph_export.compression.smoothquant import fit
 from monograph_export.compression.texts import built_in_texts, read_calibration, texts_of
-from monograph_export.output_names import OUTPUT_NAME
+from monograph_export.tasks import EMBEDDING_EXPORT
 from support.command import monograph, monograph_after_imports
 
+DEFAULT_LIMITS = RequestedLimits({}, "int8").of(EMBEDDING_EXPORT.limits)
 OPEN = ("--min-mean-cosine", "0", "--min-worst-cosine", "-1", "--min-neighbour-agreement", "0")
+
+
+def limits_of(*bounds: float) -> Limits:
+    return Limits(dict(zip(EMBEDDING_EXPORT.limits, bounds, strict=True)))
 
 
 @pytest.fixture(scope="module")
@@ -102,22 +110,22 @@ def test_the_range_holds_for_texts_that_did_not_set_it() -> None:
         rows = torch.randn(512, 32) * scale
         return Fold(rows.amin(dim=0), rows.amax(dim=0), rows)
 
-    seen = ActivationStats(("layer",), (fold(), fold()))
-    chosen = fit([nn.Linear(32, 16)], seen)
-    assert 0.5 <= chosen.strength < 1
-    assert chosen.error < 0.03
+    stats = ActivationStats(("layer",), (fold(), fold()))
+    smoothing = fit([nn.Linear(32, 16)], stats)
+    assert 0.5 <= smoothing.strength < 1
+    assert smoothing.error < 0.03
 
 
-def test_what_is_observed_is_what_the_layers_are_given(tiny_checkpoint: Path) -> None:
+def test_activation_stats_are_those_of_the_layers_inputs(tiny_checkpoint: Path) -> None:
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
-    seen = collect_activation_stats(model, ["one text", "another, longer text", "a third"], OUTPUT_NAME)
-    names = [group.names for group in seen]
+    stats = collect_activation_stats(model, ["one text", "another, longer text", "a third"], EMBEDDING_EXPORT.feature)
+    names = [group.names for group in stats]
     assert names[0] == tuple(f"encoder.layer.0.attention.self.{part}" for part in ("query", "key", "value"))
     # The pooler, which sentence vectors do not use, is none of them.
     assert len(names) == 4
     given = model.preprocess(["another, longer text"])
     embedded = model[0].auto_model.embeddings(given["input_ids"], given["token_type_ids"])
-    assert torch.equal(seen[0].folds[1].high, embedded.amax(dim=(0, 1)))
+    assert torch.equal(stats[0].folds[1].high, embedded.amax(dim=(0, 1)))
 
 
 class TwiceThrough(nn.Module):
@@ -140,58 +148,59 @@ class TwiceThrough(nn.Module):
 
 
 def test_a_layer_that_is_called_twice_is_seen_twice() -> None:
-    [seen] = collect_activation_stats(TwiceThrough(), ["a", "longer", "b", "c"], OUTPUT_NAME)
-    assert seen.names == ("shared",)
-    assert float(seen.all.low.min()) == 1
-    assert float(seen.all.high.min()) >= 100
+    [stats] = collect_activation_stats(TwiceThrough(), ["a", "longer", "b", "c"], EMBEDDING_EXPORT.feature)
+    assert stats.names == ("shared",)
+    assert float(stats.all.low.min()) == 1
+    assert float(stats.all.high.min()) >= 100
 
 
 def test_a_transformer_without_linear_layers_is_refused(tiny_checkpoint: Path) -> None:
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
     model[0].auto_model.encoder.layer = nn.ModuleList()
     with pytest.raises(ExportError, match="no linear layer"):
-        compress(model, Compression(precision="int8"), built_in_texts(), VectorQualityMetric(VectorLimits()))
+        compress(model, CompressionOptions("int8"), built_in_texts(), EMBEDDING_EXPORT, DEFAULT_LIMITS)
 
 
 def test_the_costliest_inputs_stay_float32_and_then_it_is_refused(tiny_checkpoint: Path) -> None:
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu").requires_grad_(False)
     # The latter is more than any vectors can hold: a third of four inputs is as far as it goes.
-    for limits, kept in ((VectorLimits(0, -1, 0), 0), (VectorLimits(1.1, -1, 0), 1)):
+    for limits, float_inputs in ((limits_of(0, -1, 0), 0), (limits_of(1.1, -1, 0), 1)):
         texts = built_in_texts().calibration[:60]
-        quantizer = LayerQuantizer(copy.deepcopy(model), texts, WEIGHT_LEVELS, VectorQualityMetric(limits))
+        quantizer = LayerQuantizer(copy.deepcopy(model), texts, WEIGHT_LEVELS, EMBEDDING_EXPORT, limits)
         quantizer.quantize()
-        assert len(quantizer.float_inputs) == kept
+        assert len(quantizer.float_inputs) == float_inputs
     words = r"below 1\.1; the layers that cost most of the mean cosine, each by itself: encoder\.layer\."
     with pytest.raises(ExportError, match=words):
-        compress(model, Compression("int8"), built_in_texts(), VectorQualityMetric(VectorLimits(1.1, -1, 0)))
+        compress(model, CompressionOptions("int8"), built_in_texts(), EMBEDDING_EXPORT, limits_of(1.1, -1, 0))
 
 
 def test_agreement_is_what_its_words_say() -> None:
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((40, 8)).astype(np.float32)
-    same = agreement(vectors, 3 * vectors)
+    same = EMBEDDING_EXPORT.agreement(vectors, 3 * vectors)
     assert (same.texts, round(same.mean_cosine, 6), round(same.worst_cosine, 6)) == (40, 1, 1)
     assert (round(same.spearman, 6), same.neighbour_agreement) == (1, 1)
     turned = vectors.copy()
     turned[0] *= -1
-    other = agreement(vectors, turned)
+    other = EMBEDDING_EXPORT.agreement(vectors, turned)
     assert round(other.worst_cosine, 6) == -1
     assert round(other.mean_cosine, 6) == round(38 / 40, 6)
     assert other.neighbour_agreement < 1
-    limits = VectorLimits()
-    assert limits.broken(same.to_json()) == ()
-    assert [line.rsplit(" ", 4)[0] for line in limits.broken(other.to_json())] == ["mean cosine", "worst cosine"]
-    assert VectorLimits(0.9, 0.9, 0.9).broken(agreement(vectors, np.full_like(vectors, np.nan)).to_json()) != ()
+    assert DEFAULT_LIMITS.violations(same) == ()
+    assert [line.rsplit(" ", 4)[0] for line in DEFAULT_LIMITS.violations(other)] == ["mean cosine", "worst cosine"]
+    not_finite = EMBEDDING_EXPORT.agreement(vectors, np.full_like(vectors, np.nan))
+    assert limits_of(0.9, 0.9, 0.9).violations(not_finite) != ()
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_texts_that_are_too_few_or_all_alike_have_no_rank_correlation(count: int) -> None:
     alike = np.ones((count, 4), dtype=np.float32)
-    assert agreement(alike, alike).spearman == 0
-    json.dumps(agreement(alike, alike).to_json(), allow_nan=False)
+    agreement = EMBEDDING_EXPORT.agreement(alike, alike)
+    assert agreement.spearman == 0
+    json.dumps(asdict(agreement), allow_nan=False)
 
 
-def test_texts_to_calibrate_with_are_not_those_to_judge_by(tmp_path: Path) -> None:
+def test_texts_to_calibrate_with_are_not_held_out(tmp_path: Path) -> None:
     built_in = built_in_texts()
     assert len(built_in.calibration) == len(built_in.held_out) == 240
     assert not {*built_in.calibration} & {*built_in.held_out}
@@ -208,18 +217,19 @@ def test_texts_to_calibrate_with_are_not_those_to_judge_by(tmp_path: Path) -> No
             read_calibration(file)
 
 
-def test_texts_that_no_kept_token_can_write_are_not_judged_by(tiny_checkpoint: Path) -> None:
-    texts = built_in_texts().only(lambda texts: [text for text in texts if text.isascii()])
+def test_texts_that_no_retained_token_can_write_are_not_held_out(tiny_checkpoint: Path) -> None:
+    texts = built_in_texts().filtered(lambda texts: [text for text in texts if text.isascii()])
     assert all(text.isascii() for text in (*texts.calibration, *texts.held_out))
-    assert texts.origin.startswith(f"{len(texts.calibration)} texts that the kept tokens write as before, of built-in")
+    assert texts.origin.startswith(
+        f"{len(texts.calibration)} texts that the retained tokens write as before, of built-in"
+    )
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
+    none = built_in_texts().filtered(lambda _: [])
     with pytest.raises(ExportError, match="give texts of these scripts with --keep-vocab FILE as well"):
-        compress(
-            model, Compression(table="int8"), built_in_texts().only(lambda _: []), VectorQualityMetric(VectorLimits())
-        )
-    few = built_in_texts().only(lambda texts: list(texts[:3]))
+        compress(model, CompressionOptions(table="int8"), none, EMBEDDING_EXPORT, DEFAULT_LIMITS)
+    few = built_in_texts().filtered(lambda texts: list(texts[:3]))
     with pytest.raises(ExportError, match="give --calibration FILE with a few hundred texts"):
-        compress(model, Compression("int8"), few, VectorQualityMetric(VectorLimits()))
+        compress(model, CompressionOptions("int8"), few, EMBEDDING_EXPORT, DEFAULT_LIMITS)
 
 
 def test_an_int8_bundle_says_what_was_done_and_what_it_cost(int8_bundle: Path, tiny_bundle: Path) -> None:
@@ -227,12 +237,12 @@ def test_an_int8_bundle_says_what_was_done_and_what_it_cost(int8_bundle: Path, t
     assert manifest["graphs"][0]["precision"] == "int8"
     compression = manifest["quality"]["compression"]
     assert compression["table"] == "int8"
-    assert compression["layers"]["calibration_texts"] == 240
+    assert compression["layers"]["calibration_inputs"] == 240
     assert compression["agreement"]["texts"] == 240
     assert compression["agreement"]["mean_cosine"] > 0.98
-    told = monograph("info", int8_bundle).stdout.decode()
+    printed = monograph("info", int8_bundle).stdout.decode()
     for words in ("int8, opset 23", "mean cosine to the original", "same nearest neighbour", "MB of it table"):
-        assert words in told
+        assert words in printed
     sizes = [sum(bundle_part.values()) for bundle_part in (manifest["graphs"][0]["parts"],)]
     assert sizes[0] <= (int8_bundle / "model.onnx.data").stat().st_size * 1.5
     assert (int8_bundle / "model.onnx.data").stat().st_size < 0.5 * (tiny_bundle / "model.onnx.data").stat().st_size
@@ -268,8 +278,10 @@ def test_bfloat16_is_refused_for_an_int8_graph(int8_bundle: Path) -> None:
 def test_a_table_alone_is_equal_to_torch_with_that_table(tiny_checkpoint: Path, tmp_path: Path) -> None:
     bundle = export(tiny_checkpoint, tmp_path / "bundle", table="int8")
     assert bundle.manifest.graphs[0].precision == "fp32"
-    [first, *_] = bundle.manifest.quality["verdicts"]
-    assert first["tolerance"].startswith("max abs difference")
-    found = bundle.manifest.quality["compression"]["agreement"]
-    assert 1 - found["worst_cosine"] <= 2e-4
-    assert "layers" not in bundle.manifest.quality["compression"]
+    [first, *_] = bundle.manifest.quality.verifications
+    assert first.tolerance.startswith("max abs difference")
+    compression = bundle.manifest.quality.compression
+    assert compression is not None
+    assert isinstance(compression.agreement, VectorAgreement)
+    assert 1 - compression.agreement.worst_cosine <= 2e-4
+    assert compression.layers is None

@@ -16,11 +16,13 @@ from torch import nn
 
 from monograph import ExportError, UnsupportedModuleError
 from monograph.bundle import read_probes
+from monograph.quality import LayersReport
+from monograph.tasks.rerank import ScoreAgreement
 from monograph_export import export
-from monograph_export.compression.limits import ScoreLimits
+from monograph_export.compression.options import Limits, RequestedLimits
 from monograph_export.graph.passes import apply_passes
-from monograph_export.graph.trace import trace_pairs
-from monograph_export.reranking.quality_metric import ScoreQualityMetric, score_agreement
+from monograph_export.graph.trace import trace
+from monograph_export.tasks import RERANK_EXPORT
 from support.command import monograph
 from support.cross_encoders import edit_config, save_classifier
 
@@ -128,39 +130,49 @@ def test_options_of_embedding_models_are_refused(
     assert_refused(checkpoint, tmp_path, ExportError, "this is a cross-encoder, which has no", words, **options)
 
 
-def test_a_compressed_one_is_judged_by_its_scores(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_compressed_one_is_measured_by_its_scores(checkpoint: Path, tmp_path: Path) -> None:
     bundle = export(checkpoint, tmp_path / "bundle", precision="fp16", table="int8")
-    found = bundle.manifest.quality["compression"]
-    assert (found["table"], found["layers"]) == ("int8", {"precision": "fp16"})
-    agreement = found["agreement"]
-    assert agreement["spearman"] > 0.99
-    assert 0 < agreement["mean_difference"] <= agreement["worst_difference"] < 0.1
+    compression = bundle.manifest.quality.compression
+    assert compression is not None
+    assert (compression.table, compression.layers) == ("int8", LayersReport("fp16"))
+    agreement = compression.agreement
+    assert isinstance(agreement, ScoreAgreement)
+    assert agreement.spearman > 0.99
+    assert 0 < agreement.mean_difference <= agreement.worst_difference < 0.1
     assert bundle.manifest.graphs[0].precision == "fp16"
     words = monograph("info", bundle.path).stdout.decode()
     assert "table int8, layers fp16" in words
     assert "rank correlation of scores" in words
 
 
-def test_scores_that_move_too_far_break_the_limits() -> None:
+def test_scores_that_move_too_far_violate_the_limits() -> None:
     reference = np.linspace(-5, 5, 101, dtype=np.float32)[:, np.newaxis]
-    exact = score_agreement(reference, reference)
+    agreement = RERANK_EXPORT.agreement
+    exact = agreement(reference, reference)
     assert exact.spearman == pytest.approx(1)
     assert (exact.mean_difference, exact.worst_difference) == (0, 0)
     moved = reference.copy()
     moved[3] += 1.5
-    metric = ScoreQualityMetric(ScoreLimits())
-    assert metric.metric(reference, reference).broken == ()
-    assert metric.metric(reference, moved).broken == ("a score moves by 15.00% of the spread, above 10.00%",)
-    for found in (-reference, np.zeros_like(reference), np.full_like(reference, np.nan)):
-        assert len(metric.metric(reference, found).broken) == 2
-    wider = ScoreQualityMetric(ScoreLimits(spearman=0.9, worst_difference=0.2))
-    assert wider.metric(reference, moved).broken == ()
-    assert wider.tightened(0.5).metric(reference, moved).broken != ()
+    limits = RequestedLimits({}, "fp32").of(RERANK_EXPORT.limits)
+    assert limits.violations(exact) == ()
+    words = "a score moves by 15.00% of the spread, above 10.00%"
+    assert limits.violations(agreement(reference, moved)) == (words,)
+    for logits in (-reference, np.zeros_like(reference), np.full_like(reference, np.nan)):
+        assert len(limits.violations(agreement(reference, logits))) == 2
+    wider = Limits(dict(zip(RERANK_EXPORT.limits, (0.9, 0.2), strict=True)))
+    assert wider.violations(agreement(reference, moved)) == ()
+    assert wider.tightened(0.5).violations(agreement(reference, moved)) != ()
 
 
-def test_a_cross_encoder_is_not_grafted(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_cross_encoder_is_not_exported_from_an_onnx_file(checkpoint: Path, tmp_path: Path) -> None:
     (checkpoint / "model.onnx").write_bytes(b"")
-    assert_refused(checkpoint, tmp_path, ExportError, "a cross-encoder cannot be grafted", from_onnx="model.onnx")
+    assert_refused(
+        checkpoint,
+        tmp_path,
+        ExportError,
+        "a cross-encoder cannot be exported from an ONNX file",
+        from_onnx="model.onnx",
+    )
 
 
 def test_a_loaded_model_is_exported_and_left_as_it_is(checkpoint: Path, tmp_path: Path) -> None:
@@ -168,8 +180,7 @@ def test_a_loaded_model_is_exported_and_left_as_it_is(checkpoint: Path, tmp_path
     linear = "0.model.classifier"
     model.set_keep_in_fp32_modules([linear])
     bundle = export(model, tmp_path / "bundle")
-    assert bundle.manifest.rerank is not None
-    assert bundle.manifest.rerank.activation == "Identity"
+    assert bundle.manifest.section.activation == "Identity"
     assert model.keep_in_fp32_modules == [linear]
     model.activation_fn = nn.Tanh()
     with pytest.raises(UnsupportedModuleError, match="Tanh is not exported"):
@@ -190,7 +201,7 @@ def test_probes_are_pairs_of_every_length(tiny_cross_bundle: Path) -> None:
 def test_the_last_layer_is_computed_for_the_first_token(architecture: str, tmp_path: Path) -> None:
     config = {"num_hidden_layers": 2}
     model = CrossEncoder(str(save_classifier(architecture, tmp_path / "model", **config)), device="cpu")
-    graph = apply_passes(trace_pairs(model)).graph
+    graph = apply_passes(trace(model, RERANK_EXPORT)).graph
     products = [node for node in graph if node.op_type == "MatMul" and len(node.outputs[0].shape or ()) == 3]
     of_one = [node for node in products if list(node.outputs[0].shape or ())[1] == 1]
     # Query, attention output and the two of the feed-forward. Of all tokens are keys and values, and the layer before.

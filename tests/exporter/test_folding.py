@@ -15,6 +15,7 @@ from sentence_transformers import SentenceTransformer
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.passes.folding import FoldConstants
 from monograph_export.graph.trace import trace
+from monograph_export.tasks import EMBEDDING_EXPORT
 from support.architectures import ARCHITECTURES
 
 GRAPH = """<ir_version: 10, opset_import: ["" : 23]>
@@ -64,7 +65,7 @@ def test_no_run_computes_deberta_s_table_of_distances(tmp_path: Path) -> None:
     """Larger than what onnxscript's optimiser folds."""
     deberta = ARCHITECTURES["DeBERTa-v2"]
     deberta = replace(deberta, config={**deberta.config, "position_buckets": 256})
-    model = apply_passes(trace(SentenceTransformer(str(deberta.save(tmp_path)), device="cpu")))
+    model = apply_passes(trace(SentenceTransformer(str(deberta.save(tmp_path)), device="cpu"), EMBEDDING_EXPORT))
     for node in constant_nodes(model):
         assert node.op_type == "Transpose"
         assert {user.op_type for user in node.outputs[0].consumers()} == {"MatMul"}

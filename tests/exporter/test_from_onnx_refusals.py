@@ -1,4 +1,4 @@
-"""What cannot be grafted is refused by name, before anything is written."""
+"""What cannot be exported from an ONNX file is refused by name, before anything is written."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_file_that_is_not_there_or_no_graph(tiny_checkpoint: Path, tmp_path: P
 
 
 def test_another_task_and_another_recipe(tiny_checkpoint: Path, encoder: Path) -> None:
-    assert_refused(tiny_checkpoint, encoder, ExportError, "cannot be grafted", task="rerank")
+    assert_refused(tiny_checkpoint, encoder, ExportError, "is an embedding model, not a cross-encoder", task="rerank")
     assert_refused(tiny_checkpoint, encoder, ExportError, "not of recipe LaBSE", recipe="LaBSE")
     assert read_recipe("LaBSE").dimension != 24
 
@@ -275,15 +275,12 @@ def test_a_graph_that_differs_leaves_no_bundle(
     """One module computes otherwise in ONNX than in NumPy; the verification must see it."""
     modules = importlib.import_module("monograph_export.from_onnx.modules")
     monkeypatch.setattr(modules.Normalize, "append", lambda _, append, value: append.op("Neg", value))
-    assert_refused(tiny_checkpoint, encoder, ParityError, "does not equal the encoder's file and NumPy")
+    assert_refused(tiny_checkpoint, encoder, ParityError, "with its modules in NumPy")
 
 
 def test_a_missing_package_is_named_with_the_extra(
     tiny_checkpoint: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    for name in [name for name in sys.modules if name.startswith("monograph_export.from_onnx")]:
-        monkeypatch.delitem(sys.modules, name)
-    assert_refused(
-        tiny_checkpoint, encoder, ExportError, "grafting needs safetensors: pip install 'monograph[graft,onnx]'"
-    )
+    words = "export from an ONNX file needs safetensors: pip install 'monograph[from-onnx,onnx]'"
+    assert_refused(tiny_checkpoint, encoder, ExportError, words)

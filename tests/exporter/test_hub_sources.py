@@ -42,7 +42,7 @@ try:
 except ExportError as error:
     sys.exit(str(error))
 """
-LOCATE_FOR_GRAFT = """
+LOCATE_WITH_ENCODER = """
 import sys
 from monograph import ExportError
 from monograph_export.checkpoint.source import locate_with_encoder
@@ -253,21 +253,21 @@ def test_weights_are_safetensors_where_a_folder_has_them() -> None:
     assert sorted(chosen) == sorted(set(names) - {"pytorch_model.bin", "onnx/model.onnx"})
 
 
-def test_of_a_graft_come_the_encoder_s_file_and_no_other_weights_of_it(
+def test_with_from_onnx_the_encoder_s_file_is_downloaded_and_no_other_weights_of_it(
     hub: Hub, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     repository = hub.add("some-org/onnx", tiny_checkpoint)
     graph = {"onnx/model.onnx": b"graph", "onnx/model.onnx_data": b"its weights"}
     repository.files |= graph | {"onnx/model_quint8_avx2.onnx": b"another"}
     env = environment(hub, tmp_path)
-    done = python(LOCATE_FOR_GRAFT, "some-org/onnx", "onnx/model.onnx", env=env)
+    done = python(LOCATE_WITH_ENCODER, "some-org/onnx", "onnx/model.onnx", env=env)
     assert done.returncode == 0, done.stderr
     folder, file = (Path(line) for line in done.stdout.splitlines())
     assert file == folder / "onnx" / "model.onnx"
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     weights = {"model.safetensors", "onnx/model_quint8_avx2.onnx"}
     assert found == set(repository.files) - weights
-    absent = python(LOCATE_FOR_GRAFT, "some-org/onnx", "onnx/model_O4.onnx", env=env)
+    absent = python(LOCATE_WITH_ENCODER, "some-org/onnx", "onnx/model_O4.onnx", env=env)
     assert absent.returncode == 1
     assert "has no onnx/model_O4.onnx; ONNX files that it has: onnx/model.onnx, onnx/model_quint8" in absent.stderr
 

@@ -11,15 +11,17 @@ import pytest
 
 from monograph import ExportError
 from monograph_export import export
+from monograph_export.checkpoint.checkpoint import read_checkpoint
 from monograph_export.compression.activation_stats import collect_activation_stats
 from monograph_export.compression.compress import compress
-from monograph_export.compression.limits import Int8ScoreLimits, ScoreLimits
-from monograph_export.compression.options import Compression
+from monograph_export.compression.options import (
+    CompressionOptions,
+    Limits,
+    RequestedLimits,
+)
 from monograph_export.compression.texts import read_calibration
-from monograph_export.output_names import SCORES_NAME
-from monograph_export.reranking.load import load_cross_encoder
-from monograph_export.reranking.pairs import built_in_pairs, pairs_of
-from monograph_export.reranking.quality_metric import ScoreQualityMetric
+from monograph_export.tasks import RERANK_EXPORT
+from monograph_export.tasks.rerank import built_in_pairs, pairs_of
 from support.command import assert_error, monograph, monograph_after_imports
 from support.cross_encoders import save_classifier
 
@@ -42,6 +44,14 @@ def bundle(tiny_cross_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
     return output
 
 
+def load(folder: Path) -> Any:
+    return RERANK_EXPORT.load(read_checkpoint(folder)).main
+
+
+def limits_of(*bounds: float) -> Limits:
+    return Limits(dict(zip(RERANK_EXPORT.limits, bounds, strict=True)))
+
+
 def written(folder: Path, *lines: str) -> Path:
     file = folder / "pairs.tsv"
     file.write_text("\n".join(lines), encoding="utf-8")
@@ -55,19 +65,19 @@ def test_a_bundle_says_what_was_done_and_what_it_cost(bundle: Path) -> None:
     assert compression["table"] == "int8"
     assert compression["limits"] == {"spearman": 0.99, "worst_difference": 0.25}
     layers = compression["layers"]
-    assert (layers["precision"], layers["reduce_range"], layers["calibration_pairs"]) == ("int8", True, 360)
-    for found in (compression["agreement"], layers["calibration_agreement"]):
-        assert found["pairs"] == 360
-        assert found["spearman"] >= 0.99
-        assert 0 < found["mean_difference"] <= found["worst_difference"] <= 0.1
-    told = monograph("info", bundle).stdout.decode()
+    assert (layers["precision"], layers["reduce_range"], layers["calibration_inputs"]) == ("int8", True, 360)
+    for agreement in (compression["agreement"], layers["calibration_agreement"]):
+        assert agreement["pairs"] == 360
+        assert agreement["spearman"] >= 0.99
+        assert 0 < agreement["mean_difference"] <= agreement["worst_difference"] <= 0.1
+    printed = monograph("info", bundle).stdout.decode()
     for words in (
         "int8, opset 23",
         "layers int8, calibrated with pairs of",
         "rank correlation of scores",
-        "over 360 pairs",
+        "over 360 held-out pairs",
     ):
-        assert words in told
+        assert words in printed
 
 
 def test_layers_are_int8_and_the_head_is_not(bundle: Path, tiny_cross_bundle: Path) -> None:
@@ -88,13 +98,13 @@ def test_layers_are_int8_and_the_head_is_not(bundle: Path, tiny_cross_bundle: Pa
 
 @pytest.mark.parametrize("architecture", HEADS)
 def test_what_is_computed_once_a_pair_is_the_head(architecture: str, tmp_path: Path) -> None:
-    model = load_cross_encoder(save_classifier(architecture, tmp_path / "model"))
-    seen = collect_activation_stats(
-        model, [("a boat", "two boats lie in the harbour"), ("a boat", "rain")], SCORES_NAME
+    model = load(save_classifier(architecture, tmp_path / "model"))
+    stats = collect_activation_stats(
+        model, [("a boat", "two boats lie in the harbour"), ("a boat", "rain")], RERANK_EXPORT.feature
     )
-    found = {name for group in seen for name in group.names}
+    names = {name for group in stats for name in group.names}
     linear = {name for name, module in model[0].auto_model.named_modules() if type(module).__name__ == "Linear"}
-    assert linear - found == HEADS[architecture]
+    assert linear - names == HEADS[architecture]
 
 
 def test_limits_that_are_too_strict_name_the_costliest_layers(tmp_path: Path) -> None:
@@ -110,12 +120,12 @@ def test_limits_that_are_too_strict_name_the_costliest_layers(tmp_path: Path) ->
     )
     assert_error(done, 1, *words, "calibrate with pairs nearer to those that will be scored")
     assert not (tmp_path / "bundle").exists()
-    model = load_cross_encoder(checkpoint)
+    model = load(checkpoint)
     with pytest.raises(ExportError, match=r"rank correlation 0\.99\d\d is below 1\.1; .* by itself: bert\.encoder\."):
-        compress(model, Compression("int8"), built_in_pairs(), ScoreQualityMetric(ScoreLimits(1.1, 1)))
+        compress(model, CompressionOptions("int8"), built_in_pairs(), RERANK_EXPORT, limits_of(1.1, 1))
 
 
-def test_pairs_to_calibrate_with_are_not_those_to_judge_by(tmp_path: Path) -> None:
+def test_pairs_to_calibrate_with_are_not_held_out(tmp_path: Path) -> None:
     built_in = built_in_pairs()
     assert len(built_in.calibration) == len(built_in.held_out) == 360
     texts = [{text for pair in pairs for text in pair} for pairs in (built_in.calibration, built_in.held_out)]
@@ -152,15 +162,15 @@ def test_a_line_that_is_no_pair_is_named(
 
 def test_pairs_of_a_file_calibrate(tiny_cross_checkpoint: Path, tmp_path: Path) -> None:
     pairs = pairs_of(read_calibration(written(tmp_path, *("\t".join(pair) for pair in built_in_pairs().calibration))))
-    model = load_cross_encoder(tiny_cross_checkpoint)
-    done = compress(model, Compression("int8"), pairs, ScoreQualityMetric(Int8ScoreLimits()))
-    assert done is not None
-    assert done.record["layers"]["calibration"].endswith("of the 360 different pairs of pairs.tsv")
+    model = load(tiny_cross_checkpoint)
+    defaults = RequestedLimits({}, "int8").of(RERANK_EXPORT.limits)
+    compressed = compress(model, CompressionOptions("int8"), pairs, RERANK_EXPORT, defaults)
+    assert compressed is not None
+    assert compressed.layers is not None
+    assert str(compressed.layers.calibration).endswith("of the 360 different pairs of pairs.tsv")
     few = pairs_of(read_calibration(written(tmp_path, "query\tpassage")))
     with pytest.raises(ExportError, match="give a few hundred pairs of the kind that will be scored"):
-        compress(
-            load_cross_encoder(tiny_cross_checkpoint), Compression("int8"), few, ScoreQualityMetric(ScoreLimits(1, 0))
-        )
+        compress(load(tiny_cross_checkpoint), CompressionOptions("int8"), few, RERANK_EXPORT, limits_of(1, 0))
 
 
 @pytest.mark.parametrize(
@@ -184,7 +194,7 @@ def test_limits_of_scores_are_for_cross_encoders(
     [
         ({"min_rank_correlation": 1.5}, "the rank correlation must lie between -1 and 1, got 1.5"),
         ({"min_rank_correlation": float("nan")}, "the rank correlation must lie between -1 and 1, got nan"),
-        ({"max_score_move": -0.1}, "what a score moves must be a part of the scores' spread"),
+        ({"max_score_move": -0.1}, "a score's move is relative to the spread of all scores"),
         ({"max_score_move": float("nan")}, "0 or more, got nan"),
     ],
     ids=str,

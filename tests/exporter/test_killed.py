@@ -49,5 +49,5 @@ def test_a_kill_leaves_a_complete_bundle_or_none(moment: str | None, tiny_checkp
         # What the killed one left behind is no obstacle; once is enough, each has left the same or less.
         export(tiny_checkpoint, output)
     bundle = open_bundle(output, check="full")
-    assert bundle.manifest.quality["verdicts"]
+    assert bundle.manifest.quality.verifications
     assert len(bundle.manifest.files) == 4

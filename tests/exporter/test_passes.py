@@ -21,6 +21,7 @@ from monograph_export.graph.passes.first_token import SelectFirstTokenEarly
 from monograph_export.graph.passes.padding_mask import SharePaddingMask
 from monograph_export.graph.passes.reshape import ConstantReshapes
 from monograph_export.graph.trace import trace
+from monograph_export.tasks import EMBEDDING_EXPORT
 from support import checkpoints
 
 MASK = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]], dtype=np.int64)
@@ -316,6 +317,6 @@ def test_a_selection_that_saves_nothing_or_cannot_move_is_left(tail: str) -> Non
 def test_a_traced_model_with_cls_pooling_computes_one_token_in_its_last_layer(tmp_path: Path) -> None:
     config = checkpoints.TINY_BERT | {"num_hidden_layers": 2}
     model = SentenceTransformer(str(checkpoints.tiny(tmp_path, config=config, pooling="cls")), device="cpu")
-    found = of_one_token(apply_passes(trace(model)))
+    found = of_one_token(apply_passes(trace(model, EMBEDDING_EXPORT)))
     # Query, attention output and the two of the feed-forward; those of the layer before are of all tokens.
     assert len(found) == 4

@@ -180,7 +180,7 @@ def test_a_missing_pooler_is_no_loss(checkpoint: Path, tmp_path: Path) -> None:
     file = checkpoint / "model.safetensors"
     kept = {name: value for name, value in load_file(file).items() if not name.startswith("pooler.")}
     save_file(kept, file, metadata={"format": "pt"})
-    assert export(checkpoint, tmp_path / "bundle").manifest.quality["verdicts"][0]["passed"]
+    assert export(checkpoint, tmp_path / "bundle").manifest.quality.verifications[0].passed
 
 
 def test_weights_that_are_not_finite_are_refused(checkpoint: Path, tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_graph_that_differs_from_torch_leaves_no_bundle(
         bias.const_value = ir.tensor(bias.const_value.numpy() + 1e-3)
         return model
 
-    monkeypatch.setattr("monograph_export.pipeline.apply_passes", damaged)
+    monkeypatch.setattr("monograph_export.torch_model.apply_passes", damaged)
     assert_refused(tiny_checkpoint, tmp_path, ParityError, "max abs difference")
 
 

@@ -21,9 +21,11 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 import monograph
 from monograph import ExportError, UnsupportedModuleError
 from monograph.bundle import read_probes
+from monograph.tasks.sparse import SparseAgreement
 from monograph_export import export
-from monograph_export.compression.gate import active_overlap, agreement
 from monograph_export.graph.splade import PART_TOKENS
+from monograph_export.tasks import SPARSE_EXPORT
+from monograph_export.tasks.sparse import active_overlap
 from support.architectures import ARCHITECTURES
 from support.checkpoints import save_transformer
 from support.sparse_encoders import save_inference_free, save_masked_words, splade_modules
@@ -86,14 +88,14 @@ def test_a_loaded_model_is_exported_and_left_as_it_is(tiny_sparse_checkpoint: Pa
 @pytest.mark.parametrize(
     "options", [{"table": "int8"}, pytest.param({"precision": "fp16"}, marks=pytest.mark.slow), {"precision": "int8"}]
 )
-def test_smaller_forms_go_through_the_gate(
-    options: dict[str, Any], tiny_sparse_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_compressed_models_are_measured(options: dict[str, Any], tiny_sparse_checkpoint: Path, tmp_path: Path) -> None:
     bundle = export(tiny_sparse_checkpoint, tmp_path / "bundle", **options)
-    assert bundle.manifest.quality["verdicts"][0]["passed"]
-    agreed = bundle.manifest.quality["compression"]["agreement"]
-    assert 0.8 <= agreed["active_overlap"] < 1
-    assert agreed["mean_cosine"] >= 0.99
+    assert bundle.manifest.quality.verifications[0].passed
+    compression = bundle.manifest.quality.compression
+    assert compression is not None
+    assert isinstance(compression.agreement, SparseAgreement)
+    assert 0.8 <= compression.agreement.active_overlap < 1
+    assert compression.agreement.mean_cosine >= 0.99
     size = (tiny_sparse_checkpoint / "model.safetensors").stat().st_size
     assert (bundle.path / "model.onnx.data").stat().st_size < 0.7 * size
 
@@ -105,8 +107,8 @@ def test_a_stricter_limit_refuses_and_says_by_how_much(tiny_sparse_checkpoint: P
 
 def test_vectors_without_an_active_dimension_are_alike() -> None:
     vectors = np.array([[1, 0], [0, 0], [0, 2]], np.float32)
-    assert agreement(vectors, vectors).worst_cosine == 1
-    assert agreement(vectors, vectors[[0, 2, 2]]).worst_cosine == 0
+    assert SPARSE_EXPORT.agreement(vectors, vectors).worst_cosine == 1
+    assert SPARSE_EXPORT.agreement(vectors, vectors[[0, 2, 2]]).worst_cosine == 0
 
 
 def test_overlap_counts_the_dimensions_of_either() -> None:

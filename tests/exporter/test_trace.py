@@ -9,6 +9,7 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from monograph_export.graph.trace import trace
+from monograph_export.tasks import EMBEDDING_EXPORT
 from support import checkpoints
 
 
@@ -16,7 +17,7 @@ def test_layers_weights_stay_as_torch_has_them(tmp_path: Path) -> None:
     """Turned in the file, they are a copy more in OpenVINO, which turns them back."""
     dense = [{"in_features": 32, "out_features": 16, "activation": "Tanh"}]
     model = SentenceTransformer(str(checkpoints.tiny(tmp_path, dense=dense)), device="cpu")
-    traced = trace(model)
+    traced = trace(model, EMBEDDING_EXPORT)
     # Without BERT's pooler, whose output no Sentence Transformer reads.
     layers = [part for name, part in model.named_modules() if isinstance(part, nn.Linear) and "pooler" not in name]
     assert len(layers) > 6

@@ -42,16 +42,16 @@ def break_openvino(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
     return break_it
 
 
-def test_what_an_engine_cannot_run_is_told_and_the_others_get_their_verdict(
+def test_what_an_engine_cannot_run_is_recorded_and_the_others_are_verified(
     tiny_checkpoint: Path, tmp_path: Path, break_openvino: Callable[[str], None]
 ) -> None:
     first, *others = dtypes_of("openvino")
     break_openvino("raise MonographError('out of order')")
     bundle = export(tiny_checkpoint, tmp_path / "bundle")
     quality = bundle.manifest.quality
-    assert quality["not_run"] == {f"openvino {first}": "out of order"}
-    found = [(verdict["engine"], verdict["compute_dtype"]) for verdict in quality["verdicts"]]
-    assert found == [("onnxruntime", "float32"), *(("openvino", dtype) for dtype in others)]
+    assert quality.not_run == {f"openvino {first}": "out of order"}
+    verified = [(result.engine, result.compute_dtype) for result in quality.verifications]
+    assert verified == [("onnxruntime", "float32"), *(("openvino", dtype) for dtype in others)]
     assert f"openvino {first}: out of order" in monograph("info", bundle.path).stdout.decode()
 
 
@@ -60,8 +60,8 @@ def test_an_engine_that_crashes_does_not_take_the_export_with_it(
 ) -> None:
     break_openvino("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     quality = export(tiny_checkpoint, tmp_path / "bundle").manifest.quality
-    assert [verdict["engine"] for verdict in quality["verdicts"]] == ["onnxruntime"]
-    assert "exit status -11" in quality["not_run"]["openvino"]
+    assert [result.engine for result in quality.verifications] == ["onnxruntime"]
+    assert "exit status -11" in quality.not_run["openvino"]
 
 
 def test_an_export_without_onnx_runtime_is_refused_before_the_work(

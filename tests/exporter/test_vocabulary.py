@@ -17,12 +17,13 @@ from transformers import BertConfig, BertForMaskedLM
 from monograph.errors import ExportError
 from monograph_export import export
 from monograph_export.probe_texts import probe_sentences
+from monograph_export.tasks import EMBEDDING_EXPORT
 from monograph_export.text_files import read_texts
 from monograph_export.vocabulary.coverage import Vocabularies
-from monograph_export.vocabulary.options import NamedTexts, Trimming
+from monograph_export.vocabulary.options import NamedTexts, VocabularyOptions
+from monograph_export.vocabulary.prune import prune_vocabulary, retain_rows
 from monograph_export.vocabulary.reduction import reduce_tokenizer
 from monograph_export.vocabulary.scripts import Scripts, check_scripts, scripts_of
-from monograph_export.vocabulary.trim import keep_rows, trim
 from support import checkpoints
 from support.command import assert_error, monograph_after_imports
 
@@ -30,13 +31,13 @@ LATIN_AND_CYRILLIC = [text for text in probe_sentences() if Scripts(("Latn", "Cy
 OTHERS = [text for text in probe_sentences() if text not in LATIN_AND_CYRILLIC]
 
 
-def reduced(tokenizer: Tokenizer, asked: Trimming) -> Tokenizer:
-    """Return what is left of a tokenizer, by the step of the trimming that touches no model."""
-    return reduce_tokenizer(tokenizer, asked).tokenizer
+def reduced(tokenizer: Tokenizer, options: VocabularyOptions) -> Tokenizer:
+    """Return what is left of a tokenizer, by the step of pruning that touches no model."""
+    return reduce_tokenizer(tokenizer, options).tokenizer
 
 
-def corpus(*texts: str) -> Trimming:
-    return Trimming(corpora=(NamedTexts(texts, "corpus"),))
+def corpus(*texts: str) -> VocabularyOptions:
+    return VocabularyOptions(corpora=(NamedTexts(texts, "corpus"),))
 
 
 def wordpiece(*tokens: str) -> Tokenizer:
@@ -107,7 +108,7 @@ def test_texts_of_the_corpus_are_split_as_before_and_others_still_are(trained: T
 
 
 def test_whole_scripts_are_split_as_before(trained: Tokenizer) -> None:
-    part = reduced(trained, Trimming(scripts=("Latn", "Cyrl")))
+    part = reduced(trained, VocabularyOptions(scripts=("Latn", "Cyrl")))
     assert part.get_vocab_size() < trained.get_vocab_size()
     for text in LATIN_AND_CYRILLIC:
         assert part.encode(text).tokens == trained.encode(text).tokens
@@ -163,7 +164,7 @@ def test_prompts_are_split_as_before_and_so_are_texts_behind_them() -> None:
 def test_a_template_may_name_tokens_that_were_not_added() -> None:
     tokenizer = wordpiece("[CLS]", "a", "ж", "b")
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", 1)])
-    part = reduced(tokenizer, Trimming(scripts=("Cyrl",)))
+    part = reduced(tokenizer, VocabularyOptions(scripts=("Cyrl",)))
     assert part.encode("ж").tokens == ["[CLS]", "ж"]
 
 
@@ -171,7 +172,7 @@ def test_each_corpus_has_its_own_scripts() -> None:
     """A few lines of one language beside very many of another are no quotation."""
     large, small = NamedTexts(tuple(f"boat {n} " * 50 for n in range(100)), "a"), NamedTexts(("палуба",), "b")
     tokenizer = wordpiece("boat", "палуба", *"boatпалубж", *(f"##{letter}" for letter in "boatпалубж"), "other")
-    part = reduced(tokenizer, Trimming(corpora=(large, small)))
+    part = reduced(tokenizer, VocabularyOptions(corpora=(large, small)))
     assert part.encode("жаба").tokens == ["ж", "##а", "##б", "##а"]
 
 
@@ -248,7 +249,7 @@ def test_tied_output_layers_keep_the_same_rows() -> None:
         model.get_output_embeddings().bias.normal_()
     rows = torch.tensor([0, 7, 3, 20, 49])
     small = copy.deepcopy(model)
-    keep_rows(small, rows)
+    retain_rows(small, rows)
     assert small.get_input_embeddings().weight.shape == (5, 16)
     assert small.config.vocab_size == 5
     with torch.inference_mode():
@@ -267,7 +268,7 @@ def test_a_tokenizer_without_a_token_for_the_unknown_is_refused() -> None:
 
 def test_nothing_to_leave_out_is_refused() -> None:
     tokenizer = wordpiece("a", "b")
-    with pytest.raises(ExportError, match="every token of the vocabulary would be kept"):
+    with pytest.raises(ExportError, match="every token of the vocabulary would be retained"):
         reduced(tokenizer, corpus("a b"))
 
 
@@ -289,7 +290,7 @@ def test_lines_end_where_embed_ends_them(tmp_path: Path) -> None:
         read_texts(file)
 
 
-def test_a_token_without_a_row_is_refused_before_anything_is_kept(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_token_without_a_row_is_refused_before_anything_is_pruned(tiny_checkpoint: Path, tmp_path: Path) -> None:
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
     model.tokenizer.add_tokens([f"[MORE{n}]" for n in range(1500)])
     with pytest.raises(ExportError, match="the tokenizer is another model's"):
@@ -299,16 +300,16 @@ def test_a_token_without_a_row_is_refused_before_anything_is_kept(tiny_checkpoin
 def test_a_model_embeds_its_corpus_as_before(tiny_checkpoint: Path) -> None:
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
     before = model.encode(LATIN_AND_CYRILLIC)
-    asked = model.encode(LATIN_AND_CYRILLIC, prompt_name="query")
-    trimmed = trim(model, corpus(*LATIN_AND_CYRILLIC), list(model.prompts.values()))
-    assert trimmed is not None
-    assert (model.encode(LATIN_AND_CYRILLIC, prompt_name="query") == asked).all()
-    assert trimmed.record["same_tokens"] == len(LATIN_AND_CYRILLIC)
+    queries = model.encode(LATIN_AND_CYRILLIC, prompt_name="query")
+    pruned = prune_vocabulary(model, EMBEDDING_EXPORT, corpus(*LATIN_AND_CYRILLIC), list(model.prompts.values()))
+    assert pruned is not None
+    assert (model.encode(LATIN_AND_CYRILLIC, prompt_name="query") == queries).all()
+    assert pruned.report.same_tokens == len(LATIN_AND_CYRILLIC)
     assert (model.encode(LATIN_AND_CYRILLIC) == before).all()
     # Also once the model has padded and truncated.
-    assert trimmed.vocabularies.usable([*LATIN_AND_CYRILLIC, *OTHERS])[: len(LATIN_AND_CYRILLIC)] == LATIN_AND_CYRILLIC
-    assert len(trimmed.vocabularies.usable(OTHERS)) < len(OTHERS)
-    assert trim(model, Trimming()) is None
+    assert pruned.vocabularies.usable([*LATIN_AND_CYRILLIC, *OTHERS])[: len(LATIN_AND_CYRILLIC)] == LATIN_AND_CYRILLIC
+    assert len(pruned.vocabularies.usable(OTHERS)) < len(OTHERS)
+    assert prune_vocabulary(model, EMBEDDING_EXPORT, VocabularyOptions()) is None
 
 
 @pytest.mark.parametrize(
@@ -316,14 +317,14 @@ def test_a_model_embeds_its_corpus_as_before(tiny_checkpoint: Path) -> None:
     [
         ({"keep_scripts": "Latn,Foo"}, r"script 'Foo' is not known.*Latn, Cyrl, Arab"),
         ({"keep_scripts": ""}, "script '' is not known"),
-        ({"coverage": "texts.txt"}, "--keep-vocab or --keep-scripts keep: neither was given"),
+        ({"coverage": "texts.txt"}, "--keep-vocab or --keep-scripts retain: neither was given"),
         ({"keep_vocab": "."}, "is a folder.*one text a line"),
         ({"keep_vocab": "nowhere.txt"}, r"cannot read the texts of nowhere\.txt"),
         ({"keep_vocab": ["texts.txt", "empty.txt"]}, r"empty\.txt has no text.*one text a line"),
     ],
     ids=str,
 )
-def test_what_cannot_be_kept_is_refused_before_anything_is_loaded(
+def test_what_cannot_be_retained_is_refused_before_anything_is_loaded(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -16,6 +16,7 @@ from torch import nn
 from monograph import Bundle, CrossEncoder, InputError
 from monograph.bundle import open_bundle
 from monograph.inputs import Pair
+from monograph.tasks.rerank import RerankSection
 from monograph_export import export
 from support.architectures import MAX_LENGTH
 from support.cross_encoders import IDENTITY, SIGMOID, edit_config, save_classifier, save_cross_encoder
@@ -125,13 +126,11 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 def test_the_manifest_says_what_the_scores_are(exported: Exported) -> None:
     manifest = exported.bundle.manifest
-    assert (manifest.task, manifest.embedding) == ("rerank", None)
-    assert manifest.rerank is not None
-    assert (manifest.rerank.num_labels, manifest.rerank.activation) == (exported.kind.labels, exported.kind.activation)
-    named = ("contradiction", "entailment", "neutral") if exported.name == "XLM-R" else ()
-    assert manifest.rerank.label_names == named
-    assert {verdict["device"] for verdict in manifest.quality["verdicts"]} == {"cpu", "openvino:CPU"}
-    assert all(verdict["passed"] for verdict in manifest.quality["verdicts"]), manifest.quality["verdicts"]
+    names = ("contradiction", "entailment", "neutral") if exported.name == "XLM-R" else ()
+    assert manifest.task == "rerank"
+    assert manifest.section == RerankSection(exported.kind.labels, exported.kind.activation, names)
+    assert {result.device for result in manifest.quality.verifications} == {"cpu", "openvino:CPU"}
+    assert all(result.passed for result in manifest.quality.verifications), manifest.quality.verifications
 
 
 @pytest.mark.parametrize(("device", "dtype"), DEVICES)

@@ -1,4 +1,4 @@
-"""Modules grafted onto an encoder's ONNX file equal sentence-transformers at batch size 1, and need no torch."""
+"""Modules appended to an encoder's ONNX file equal sentence-transformers at batch size 1, and need no torch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from support import checkpoints, encoders
 from support.parity import assert_close
 
 TEXTS = [*probe_sentences()[:20], "", "one", "MANY Words " * 60]
-# Packages that a graft must not import, guarded or not.
+# Packages that an export from an ONNX file must not import, guarded or not.
 FORBIDDEN = ("torch", "transformers", "sentence_transformers", "onnxscript", "scipy")
 GRAPH = "onnx/model.onnx"
 MODULE = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}
@@ -64,7 +64,7 @@ def saved(model: SentenceTransformer, folder: Path) -> Path:
 
 
 def assert_equal_to_torch(bundle: Bundle, model: SentenceTransformer) -> None:
-    assert all(verdict["passed"] for verdict in bundle.manifest.quality["verdicts"])
+    assert all(result.passed for result in bundle.manifest.quality.verifications)
     expected = model.encode(TEXTS, batch_size=1, show_progress_bar=False)
     with Embedder(bundle.path, device="cpu") as embedder:
         assert_close(embedder.encode(TEXTS), expected)
@@ -160,26 +160,28 @@ def test_weights_beside_the_file_may_be_links(
     assert_equal_to_torch(bundle, SentenceTransformer(str(transformer), device="cpu"))
 
 
-def test_a_graft_says_what_the_traced_bundle_says(
+def test_its_manifest_says_what_that_of_the_traced_bundle_says(
     tiny_checkpoint: Path, tiny_encoder: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    grafted, traced = export(tiny_checkpoint, tmp_path / "bundle", from_onnx=tiny_encoder), open_bundle(tiny_bundle)
-    found, expected = grafted.manifest, traced.manifest
-    for name in ("task", "tokenizer", "embedding", "prompts", "default_prompt_name"):
-        assert getattr(found, name) == getattr(expected, name), name
-    assert found.quality["reference"].startswith("ONNX Runtime")
-    assert "torch" not in found.producer
-    assert found.graphs[0].parts["table"] == expected.graphs[0].parts["table"]
-    devices = [
-        (verdict["device"], verdict["compute_dtype"], verdict["passed"]) for verdict in found.quality["verdicts"]
-    ]
-    assert devices == [(v["device"], v["compute_dtype"], v["passed"]) for v in expected.quality["verdicts"]]
-    with Embedder(grafted.path, device="cpu") as one, Embedder(traced.path, device="cpu") as other:
+    bundle, traced = export(tiny_checkpoint, tmp_path / "bundle", from_onnx=tiny_encoder), open_bundle(tiny_bundle)
+    manifest, expected = bundle.manifest, traced.manifest
+    for name in ("task", "tokenizer", "section", "prompts", "default_prompt_name"):
+        assert getattr(manifest, name) == getattr(expected, name), name
+    assert manifest.quality.reference.startswith("ONNX Runtime")
+    assert manifest.quality.encoder_file == tiny_encoder.name
+    assert "torch" not in manifest.producer
+    assert manifest.graphs[0].parts["table"] == expected.graphs[0].parts["table"]
+    results, others = (
+        [(result.device, result.compute_dtype, result.passed) for result in one.quality.verifications]
+        for one in (manifest, expected)
+    )
+    assert results == others
+    with Embedder(bundle.path, device="cpu") as one, Embedder(traced.path, device="cpu") as other:
         assert np.abs(one.encode(TEXTS) - other.encode(TEXTS)).max() <= 1e-6
 
 
 @pytest.mark.parametrize("command", [["-m", "monograph", "export"]])
-def test_a_graft_needs_no_torch(command: list[str], tiny_checkpoint: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+def test_it_needs_no_torch(command: list[str], tiny_checkpoint: Path, tiny_encoder: Path, tmp_path: Path) -> None:
     for name in FORBIDDEN:
         (tmp_path / "stubs" / name).mkdir(parents=True)
         (tmp_path / "stubs" / name / "__init__.py").write_text("raise AssertionError(__name__ + ' was imported')\n")
@@ -199,7 +201,7 @@ def int8_bundle(tiny_checkpoint: Path, tiny_encoder: Path, tmp_path_factory: pyt
     return export(tiny_checkpoint, folder / "bundle", from_onnx=folder / "model_quint8.onnx")
 
 
-def test_a_text_s_vector_depends_on_no_neighbour_where_ranges_are_found_at_run_time(int8_bundle: Bundle) -> None:
+def test_a_text_s_vector_depends_on_no_neighbour_where_ranges_are_set_at_run_time(int8_bundle: Bundle) -> None:
     graph = int8_bundle.manifest.graphs[0]
     assert (graph.precision, graph.max_batch_size) == ("int8", 1)
     with Embedder(int8_bundle.path, device="cpu") as model:
@@ -209,9 +211,9 @@ def test_a_text_s_vector_depends_on_no_neighbour_where_ranges_are_found_at_run_t
 
 
 def test_such_a_graph_is_verified_as_it_is_run(int8_bundle: Bundle, tiny_checkpoint: Path) -> None:
-    verdict = next(v for v in int8_bundle.manifest.quality["verdicts"] if v["device"] == "cpu")
-    assert verdict["tolerance"] == "cosine >= 0.99"
-    assert [case["case"] for case in verdict["cases"]] == ["alone, unpadded", "batched by length"]
+    result = next(result for result in int8_bundle.manifest.quality.verifications if result.device == "cpu")
+    assert result.tolerance == "cosine >= 0.99"
+    assert [case.case for case in result.cases] == ["alone, unpadded", "batched by length"]
     expected = SentenceTransformer(str(tiny_checkpoint), device="cpu").encode(TEXTS, batch_size=1)
     with Embedder(int8_bundle.path, device="cpu") as model:
         assert (model.encode(TEXTS) * expected).sum(axis=1).min() > 0.95

@@ -1,4 +1,4 @@
-"""Real files of optimum, grafted where there is no torch, beside the traced bundle and sentence-transformers' backend.
+"""Real files of optimum, exported where there is no torch, beside the traced bundle and sentence-transformers' backend.
 
 They need the environment that `monograph bench --setup-peers optimum` makes, and skip where it is not there.
 """
@@ -90,18 +90,18 @@ def embedded(bundle: Path) -> NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def python_without_torch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new environment with the extra that grafting needs, and nothing else."""
-    folder = tmp_path_factory.mktemp("graft-environment")
+    """A new environment with the extra that an export from an ONNX file needs, and nothing else."""
+    folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{PROJECT}[graft,onnx]")
+    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{PROJECT}[from-onnx,onnx]")
     installed = {package["name"].lower() for package in json.loads(run(python, "-m", "pip", "list", "--format=json"))}
     assert not installed & {"torch", "transformers", "sentence-transformers", "onnxscript", "scipy"}
     return python
 
 
 @pytest.mark.parametrize("file", ["onnx/model.onnx", "onnx/st/model.onnx"])
-def test_a_graft_made_without_torch_equals_the_traced_bundle(
+def test_a_bundle_made_without_torch_equals_the_traced_one(
     file: str, checkpoint: Path, python_without_torch: Path, minilm_bundle: Path, tmp_path: Path
 ) -> None:
     said = run(
@@ -116,10 +116,10 @@ def test_a_graft_made_without_torch_equals_the_traced_bundle(
 
 
 @pytest.mark.parametrize("target", QUANTIZED)
-def test_an_int8_graft_equals_sentence_transformers_backend(
+def test_an_int8_file_equals_sentence_transformers_backend(
     target: str, checkpoint: Path, optimum: Path, tmp_path: Path
 ) -> None:
-    """ONNX Runtime fuses the graft as it fuses the file, so that both round alike."""
+    """ONNX Runtime fuses the bundle's graph as it fuses the file, so that both round alike."""
     file = f"onnx/model_{target}.onnx"
     bundle = export(checkpoint, tmp_path / "bundle", from_onnx=file)
     run(optimum, "-c", EMBED, checkpoint, file, tmp_path / "vectors.npy", given=json.dumps(TEXTS))

@@ -14,8 +14,8 @@ from monograph import Embedder
 from monograph.bundle import read_probes
 from monograph.similarity import similarity_pairwise
 from monograph_export import export
-from monograph_export.compression.gate import agreement
 from monograph_export.compression.texts import built_in_texts
+from monograph_export.tasks import EMBEDDING_EXPORT
 from support.command import assert_error, monograph_after_imports
 from support.quality import cranfield_ndcg10, sts17_spearman
 from support.tatoeba import Tatoeba
@@ -54,11 +54,11 @@ def test_the_weights_are_a_quarter(bundle: Path) -> None:
 @pytest.mark.parametrize("count", [500, pytest.param(5000, marks=pytest.mark.slow)])
 def test_unseen_english_sentences_stay_near(model: Embedder, minilm_torch: Any, tatoeba: Tatoeba, count: int) -> None:
     texts = tatoeba.english(count)
-    found = agreement(by_torch(minilm_torch, texts), model.encode(texts))
-    print(f"\n{model.device}: {found}")
-    assert found.mean_cosine >= 0.995
-    assert found.worst_cosine >= 0.95
-    assert found.neighbour_agreement >= 0.90
+    agreement = EMBEDDING_EXPORT.agreement(by_torch(minilm_torch, texts), model.encode(texts))
+    print(f"\n{model.device}: {agreement}")
+    assert agreement.mean_cosine >= 0.995
+    assert agreement.worst_cosine >= 0.95
+    assert agreement.neighbour_agreement >= 0.90
 
 
 @pytest.mark.parametrize("track", ["track5.en-en", "track4a.es-en"])
@@ -119,9 +119,9 @@ def test_a_bad_calibration_file_is_refused_with_cause_and_layers(
 @pytest.mark.slow
 def test_the_costliest_inputs_stay_float32_where_the_limits_ask_for_it(minilm: Path, tmp_path: Path) -> None:
     bundle = export(minilm, tmp_path / "bundle", precision="int8", min_mean_cosine=0.998)
-    compression = bundle.manifest.quality["compression"]
-    kept = compression["layers"]["float32_inputs"]
-    print(f"\nfloat32 inputs: {kept}; {compression['agreement']}")
-    assert 1 <= len(kept) <= 8
-    assert compression["agreement"]["mean_cosine"] >= 0.998
-    assert all(verdict["passed"] for verdict in bundle.manifest.quality["verdicts"])
+    compression: Any = bundle.manifest.quality.compression
+    inputs = compression.layers.float32_inputs
+    print(f"\nfloat32 inputs: {inputs}; {compression.agreement}")
+    assert 1 <= len(inputs) <= 8
+    assert compression.agreement.mean_cosine >= 0.998
+    assert all(result.passed for result in bundle.manifest.quality.verifications)

@@ -14,10 +14,10 @@ from torch import nn
 
 from monograph import Bundle, CrossEncoder
 from monograph.bundle import read_probes
-from monograph.inference.verification import SCORE_TOLERANCE
+from monograph.tasks.rerank import SCORE_TOLERANCE
 from monograph_export import export
-from monograph_export.reranking.pairs import built_in_pairs
-from monograph_export.reranking.quality_metric import score_agreement
+from monograph_export.tasks import RERANK_EXPORT
+from monograph_export.tasks.rerank import built_in_pairs
 from support.cross_encoders import save_cross_encoder
 
 PAIRS = built_in_pairs().held_out
@@ -45,14 +45,12 @@ def model(exported: Exported, request: pytest.FixtureRequest) -> Iterator[CrossE
         yield model
 
 
-def test_every_engine_was_found_right(exported: Exported) -> None:
-    verdicts = exported.bundle.manifest.quality["verdicts"]
+def test_every_engine_was_verified(exported: Exported) -> None:
+    results = exported.bundle.manifest.quality.verifications
     # An int8 graph is run at float32 between its products, and at nothing else.
-    assert [(verdict["device"], verdict["compute_dtype"]) for verdict in verdicts] == [
-        ("cpu", "float32"),
-        ("openvino:CPU", "float32"),
-    ]
-    assert all(verdict["passed"] for verdict in verdicts), verdicts
+    devices = [(result.device, result.compute_dtype) for result in results]
+    assert devices == [("cpu", "float32"), ("openvino:CPU", "float32")]
+    assert all(result.passed for result in results), results
 
 
 def test_logits_are_near_those_of_torch_with_the_same_rounding(model: CrossEncoder, exported: Exported) -> None:
@@ -60,15 +58,16 @@ def test_logits_are_near_those_of_torch_with_the_same_rounding(model: CrossEncod
     found = model.predict(list(probes.texts), activation_fn="Identity", prompt="")
     difference = float(np.abs(found - probes.vectors[:, 0]).max())
     print(f"\n{model.device}: max abs difference {difference:.1e}")
-    # Of one layer; deeper models may differ by more, which the verdicts allow.
+    # Of one layer; deeper models may differ by more, which the verification allows.
     assert difference <= SCORE_TOLERANCE * max(1.0, float(np.abs(probes.vectors).max()))
 
 
 def test_pairs_are_sorted_as_by_the_original(model: CrossEncoder, exported: Exported) -> None:
-    found = score_agreement(exported.logits, model.predict(list(PAIRS), activation_fn="Identity")[:, None])
-    print(f"\n{model.device}: {found}")
-    assert found.spearman >= 0.99
-    assert found.worst_difference <= 0.1
+    logits = model.predict(list(PAIRS), activation_fn="Identity")[:, None]
+    agreement = RERANK_EXPORT.agreement(exported.logits, logits)
+    print(f"\n{model.device}: {agreement}")
+    assert agreement.spearman >= 0.99
+    assert agreement.worst_difference <= 0.1
 
 
 def test_a_pair_scores_the_same_alone_and_among_others(model: CrossEncoder) -> None:

@@ -34,7 +34,7 @@ def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def exported(model: Any, folder: Path, **options: Any) -> Path:
     bundle = export(model, folder, **options)
-    assert all(verdict["passed"] for verdict in bundle.manifest.quality["verdicts"])
+    assert all(result.passed for result in bundle.manifest.quality.verifications)
     return bundle.path
 
 
@@ -97,7 +97,7 @@ def test_prompts_left_out_of_the_pooling(pooling: Any, transformer: Path, tmp_pa
     model.save(str(tmp_path / "checkpoint"), create_model_card=False)
     bundle = export(tmp_path / "checkpoint", tmp_path / "bundle")
     assert "pooling_mask" in bundle.manifest.graphs[0].inputs
-    assert any("prompted" in case["case"] for case in bundle.manifest.quality["verdicts"][0]["cases"])
+    assert any("prompted" in case.case for case in bundle.manifest.quality.verifications[0].cases)
     for device in ("cpu", "openvino"):
         with Embedder(bundle.path, device=device, compute_dtype="float32") as embedder:
             assert_close(embedder.encode(TEXTS), model.encode(TEXTS, batch_size=1))

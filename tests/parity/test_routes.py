@@ -21,8 +21,9 @@ from monograph.bundle import open_bundle, read_probes
 from monograph.inference.opening import open_routes
 from monograph.inference.verification import verify
 from monograph_export import export
-from monograph_export.checkpoint.layout import read_layout
+from monograph_export.checkpoint.checkpoint import read_checkpoint
 from monograph_export.probe_texts import probe_sentences
+from monograph_export.tasks import EMBEDDING_EXPORT
 from support import checkpoints
 from support.command import monograph
 from support.parity import assert_close
@@ -114,9 +115,9 @@ def test_every_route_is_verified(asymmetric_bundle: Path) -> None:
     manifest = json.loads((asymmetric_bundle / "manifest.json").read_text())
     assert manifest["graphs"][0]["route"] == manifest["routing"]["default"] == "document"
     assert manifest["tokenizer"] == manifest["routing"]["tokenizers"]["document"]
-    for verdict in manifest["quality"]["verdicts"]:
-        assert verdict["passed"]
-        assert {case["case"].partition(":")[0] for case in verdict["cases"]} == {"query", "document"}
+    for result in manifest["quality"]["verifications"]:
+        assert result["passed"]
+        assert {case["case"].partition(":")[0] for case in result["cases"]} == {"query", "document"}
 
 
 def test_the_command_line_takes_a_task(asymmetric: Path, asymmetric_bundle: Path, tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_the_older_name_and_config_of_a_router_are_read(asymmetric: Path, tmp_pa
     listing = checkpoint / "modules.json"
     listing.write_text(listing.read_text().replace("sentence_transformers.base.modules.router.Router", LEGACY))
     assert LEGACY in listing.read_text()
-    assert [entry.kind for entry in read_layout(checkpoint)] == ["Router", "Normalize"]
+    assert [entry.name for entry in read_checkpoint(checkpoint).modules] == ["Router", "Normalize"]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,7 @@ def test_a_router_that_cannot_be_exported_is_refused_before_it_is_loaded(
     config = checkpoint / "router_config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "types": types}))
     with pytest.raises(error, match=words):
-        read_layout(checkpoint)
+        EMBEDDING_EXPORT.check_checkpoint(read_checkpoint(checkpoint))
 
 
 def test_a_task_is_refused_where_there_are_no_routes(tiny_embedder: Embedder) -> None:

@@ -35,7 +35,7 @@ def monograph(
 def forkserver() -> ForkServerContext:
     """Processes that have imported torch already, which takes seconds, but have run none of it."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["monograph_export.pipeline"])
+    context.set_forkserver_preload(["monograph_export.torch_model"])
     return context
 
 

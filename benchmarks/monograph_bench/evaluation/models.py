@@ -57,11 +57,12 @@ def locate_model(name: str, task: str | None = None) -> Located:
         import torch  # noqa: F401
     except ModuleNotFoundError as error:
         raise EvaluationError(f"{TORCH_PREFIX} needs {error.name}: pip install 'monograph[bench,export]'") from error
+    from monograph_export.checkpoint.checkpoint import read_checkpoint
     from monograph_export.checkpoint.source import locate_checkpoint
-    from monograph_export.checkpoint.task import task_of_folder
+    from monograph_export.tasks import task_of
 
     folder = Path(locate_checkpoint(name.removeprefix(TORCH_PREFIX)))
-    return Located(name, folder, profile_of(task_of_folder(folder, task), name), is_checkpoint=True)
+    return Located(name, folder, profile_of(task_of(read_checkpoint(folder), task).name, name), is_checkpoint=True)
 
 
 @contextmanager

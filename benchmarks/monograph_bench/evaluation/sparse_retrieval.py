@@ -95,10 +95,10 @@ class TorchSparseEncoder:
 def load_torch_sparse(folder: Path) -> TorchSparseEncoder:
     """Load a checkpoint folder in torch on the CPU at float32."""
     # Here and not above: bundles are evaluated without torch.
-    from monograph_export.checkpoint.load import load_folder
-    from monograph_export.checkpoint.modules import SPARSE
+    from monograph_export.checkpoint.checkpoint import read_checkpoint
+    from monograph_export.tasks import SPARSE_EXPORT
 
-    return TorchSparseEncoder(load_folder(folder, SPARSE).whole)
+    return TorchSparseEncoder(SPARSE_EXPORT.load(read_checkpoint(folder)).whole)
 
 
 def _to_array(vectors: Any) -> csr_array:

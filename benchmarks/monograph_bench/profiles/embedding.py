@@ -61,9 +61,10 @@ class EmbeddingProfile(TextProfile):
     def load_in_torch(self, folder: Path) -> Any:
         """Load a SentenceTransformer."""
         # Here and not above: bundles are evaluated without torch.
-        from monograph_export.checkpoint.load import load_folder
+        from monograph_export.checkpoint.checkpoint import read_checkpoint
+        from monograph_export.tasks import EMBEDDING_EXPORT
 
-        return load_folder(folder).whole
+        return EMBEDDING_EXPORT.load(read_checkpoint(folder)).whole
 
 
 def _pooling_options(peer: Peer, poolings: frozenset[str], modules: Modules) -> dict[str, object]:

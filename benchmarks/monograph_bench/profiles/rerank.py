@@ -85,9 +85,10 @@ class RerankProfile(TaskProfile):
     def load_in_torch(self, folder: Path) -> Any:
         """Load a CrossEncoder."""
         # Here and not above: bundles are evaluated without torch.
-        from monograph_export.reranking.load import load_cross_encoder
+        from monograph_export.checkpoint.checkpoint import read_checkpoint
+        from monograph_export.tasks import RERANK_EXPORT
 
-        return load_cross_encoder(folder)
+        return RERANK_EXPORT.load(read_checkpoint(folder)).whole
 
 
 def make_pairs(count: int, language: str | None) -> Workload:

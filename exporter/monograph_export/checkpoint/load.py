@@ -2,132 +2,111 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import pickle
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
-from sentence_transformers import SentenceTransformer, SparseEncoder
+from sentence_transformers.base.model import BaseModel
+from sentence_transformers.base.modules import Dense, Normalize, Router, Transformer
+from sentence_transformers.sentence_transformer.modules import Dropout, LayerNorm, Pooling, StaticEmbedding
+from sentence_transformers.sparse_encoder.modules import MLMTransformer, SparseStaticEmbedding, SpladePooling
+from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from monograph.errors import ExportError, UnsupportedModuleError, first_line
-from monograph_export.checkpoint.classes import check_module
-from monograph_export.checkpoint.layout import read_layout
-from monograph_export.checkpoint.mlm_head import check_mlm_head
-from monograph_export.checkpoint.modules import DENSE, SPARSE, ModelKind
-from monograph_export.checkpoint.routes import RoutedModel, VectorModel, routes_of
-from monograph_export.checkpoint.token_table import has_transformer
+from monograph_export.checkpoint.checkpoint import Checkpoint
+from monograph_export.checkpoint.modules import SETTINGS, ModelKind, setting_problems
 
-# A row of the table in transformers' report: name | status |, the status perhaps in colour.
+# A row of the table in transformers' report: name | status |, the status perhaps in color.
 _MISSING_ROW = re.compile(r"^(\S+)\s*\|\s*(?:\x1b\[[\d;]*m)?MISSING\b", re.MULTILINE)
+# Classes with an exact graph; a kind of model has some of them.
+_SUPPORTED = (
+    *(Transformer, Pooling, Dense, LayerNorm, Normalize, Dropout, StaticEmbedding, Router),
+    *(MLMTransformer, SpladePooling, SparseStaticEmbedding),
+)
 # Modules that take texts, and those of them that make a vector of one by themselves.
 _WHOLE = ("StaticEmbedding", "SparseStaticEmbedding")
 _FIRST = ("Transformer", "MLMTransformer", *_WHOLE)
-# The class that loads each kind of model.
-_CLASSES: Mapping[ModelKind, type[VectorModel]] = {DENSE: SentenceTransformer, SPARSE: SparseEncoder}
 
 
-def load_folder(folder: Path, kind: ModelKind = DENSE) -> RoutedModel:
-    """Load a checkpoint folder of a kind of model, and give each of its routes.
+def load_checkpoint(checkpoint: Checkpoint, kind: ModelKind) -> BaseModel:
+    """Load a checkpoint as a kind of model.
 
-    Weights come from safetensors, or from old .bin files read with ``weights_only=True``; code that the
-    checkpoint brings is never run, and the network is never asked.
+    Weights come from safetensors, or from old .bin files read with ``weights_only=True``; code that the checkpoint
+    brings is never run, and the network is never used.
 
     Raises:
         ExportError: the checkpoint is damaged, incomplete, or needs code of its own.
-        UnsupportedModuleError: naming each module that has no exact graph.
 
     """
-    layout = read_layout(folder, kind)
-    # The pooler of BERT-like models is not used for sentence vectors, and many checkpoints do not have it.
-    with loading(folder, unused=("pooler",)):
-        model = _CLASSES[kind](str(folder), device="cpu", **plain_options())
-    loaded = [type(module).__name__ for module in model]
-    if layout and loaded != [entry.kind for entry in layout]:
-        raise ExportError(f"{folder}: modules.json lists {[entry.kind for entry in layout]}, loaded were {loaded}")
-    return _ready(model, folder, kind)
-
-
-def plain_options() -> dict[str, Any]:
-    """Return the options with which sentence-transformers loads a folder at float32, without code, pickles, network."""
-    return {
-        "trust_remote_code": False,
-        "local_files_only": True,
-        # Whatever type the file has: the reference is the model in float32.
-        "model_kwargs": {"dtype": torch.float32, "weights_only": True, "use_kernels": False},
-    }
-
-
-@contextmanager
-def loading(folder: Path, unused: Collection[str]) -> Iterator[None]:
-    """Load a checkpoint's folder within: without a progress bar, and with the exporter's errors.
-
-    Raises:
-        ExportError: the folder cannot be loaded, or lacks weights other than those of modules named ``unused``.
-
-    """
-    with _clear_load_errors(folder), _no_progress_bar(), _missing_weights(unused) as missing:
-        yield
+    folder = checkpoint.folder
+    with _clear_load_errors(folder), _no_progress_bar(), _missing_weights(kind.unused_weights) as missing:
+        model = kind.model_class()(
+            str(folder),
+            device="cpu",
+            trust_remote_code=False,
+            local_files_only=True,
+            # Whatever type the file has: the reference is the model in float32.
+            model_kwargs={"dtype": torch.float32, "weights_only": True, "use_kernels": False},
+        )
     if missing:
         raise ExportError(
             f"{folder}: its files lack {len(missing)} weights, {missing[0]} for one: the checkpoint is incomplete"
         )
+    listed, loaded = [entry.name for entry in checkpoint.modules], [type(module).__name__ for module in model]
+    if listed and loaded != listed:
+        raise ExportError(f"{folder}: modules.json lists {listed}, loaded were {loaded}")
+    return model
 
 
-def copy_loaded(model: VectorModel) -> RoutedModel:
-    """Return a float32 copy on the CPU of a model that the caller goes on using.
+def check_modules(model: BaseModel, name: object, kind: ModelKind) -> None:
+    """Refuse a loaded model, which errors call ``name``, with modules without an exact graph.
 
     Raises:
-        UnsupportedModuleError: naming each module that has no exact graph.
+        UnsupportedModuleError: naming each.
 
     """
-    kind = SPARSE if isinstance(model, SparseEncoder) else DENSE
-    return _ready(copy.deepcopy(model).to("cpu"), "the model", kind)
-
-
-def _ready(model: VectorModel, name: object, kind: ModelKind) -> RoutedModel:
-    problems = [problem for module in model for problem in check_module(module, kind)]
-    if problems:
+    if problems := [problem for module in model for problem in _problems(module, kind)]:
         raise UnsupportedModuleError(f"{name}: {'; '.join(problems)}")
-    model = model.float().eval()
-    model.requires_grad_(False)
-    routed = routes_of(model)
-    for route, part in routed.routes.items():
-        named = name if route is None else f"{name}, route {route}"
-        _check_order(part, named)
-        if kind is SPARSE:
-            _check_sparse(part, named)
-    return routed
 
 
-def _check_sparse(model: VectorModel, name: object) -> None:
-    """Refuse modules other than a head of masked words with its pooling, or weights of tokens alone."""
-    _, *others = (type(module).__name__ for module in model)
-    wanted = ["SpladePooling"] if has_transformer(model) else []
-    if others != wanted:
-        first = type(model[0]).__name__
-        raise UnsupportedModuleError(
-            f"{name}: behind {first} come {', '.join(others) or 'no modules'} instead of {', '.join(wanted) or 'none'}"
-        )
-    if has_transformer(model):
-        check_mlm_head(model, name)
+def _problems(module: nn.Module, kind: ModelKind, *, within_router: bool = False) -> list[str]:
+    # By its very class: a subclass may override forward, and with it the meaning.
+    type_ = type(module)
+    if isinstance(module, Router) and within_router:
+        return ["another Router"]
+    if type_ not in _SUPPORTED or type_.__name__ not in kind.names:
+        return [f"module {type_.__module__}.{type_.__qualname__}"]
+    if isinstance(module, Router):
+        parts = (part for route in module.sub_modules.values() for part in route)
+        return [f"in a Router {problem}" for part in parts for problem in _problems(part, kind, within_router=True)]
+    # By getattr, for some of them are properties.
+    settings = {key: getattr(module, key) for key in SETTINGS if hasattr(module, key)}
+    if isinstance(activation := settings.get("activation_function"), nn.Module):
+        settings["activation_function"] = f"{type(activation).__module__}.{type(activation).__qualname__}"
+    return [f"module {type_.__name__}: {problem}" for problem in setting_problems(type_.__name__, settings, kind)]
 
 
-def _check_order(model: VectorModel, name: object) -> None:
-    """Refuse modules in a row that do not make a vector of a text."""
+def check_order(model: BaseModel, name: object, kind: ModelKind) -> None:
+    """Refuse modules in a row that do not make an output of a text.
+
+    Raises:
+        ExportError: the tokenizer has no Rust form.
+        UnsupportedModuleError: naming the modules.
+
+    """
     first, *others = (type(module).__name__ for module in model)
-    if first not in _FIRST or any(kind in others for kind in _FIRST):
+    if first not in _FIRST or any(other in others for other in _FIRST):
         raise UnsupportedModuleError(
             f"{name}: the modules {', '.join((first, *others))} do not begin with one {' or '.join(_FIRST)}"
         )
     if first == "StaticEmbedding":
         return
-    if first not in _WHOLE and not {"Pooling", "SpladePooling"} & set(others):
+    if first not in _WHOLE and kind.pooling not in (None, *others):
         raise UnsupportedModuleError(f"{name}: there is no Pooling among {', '.join((first, *others))}")
     if model.tokenizer is None or not getattr(model.tokenizer, "is_fast", False):
         raise ExportError(f"{name}: its tokenizer has no tokenizer.json form, so the Rust tokenizers cannot run it")

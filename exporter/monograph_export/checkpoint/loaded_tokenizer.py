@@ -21,7 +21,7 @@ from monograph_export.checkpoint.rust_tokenizer import (
     vocabulary_size_of,
     write_tokenizer,
 )
-from monograph_export.checkpoint.token_table import rows_of
+from monograph_export.checkpoint.vocabulary_layers import rows_of
 
 _QUOTED = 60
 
@@ -31,12 +31,12 @@ def tokenizer_of(model: BaseModel) -> Tokenizer:
     first = model[0]
     if isinstance(first, StaticEmbedding):
         tokenizer = copied(first.tokenizer)
-        # It asks for no special tokens, and these are all that the step adds.
+        # It adds no special tokens, and these are all that the step adds.
         tokenizer.post_processor = None
         return tokenizer
     tokenizer = limited(model.tokenizer.backend_tokenizer, model.max_seq_length, model.tokenizer.truncation_side)
     if isinstance(first, SparseStaticEmbedding):
-        # Nor does it.
+        # Nor does this.
         tokenizer.post_processor = None
     return tokenizer
 
@@ -89,9 +89,9 @@ def check_tokenizer(model: BaseModel, path: Path, texts: Sequence[Input]) -> Non
     tokens = TextTokenizer(path)(texts)
     for position, text in enumerate(texts):
         expected = token_ids(model, text)
-        found = tokens.ids[tokens.starts[position] : tokens.starts[position + 1]].tolist()
-        if found != expected:
+        written = tokens.ids[tokens.starts[position] : tokens.starts[position + 1]].tolist()
+        if written != expected:
             raise ParityError(
-                f"tokenizer.json gives {found[:12]}... where the checkpoint's tokenizer gives {expected[:12]}... "
+                f"tokenizer.json gives {written[:12]}... where the checkpoint's tokenizer gives {expected[:12]}... "
                 f"for {_start(text)!r}: the tokenizer has steps outside its Rust form"
             )

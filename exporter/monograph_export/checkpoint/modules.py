@@ -1,46 +1,22 @@
 """Which Sentence Transformers modules have an exact graph, and with which settings.
 
-Modules are known by name here, so that a folder is judged without torch. A setting that would change vectors and that
-the graph does not carry is refused by name in ``check_config``.
+Modules are known by name here, so that a folder is checked without torch. A setting that would change vectors and that
+the graph does not carry is refused by name in ``setting_problems``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sentence_transformers.base.model import BaseModel
 
 ROUTER = "Router"
-# What the Transformer of an embedding model does, of a sparse encoder, and of a cross-encoder.
-TEXT_TASK = "feature-extraction"
-MLM_TASK = "fill-mask"
-CLASSIFYING_TASK = "sequence-classification"
-
-
-@dataclass(frozen=True)
-class ModelKind:
-    """A class of Sentence Transformers that makes vectors of texts: its name, and what its models are made of.
-
-    ``names`` are those of modules with an exact graph; ``transformer_task`` is what their Transformer does.
-    """
-
-    model_type: str
-    names: tuple[str, ...]
-    transformer_task: str
-
-
-DENSE = ModelKind(
-    "SentenceTransformer",
-    ("Transformer", "Pooling", "Dense", "LayerNorm", "Normalize", "Dropout", "StaticEmbedding", ROUTER),
-    TEXT_TASK,
-)
-# MLMTransformer is what its Transformer was called.
-SPARSE = ModelKind(
-    "SparseEncoder",
-    ("Transformer", "MLMTransformer", "SpladePooling", "SparseStaticEmbedding", ROUTER),
-    MLM_TASK,
-)
-# What a class is called now, by what it was called.
+# The feature that modules leave a text's vector in.
+SENTENCE_EMBEDDING = "sentence_embedding"
+# What a class was called, and is called now.
 _RENAMED = {"Asym": ROUTER}
 # Where Sentence Transformers has, and had, its modules. Other packages of it have modules of the same names.
 _PACKAGES = (
@@ -60,33 +36,57 @@ _REFUSED_WHEN_SET = (
     "tokenizer_name_or_path",
 )
 _SPLADE = {"pooling_strategy": ("max", "sum"), "activation_function": ("relu", "log1p_relu")}
-# Every setting that is looked at, of any module.
+# Every setting that is checked, of any module.
 SETTINGS = (*_REFUSED_WHEN_SET, "transformer_task", "modality_config", "activation_function")
 
 
-def module_name(written: str, kind: ModelKind = DENSE) -> str | None:
-    """Return the name of a module's class, by whatever path its type spells it; None where it has no exact graph."""
+@dataclass(frozen=True)
+class ModelKind:
+    """A model class of Sentence Transformers, ``model_type``, and what its models are made of.
+
+    ``names`` are its modules with an exact graph. ``transformer_task`` is what its Transformer does, and ``pooling``
+    the module that must come behind one, None for none. Weights of modules in ``unused_weights`` may be missing.
+    ``truncation`` is the model's setting that shortens vectors, None where there is none.
+    """
+
+    model_type: str
+    names: tuple[str, ...]
+    transformer_task: str
+    pooling: str | None = None
+    unused_weights: tuple[str, ...] = ()
+    truncation: str | None = None
+
+    def model_class(self) -> type[BaseModel]:
+        """Return the class itself."""
+        import sentence_transformers
+
+        loaded: type[BaseModel] = getattr(sentence_transformers, self.model_type)
+        return loaded
+
+
+def module_name(written: str) -> str | None:
+    """Return the name of a module's class, by whatever path its type spells it; None for one of another package."""
     name = written.rpartition(".")[2]
-    name = _RENAMED.get(name, name)
-    return name if written.startswith(_PACKAGES) and name in kind.names else None
+    return _RENAMED.get(name, name) if written.startswith(_PACKAGES) else None
 
 
-def check_config(name: str, config: Mapping[str, Any], kind: ModelKind = DENSE) -> list[str]:
-    """Return the settings of a module's saved config that have no exact graph."""
+def setting_problems(name: str, settings: Mapping[str, Any], kind: ModelKind) -> list[str]:
+    """Return the settings of a module that have no exact graph."""
     if name in ("Transformer", "MLMTransformer"):
-        return transformer_problems(config, kind.transformer_task)
+        return _transformer_problems(settings, kind.transformer_task)
     if name == "SpladePooling":
         return [
-            f"{key} {config[key]!r}" for key, known in _SPLADE.items() if key in config and config[key] not in known
+            f"{key} {settings[key]!r}"
+            for key, known in _SPLADE.items()
+            if key in settings and settings[key] not in known
         ]
     if name == "SparseStaticEmbedding":
         # A file of weights that may lie anywhere.
-        return ["setting path"] if config.get("path") else []
-    return _dense_problems(config) if name == "Dense" else []
+        return ["setting path"] if settings.get("path") else []
+    return _dense_problems(settings) if name == "Dense" else []
 
 
-def transformer_problems(settings: Mapping[str, Any], expected_task: str) -> list[str]:
-    """Return the settings of a Transformer that have no exact graph, where it is to do ``expected_task``."""
+def _transformer_problems(settings: Mapping[str, Any], expected_task: str) -> list[str]:
     problems = [f"setting {key}" for key in _REFUSED_WHEN_SET if settings.get(key)]
     task = settings.get("transformer_task", expected_task)
     if task != expected_task:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any
 
 import torch
-from sentence_transformers import SentenceTransformer, SparseEncoder
+from sentence_transformers.base.model import BaseModel
 from sentence_transformers.base.modules import Router
 from torch import nn
 
 from monograph.errors import ExportError, UnsupportedModuleError
+from monograph_export.checkpoint.modules import ModelKind
 
-# What makes vectors of texts.
-VectorModel: TypeAlias = SentenceTransformer | SparseEncoder
-VECTOR_MODELS = (SentenceTransformer, SparseEncoder)
 _TASKS = ("query", "document")
 _MODALITY = "text"
 _SAMPLE = ("one text", "Another text, which is a little longer.", "Две строки\nи число 42")
@@ -29,18 +27,18 @@ class RoutedModel:
     that, or has no routes.
     """
 
-    whole: VectorModel
-    routes: Mapping[str | None, VectorModel]
+    whole: BaseModel
+    routes: Mapping[str | None, BaseModel]
     tasks: dict[str, str]
     default: str | None
 
     @property
-    def main(self) -> VectorModel:
+    def main(self) -> BaseModel:
         """The model of texts without a task, which comes first; of any route where the model wants a task."""
         return next(iter(self.routes.values()))
 
 
-def routes_of(model: VectorModel) -> RoutedModel:
+def routes_of(model: BaseModel, kind: ModelKind) -> RoutedModel:
     """Return the routes that texts can take through a model, each as a model of the same modules.
 
     Raises:
@@ -62,47 +60,46 @@ def routes_of(model: VectorModel) -> RoutedModel:
     names = dict.fromkeys((*([] if default is None else [default]), *reached.values()))
     if not names:
         raise ExportError("no route of the Router takes texts")
-    found = RoutedModel(model, {name: _one_route(model, router, name) for name in names}, reached, default)
-    _check(model, found)
-    return found
+    routed = RoutedModel(model, {name: _one_route(model, router, name, kind) for name in names}, reached, default)
+    _check(model, routed)
+    return routed
 
 
 def _route(router: Router, task: str | None) -> str | None:
     """Return the route of a task, None where the Router refuses it."""
     try:
-        # What Router.forward asks, so that every rule of precedence is its own.
+        # By the method that Router.forward calls, so that every rule of precedence is its own.
         route: str | None = router._resolve_route(task, _MODALITY)
     except ValueError:
         return None
     return route
 
 
-def _one_route(model: VectorModel, router: Router, name: str) -> VectorModel:
+def _one_route(model: Any, router: Router, name: str, kind: ModelKind) -> BaseModel:
     modules: list[nn.Module] = []
     for module in model:
         modules += list(router.sub_modules[name]) if module is router else [module]
-    common = {
-        "modules": modules,
-        "device": "cpu",
+    settings = {
         "prompts": dict(model.prompts),
         "default_prompt_name": model.default_prompt_name,
         "similarity_fn_name": model.similarity_fn_name,
     }
-    if isinstance(model, SparseEncoder):
-        return SparseEncoder(**common, max_active_dims=model.max_active_dims).eval()
-    return SentenceTransformer(**common, truncate_dim=model.truncate_dim).eval()
+    if kind.truncation is not None:
+        settings[kind.truncation] = getattr(model, kind.truncation)
+    route: BaseModel = kind.model_class()(modules=modules, device="cpu", **settings)
+    return route.eval()
 
 
-def _check(model: VectorModel, found: RoutedModel) -> None:
+def _check(model: Any, routed: RoutedModel) -> None:
     """Compare each route with the model that takes it."""
-    without = [] if found.default is None else [(None, found.default)]
-    for task, name in (*found.tasks.items(), *without):
+    without = [] if routed.default is None else [(None, routed.default)]
+    for task, name in (*routed.tasks.items(), *without):
         with torch.inference_mode():
             by_model, by_route = (
                 m.encode(
                     list(_SAMPLE), prompt="", task=task, batch_size=1, show_progress_bar=False, convert_to_tensor=True
                 ).to_dense()
-                for m in (model, found.routes[name])
+                for m in (model, routed.routes[name])
             )
         if not torch.equal(by_model, by_route):
             raise ExportError(f"the route {name!r} alone gives other vectors than the model with the task {task!r}")

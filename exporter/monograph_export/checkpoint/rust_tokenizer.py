@@ -17,7 +17,7 @@ _NO_LIMIT = 10**9
 def copied(tokenizer: Tokenizer) -> Tokenizer:
     """Return a copy that does not pad.
 
-    A copy, for transformers tells its own one anew at every call what to pad and to truncate.
+    A copy, for transformers sets padding and truncation of its own one anew at every call.
     """
     copy = Tokenizer.from_str(tokenizer.to_str())
     copy.no_padding()
@@ -32,7 +32,7 @@ def unlimited(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def limited(tokenizer: Tokenizer, max_length: float | None, side: str) -> Tokenizer:
-    """Return a copy that keeps so many tokens of a text, special ones included, and cuts the others at a side."""
+    """Return a copy that truncates texts to so many tokens, special ones included, at a side."""
     copy = unlimited(tokenizer)
     if max_length is not None and max_length < _NO_LIMIT:
         copy.enable_truncation(int(max_length), direction=side)
@@ -40,7 +40,7 @@ def limited(tokenizer: Tokenizer, max_length: float | None, side: str) -> Tokeni
 
 
 def max_length_of(tokenizer: Tokenizer) -> int | None:
-    """Return the tokens that a tokenizer keeps of a text, special ones included; None for all."""
+    """Return the tokens that a tokenizer retains of a text, special ones included; None for all."""
     return None if tokenizer.truncation is None else int(tokenizer.truncation["max_length"])
 
 

@@ -12,45 +12,44 @@ from pathlib import Path, PurePosixPath
 
 from monograph.errors import ExportError, MonographError
 from monograph.hub import HubName, commit_of, download_files, hub_name
-from monograph_export.checkpoint.layout import ROUTER_CONFIGS
+from monograph_export.checkpoint.checkpoint import MODULES_FILE, ROUTER_CONFIGS
 from monograph_export.recipes import Recipe, read_recipe, recipe_names
 
 logger = logging.getLogger(__name__)
-_LISTING = "modules.json"
-# Settings, vocabularies and the model card, which states the licence.
+# Settings, vocabularies and the model card, which states the license.
 _SETTINGS = ("*.json", "*.txt", "*.model", "README.md")
 _SAFETENSORS, _PICKLES = "model*.safetensors", "pytorch_model*.bin"
 
 
 def recipe_of(source: object, recipe: str | None) -> Recipe | None:
-    """Return the recipe that a checkpoint is to be checked by: the one named, or the one that SOURCE names.
+    """Return the recipe that a checkpoint is checked by: the one given, or the one that SOURCE names.
 
     Raises:
         ExportError: there is none of that name, or SOURCE names another.
 
     """
-    named = source if isinstance(source, str) and not os.path.lexists(source) and source in recipe_names() else None
-    if named is not None and recipe not in (None, named):
-        raise ExportError(f"SOURCE is the recipe {named} and not {recipe}: leave out one of the two")
-    chosen = named if recipe is None else recipe
+    own_name = source if isinstance(source, str) and not os.path.lexists(source) and source in recipe_names() else None
+    if own_name is not None and recipe not in (None, own_name):
+        raise ExportError(f"SOURCE is the recipe {own_name} and not {recipe}: leave out one of the two")
+    chosen = own_name if recipe is None else recipe
     return None if chosen is None else read_recipe(chosen)
 
 
 @dataclass(frozen=True)
 class _EncoderFile:
-    """That an ONNX file takes the place of the encoder's weights: its name in the repository, None where it is not."""
+    """An ONNX file in place of the encoder's weights: its name in the repository, None where it lies elsewhere."""
 
     file: str | None
 
 
-def locate_checkpoint(source: str | os.PathLike[str], graft: _EncoderFile | None = None) -> Path:
+def locate_checkpoint(source: str | os.PathLike[str], encoder_file: _EncoderFile | None = None) -> Path:
     """Return the folder of a checkpoint, which is downloaded where SOURCE is not a folder.
 
-    A path that exists wins over the name of a recipe. Of a repository come only the files that loading reads, or that a
-    ``graft`` does.
+    A path that exists wins over the name of a recipe. Of a repository only the files that loading reads are downloaded;
+    with an ``encoder_file`` that file in place of the encoder's weights.
 
     Raises:
-        ExportError: SOURCE is nothing of all that, or cannot be downloaded.
+        ExportError: SOURCE is none of these, or cannot be downloaded.
 
     """
     if not isinstance(source, str) or os.path.lexists(source):
@@ -62,7 +61,7 @@ def locate_checkpoint(source: str | os.PathLike[str], graft: _EncoderFile | None
             f"recipe ({', '.join(recipe_names())})"
         )
     try:
-        return _download(name, graft)
+        return _download(name, encoder_file)
     except MonographError as error:
         raise ExportError(f"there is no folder {source}; as a repository on the Hub: {error}") from error
 
@@ -82,10 +81,10 @@ def locate_with_encoder(source: str | os.PathLike[str], file: str | os.PathLike[
     there = folder / file
     if inside is None and there.is_file() and not there.samefile(file):
         raise ExportError(f"there is a file {file} here and another in {folder}: give the whole path of the one meant")
-    found = Path(file) if inside is None else folder / inside
-    if not found.is_file():
+    path = Path(file) if inside is None else folder / inside
+    if not path.is_file():
         raise ExportError(f"there is no file {file}, here or in {folder}: give the encoder's ONNX file")
-    return folder, found
+    return folder, path
 
 
 def _repository_of(recipe: Recipe) -> HubName:
@@ -96,14 +95,14 @@ def _repository_of(recipe: Recipe) -> HubName:
     return HubName(recipe.repository, recipe.revision)
 
 
-def _download(name: HubName, graft: _EncoderFile | None) -> Path:
+def _download(name: HubName, encoder_file: _EncoderFile | None) -> Path:
     commit = commit_of(name)
     logger.info("downloading %s at %s", name.repository, commit)
     snapshot = download_files(name.repository, commit, lambda names: _settings_at_root(name, names))
-    folders = _module_folders(snapshot / _LISTING)
-    if graft is None:
+    folders = _module_folders(snapshot / MODULES_FILE)
+    if encoder_file is None:
         snapshot = download_files(name.repository, commit, lambda names: needed_files(names, folders))
-        # Known only now: a Router says in a file of its own where its modules lie.
+        # Known only now: a Router lists its modules in a file of its own.
         if within := _folders_of_routes(snapshot, folders):
             download_files(name.repository, commit, lambda names: needed_files(names, [*folders, *within]))
         return snapshot
@@ -112,18 +111,18 @@ def _download(name: HubName, graft: _EncoderFile | None) -> Path:
     return download_files(
         name.repository,
         commit,
-        lambda names: needed_files(names, folders, {encoder}) + _graph_files(name, names, graft),
+        lambda names: needed_files(names, folders, {encoder}) + _graph_files(name, names, encoder_file),
     )
 
 
-def _graph_files(name: HubName, names: Collection[str], graft: _EncoderFile) -> list[str]:
-    """Return the ONNX file of a repository that is asked for, and those of its weights, which begin with its name."""
-    if graft.file is None:
+def _graph_files(name: HubName, names: Collection[str], encoder_file: _EncoderFile) -> list[str]:
+    """Return the requested ONNX file of a repository, and those of its weights, whose names begin with its name."""
+    if encoder_file.file is None:
         return []
-    if graft.file not in names:
+    if encoder_file.file not in names:
         graphs = ", ".join(sorted(file for file in names if file.endswith(".onnx"))) or "none"
-        raise ExportError(f"the repository {name} has no {graft.file}; ONNX files that it has: {graphs}")
-    return [file for file in names if file.startswith(graft.file)]
+        raise ExportError(f"the repository {name} has no {encoder_file.file}; ONNX files that it has: {graphs}")
+    return [file for file in names if file.startswith(encoder_file.file)]
 
 
 def needed_files(
@@ -145,15 +144,15 @@ def needed_files(
 
 
 def _settings_at_root(name: HubName, names: Collection[str]) -> list[str]:
-    if _LISTING not in names and "config.json" not in names:
-        raise ExportError(f"the repository {name} has neither {_LISTING} nor config.json: it is not a checkpoint")
+    if MODULES_FILE not in names and "config.json" not in names:
+        raise ExportError(f"the repository {name} has neither {MODULES_FILE} nor config.json: it is not a checkpoint")
     return needed_files(names, ())
 
 
 def _module_folders(listing: Path) -> list[str]:
     """Return the different folders that modules.json names, in its order; without it the root is a bare transformer.
 
-    A listing that is malformed is refused later, when the layout is read.
+    A malformed listing is refused later, when the checkpoint is read.
     """
     try:
         modules = json.loads(listing.read_bytes())
@@ -163,16 +162,16 @@ def _module_folders(listing: Path) -> list[str]:
 
 
 def _folders_of_routes(snapshot: Path, folders: Iterable[str]) -> list[str]:
-    """Return the folders of the modules within Routers; a config that is malformed is refused later."""
-    found: list[str] = []
+    """Return the folders of the modules within Routers; a malformed config is refused later."""
+    within: list[str] = []
     for folder in folders:
         for config in ROUTER_CONFIGS:
             try:
                 types = json.loads((snapshot / folder / config).read_bytes())["types"]
-                found += [_normal(f"{folder}/{within}" if folder else within) for within in types]
+                within += [_normal(f"{folder}/{inner}" if folder else inner) for inner in types]
             except (OSError, ValueError, RecursionError, TypeError, KeyError):
                 continue
-    return found
+    return within
 
 
 def _folder_of(file: str) -> str:

@@ -1,5 +1,6 @@
 """Make a loaded model smaller before it is traced, and measure what that costs it.
 
 Every step replaces modules of the model by smaller ones that compute in torch what their graph will. So the graph is
-still compared with torch, rounding for rounding, and the gate compares the smaller model with the original.
+still compared with torch, rounding for rounding, and the task's quality metric compares the smaller model with the
+original.
 """

@@ -1,4 +1,4 @@
-"""What each linear layer of a model is given while it computes the calibration texts, or pairs."""
+"""The inputs of each linear layer of a model while it computes the calibration texts, or pairs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from monograph.inputs import Input, InputT
 
-# Tokens kept of each half of the texts, drawn evenly from all of them.
+# Tokens sampled of each half of the texts, drawn evenly from all of them.
 SAMPLE_ROWS = 1024
 
 
@@ -34,7 +34,7 @@ class Fold:
 class ActivationStats:
     """The input that some linear layers share (query, key and value do), by the layers' names in the transformer.
 
-    Every other text is in the second fold: what is chosen by one is judged by the other.
+    Every other text is in the second fold: what is chosen by one is measured on the other.
     """
 
     names: tuple[str, ...]
@@ -52,7 +52,7 @@ class ActivationStats:
 
 
 def collect_activation_stats(model: BaseModel, inputs: Sequence[InputT], feature: str) -> list[ActivationStats]:
-    """Compute each text or pair alone, so unpadded, and return what the linear layers of the transformer were given.
+    """Compute each text or pair alone, so unpadded, and return the inputs of the transformer's linear layers.
 
     Layers that do not change the output (a pooler that only classification uses) are left out, and so is a head.
     ``feature`` is the output's name among the features of the model. One input is enough for the model to run, and then
@@ -70,63 +70,63 @@ def linear_layers(model: BaseModel) -> dict[str, nn.Linear]:
     return {name: module for name, module in model[0].auto_model.named_modules() if isinstance(module, nn.Linear)}
 
 
-def _groups(model: BaseModel, linears: Mapping[str, nn.Linear], given: Input, feature: str) -> list[tuple[str, ...]]:
-    """Return the names of the layers that the output depends on, those with the same input together, without a head."""
+def _groups(model: BaseModel, linears: Mapping[str, nn.Linear], sample: Input, feature: str) -> list[tuple[str, ...]]:
+    """Return the names of the layers that the output depends on, grouped by their input, without a head."""
     with torch.inference_mode(), _inputs_of(linears) as inputs:
-        model(model.preprocess([given]))
+        model(model.preprocess([sample]))
         groups: dict[tuple[int, ...], list[str]] = {}
         rows: dict[str, int] = {}
         for name, values in inputs.items():
             groups.setdefault(tuple(map(id, values)), []).append(name)
             rows[name] = sum(value.numel() // value.shape[-1] for value in values)
-    most = max(rows.values(), default=0)
+    all_rows = max(rows.values(), default=0)
     return [
         tuple(names)
         for names in groups.values()
-        if not _is_of_head(rows[names[0]], most)
-        and any(_matters(model, linears[name], given, feature) for name in names)
+        if not _is_of_head(rows[names[0]], all_rows)
+        and any(_matters(model, linears[name], sample, feature) for name in names)
     ]
 
 
-def _is_of_head(rows: int, most: int) -> bool:
+def _is_of_head(rows: int, all_rows: int) -> bool:
     """Tell whether a layer comes after all tokens became one row, as a classifier's pooler and its last layers do.
 
     It stays float32: for one row a pair it costs no time, and nothing comes after it that would even its rounding out.
     As int8 it moved the scores of seven tiny classifiers of as many architectures further, by 3 to 70 % on average.
     """
-    return rows == 1 < most
+    return rows == 1 < all_rows
 
 
-def _matters(model: BaseModel, linear: nn.Linear, given: Input, feature: str) -> bool:
+def _matters(model: BaseModel, linear: nn.Linear, sample: Input, feature: str) -> bool:
     """Tell whether a layer's output reaches the model's: not-a-number would get through everything."""
-    handle = linear.register_forward_hook(lambda _module, _given, output: output * float("nan"))
+    handle = linear.register_forward_hook(lambda _module, _inputs, output: output * float("nan"))
     try:
         with torch.inference_mode():
-            return not bool(model(model.preprocess([given]))[feature].isfinite().all())
+            return not bool(model(model.preprocess([sample]))[feature].isfinite().all())
     finally:
         handle.remove()
 
 
-def _fold(model: BaseModel, linears: Mapping[str, nn.Linear], given: Sequence[Input]) -> dict[str, Fold]:
-    per_input = -(-SAMPLE_ROWS // len(given))
+def _fold(model: BaseModel, linears: Mapping[str, nn.Linear], texts: Sequence[Input]) -> dict[str, Fold]:
+    per_input = -(-SAMPLE_ROWS // len(texts))
     generator = torch.Generator().manual_seed(0)
-    seen: dict[str, list[Fold]] = {name: [] for name in linears}
+    parts: dict[str, list[Fold]] = {name: [] for name in linears}
     with torch.inference_mode(), _inputs_of(linears) as inputs:
-        for one in given:
+        for text in texts:
             inputs.clear()
-            model(model.preprocess([one]))
+            model(model.preprocess([text]))
             for name, values in inputs.items():
                 tokens = torch.cat([value.reshape(-1, value.shape[-1]) for value in values])
                 chosen = torch.randperm(len(tokens), generator=generator)[:per_input]
-                seen[name].append(Fold(tokens.amin(dim=0), tokens.amax(dim=0), tokens[chosen]))
-    return {name: _joined(parts) for name, parts in seen.items()}
+                parts[name].append(Fold(tokens.amin(dim=0), tokens.amax(dim=0), tokens[chosen]))
+    return {name: _joined(folds) for name, folds in parts.items()}
 
 
-def _joined(parts: Sequence[Fold]) -> Fold:
+def _joined(folds: Sequence[Fold]) -> Fold:
     return Fold(
-        torch.stack([part.low for part in parts]).amin(dim=0),
-        torch.stack([part.high for part in parts]).amax(dim=0),
-        torch.cat([part.rows for part in parts]),
+        torch.stack([fold.low for fold in folds]).amin(dim=0),
+        torch.stack([fold.high for fold in folds]).amax(dim=0),
+        torch.cat([fold.rows for fold in folds]),
     )
 
 
@@ -135,13 +135,13 @@ def _inputs_of(linears: Mapping[str, nn.Linear]) -> Iterator[dict[str, list[Tens
     """Give a dictionary of the inputs of each layer, by name: one a call, for a layer may be called several times."""
     inputs: dict[str, list[Tensor]] = {}
 
-    def keep(name: str) -> RemovableHandle:
+    def record(name: str) -> RemovableHandle:
         def hook(_module: nn.Module, given: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
             inputs.setdefault(name, []).append(given[0] if given else named["input"])
 
         return linears[name].register_forward_pre_hook(hook, with_kwargs=True)
 
-    handles = [keep(name) for name in linears]
+    handles = [record(name) for name in linears]
     try:
         yield inputs
     finally:

@@ -22,7 +22,7 @@ def halve(model: BaseModel) -> None:
     transformer.register_forward_hook(_widened)
 
 
-def _widened(_module: nn.Module, _given: tuple[object, ...], features: dict[str, object]) -> dict[str, object]:
+def _widened(_module: nn.Module, _inputs: tuple[object, ...], features: dict[str, object]) -> dict[str, object]:
     return {name: _float32(value) for name, value in features.items()}
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 WEIGHT_LEVELS = 127
 REDUCED_WEIGHT_LEVELS = 63
 _SMALLEST_SCALE = 1e-12
-# Rows of a table that are quantised at once, so that a table of gigabytes needs no second copy.
+# Rows of a table that are quantized at once, so that a table of gigabytes needs no second copy.
 _CHUNK = 65_536
 
 

@@ -15,13 +15,15 @@ from torch import nn
 
 from monograph.errors import ExportError
 from monograph.inputs import InputT
+from monograph.quality import Agreement
 from monograph_export.compression.activation_stats import ActivationStats, collect_activation_stats, linear_layers
 from monograph_export.compression.int8 import Int8Linear
-from monograph_export.compression.quality_metric import QualityMetric, QualityResult
+from monograph_export.compression.options import Limits
 from monograph_export.compression.smoothquant import Smoothing, fit
+from monograph_export.tasks.base import ExportTask
 
 logger = logging.getLogger(__name__)
-# Of the groups of layers, the share that may keep a float32 input: with more, int8 is no faster.
+# Of the groups of layers, the largest share with a float32 input: with more, int8 is no faster.
 FLOAT_SHARE = 1 / 3
 # How much of the loss that the limits allow may be used up on what calibrates; other texts lose more.
 _USED_SHARE = 0.8
@@ -31,58 +33,61 @@ _COST_INPUTS = 48
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Layers that share an input: what was seen of it, how it is rounded, and the float32 layers themselves."""
+    """Layers that share an input: its statistics, how it is rounded, and the float32 layers themselves."""
 
-    seen: ActivationStats
-    chosen: Smoothing
+    stats: ActivationStats
+    smoothing: Smoothing
     originals: Mapping[str, nn.Linear]
 
 
 class LayerQuantizer(Generic[InputT]):
     """The linear layers of a model's transformer, which it replaces in the model.
 
-    ``inputs`` are the texts or pairs to calibrate with.
+    ``inputs`` are the texts or pairs to calibrate with; the result keeps to a part of the ``limits`` on them.
 
     Raises:
         ExportError: there are none.
 
     """
 
-    def __init__(self, model: BaseModel, inputs: Sequence[InputT], levels: int, metric: QualityMetric[InputT]) -> None:
+    def __init__(
+        self, model: BaseModel, inputs: Sequence[InputT], levels: int, task: ExportTask[InputT], limits: Limits
+    ) -> None:
         self._model = model
         self._levels = levels
         self._inputs = list(inputs)
-        self.metric = metric.tightened(_USED_SHARE)
-        self._reference = metric.outputs(model, self._inputs)
+        self._task = task
+        self._limits = limits.tightened(_USED_SHARE)
+        self._reference = self._outputs(self._inputs)
         linears = linear_layers(model)
         self.groups: list[Group] = []
         with torch.inference_mode():
-            for seen in collect_activation_stats(model, self._inputs, metric.feature):
-                originals = {name: linears[name] for name in seen.names}
-                self.groups.append(Group(seen, fit(list(originals.values()), seen, levels), originals))
+            for stats in collect_activation_stats(model, self._inputs, task.feature):
+                originals = {name: linears[name] for name in stats.names}
+                self.groups.append(Group(stats, fit(list(originals.values()), stats, levels), originals))
         if not self.groups:
             raise ExportError("the transformer has no linear layer with an int8 form: choose --precision fp32")
         self.float_inputs: list[Group] = []
 
-    def quantize(self) -> QualityResult:
-        """Make all layers int8, and the inputs of as many of the costliest float32 as the limits ask for.
+    def quantize(self) -> Agreement:
+        """Make all layers int8, and the inputs of as many of the costliest float32 as the limits require.
 
-        Returns the judgement over what was calibrated with.
+        Returns the agreement over the calibration inputs.
         """
-        found = self._try(())
-        if not found.broken:
-            return found
+        agreement = self._try(())
+        if not self._limits.violations(agreement):
+            return agreement
         ranked = list(self.costs(self._inputs, self._reference))
-        fewest, most = 0, int(len(ranked) * FLOAT_SHARE)
-        # The fewest that suffice, by halves: one more float32 input hardly ever costs.
-        while fewest < most:
-            middle = (fewest + most) // 2
-            found = self._try([self.groups[i] for i in ranked[:middle]])
-            fewest, most = (middle + 1, most) if found.broken else (fewest, middle)
-        return self._try([self.groups[i] for i in ranked[:fewest]])
+        low, high = 0, int(len(ranked) * FLOAT_SHARE)
+        # The smallest number that suffices, by bisection: one more float32 input hardly ever costs.
+        while low < high:
+            middle = (low + high) // 2
+            agreement = self._try([self.groups[i] for i in ranked[:middle]])
+            low, high = (middle + 1, high) if self._limits.violations(agreement) else (low, middle)
+        return self._try([self.groups[i] for i in ranked[:low]])
 
     def costs(self, inputs: Sequence[InputT], reference: NDArray[np.float32]) -> dict[int, float]:
-        """Return what each group costs by itself, as the judge has it, by its position, the costliest first.
+        """Return what each group costs by itself, as the task measures it, by its position, the costliest first.
 
         ``reference``, float32 [n, width], is what the original gives for the inputs, of which some are taken.
         """
@@ -90,17 +95,20 @@ class LayerQuantizer(Generic[InputT]):
         costs = {}
         for position, group in enumerate(self.groups):
             self._install([group], ())
-            costs[position] = self.metric.cost(reference[::step], self.metric.outputs(self._model, inputs[::step]))
+            costs[position] = self._task.cost(reference[::step], self._outputs(inputs[::step]))
         self._install(self.groups, self.float_inputs)
         return dict(sorted(costs.items(), key=lambda item: -item[1]))
 
-    def _try(self, float_inputs: Sequence[Group]) -> QualityResult:
+    def _outputs(self, inputs: Sequence[InputT]) -> NDArray[np.float32]:
+        return self._task.outputs_to_compare(self._model, inputs)
+
+    def _try(self, float_inputs: Sequence[Group]) -> Agreement:
         self.float_inputs = list(float_inputs)
         self._install(self.groups, float_inputs)
-        found = self.metric.metric(self._reference, self.metric.outputs(self._model, self._inputs))
-        figures = ", ".join(f"{name} {value:.4g}" for name, value in found.figures.items())
+        agreement = self._task.agreement(self._reference, self._outputs(self._inputs))
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in vars(agreement).items())
         logger.info("int8 with %d of %d inputs in float32: %s", len(float_inputs), len(self.groups), figures)
-        return found
+        return agreement
 
     def _install(self, groups: Collection[Group], float_inputs: Collection[Group]) -> None:
         encoder = self._model[0].auto_model
@@ -108,22 +116,21 @@ class LayerQuantizer(Generic[InputT]):
             for name, linear in group.originals.items():
                 layer: nn.Module = linear
                 if group in groups:
-                    layer = int8_layer(
-                        linear, None if group in float_inputs else group.chosen, group.seen, self._levels
-                    )
+                    smoothing = None if group in float_inputs else group.smoothing
+                    layer = int8_layer(linear, smoothing, group.stats, self._levels)
                 encoder.set_submodule(name, layer)
 
 
-def int8_layer(linear: nn.Linear, chosen: Smoothing | None, seen: ActivationStats, levels: int) -> Int8Linear:
-    """Return the int8 form of a layer; without a fit its input stays float32.
+def int8_layer(linear: nn.Linear, smoothing: Smoothing | None, stats: ActivationStats, levels: int) -> Int8Linear:
+    """Return a layer with int8 weights; without ``smoothing`` its input stays float32.
 
     The mean of what rounding adds to the outputs is taken from the bias, where there is one.
     """
-    if chosen is None:
+    if smoothing is None:
         return Int8Linear(linear, None, None, levels)
-    layer = Int8Linear(linear, chosen.limits, chosen.smoothing if chosen.strength else None, levels)
+    layer = Int8Linear(linear, smoothing.limits, smoothing.smoothing if smoothing.strength else None, levels)
     if layer.bias is not None:
-        rows = seen.all.rows
+        rows = stats.all.rows
         with torch.no_grad():
             layer.bias -= (layer(rows) - linear(rows)).mean(dim=0)
     return layer

@@ -30,18 +30,18 @@ class Smoothing:
     error: float
 
 
-def fit(linears: Sequence[nn.Linear], seen: ActivationStats, levels: int = WEIGHT_LEVELS) -> Smoothing:
+def fit(linears: Sequence[nn.Linear], stats: ActivationStats, levels: int = WEIGHT_LEVELS) -> Smoothing:
     """Return the rounding of the input that some layers share.
 
-    The strength is the one with the least error of the outputs where one half of the texts sets smoothing and range and
-    the other half is rounded with them: judged by the texts that set them, the strongest would win, and it cuts off
-    what other texts have. Then both halves set smoothing and range.
+    The strength is the one with the smallest error of the outputs where one half of the texts sets smoothing and range
+    and the other half is rounded with them: measured on the texts that set them, the strongest would win, and it cuts
+    off what other texts have. Then both halves set smoothing and range.
     """
     weight = torch.cat([linear.weight.detach().float() for linear in linears])
-    folds = [(known, unknown, unknown.rows @ weight.t()) for known, unknown in permutations(seen.folds)]
+    folds = [(known, unknown, unknown.rows @ weight.t()) for known, unknown in permutations(stats.folds)]
     errors = {strength: sum(_error(weight, strength, *fold, levels) for fold in folds) for strength in STRENGTHS}
     strength = min(errors, key=errors.__getitem__)
-    smoothing, limits = _rounding(weight, strength, seen.all)
+    smoothing, limits = _rounding(weight, strength, stats.all)
     return Smoothing(limits, smoothing, strength, (errors[strength] / 2) ** 0.5)
 
 
@@ -52,15 +52,15 @@ def _error(weight: Tensor, strength: float, known: Fold, unknown: Fold, expected
     """
     smoothing, limits = _rounding(weight, strength, known)
     quantized, scale = quantize_rows(weight * smoothing, levels)
-    found = fake_quantize(unknown.rows / smoothing, limits) @ (quantized * scale).t()
-    return float((found - expected).square().mean() / expected.square().mean().clamp(min=1e-30))
+    outputs = fake_quantize(unknown.rows / smoothing, limits) @ (quantized * scale).t()
+    return float((outputs - expected).square().mean() / expected.square().mean().clamp(min=1e-30))
 
 
-def _rounding(weight: Tensor, strength: float, seen: Fold) -> tuple[Tensor, Range]:
+def _rounding(weight: Tensor, strength: float, fold: Fold) -> tuple[Tensor, Range]:
     """Return SmoothQuant's divisors of the input channels, 1 in their geometric mean, and the range of what is left."""
-    largest = torch.maximum(-seen.low, seen.high).clamp(min=_SMALLEST)
+    largest = torch.maximum(-fold.low, fold.high).clamp(min=_SMALLEST)
     divisors = largest**strength / weight.abs().amax(dim=0).clamp(min=_SMALLEST) ** (1 - strength)
     smoothing = divisors / divisors.log().mean().exp() if strength else torch.ones_like(largest)
     # Zero, which padding and dropped channels have, is always one of the levels.
-    low, high = (seen.low / smoothing).min(), (seen.high / smoothing).max()
+    low, high = (fold.low / smoothing).min(), (fold.high / smoothing).max()
     return smoothing, Range(min(0.0, float(low)), max(0.0, float(high)))

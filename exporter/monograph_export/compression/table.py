@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import torch
-from sentence_transformers import SparseEncoder
 from sentence_transformers.base.model import BaseModel
 from torch import nn
 
 from monograph.errors import ExportError
-from monograph_export.checkpoint.mlm_head import decoder_of, set_decoder
-from monograph_export.checkpoint.token_table import rows_of, set_token_table, token_table
+from monograph_export.checkpoint.vocabulary_layers import (
+    decoder_of,
+    rows_of,
+    set_decoder,
+    set_token_table,
+    token_table,
+)
 from monograph_export.compression.int8 import Int8Bag, Int8Linear, Int8Table
 
 # Above this many rows the table is most of a model, and int8 is the default.
@@ -35,15 +39,13 @@ def compress_table(model: BaseModel) -> None:
     """
     table = token_table(model)
     if not isinstance(table, (nn.Embedding, nn.EmbeddingBag)) or not has_plain_table(model):
-        raise ExportError(
-            f"the embedding table is a {type(table).__name__}, which has no int8 form: choose --table fp32"
-        )
+        raise ExportError(f"the embedding table is a {type(table).__name__}, which cannot be int8: choose --table fp32")
     int8 = Int8Table(table)
     set_token_table(model, Int8Bag(int8) if isinstance(table, nn.EmbeddingBag) else int8)
 
 
-def quantize_mlm_head(model: SparseEncoder) -> None:
-    """Give the float32 decoder of a model of masked words int8 weights; most share theirs with the table.
+def quantize_mlm_head(model: BaseModel) -> None:
+    """Give the float32 decoder of an MLM head int8 weights; it mostly shares its weights with the table.
 
     Left as it is, such a decoder would keep the float32 table in the bundle, beside the int8 one.
     """

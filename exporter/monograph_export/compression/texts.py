@@ -1,4 +1,4 @@
-"""The texts a compression is calibrated with, and those it is judged by."""
+"""The texts that a compression is calibrated with, and the held-out ones that measure it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CalibrationFile:
 
 @dataclass(frozen=True)
 class Calibration(Generic[InputT]):
-    """Texts, or pairs, to calibrate with, and others to judge the result by.
+    """Texts or pairs to calibrate with, and held-out ones to measure the result.
 
     ``origin`` says where the former come from, ``reduced`` whether some were left out for the tokens they need.
     """
@@ -38,23 +38,19 @@ class Calibration(Generic[InputT]):
     origin: str
     reduced: bool = False
 
-
-class CalibrationTexts(Calibration[str]):
-    """Texts to calibrate with, and others to judge the result by."""
-
-    def only(self, chosen: Callable[[Sequence[str]], list[str]]) -> CalibrationTexts:
-        """Return those that a function chooses of either part."""
-        calibration, held_out = tuple(chosen(self.calibration)), tuple(chosen(self.held_out))
+    def filtered(self, choose: Callable[[Sequence[InputT]], list[InputT]]) -> Calibration[InputT]:
+        """Return those that a function chooses of either part, because a pruned vocabulary can write them."""
+        calibration, held_out = tuple(choose(self.calibration)), tuple(choose(self.held_out))
         if (calibration, held_out) == (self.calibration, self.held_out):
             return self
-        origin = f"{len(calibration)} texts that the kept tokens write as before, of {self.origin}"
-        return CalibrationTexts(calibration, held_out, origin, reduced=True)
+        origin = f"{len(calibration)} texts that the retained tokens write as before, of {self.origin}"
+        return Calibration(calibration, held_out, origin, reduced=True)
 
 
-def built_in_texts() -> CalibrationTexts:
+def built_in_texts() -> Calibration[str]:
     """Return sentences of many languages: of every two of the same kind and length, one for either purpose."""
     sentences = read_sentences(__package__, "sentences.txt")
-    return CalibrationTexts(tuple(sentences[::2]), tuple(sentences[1::2]), BUILT_IN)
+    return Calibration(tuple(sentences[::2]), tuple(sentences[1::2]), BUILT_IN)
 
 
 def read_calibration(file: Path) -> CalibrationFile:
@@ -67,25 +63,24 @@ def read_calibration(file: Path) -> CalibrationFile:
     return CalibrationFile(file.name, tuple(read_lines(file)))
 
 
-def texts_of(file: CalibrationFile) -> CalibrationTexts:
-    """Return a file's different lines that are not blank, half to calibrate with and half to judge by."""
-    return calibration_of(different_texts(file.lines), file.name)
+def texts_of(file: CalibrationFile) -> Calibration[str]:
+    """Return a file's different lines that are not blank, half to calibrate with and half held out."""
+    return split_texts(different_texts(file.lines), file.name)
 
 
-def held_out_texts(texts: Sequence[str], name: str) -> CalibrationTexts:
-    """Return texts of a name and built-in ones to judge by, where nothing is calibrated."""
-    return CalibrationTexts((), tuple(dict.fromkeys([*texts[:HELD_OUT_LIMIT], *built_in_texts().held_out])), name)
+def held_out_texts(texts: Sequence[str], name: str) -> Calibration[str]:
+    """Return texts of a name, and built-in ones, all held out, where nothing is calibrated."""
+    return Calibration((), tuple(dict.fromkeys([*texts[:HELD_OUT_LIMIT], *built_in_texts().held_out])), name)
 
 
-def calibration_of(texts: Sequence[str], name: str) -> CalibrationTexts:
-    """Return different texts of a name, half to calibrate with and half to judge by.
+def split_texts(texts: Sequence[str], name: str) -> Calibration[str]:
+    """Return different texts of a name, half to calibrate with and half held out.
 
-    The built-in sentences to judge by are among the latter: texts of one kind cannot show what compression costs
-    another.
+    The built-in held-out sentences are among the latter: texts of one kind cannot show what compression costs another.
     """
     # They may be in any order, and those at the beginning of one kind.
     shuffled = [texts[i] for i in np.random.default_rng(0).permutation(len(texts))]
     calibration, held_out = shuffled[::2][:CALIBRATION_LIMIT], shuffled[1::2][:HELD_OUT_LIMIT]
     others = [text for text in built_in_texts().held_out if text not in calibration]
     origin = f"{len(calibration)} of the {len(texts)} different lines of {name}"
-    return CalibrationTexts(tuple(calibration), tuple(dict.fromkeys([*held_out, *others])), origin)
+    return Calibration(tuple(calibration), tuple(dict.fromkeys([*held_out, *others])), origin)

@@ -64,7 +64,7 @@ class Encoder:
 
     @property
     def max_batch_size(self) -> int | None:
-        """The most texts of a batch: 1 where the range of a rounding would be that of all of them, else None."""
+        """The maximum of texts in a batch: 1 where the range of a rounding would be that of all of them, else None."""
         return 1 if self._operators & _DYNAMIC else None
 
     @property
@@ -130,7 +130,7 @@ def _place_weights(file: Path, model: ir.Model) -> None:
     for value, tensor in _external(model):
         path = Path(tensor.path)
         if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(file.parent)):
-            raise ExportError(f"{file} keeps weights at {path}, outside its folder: {_EXPORT_AGAIN}")
+            raise ExportError(f"{file} has weights at {path}, outside its folder: {_EXPORT_AGAIN}")
         if path.is_symlink():
             real = path.resolve()
             if not any(real.is_relative_to(folder) for folder in _own_folders(file)):
@@ -184,19 +184,19 @@ def _check_inputs(file: Path, inputs: Sequence[ir.Value]) -> None:
 
 def _token_output(file: Path, graph: ir.Graph) -> ir.Value:
     outputs = {str(value.name): value for value in graph.outputs}
-    found = next((outputs[name] for name in TOKEN_OUTPUTS if name in outputs), None)
-    if found is None or (found.shape is not None and len(found.shape) != 3):
+    tokens = next((outputs[name] for name in TOKEN_OUTPUTS if name in outputs), None)
+    if tokens is None or (tokens.shape is not None and len(tokens.shape) != 3):
         raise ExportError(
             f"{file} gives {', '.join(outputs)}, and no vectors of tokens ({' or '.join(TOKEN_OUTPUTS)}) to be pooled: "
             f"{_EXPORT_AGAIN}"
         )
-    if found.dtype not in _FLOATS:
-        raise ExportError(f"{file}: {found.name} is {found.dtype} and not FLOAT or FLOAT16: {_EXPORT_AGAIN}")
-    return found
+    if tokens.dtype not in _FLOATS:
+        raise ExportError(f"{file}: {tokens.name} is {tokens.dtype} and not FLOAT or FLOAT16: {_EXPORT_AGAIN}")
+    return tokens
 
 
 def table_of(encoder: Encoder) -> ir.TensorProtocol | None:
-    """Return the table of token embeddings, [rows, width] as it is stored, None where it is not found."""
+    """Return the table of token embeddings, [rows, width] as it is stored, None where there is none to be seen."""
     ids = next(value for value in encoder.model.graph.inputs if value.name == "input_ids")
     for node in _gathers(ids):
         table = node.inputs[0]

@@ -1,27 +1,27 @@
-"""Append a checkpoint's modules to its encoder's graph, and leave in it what their vectors depend on."""
+"""Append the modules behind an encoder to its graph, and leave in that what their vectors depend on."""
 
 from __future__ import annotations
 
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
+from monograph.tasks import EMBEDDING
 from monograph_export.from_onnx.encoder import Encoder, table_of
-from monograph_export.from_onnx.layout import Checkpoint
+from monograph_export.from_onnx.head import Head
 from monograph_export.from_onnx.operators import Appender
 from monograph_export.graph.passes.anonymize import Anonymize
-from monograph_export.output_names import OUTPUT_NAME
 
 # Of the first format in which weights are no inputs.
 _MIN_IR_VERSION = 4
 
 
-def append_modules(encoder: Encoder, checkpoint: Checkpoint) -> dict[str, int]:
+def append_modules(encoder: Encoder, head: Head) -> dict[str, int]:
     """Append pooling and what follows it to the encoder's graph, in place, and return the bytes of the graph's parts.
 
     The other outputs of the file go, with the nodes that only they need.
     """
     graph = encoder.model.graph
-    # Of parts that the sentence vector does not need: gone before the table is looked for and the rest is counted.
+    # Parts that the sentence vector does not need go before the table is searched for and the rest is counted.
     graph.outputs[:] = [encoder.tokens]
     _clean(encoder.model)
     parts = _sizes(encoder)
@@ -29,12 +29,12 @@ def append_modules(encoder: Encoder, checkpoint: Checkpoint) -> dict[str, int]:
     tokens = encoder.tokens
     if tokens.dtype != ir.DataType.FLOAT:
         tokens = append.cast(tokens, ir.DataType.FLOAT)
-    vectors = checkpoint.pooling.append(append, tokens, encoder.mask)
-    for module in checkpoint.modules:
+    vectors = head.pooling.append(append, tokens, encoder.mask)
+    for module in head.modules:
         vectors = module.append(append, vectors)
     _rename_axes(graph)
-    vectors.name, vectors.dtype = OUTPUT_NAME, ir.DataType.FLOAT
-    vectors.shape = ir.Shape(["batch", checkpoint.width])
+    vectors.name, vectors.dtype = EMBEDDING.output, ir.DataType.FLOAT
+    vectors.shape = ir.Shape(["batch", head.width])
     graph.outputs[:] = [vectors]
     encoder.model.ir_version = max(encoder.model.ir_version, _MIN_IR_VERSION)
     parts["head"] = _bytes(graph) - sum(parts.values())
@@ -43,7 +43,7 @@ def append_modules(encoder: Encoder, checkpoint: Checkpoint) -> dict[str, int]:
 
 def _clean(model: ir.Model) -> None:
     ir.passes.Sequential(
-        # Weights that old files keep in nodes could not lie outside the graph.
+        # Weights that old files have in nodes could not lie outside the graph.
         common.LiftConstantsToInitializersPass(),
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedOpsetsPass(),

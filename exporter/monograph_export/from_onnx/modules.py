@@ -116,17 +116,17 @@ class LayerNorm:
         return len(self.weight)
 
     def compute(self, vectors: Vectors) -> Vectors:
-        """Return the vectors normalised, float64 [n, d]."""
-        centred = vectors - vectors.mean(axis=1, keepdims=True)
-        variance = (centred**2).mean(axis=1, keepdims=True)
-        return np.asarray(centred / np.sqrt(variance + _LAYER_NORM_EPSILON) * self.weight + self.bias)
+        """Return the vectors normalized, float64 [n, d]."""
+        centered = vectors - vectors.mean(axis=1, keepdims=True)
+        variance = (centered**2).mean(axis=1, keepdims=True)
+        return np.asarray(centered / np.sqrt(variance + _LAYER_NORM_EPSILON) * self.weight + self.bias)
 
     def append(self, append: Appender, vectors: ir.Value) -> ir.Value:
         """Append the same, float32 [batch, d]; written out, for the operator is there from opset 17 on."""
-        centred = append.op("Sub", vectors, append.over("ReduceMean", vectors, 1, keep=True))
-        variance = append.over("ReduceMean", append.op("Mul", centred, centred), 1, keep=True)
+        centered = append.op("Sub", vectors, append.over("ReduceMean", vectors, 1, keep=True))
+        variance = append.over("ReduceMean", append.op("Mul", centered, centered), 1, keep=True)
         deviation = append.op("Sqrt", append.op("Add", variance, append.constant(_LAYER_NORM_EPSILON)))
-        scaled = append.op("Mul", append.op("Div", centred, deviation), append.constant(self.weight))
+        scaled = append.op("Mul", append.op("Div", centered, deviation), append.constant(self.weight))
         return append.op("Add", scaled, append.constant(self.bias))
 
 

@@ -1,4 +1,4 @@
-"""Append standard operators to a graph in the forms that its opset has."""
+"""Append standard operators to a graph as its opset has them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MIN_OPSET = 11
 # The opset from which on an operator takes its axes as an input; before, they are an attribute.
 _AXES_ARE_AN_INPUT = {"ReduceSum": 13, "Unsqueeze": 13, "ReduceL2": 18, "ReduceMax": 18, "ReduceMean": 18}
 # Before the names of what is appended, which the encoder's are not likely to begin with.
-_PREFIX = "graft/"
+_PREFIX = "head/"
 
 
 class Appender:
@@ -32,7 +32,7 @@ class Appender:
         return self._tape.op(kind, inputs, attributes, name=f"{output.name}_node", output=output)
 
     def over(self, kind: str, value: ir.Value, axis: int, *, keep: bool | None = None) -> ir.Value:
-        """Append an operator over one axis; ``keep`` tells whether a reduced axis stays, of size 1."""
+        """Append an operator over one axis; ``keep`` says whether a reduced axis stays, of size 1."""
         attributes: dict[str, int | float | list[int]] = {} if keep is None else {"keepdims": int(keep)}
         if self._opset >= _AXES_ARE_AN_INPUT[kind]:
             return self.op(kind, value, self.constant([axis], np.int64), attributes=attributes)

@@ -1,8 +1,8 @@
-"""What a graft is compared with: the encoder's own file, run by ONNX Runtime, and its modules in NumPy.
+"""The reference of a bundle made from an ONNX file: that file, run by ONNX Runtime, and its modules in NumPy.
 
-ONNX Runtime optimises the file as it does for everyone. Other fusions move float32 values by 1e-7; where a graph rounds
+ONNX Runtime optimizes the file as it does for everyone. Other fusions move float32 values by 1e-7; where a graph rounds
 them to the 256 levels of its activations, now and then one goes the other way: without any, MiniLM's int8 file of
-optimum came to a cosine of 0.9915 for one of 195 texts, and to 1 for most. So the graft keeps what the fusions need.
+optimum came to a cosine of 0.9915 for one of 195 texts, and to 1 for most. So the bundle has what the fusions need.
 """
 
 from __future__ import annotations
@@ -17,15 +17,13 @@ from numpy.typing import NDArray
 
 from monograph.batching import pad_batch
 from monograph.bundle import Probes
+from monograph.cpu import available_cpus
 from monograph.engines.onnxruntime import import_onnxruntime
 from monograph.errors import ExportError, ParityError, first_line
-from monograph.threads import available_cpus
+from monograph.tasks import EMBEDDING
 from monograph.tokenization import TextTokenizer, TokenizedTexts
 from monograph_export.from_onnx.encoder import Encoder
-from monograph_export.from_onnx.layout import Checkpoint
-from monograph_export.output_names import OUTPUT_NAME
-
-REFERENCE = "the encoder's file and NumPy"
+from monograph_export.from_onnx.head import Head
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class FileRunner:
         return pad_batch(tokens, np.array([row]), names, self.pad_id).inputs
 
 
-def make_probes(encoder: Encoder, checkpoint: Checkpoint, runner: FileRunner, texts: list[str]) -> Probes:
+def make_probes(encoder: Encoder, head: Head, runner: FileRunner, texts: list[str]) -> Probes:
     """Return texts with the reference for each: float32 [n, d], each text alone.
 
     The encoder is run from its file as it is, and pooling and what follows it are computed at float64.
@@ -67,37 +65,37 @@ def make_probes(encoder: Encoder, checkpoint: Checkpoint, runner: FileRunner, te
     """
     pooled = []
     for mask, tokens in runner.outputs(encoder.file, encoder.tokens_name, texts):
-        if tokens.ndim != 3 or tokens.shape[-1] != checkpoint.pooling.token_width:
+        if tokens.ndim != 3 or tokens.shape[-1] != head.pooling.token_width:
             raise ExportError(
                 f"{encoder.file} gives {encoder.tokens_name} as {list(tokens.shape)}, and the checkpoint pools vectors "
-                f"of {checkpoint.pooling.token_width}: the file is another model's"
+                f"of {head.pooling.token_width}: the file is another model's"
             )
-        pooled.append(checkpoint.pooling.compute(tokens[0].astype(np.float64), mask[0].astype(np.float64)))
+        pooled.append(head.pooling.compute(tokens[0].astype(np.float64), mask[0].astype(np.float64)))
     vectors = np.stack(pooled)
-    for module in checkpoint.modules:
+    for module in head.modules:
         vectors = module.compute(vectors)
-    found = vectors.astype(np.float32)
-    if not np.isfinite(found).all():
+    reference = vectors.astype(np.float32)
+    if not np.isfinite(reference).all():
         raise ExportError(f"{encoder.file}, or a module behind it, gives vectors that are not finite: it is damaged")
-    return Probes(tuple(texts), tuple(runner.tokenizer(texts).lengths.tolist()), found)
+    return Probes(tuple(texts), tuple(runner.tokenizer(texts).lengths.tolist()), reference)
 
 
 def check_modules(file: Path, runner: FileRunner, probes: Probes, tolerance: float) -> None:
-    """Hold a graph that rounds by itself to the reference, run as that was.
+    """Compare a graph that rounds by itself with the reference, run as that was.
 
-    Its verdicts ask for a cosine only, which a wrong module could pass; here the encoder rounds alike in both.
+    Its verification requires a cosine only, which a wrong module could pass; here the encoder rounds alike in both.
 
     Raises:
         ParityError: a vector differs by more than ``tolerance`` times the largest value.
 
     """
-    found = np.concatenate([vectors for _, vectors in runner.outputs(file, OUTPUT_NAME, probes.single_texts)])
-    difference = float(np.abs(found - probes.vectors).max())
+    vectors = np.concatenate([rows for _, rows in runner.outputs(file, EMBEDDING.output, probes.single_texts)])
+    difference = float(np.abs(vectors - probes.vectors).max())
     allowed = tolerance * max(1.0, float(np.abs(probes.vectors).max()))
     if not difference <= allowed:
         raise ParityError(
-            f"the graph does not equal {REFERENCE} on onnxruntime: max abs difference {difference:.2e} exceeds "
-            f"{allowed:.2e}"
+            f"the graph does not equal the encoder's file and NumPy on onnxruntime: max abs difference "
+            f"{difference:.2e} exceeds {allowed:.2e}"
         )
 
 

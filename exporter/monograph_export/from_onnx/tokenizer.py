@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, normalizers
 
 from monograph.bundle.manifest import TokenizerSpec
 from monograph.errors import ExportError, first_line
-from monograph_export.checkpoint.layout import read_object
+from monograph_export.checkpoint.checkpoint import read_object
 from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE, limited, write_tokenizer
 
 _CONFIG_FILE = "tokenizer_config.json"
@@ -29,7 +29,7 @@ _BERT_SETTINGS = {
 
 @dataclass(frozen=True)
 class CheckpointTokenizer:
-    """A tokenizer, the number of tokens that are kept of a text, at which side texts are cut, and the padding id."""
+    """A tokenizer, the maximum of tokens of a text, the side at which texts are truncated, and the padding id."""
 
     tokenizer: Tokenizer
     max_length: int | None
@@ -71,15 +71,15 @@ def read_tokenizer(folder: Path, settings: Mapping[str, Any]) -> CheckpointToken
 
 def _check_same_tokens(tokenizer: Tokenizer, config: Mapping[str, Any], folder: Path) -> None:
     """Refuse settings by which transformers gives other tokens than tokenizer.json does by itself."""
-    # The reference runs tokenizer.json as well, so a graft with other tokens would pass its verification.
-    found = [key for key in _REBUILDING if config.get(key) is not None]
+    # The reference runs tokenizer.json as well, so a bundle with other tokens would pass its verification.
+    problems = [key for key in _REBUILDING if config.get(key) is not None]
     named = [config.get(key) for key in _NAMED_TOKENS] + list((config.get("added_tokens_decoder") or {}).values())
     contents = {token.get("content") if isinstance(token, dict) else token for token in named}
     absent = sorted(token for token in contents if isinstance(token, str) and tokenizer.token_to_id(token) is None)
-    found += [f"the token {token!r}, which {TOKENIZER_FILE} does not have" for token in absent]
-    if found:
+    problems += [f"the token {token!r}, which {TOKENIZER_FILE} does not have" for token in absent]
+    if problems:
         raise ExportError(
-            f"{folder / _CONFIG_FILE} has {', '.join(found)}: transformers then gives other tokens than "
+            f"{folder / _CONFIG_FILE} has {', '.join(problems)}: transformers then gives other tokens than "
             f"{TOKENIZER_FILE}, so export the checkpoint itself"
         )
 
@@ -94,7 +94,7 @@ def _apply_bert_settings(tokenizer: Tokenizer, config: Mapping[str, Any]) -> Non
 
 
 def _lowercase(tokenizer: Tokenizer) -> None:
-    """Put lower-casing before all else, where Sentence Transformers would not find it there already."""
+    """Put lower-casing before all else, where it is not there already, as Sentence Transformers does."""
     present = tokenizer.normalizer
     if present is None:
         steps = []

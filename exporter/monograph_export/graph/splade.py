@@ -14,9 +14,9 @@ from sentence_transformers.base.model import BaseModel
 from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, SpladePooling
 from torch import Tensor, nn
 
-from monograph_export.checkpoint.mlm_head import without_decoder
+from monograph_export.checkpoint.modules import SENTENCE_EMBEDDING
+from monograph_export.checkpoint.vocabulary_layers import without_decoder
 from monograph_export.compression.int8 import Int8Linear
-from monograph_export.output_names import OUTPUT_NAME
 
 # Tokens of a part. As fast as all at once at float32, and 8 % faster at bfloat16; 1,024 are no faster
 # (docs/performance.md).
@@ -47,7 +47,7 @@ class PartwiseSpladePooling(nn.Module):
         # The weights' type: of float16 ones the product is one of float16, as it is where nothing is parted.
         hidden = features["token_embeddings"].to(self.bias.dtype)
         pooled = self._largest if self.largest else self._sum
-        return features | {OUTPUT_NAME: pooled(hidden, features["attention_mask"])}
+        return features | {SENTENCE_EMBEDDING: pooled(hidden, features["attention_mask"])}
 
     def _largest(self, hidden: Tensor, mask: Tensor) -> Tensor:
         hidden = torch.where(mask.unsqueeze(-1).bool(), hidden, hidden[:, :1])
@@ -81,12 +81,12 @@ class PresentTokenWeights(nn.Module):
         """Add ``sentence_embedding``, float32 [batch, vocabulary], of int64 ``input_ids`` [batch, sequence]."""
         ids, mask = features["input_ids"], features["attention_mask"].float()
         present = torch.zeros(ids.shape[0], len(self.weight)).scatter_reduce(1, ids, mask, "amax")
-        return features | {OUTPUT_NAME: present * self.weight}
+        return features | {SENTENCE_EMBEDDING: present * self.weight}
 
 
 @contextmanager
 def sparse_modules(model: BaseModel) -> Iterator[list[nn.Module]]:
-    """Give the modules of a sparse encoder in the form that a graph has; within, its transformer has no decoder."""
+    """Give the modules of a sparse encoder as they are traced; within, its transformer has no decoder."""
     first, *others = model
     if isinstance(first, SparseStaticEmbedding):
         yield [PresentTokenWeights(first.weight.detach())]

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
 from monograph.bundle.manifest import WEIGHTS_SUFFIX, Graph, TensorSpec
-from monograph.engines.devices import ENGINES, EngineEntry
+from monograph.engines.registry import EngineEntry, engines
 from monograph.errors import ExportError
 from monograph_export.graph.passes import fused_for_gpus
-from monograph_export.graph.shared_memory import parts_of_others
 
 GRAPH_FILE = "model.onnx"
 WEIGHTS_FILE = GRAPH_FILE.removesuffix(".onnx") + WEIGHTS_SUFFIX
 FUSED_FILE = "model.cuda.onnx"
-_FUSED_ON = ("cuda",)
-# Smaller tensors are constants that graph optimisers want to see inline.
+# Smaller tensors are constants that graph optimizers expect inline.
 EXTERNAL_SIZE_THRESHOLD_BYTES = 1024
 
 
@@ -29,63 +28,66 @@ def numbered(file: str, number: int) -> str:
     return f"{stem}.{number}.{suffix}" if number else file
 
 
-def store_graphs(
-    models: Mapping[str | None, ir.Model],
-    folder: Path,
-    *,
-    precision: str,
-    parts: Mapping[str | None, dict[str, int]],
-) -> tuple[Graph, ...]:
+@dataclass(frozen=True)
+class BuiltGraph:
+    """The graph of a route, at a precision; ``parts`` and ``max_batch_size`` are those of the manifest's entry."""
+
+    model: ir.Model
+    precision: str
+    parts: dict[str, int]
+    max_batch_size: int | None = None
+
+
+def store_graphs(graphs: Mapping[str | None, BuiltGraph], folder: Path) -> tuple[Graph, ...]:
     """Write the graph of each route and one file of weights for all into a folder; return the manifest's entries.
 
     The weights are external data, which engines map into memory instead of copying it.
     """
-    forms = list(_forms(models, precision))
-    _store_weights([form.model for form in forms], folder)
-    graphs = []
-    for form in forms:
-        ir.save(form.model, folder / form.file)
-        opset = form.model.opset_imports.get("")
-        if opset is None:
-            raise ExportError("the traced graph imports no standard operators")
-        graphs.append(
-            Graph(
-                file=form.file,
-                engines=tuple(dict.fromkeys(entry.engine for entry in form.able)),
-                devices=tuple(entry.kind for entry in form.able),
-                precision=precision,
-                opset=opset,
-                inputs=_specs(form.model.graph.inputs),
-                outputs=_specs(form.model.graph.outputs),
-                op_domains=tuple(sorted(domain or "ai.onnx" for domain in form.model.opset_imports)),
-                parts=parts[form.route] if form.parts else {},
-                route=form.route,
-            )
-        )
-    return tuple(graphs)
+    variants = [variant for number, route in enumerate(graphs) for variant in _variants(number, route, graphs[route])]
+    _store_weights([variant.graph.model for variant in variants], folder)
+    return tuple(_store(variant, folder) for variant in variants)
 
 
 @dataclass(frozen=True)
-class _Form:
+class _Variant:
     """A graph of a route, as a file for the devices of some engines."""
 
     route: str | None
     file: str
-    model: ir.Model
-    able: Sequence[EngineEntry]
-    parts: bool = True
+    graph: BuiltGraph
+    engines: Sequence[EngineEntry]
 
 
-def _forms(models: Mapping[str | None, ir.Model], precision: str) -> Iterator[_Form]:
-    """Yield each route's graph, and of float16 that for GPUs, which is another where attention can be fused."""
-    able = [entry for entry in ENGINES if precision in entry.precisions]
-    for number, (route, model) in enumerate(models.items()):
-        fused = fused_for_gpus(model) if precision == "fp16" else None
-        gpus = [entry for entry in able if entry.kind in _FUSED_ON] if fused is not None else []
-        others = [entry for entry in able if entry not in gpus]
-        yield _Form(route, numbered(GRAPH_FILE, number), model, others)
-        if fused is not None:
-            yield _Form(route, numbered(FUSED_FILE, number), fused, gpus, parts=False)
+def _variants(number: int, route: str | None, graph: BuiltGraph) -> Iterator[_Variant]:
+    """Yield a route's graph, and of float16 that for GPUs, which is another where attention can be fused."""
+    able = [entry for entry in engines() if graph.precision in entry.precisions]
+    fused = fused_for_gpus(graph.model) if graph.precision == "fp16" else None
+    gpus = [entry for entry in able if entry.fused_attention] if fused is not None else []
+    yield _Variant(route, numbered(GRAPH_FILE, number), graph, [entry for entry in able if entry not in gpus])
+    if fused is not None:
+        # The sizes of parts are those of the file of weights, which the variants share.
+        yield _Variant(route, numbered(FUSED_FILE, number), replace(graph, model=fused, parts={}), gpus)
+
+
+def _store(variant: _Variant, folder: Path) -> Graph:
+    graph, model = variant.graph, variant.graph.model
+    ir.save(model, folder / variant.file)
+    opset = model.opset_imports.get("")
+    if opset is None:
+        raise ExportError("the traced graph imports no standard operators")
+    return Graph(
+        file=variant.file,
+        engines=tuple(dict.fromkeys(entry.engine for entry in variant.engines)),
+        devices=tuple(entry.kind for entry in variant.engines),
+        precision=graph.precision,
+        opset=opset,
+        inputs=_specs(model.graph.inputs),
+        outputs=_specs(model.graph.outputs),
+        op_domains=tuple(sorted(domain or "ai.onnx" for domain in model.opset_imports)),
+        parts=graph.parts,
+        max_batch_size=graph.max_batch_size,
+        route=variant.route,
+    )
 
 
 def _store_weights(models: Sequence[ir.Model], folder: Path) -> None:
@@ -97,7 +99,7 @@ def _store_weights(models: Sequence[ir.Model], folder: Path) -> None:
     within: list[tuple[ir.Value, ir.Value, int]] = []
     for model in models:
         weights = [value for value in model.graph.initializers.values() if _is_large(value.const_value)]
-        parts = parts_of_others(weights)
+        parts = _parts_of_others(weights)
         within += [(value, owner, offset) for value, (owner, offset) in parts.items()]
         for value in weights:
             if value in parts:
@@ -112,6 +114,41 @@ def _store_weights(models: Sequence[ir.Model], folder: Path) -> None:
             value.const_value = tensor
     for value, owner, offset in within:
         value.const_value = _part_of(owner, offset, value)
+
+
+def _parts_of_others(weights: Sequence[ir.Value]) -> dict[ir.Value, tuple[ir.Value, int]]:
+    """Return for each weight that lies within another's memory that other, and the bytes from its beginning.
+
+    A head tied to the table of embeddings multiplies with parts of it.
+
+    Of several that take the same memory the first is no part.
+    """
+    places: dict[int, list[tuple[int, int, ir.Value]]] = {}
+    for value in weights:
+        if (place := _memory(value.const_value)) is not None:
+            storage, begin, end = place
+            places.setdefault(storage, []).append((begin, end, value))
+    parts: dict[ir.Value, tuple[ir.Value, int]] = {}
+    for within in places.values():
+        # Of those that begin at one place the largest first; sorting keeps the order of equals.
+        within.sort(key=lambda entry: (entry[0], -entry[1]))
+        begin, end, owner = within[0]
+        for first, last, value in within[1:]:
+            if last <= end:
+                parts[value] = owner, first - begin
+            else:
+                begin, end, owner = first, last, value
+    return parts
+
+
+def _memory(tensor: ir.TensorProtocol | None) -> tuple[int, int, int] | None:
+    """Return a tensor of torch's as its storage and the bytes of it that it takes, None for any other."""
+    raw: Any = getattr(tensor, "raw", None)
+    # By what it has and not by its class: the graph of an ONNX file is written without torch.
+    if not hasattr(raw, "untyped_storage") or not raw.is_contiguous():
+        return None
+    begin = raw.storage_offset() * raw.element_size()
+    return raw.untyped_storage().data_ptr(), begin, begin + raw.nbytes
 
 
 def _is_large(tensor: ir.TensorProtocol | None) -> bool:

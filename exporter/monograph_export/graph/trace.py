@@ -5,50 +5,41 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import onnx_ir as ir
 import torch
 from onnxscript.optimizer import optimize_ir
-from sentence_transformers import CrossEncoder, SparseEncoder
-from torch import Tensor, nn
+from sentence_transformers.base.model import BaseModel
 
 from monograph.bundle.manifest import GRAPH_INPUTS
 from monograph.errors import ExportError, first_line
-from monograph_export.checkpoint.routes import VectorModel
-from monograph_export.graph.compose import ModelGraph, sample_inputs, sample_pairs
-from monograph_export.graph.splade import sparse_modules
-from monograph_export.output_names import LOGITS_NAME, OUTPUT_NAME, SCORES_NAME
+from monograph_export.graph.compose import ModelGraph, sample_inputs
+from monograph_export.tasks.base import ExportTask
 
 # The first opset with Attention as one standard op.
 OPSET = 23
 
 
-def trace(model: VectorModel) -> ir.Model:
-    """Return the model as one graph: token ids in, ``sentence_embedding`` out, batch and sequence dynamic.
+def trace(model: BaseModel, task: ExportTask[Any]) -> ir.Model:
+    """Return the model as one graph: token ids in, the task's output out, batch and sequence dynamic.
 
     Raises:
         ExportError: torch cannot trace the model.
 
     """
-    inputs = sample_inputs(model)
-    with sparse_modules(model) if isinstance(model, SparseEncoder) else contextlib.nullcontext(list(model)) as modules:
-        return _traced(ModelGraph(modules, list(inputs), OUTPUT_NAME), inputs, OUTPUT_NAME)
+    inputs = sample_inputs(model, task.samples)
+    with task.graph_modules(model) as modules:
+        graph = _trace(ModelGraph(modules, list(inputs), task.feature), inputs, task.task.output)
+    # Not by torch's option, which goes on to fuse operators: its RotaryEmbedding shares one table of positions among
+    # the texts of a batch, which ONNX Runtime 1.31 refuses (onnxscript 0.7).
+    optimize_ir(graph, should_fold=_may_fold)
+    _name_axes(graph)
+    return graph
 
 
-def trace_pairs(model: CrossEncoder) -> ir.Model:
-    """Return a cross-encoder as one graph: token ids of pairs in, ``logits`` out, batch and sequence dynamic.
-
-    Raises:
-        ExportError: torch cannot trace the model.
-
-    """
-    inputs = sample_pairs(model)
-    return _traced(ModelGraph(list(model), list(inputs), SCORES_NAME), inputs, LOGITS_NAME)
-
-
-def _traced(composed: nn.Module, inputs: Mapping[str, Tensor], output: str) -> ir.Model:
+def _trace(composed: ModelGraph, inputs: dict[str, torch.Tensor], output: str) -> ir.Model:
     axes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     with _quiet():
         try:
@@ -69,16 +60,11 @@ def _traced(composed: nn.Module, inputs: Mapping[str, Tensor], output: str) -> i
             raise ExportError(f"torch cannot trace the model: {first_line(error)}") from error
     if program is None:
         raise ExportError("torch returned no program")
-    graph: ir.Model = program.model
-    # Not by torch's option, which goes on to fuse operators: its RotaryEmbedding shares one table of positions among
-    # the texts of a batch, which ONNX Runtime 1.31 refuses (onnxscript 0.7).
-    optimize_ir(graph, should_fold=_may_fold)
-    _name_axes(graph)
-    return graph
+    return program.model
 
 
 def _may_fold(node: ir.Node) -> bool | None:
-    """Return False where a layer's weights are transposed, None to leave the choice to the optimiser.
+    """Return False where a layer's weights are transposed, None to leave the choice to the optimizer.
 
     torch has weights as [out, in], which is how OpenVINO wants them: transposed in the file it would transpose them
     back, into a copy that it keeps beside the packed one. ONNX Runtime packs them either way, as long as it does not

@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 
+from monograph.quality import CoverageReport
+
 # Texts tokenized at once.
 CHUNK = 10_000
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """How the kept tokens do for some texts; of tokens, special ones are not counted.
-
-    ``unchanged`` is the share of texts whose tokens are all as before; ``unknown_before`` and ``unknown`` are those
-    of tokens that stand for something unknown; ``growth`` is the number of tokens, relative to before.
-    """
-
-    name: str
-    texts: int
-    unchanged: float
-    unknown_before: float
-    unknown: float
-    growth: float
 
 
 class Vocabularies:
@@ -45,8 +30,8 @@ class Vocabularies:
         unknown, _ = self._unknown
         return [texts[at] for at, same, old_ids, _ in self._compared(texts) if same and unknown not in old_ids]
 
-    def coverage(self, texts: Sequence[str], name: str) -> Coverage:
-        """Return how the part does for texts."""
+    def coverage(self, texts: Sequence[str], name: str) -> CoverageReport:
+        """Return how the part tokenizes texts; special tokens are not counted."""
         same, before, after, unknown_before, unknown_after = 0, 0, 0, 0, 0
         old, new = self._unknown
         for _, is_same, old_ids, new_ids in self._compared(texts):
@@ -55,7 +40,7 @@ class Vocabularies:
             after += len(new_ids)
             unknown_before += old_ids.count(old)
             unknown_after += new_ids.count(new)
-        return Coverage(
+        return CoverageReport(
             name=name,
             texts=len(texts),
             unchanged=same / max(1, len(texts)),
@@ -75,8 +60,8 @@ class Vocabularies:
 
 def _id_of(tokenizer: Tokenizer, token: str | None) -> int:
     """Return a token's id, -1 where there is none."""
-    found = None if token is None else tokenizer.token_to_id(token)
-    return -1 if found is None else int(found)
+    number = None if token is None else tokenizer.token_to_id(token)
+    return -1 if number is None else int(number)
 
 
 def _paired_ids(whole: Tokenizer, part: Tokenizer) -> Iterator[tuple[int, int]]:

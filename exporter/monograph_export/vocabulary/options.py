@@ -1,4 +1,4 @@
-"""What may be asked of a smaller vocabulary. Imports nothing heavy: the command line reads it before torch is there."""
+"""Which tokens a pruned vocabulary retains. Imports nothing heavy: the command line reads it before torch is there."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class NamedTexts:
 
 
 @dataclass(frozen=True)
-class Trimming:
-    """The tokens to keep: those that the texts of corpora need, and those of whole scripts, by ISO 15924 codes.
+class VocabularyOptions:
+    """The tokens to retain: those that the texts of corpora need, and those of whole scripts, by ISO 15924 codes.
 
-    ``coverage`` are other texts, of which is told how the kept tokens do for them.
+    ``coverage`` are other texts, whose tokenization with the retained tokens is reported.
     """
 
     corpora: tuple[NamedTexts, ...] = ()
@@ -31,8 +31,8 @@ class Trimming:
     coverage: tuple[NamedTexts, ...] = ()
 
     @property
-    def wanted(self) -> bool:
-        """Whether anything is asked for."""
+    def prunes(self) -> bool:
+        """Whether the vocabulary is pruned at all."""
         return bool(self.corpora or self.scripts)
 
     @cached_property
@@ -41,19 +41,19 @@ class Trimming:
         return _joined(self.corpora)
 
     @cached_property
-    def other_texts(self) -> NamedTexts | None:
-        """All texts to tell the coverage of, None without any."""
+    def coverage_texts(self) -> NamedTexts | None:
+        """All texts to report the coverage of, None without any."""
         return _joined(self.coverage)
 
     def check(self) -> None:
-        """Refuse what no vocabulary can be reduced to.
+        """Refuse what no vocabulary can be pruned to.
 
         Raises:
             ExportError: there are texts to report on and nothing to report.
 
         """
-        if self.coverage and not self.wanted:
-            raise ExportError("coverage is of the tokens that --keep-vocab or --keep-scripts keep: neither was given")
+        if self.coverage and not self.prunes:
+            raise ExportError("coverage is of the tokens that --keep-vocab or --keep-scripts retain: neither was given")
 
 
 def named_texts(files: Sequence[Path]) -> tuple[NamedTexts, ...]:

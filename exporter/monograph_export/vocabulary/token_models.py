@@ -1,4 +1,4 @@
-"""The models of a tokenizer.json whose tokens can be reduced, and what must stay for those that do to be found.
+"""The models of a tokenizer.json whose tokens can be reduced, and what must stay for those that do to be matched.
 
 Of every model holds: where it splits a text into tokens that all stay, and what it tried on the way to them stays too,
 the reduced model splits the text alike.
@@ -57,7 +57,7 @@ class TokenModel(ABC):
 
 
 class WordPiece(TokenModel):
-    """The longest match first: with fewer tokens no longer one is found in place of one that stays."""
+    """The longest match first: with fewer tokens no longer one is matched in place of one that stays."""
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
         super().__init__(spec)
@@ -84,11 +84,11 @@ class Unigram(TokenModel):
         self.tokens = {token: index for index, (token, _) in enumerate(spec["vocab"])}
 
     def required(self) -> set[str]:
-        """Return the unknown token, bytes, and the least likely token, by which an unknown character is priced."""
-        least, _ = min(self.spec["vocab"], key=lambda entry: entry[1])
+        """Return the unknown token, bytes, and the least likely token, which sets the score of an unknown character."""
+        rarest, _ = min(self.spec["vocab"], key=lambda entry: entry[1])
         if self.spec.get("byte_fallback"):
-            return {least} | _bytes_and(self.unknown, self.tokens)
-        return {least} | _needed(self.unknown, self.tokens)
+            return {rarest} | _bytes_and(self.unknown, self.tokens)
+        return {rarest} | _needed(self.unknown, self.tokens)
 
     @property
     def unknown(self) -> str | None:

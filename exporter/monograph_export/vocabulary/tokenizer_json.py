@@ -12,7 +12,7 @@ _SIDES = ("sep", "cls")
 
 
 def added_tokens(tokenizer: Mapping[str, Any]) -> dict[str, int]:
-    """Return the tokens that are found before the model splits anything, special ones among them, with their ids."""
+    """Return the tokens that are matched before the model splits anything, special ones among them, with their ids."""
     return {token["content"]: int(token["id"]) for token in tokenizer["added_tokens"]}
 
 
@@ -27,13 +27,15 @@ def _around(step: Mapping[str, Any]) -> set[str]:
     return within | special | {step[side][0] for side in _SIDES if side in step}
 
 
-def renumbered(model: TokenModel, added: Mapping[str, int], kept: set[str]) -> dict[str, int]:
-    """Return new ids without gaps for the tokens of a model that are kept, and for all added tokens.
+def renumbered(model: TokenModel, added: Mapping[str, int], retained: set[str]) -> dict[str, int]:
+    """Return new ids without gaps for the retained tokens of a model, and for all added tokens.
 
     An added token keeps its id where there are so many tokens still: positions count from the padding's id in
     RoBERTa-like models. The others keep their order.
     """
-    inside = sorted((token for token in model.tokens if token in kept or token in added), key=model.tokens.__getitem__)
+    inside = sorted(
+        (token for token in model.tokens if token in retained or token in added), key=model.tokens.__getitem__
+    )
     outside = sorted((token for token in added if token not in model.tokens), key=added.__getitem__)
     ids = {token: model.tokens[token] for token in inside if token in added and model.tokens[token] < len(inside)}
     taken = set(ids.values())
@@ -63,16 +65,16 @@ def _processor(step: Mapping[str, Any] | None, ids: Mapping[str, int]) -> dict[s
     """Return a post-processor with new ids: they stand in it beside their tokens."""
     if step is None:
         return None
-    found = dict(step)
+    processor = dict(step)
     if step["type"] == "Sequence":
-        found["processors"] = [_processor(part, ids) for part in step["processors"]]
+        processor["processors"] = [_processor(part, ids) for part in step["processors"]]
     if step["type"] == "TemplateProcessing":
-        found["special_tokens"] = {
+        processor["special_tokens"] = {
             name: {**special, "ids": [ids[token] for token in special["tokens"]]}
             for name, special in step["special_tokens"].items()
         }
     for side in _SIDES:
         if side in step:
             token, _ = step[side]
-            found[side] = [token, ids[token]]
-    return found
+            processor[side] = [token, ids[token]]
+    return processor

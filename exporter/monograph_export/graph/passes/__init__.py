@@ -19,7 +19,7 @@ __all__ = ["apply_passes", "fused_for_gpus"]
 def apply_passes(model: ir.Model) -> ir.Model:
     """Apply every exact pass and return the model.
 
-    The order matters: SelectFirstTokenEarly recognises attention as DecomposeAttention writes it, with the constant
+    The order matters: SelectFirstTokenEarly recognizes attention as DecomposeAttention writes it, with the constant
     shapes of ConstantReshapes and a mask that SharePaddingMask made the same for every query.
     """
     passes = ir.passes.Sequential(
@@ -39,7 +39,7 @@ def apply_passes(model: ir.Model) -> ir.Model:
 def fused_for_gpus(model: ir.Model) -> ir.Model | None:
     """Return a copy of a model after ``apply_passes`` with the operator that GPUs have fast kernels for, if it can.
 
-    The weights are those of the model, and are there once. None where no attention has that form.
+    The weights are those of the model, and are there once. None where no attention can be fused.
     """
     copied = model.clone()
     if not FuseAttention()(copied).modified:

@@ -17,12 +17,12 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from monograph_export.graph.passes.constants import constant
+from monograph_export.graph.passes.values import constant
 
 _RANK = 4
 # The last two axes of the key.
-_TURNED = [0, 1, 3, 2]
-# Of float32 not the least number there is: bfloat16 would round that to -inf, and rows of nothing else give NaN.
+_TRANSPOSED = [0, 1, 3, 2]
+# Of float32 not the lowest number there is: bfloat16 would round that to -inf, and rows of nothing else give NaN.
 LOWEST = {ir.DataType.FLOAT: -3e38, ir.DataType.FLOAT16: -6e4}
 
 
@@ -77,7 +77,9 @@ def _replace(graph: ir.Graph, attention: ir.Node, additive: dict[ir.Value, ir.Va
     if dtype == ir.DataType.FLOAT16:
         query = new("Mul", [query, factor], query.shape)
     product = new(
-        "MatMul", [query, new("Transpose", [key], ir.Shape([key.shape[i] for i in _TURNED]), perm=_TURNED)], scores
+        "MatMul",
+        [query, new("Transpose", [key], ir.Shape([key.shape[i] for i in _TRANSPOSED]), perm=_TRANSPOSED)],
+        scores,
     )
     if dtype != ir.DataType.FLOAT16:
         product = new("Mul", [product, factor], scores)
@@ -97,9 +99,9 @@ def _as_summand(graph: ir.Graph, place: ir.Node, mask: ir.Value, dtype: ir.DataT
     """Return a mask as a summand of scores, rule D2; one of numbers is that already."""
     if mask.dtype != ir.DataType.BOOL:
         return mask
-    kept = _number(graph, f"{mask.name}.kept", 0.0, dtype)
-    masked = _number(graph, f"{mask.name}.masked", LOWEST[dtype], dtype)
-    where = ir.node("Where", [mask, kept, masked])
+    visible = _number(graph, f"{mask.name}.kept", 0.0, dtype)
+    hidden = _number(graph, f"{mask.name}.masked", LOWEST[dtype], dtype)
+    where = ir.node("Where", [mask, visible, hidden])
     where.outputs[0].shape, where.outputs[0].type = mask.shape, ir.TensorType(dtype)
     graph.insert_before(place, where)
     return where.outputs[0]

@@ -21,8 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from monograph_export.graph.passes.ancestors import ancestors
-from monograph_export.graph.passes.constants import constant
+from monograph_export.graph.passes.values import ancestors, constant
 
 _SEQUENCE, _QUERIES = 1, 2
 _TOKEN_RANK = 3
@@ -126,7 +125,7 @@ def _moved(graph: ir.Graph, selection: ir.Node, reader: ir.Node) -> ir.Value | N
     tokens = selection.inputs[0]
     if tokens is None:
         return None
-    attentions = [found for value in ancestors([tokens]) if (found := _attention_at(value)) is not None]
+    attentions = [one for value in ancestors([tokens]) if (one := _attention_at(value)) is not None]
     if not attentions:
         return None
     places = {node: place for place, node in enumerate(graph)}

@@ -1,7 +1,7 @@
 """What is computed of weights alone, computed once and for all.
 
-onnxscript's optimiser folds small tensors, and no operator that may have several results, such as LayerNormalization.
-ONNX Runtime is told to fold nothing as it loads a graph, for it would copy the weights of layers
+onnxscript's optimizer folds small tensors, and no operator that may have several results, such as LayerNormalization.
+ONNX Runtime is set to fold nothing as it loads a graph, for it would copy the weights of layers
 (``monograph.engines.onnxruntime``). DeBERTa's products of its layers with its table of distances are what is left.
 
 Rules
@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
-from monograph_export.graph.passes.constants import constant
+from monograph_export.graph.passes.values import constant
 
 _ROUNDED = ("QuantizeLinear", "DequantizeLinear")
 
@@ -31,8 +31,8 @@ class FoldConstants(ir.passes.InPlacePass):
         if met:
             part = ir.convenience.extract(model.graph, [], met)
             part.opset_imports.update(model.opset_imports)
-            found = ReferenceEvaluator(ir.to_proto(ir.Model(part, ir_version=model.ir_version))).run(None, {})
-            for value, array in zip(met, found, strict=True):
+            arrays = ReferenceEvaluator(ir.to_proto(ir.Model(part, ir_version=model.ir_version))).run(None, {})
+            for value, array in zip(met, arrays, strict=True):
                 value.replace_all_uses_with(constant(model.graph, f"{value.name}.folded", np.asarray(array)))
         return ir.passes.PassResult(model, bool(met))
 

@@ -17,15 +17,15 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from monograph_export.graph.passes.constants import constant
 from monograph_export.graph.passes.padding_mask import hides_padding_only
+from monograph_export.graph.passes.values import constant
 
 DOMAIN = "com.microsoft"
 _MASK = "attention_mask"
 # [batch, sequence, heads, head] to [batch, heads, sequence, head] and back.
 _SPLIT = [0, 2, 1, 3]
-# What turns a key for the product: from where its heads are split, or from before.
-_TURNED, _SPLIT_AND_TURNED = [0, 1, 3, 2], [0, 2, 3, 1]
+# The axes of a key that is transposed for the product: after its heads are split, or before.
+_TRANSPOSED, _SPLIT_AND_TRANSPOSED = [0, 1, 3, 2], [0, 2, 3, 1]
 
 
 class FuseAttention(ir.passes.InPlacePass):
@@ -33,15 +33,15 @@ class FuseAttention(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Apply rules G1 to G3."""
-        found = [one for node in list(model.graph) if (one := _attention(node)) is not None]
-        hiding = {mask: hides_padding_only(model, mask) for mask in {one.mask for one in found}}
-        found = [one for one in found if hiding[one.mask]]
-        if found:
+        attentions = [one for node in list(model.graph) if (one := _attention(node)) is not None]
+        hiding = {mask: hides_padding_only(model, mask) for mask in {one.mask for one in attentions}}
+        attentions = [one for one in attentions if hiding[one.mask]]
+        if attentions:
             lengths = _lengths(model.graph)
-            for one in found:
+            for one in attentions:
                 _fuse(model.graph, one, lengths)
             model.opset_imports[DOMAIN] = 1
-        return ir.passes.PassResult(model, bool(found))
+        return ir.passes.PassResult(model, bool(attentions))
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class _Attention:
 
 
 def _attention(softmax: ir.Node) -> _Attention | None:
-    """Return the attention whose weights a Softmax makes, None where it is of another form."""
+    """Return the attention whose weights a Softmax makes, None where it is written otherwise."""
     added = _made_by(softmax.inputs[0], "Add") if softmax.op_type == "Softmax" else None
     weighted = None if added is None else _only_use(softmax.outputs[0], "MatMul")
     if added is None or weighted is None or weighted.inputs[0] is not softmax.outputs[0]:
@@ -74,16 +74,16 @@ def _attention(softmax: ir.Node) -> _Attention | None:
     scores, mask = added.inputs
     scores, scale = _unscaled(scores)
     product = _made_by(scores, "MatMul")
-    turned = None if product is None else _made_by(product.inputs[1], "Transpose")
-    if product is None or turned is None or mask is None:
+    transposed = None if product is None else _made_by(product.inputs[1], "Transpose")
+    if product is None or transposed is None or mask is None:
         return None
     query, factor = _unscaled(product.inputs[0])
-    order = list(turned.attributes.get_ints("perm", []))
-    key, value = turned.inputs[0], weighted.inputs[1]
-    if query is None or key is None or value is None or order not in (_TURNED, _SPLIT_AND_TURNED):
+    order = list(transposed.attributes.get_ints("perm", []))
+    key, value = transposed.inputs[0], weighted.inputs[1]
+    if query is None or key is None or value is None or order not in (_TRANSPOSED, _SPLIT_AND_TRANSPOSED):
         return None
-    found = _Attention(query, key, order == _TURNED, value, mask, scale * factor, weighted.outputs[0])
-    return found if _has_known_heads(query) and _has_known_heads(value) else None
+    attention = _Attention(query, key, order == _TRANSPOSED, value, mask, scale * factor, weighted.outputs[0])
+    return attention if _has_known_heads(query) and _has_known_heads(value) else None
 
 
 def _fuse(graph: ir.Graph, one: _Attention, lengths: ir.Value) -> None:
@@ -149,10 +149,10 @@ def _shape(graph: ir.Graph, sizes: list[int]) -> ir.Value:
 
 def _joined_behind(value: ir.Value, width: int) -> ir.Value | None:
     """Return what joins the heads of a value again, where nothing else is done with it."""
-    turned = _only_use(value, "Transpose")
-    if turned is None or list(turned.attributes.get_ints("perm", [])) != _SPLIT:
+    transposed = _only_use(value, "Transpose")
+    if transposed is None or list(transposed.attributes.get_ints("perm", [])) != _SPLIT:
         return None
-    whole = _only_use(turned.outputs[0], "Reshape")
+    whole = _only_use(transposed.outputs[0], "Reshape")
     shape = None if whole is None else whole.outputs[0].shape
     return whole.outputs[0] if whole is not None and shape is not None and list(shape)[2:] == [width] else None
 

@@ -15,9 +15,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
-from monograph_export.graph.passes.ancestors import ancestors
 from monograph_export.graph.passes.attention import LOWEST
-from monograph_export.graph.passes.constants import constant
+from monograph_export.graph.passes.values import ancestors, constant
 
 _MASK = "attention_mask"
 # Masks to find out by: padding on the right, none, on the left, gaps; a text of two tokens at least.
@@ -41,13 +40,13 @@ class SharePaddingMask(ir.passes.InPlacePass):
         graph = model.graph
         shared: dict[ir.DataType, ir.Value] = {}
         candidates = dict.fromkeys(value for node in graph for value in _summands(node))
-        found = [value for value in candidates if hides_padding_only(model, value)]
-        for value in found:
+        masks = [value for value in candidates if hides_padding_only(model, value)]
+        for value in masks:
             assert value.dtype is not None  # noqa: S101 - a summand of scores is of their type
             if value.dtype not in shared:
                 shared[value.dtype] = _padding_mask(graph, value.dtype)
             value.replace_all_uses_with(shared[value.dtype])
-        return ir.passes.PassResult(model, bool(found))
+        return ir.passes.PassResult(model, bool(masks))
 
 
 def _summands(softmax: ir.Node) -> list[ir.Value]:
@@ -101,11 +100,11 @@ def _is_padding(evaluate: ReferenceEvaluator, names: list[str], mask: NDArray[np
     fed = {name: mask if name == _MASK else np.ones_like(mask) for name in names}
     # Of positions that are not chosen, T5's distances have a logarithm of 0.
     with np.errstate(all="ignore"):
-        found = np.asarray(next(iter(evaluate.run(None, fed))))
-    lowest = LOWEST[ir.DataType.from_numpy(found.dtype)]
+        values = np.asarray(next(iter(evaluate.run(None, fed))))
+    lowest = LOWEST[ir.DataType.from_numpy(values.dtype)]
     expected = np.where(mask[:, np.newaxis, np.newaxis, :] == 1, 0, lowest)
     try:
-        return bool(np.isclose(found, expected, rtol=1e-3).all())
+        return bool(np.isclose(values, expected, rtol=1e-3).all())
     except ValueError:
         # Of another shape.
         return False

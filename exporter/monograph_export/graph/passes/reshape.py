@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from monograph_export.graph.passes.constants import constant
+from monograph_export.graph.passes.values import constant
 
 
 class ConstantReshapes(ir.passes.InPlacePass):

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from monograph import Embedder
 from monograph_export import export
 from monograph_export.probe_texts import probe_sentences
-from monograph_export.vocabulary.options import NamedTexts, Trimming
+from monograph_export.vocabulary.options import NamedTexts, VocabularyOptions
 from monograph_export.vocabulary.reduction import reduce_tokenizer
 from monograph_export.vocabulary.scripts import Scripts
 from support import checkpoints
@@ -88,11 +88,12 @@ def test_a_real_large_vocabulary_splits_a_corpus_and_scripts_as_before(
 ) -> None:
     tokenizer: Tokenizer = checkpoints.wordpiece_of(data / "mbert-vocab" / "vocab.txt", False).backend_tokenizer
     texts = [text for language in languages for text in tatoeba.sentences(language)]
-    for asked in (Trimming(corpora=(NamedTexts(tuple(texts), "corpus"),)), Trimming(scripts=scripts)):
-        part = reduce_tokenizer(tokenizer, asked).tokenizer
+    of_corpus = VocabularyOptions(corpora=(NamedTexts(tuple(texts), "corpus"),))
+    for options in (of_corpus, VocabularyOptions(scripts=scripts)):
+        part = reduce_tokenizer(tokenizer, options).tokenizer
         assert part.get_vocab_size() < tokenizer.get_vocab_size()
         of_scripts = Scripts(scripts)
-        judged = texts if asked.corpora else [text for text in texts if of_scripts.has(text.encode())]
-        assert len(judged) > 0.9 * len(texts)
-        for before, after in zip(tokenizer.encode_batch(judged), part.encode_batch(judged), strict=True):
+        compared = texts if options.corpora else [text for text in texts if of_scripts.has(text.encode())]
+        assert len(compared) > 0.9 * len(texts)
+        for before, after in zip(tokenizer.encode_batch(compared), part.encode_batch(compared), strict=True):
             assert before.tokens == after.tokens

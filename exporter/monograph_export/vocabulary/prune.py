@@ -1,24 +1,24 @@
-"""Give a loaded model the tokens that are asked for, and prove that texts made of them embed as before."""
+"""Prune a loaded model's vocabulary, and prove that texts made of the retained tokens embed as before."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.model import BaseModel
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from monograph.errors import ParityError
+from monograph.quality import VocabularyReport
 from monograph_export.checkpoint.rust_tokenizer import unlimited
 from monograph_export.probe_texts import probe_sentences
-from monograph_export.probes import reference_vectors
+from monograph_export.tasks.base import ExportTask
 from monograph_export.vocabulary.coverage import Vocabularies
-from monograph_export.vocabulary.options import Trimming
+from monograph_export.vocabulary.options import VocabularyOptions
 from monograph_export.vocabulary.reduction import Reduction, reduce_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -29,14 +29,16 @@ _COMPARED_VECTORS = 64
 
 
 @dataclass(frozen=True)
-class Trimmed:
-    """What was done to a model's vocabulary, as JSON values, and both vocabularies."""
+class PrunedVocabulary:
+    """What was done to a model's vocabulary, and both vocabularies."""
 
-    record: dict[str, Any]
+    report: VocabularyReport
     vocabularies: Vocabularies
 
 
-def trim(model: SentenceTransformer, asked: Trimming, prompts: Sequence[str] = ()) -> Trimmed | None:
+def prune_vocabulary(
+    model: BaseModel, task: ExportTask[str], options: VocabularyOptions, prompts: Sequence[str] = ()
+) -> PrunedVocabulary | None:
     """Reduce a model's tokenizer and table in place, or return None where nothing is to be done.
 
     Raises:
@@ -44,48 +46,47 @@ def trim(model: SentenceTransformer, asked: Trimming, prompts: Sequence[str] = (
         ParityError: texts of the corpora are not embedded as before.
 
     """
-    if not asked.wanted:
+    if not options.prunes:
         return None
-    logger.info("choosing the tokens to keep")
+    logger.info("choosing the tokens to retain")
     whole = unlimited(model.tokenizer.backend_tokenizer)
-    found = reduce_tokenizer(whole, asked, prompts)
-    corpus = asked.corpus
-    same = found.vocabularies.usable(probe_sentences()) if corpus is None else list(corpus.texts)
+    reduction = reduce_tokenizer(whole, options, prompts)
+    corpus, others = options.corpus, options.coverage_texts
+    same = reduction.vocabularies.usable(probe_sentences()) if corpus is None else list(corpus.texts)
     chosen = same[:: -(-len(same) // _COMPARED_VECTORS) or 1]
     compared = [*chosen, *(prompt + text for prompt in prompts for text in chosen)]
-    reference = reference_vectors(model, compared)
-    _install(model, whole, found)
-    difference = float(np.abs(reference_vectors(model, compared) - reference).max(initial=0))
+    reference = task.outputs(model, compared)
+    _install(model, whole, reduction)
+    difference = float(np.abs(task.outputs(model, compared) - reference).max(initial=0))
     if not difference <= TOLERANCE * max(1.0, float(np.abs(reference).max(initial=0))):
         raise ParityError(
             f"with fewer tokens the vectors of texts that need no others differ by {difference:.1e}: the model uses "
             "token ids for more than its table, so leave out --keep-vocab and --keep-scripts"
         )
-    other = asked.other_texts
-    record = {
-        "kept": len(found.ids),
-        "of": whole.get_vocab_size(with_added_tokens=True),
-        "corpus": None if corpus is None else corpus.name,
-        "scripts": list(asked.scripts),
-        "character_scripts": sorted(found.character_scripts),
-        "same_tokens": len(same),
-        "same_vectors": len(compared),
-        "max_abs_difference": difference,
-        "coverage": None if other is None else asdict(found.vocabularies.coverage(other.texts, other.name)),
-    }
-    return Trimmed(record, found.vocabularies)
+    report = VocabularyReport(
+        tokens=len(reduction.ids),
+        original_tokens=whole.get_vocab_size(with_added_tokens=True),
+        corpus=None if corpus is None else corpus.name,
+        scripts=options.scripts,
+        character_scripts=tuple(sorted(reduction.character_scripts)),
+        same_tokens=len(same),
+        same_vectors=len(compared),
+        max_abs_difference=difference,
+        coverage=None if others is None else reduction.vocabularies.coverage(others.texts, others.name),
+    )
+    return PrunedVocabulary(report, reduction.vocabularies)
 
 
-def _install(model: SentenceTransformer, whole: Tokenizer, found: Reduction) -> None:
+def _install(model: BaseModel, whole: Tokenizer, reduction: Reduction) -> None:
     # The only place of a transformers tokenizer that holds the Rust one; transformers sets it in the same way. A copy,
-    # for it is told to pad and to truncate at every call.
-    model.tokenizer._tokenizer = unlimited(found.tokenizer)
+    # for padding and truncation of it are set at every call.
+    model.tokenizer._tokenizer = unlimited(reduction.tokenizer)
     old_ids = whole.get_vocab(with_added_tokens=True)
-    rows = torch.tensor([old_ids[token] for token in sorted(found.ids, key=found.ids.__getitem__)])
-    keep_rows(model[0].auto_model, rows)
+    rows = torch.tensor([old_ids[token] for token in sorted(reduction.ids, key=reduction.ids.__getitem__)])
+    retain_rows(model[0].auto_model, rows)
 
 
-def keep_rows(encoder: PreTrainedModel, rows: torch.Tensor) -> None:
+def retain_rows(encoder: PreTrainedModel, rows: torch.Tensor) -> None:
     """Reduce the table of token embeddings, and an output layer over the vocabulary, to some rows, int64 [n]."""
     layers = (encoder.get_input_embeddings(), encoder.get_output_embeddings())
     # Tied layers have one table, whose rows are moved once.

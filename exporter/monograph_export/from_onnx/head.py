@@ -1,4 +1,4 @@
-"""Read a checkpoint's modules from its files: what stands behind the encoder, as things that can be grafted."""
+"""Read a checkpoint's modules from its files: what stands behind the encoder, as it is appended to a graph."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monograph.errors import ExportError, UnsupportedModuleError
-from monograph_export.checkpoint.layout import ModuleEntry, read_layout, read_object
+from monograph_export.checkpoint.checkpoint import Checkpoint, ModuleEntry
 from monograph_export.from_onnx.modules import ACTIVATIONS, Dense, LayerNorm, Module, Normalize
 from monograph_export.from_onnx.pooling import FLAGS, POOLING_MODES, Pooling
 from monograph_export.from_onnx.weights import read_weights
@@ -21,20 +21,20 @@ _SENTENCE, _TOKENS = "sentence_embedding", "token_embeddings"
 _FOLLOWING = ("Dense", "LayerNorm", "Normalize", "Dropout")
 # What Sentence Transformers takes where a config does not name one.
 _DEFAULT_ACTIVATION = "torch.nn.modules.activation.Tanh"
-# What loading in torch would be told, and no file of an encoder knows.
+# Settings that change how a model is loaded in torch, which an encoder's file cannot follow.
 _TORCH_SETTINGS = ("model_args", "model_kwargs", "tokenizer_args", "processor_kwargs", "config_args", "config_kwargs")
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint without its encoder.
+class Head:
+    """The modules behind an encoder.
 
-    ``transformer`` is the folder of the encoder's settings and tokenizer, ``settings`` those of the Transformer module.
+    ``transformer`` is the folder of the encoder's settings and tokenizer, ``transformer_settings`` those of the
+    Transformer module.
     """
 
-    folder: Path
     transformer: Path
-    settings: Mapping[str, Any]
+    transformer_settings: Mapping[str, Any]
     pooling: Pooling
     modules: tuple[Module, ...]
 
@@ -49,55 +49,50 @@ class Checkpoint:
         return bool(self.modules) and isinstance(self.modules[-1], Normalize)
 
 
-def read_checkpoint(folder: Path) -> Checkpoint:
+def read_head(checkpoint: Checkpoint) -> Head:
     """Read what stands behind the encoder of a checkpoint.
 
     Raises:
-        ExportError: the folder is not a checkpoint, or a file of it cannot be read.
-        UnsupportedModuleError: naming a module or setting that cannot be grafted.
+        ExportError: a file of it cannot be read.
+        UnsupportedModuleError: naming a module or setting that cannot be appended.
 
     """
-    entries = read_layout(folder)
+    folder, entries = checkpoint.folder, checkpoint.modules
     if not entries:
-        return _bare(folder)
-    kinds = [entry.kind for entry in entries]
-    if kinds[:2] != ["Transformer", "Pooling"] or not set(kinds[2:]) <= set(_FOLLOWING):
+        return _bare(checkpoint)
+    names = [str(entry.name) for entry in entries]
+    if names[:2] != ["Transformer", "Pooling"] or not set(names[2:]) <= set(_FOLLOWING):
         raise UnsupportedModuleError(
-            f"{folder}: the modules {', '.join(kinds)} are not one Transformer, one Pooling and any of "
+            f"{folder}: the modules {', '.join(names)} are not one Transformer, one Pooling and any of "
             f"{', '.join(_FOLLOWING)}: export the checkpoint itself"
         )
-    transformer = entries[0]
+    transformer, pooling_entry, *following = entries
     refused = [
         *(
-            ["module Pooling: setting include_prompt=False"]
-            if not entries[1].config.get("include_prompt", True)
-            else []
+            []
+            if pooling_entry.settings.get("include_prompt", True)
+            else ["module Pooling: setting include_prompt=False"]
         ),
-        *(f"module Transformer: {problem}" for problem in _transformer_problems(transformer.config)),
-        *(f"module {entry.kind}: {problem}" for entry in entries[1:] for problem in _feature_problems(entry.config)),
+        *(f"module Transformer: {problem}" for problem in _transformer_problems(transformer.settings)),
+        *(f"module {entry.name}: {problem}" for entry in entries[1:] for problem in _feature_problems(entry.settings)),
     ]
     if refused:
         raise UnsupportedModuleError(f"{folder}: {'; '.join(refused)}")
-    pooling = _read_pooling(entries[1])
-    return Checkpoint(
-        folder, transformer.folder, transformer.config, pooling, _read_modules(entries[2:], pooling.width)
-    )
+    pooling = _read_pooling(pooling_entry)
+    return Head(transformer.folder, transformer.settings, pooling, _read_modules(following, pooling.width))
 
 
-def _bare(folder: Path) -> Checkpoint:
-    """Return a transformer without modules.json, behind which Sentence Transformers puts pooling."""
-    config = read_object(folder / "config.json")
-    if any(str(name).endswith("ForCausalLM") for name in config.get("architectures") or ()):
-        raise UnsupportedModuleError(f"{folder}: a generative model without modules.json is not grafted")
-    return Checkpoint(folder, folder, {}, Pooling(_hidden_size(folder)), ())
-
-
-def _hidden_size(folder: Path) -> int:
-    config = read_object(folder / "config.json")
+def _bare(checkpoint: Checkpoint) -> Head:
+    """Return the head of a transformer without modules.json, behind which Sentence Transformers puts mean pooling."""
+    folder, config = checkpoint.folder, checkpoint.config
+    if any(name.endswith("ForCausalLM") for name in checkpoint.architectures):
+        raise UnsupportedModuleError(
+            f"{folder}: a generative model without modules.json cannot be exported from an ONNX file"
+        )
     size = config.get("hidden_size", config.get("dim", config.get("d_model")))
     if type(size) is not int or size < 1:
         raise ExportError(f"{folder / 'config.json'} does not state the hidden_size, the width of a token's vector")
-    return size
+    return Head(folder, {}, Pooling(size), ())
 
 
 def _transformer_problems(config: Mapping[str, Any]) -> list[str]:
@@ -117,7 +112,7 @@ def _feature_problems(config: Mapping[str, Any]) -> list[str]:
 
 
 def _read_pooling(entry: ModuleEntry) -> Pooling:
-    config = entry.config
+    config = entry.settings
     stated = config.get("pooling_mode")
     if stated is None:
         modes = [mode for flag, mode in FLAGS.items() if config.get(flag)] or ["mean"]
@@ -136,7 +131,7 @@ def _read_pooling(entry: ModuleEntry) -> Pooling:
 def _read_modules(entries: Sequence[ModuleEntry], width: int) -> tuple[Module, ...]:
     modules: list[Module] = []
     for entry in entries:
-        if entry.kind == "Dropout":
+        if entry.name == "Dropout":
             continue
         modules.append(_read_module(entry, width))
         width = modules[-1].width
@@ -144,23 +139,23 @@ def _read_modules(entries: Sequence[ModuleEntry], width: int) -> tuple[Module, .
 
 
 def _read_module(entry: ModuleEntry, width: int) -> Module:
-    if entry.kind == "Normalize":
+    if entry.name == "Normalize":
         return Normalize(width)
-    if entry.kind == "LayerNorm":
+    if entry.name == "LayerNorm":
         weights = read_weights(entry.folder)
         return LayerNorm(*(_tensor(weights, entry, name, (width,)) for name in ("norm.weight", "norm.bias")))
     return _read_dense(entry, width)
 
 
 def _read_dense(entry: ModuleEntry, width: int) -> Dense:
-    config, weights = entry.config, read_weights(entry.folder)
+    config, weights = entry.settings, read_weights(entry.folder)
     path = str(config.get("activation_function", _DEFAULT_ACTIVATION))
     name = path.rpartition(".")[2]
     # A function of torch is not the class of that name.
     if not path.startswith("torch.nn.") or name not in ACTIVATIONS:
         raise UnsupportedModuleError(
-            f"{entry.folder}: activation_function {path} is not grafted, only {', '.join(ACTIVATIONS)} are: export the "
-            "checkpoint itself"
+            f"{entry.folder}: activation_function {path} is not appended, only {', '.join(ACTIVATIONS)} are: "
+            "export the checkpoint itself"
         )
     outputs = config.get("out_features")
     if type(outputs) is not int:
@@ -177,7 +172,9 @@ def _tensor(
 ) -> NDArray[np.float32]:
     if name not in weights:
         raise ExportError(f"{entry.folder}: its weights lack {name}: the checkpoint is incomplete")
-    found = weights[name]
-    if found.shape != shape:
-        raise ExportError(f"{entry.folder}: {name} is {list(found.shape)} and not {list(shape)}: it is another model's")
-    return found
+    tensor = weights[name]
+    if tensor.shape != shape:
+        raise ExportError(
+            f"{entry.folder}: {name} is {list(tensor.shape)} and not {list(shape)}: it is another model's"
+        )
+    return tensor

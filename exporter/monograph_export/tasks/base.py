@@ -1,0 +1,252 @@
+"""What an export does otherwise for a task: detect, load, probe, trace and measure its models.
+
+A task is one object; ``monograph_export.tasks`` lists them. Nothing here imports torch before a method needs it.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from monograph.errors import ExportError, first_line
+from monograph.inputs import InputT
+from monograph.quality import Agreement
+from monograph.tasks import Task
+from monograph_export.checkpoint.checkpoint import Checkpoint
+from monograph_export.checkpoint.modules import SENTENCE_EMBEDDING, ModelKind
+from monograph_export.compression.options import (
+    CompressionOptions,
+    Limit,
+)
+from monograph_export.compression.texts import Calibration
+from monograph_export.vocabulary.options import NamedTexts
+
+if TYPE_CHECKING:
+    from sentence_transformers.base.model import BaseModel
+    from torch import nn
+
+    from monograph_export.checkpoint.routes import RoutedModel
+
+# Options that only some tasks have, as errors name them.
+PRUNING, RECIPE, FROM_ONNX = "--keep-vocab or --keep-scripts", "--recipe", "--from-onnx"
+# Inputs that are compared at a time. A model of int8 layers widens all its weights at every call in torch, so batches
+# save most of the time; padding moves a vector by no more than a rounding that goes the other way. What is written is
+# measured anew, in ONNX Runtime.
+COMPARED_AT_A_TIME = 16
+
+
+class ExportTask(ABC, Generic[InputT]):
+    """A task of the runtime as the exporter sees it.
+
+    Attributes:
+        task: The runtime's task.
+        kind: The class of its models in Sentence Transformers, and the modules that they may have.
+        limits: What a compressed model of it has to keep.
+        options: Those of ``PRUNING``, ``RECIPE`` and ``FROM_ONNX`` that go with it.
+        architectures: Endings of the classes of transformers that are of this task without modules.json, and
+            ``requested_architectures`` of those that are if the task is requested.
+        int8_for_large_tables: Whether large tables of token embeddings are int8 by default.
+        feature: The name under which the modules leave their output.
+        samples: Three inputs of different length to trace a model with; axes of size 0 or 1 would be taken for
+            constants.
+        used: What is done with inputs, in a word.
+        costs: What ``cost`` measures, in words that follow "the layers that cost most".
+
+    """
+
+    task: ClassVar[Task[Any]]
+    kind: ClassVar[ModelKind]
+    limits: ClassVar[Sequence[Limit]]
+    options: ClassVar[tuple[str, ...]] = ()
+    architectures: ClassVar[tuple[str, ...]] = ()
+    requested_architectures: ClassVar[tuple[str, ...]] = ()
+    int8_for_large_tables: ClassVar[bool] = True
+    feature: ClassVar[str] = SENTENCE_EMBEDDING
+    samples: ClassVar[Sequence[Any]] = ("one short text", "another text, which is a little longer", "a third")
+    used: ClassVar[str] = "embedded"
+    costs: ClassVar[str]
+
+    @property
+    def name(self) -> str:
+        """The manifest's ``task``."""
+        return self.task.name
+
+    @property
+    def title(self) -> str:
+        """What a model of the task is called."""
+        return self.task.title
+
+    def check_options(self, options: Sequence[str]) -> None:
+        """Refuse options that models of the task do not have.
+
+        Raises:
+            ExportError: naming each.
+
+        """
+        known = (*self.options, *(limit.option for limit in self.limits))
+        if refused := [option for option in options if option not in known]:
+            raise ExportError(f"this is {self.title}, which has no {', '.join(refused)}: leave it out")
+
+    def detects(self, checkpoint: Checkpoint, *, requested: bool) -> bool:
+        """Tell whether a checkpoint that names no class of Sentence Transformers is of this task."""
+        endings = (*self.architectures, *(self.requested_architectures if requested else ()))
+        return not checkpoint.modules and any(name.endswith(endings) for name in checkpoint.architectures)
+
+    def check_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Refuse a checkpoint without an exact graph before anything is loaded.
+
+        Raises:
+            ExportError: a file of it cannot be read.
+            UnsupportedModuleError: naming each module and setting that has no exact graph.
+
+        """
+        checkpoint.check_modules(self.kind)
+
+    def load(self, checkpoint: Checkpoint) -> RoutedModel:
+        """Load a checkpoint in float32 on the CPU, and give each of its routes.
+
+        Raises:
+            ExportError: the checkpoint is damaged, incomplete, or needs code of its own.
+            UnsupportedModuleError: naming what has no exact graph.
+
+        """
+        from monograph_export.checkpoint.load import load_checkpoint
+
+        self.check_checkpoint(checkpoint)
+        return self._prepare(load_checkpoint(checkpoint, self.kind), checkpoint.folder)
+
+    def copy(self, model: BaseModel) -> RoutedModel:
+        """Return a float32 copy on the CPU of a model that the caller goes on using.
+
+        Raises:
+            ExportError: its tokenizer has no Rust form.
+            UnsupportedModuleError: naming what has no exact graph.
+
+        """
+        return self._prepare(copy.deepcopy(model).to("cpu"), "the model")
+
+    def _prepare(self, model: BaseModel, name: object) -> RoutedModel:
+        from monograph_export.checkpoint.load import check_modules
+        from monograph_export.checkpoint.routes import routes_of
+
+        check_modules(model, name, self.kind)
+        model = model.float().eval()
+        model.requires_grad_(False)
+        routed = routes_of(model, self.kind)
+        for route, part in routed.routes.items():
+            self.check_route(part, name if route is None else f"{name}, route {route}")
+        return routed
+
+    def check_route(self, model: BaseModel, name: object) -> None:
+        """Refuse modules in a row that do not make an output of the task.
+
+        Raises:
+            ExportError: the tokenizer has no Rust form.
+            UnsupportedModuleError: naming the modules.
+
+        """
+        from monograph_export.checkpoint.load import check_order
+
+        check_order(model, name, self.kind)
+
+    @abstractmethod
+    def describe_outputs(self, routed: RoutedModel) -> Any:
+        """Return the task's section of the manifest.
+
+        Raises:
+            ExportError: the routes of the model do not fit each other.
+
+        """
+
+    @abstractmethod
+    def probe_inputs(self, tokenizer: Tokenizer, max_length: int | None) -> list[InputT]:
+        """Return the inputs that a bundle is verified with: of many languages, oddities, and of every length."""
+
+    def outputs(
+        self, model: BaseModel, inputs: Sequence[InputT], batch_size: int = 1, prompt: str = ""
+    ) -> NDArray[np.float32]:
+        """Return what Sentence Transformers gives for each input, alone or in padded batches, float32 [n, width].
+
+        The model's default prompt is not added, and nothing is truncated that the graph leaves whole.
+
+        Raises:
+            ExportError: torch cannot run the model.
+
+        """
+        import torch
+
+        with torch.inference_mode():
+            try:
+                outputs = self._compute(model, list(inputs), batch_size, prompt)
+            except Exception as error:
+                raise ExportError(
+                    f"torch cannot run the model on {self.task.inputs} of up to its maximum length: {first_line(error)}"
+                ) from error
+            return np.asarray(outputs, dtype=np.float32).reshape(len(inputs), -1)
+
+    @abstractmethod
+    def _compute(self, model: BaseModel, inputs: list[InputT], batch_size: int, prompt: str) -> Any:
+        """Return the outputs as an array, or a tensor on the CPU."""
+
+    def outputs_to_compare(self, model: BaseModel, inputs: Sequence[InputT]) -> NDArray[np.float32]:
+        """Return a model's outputs for ``agreement``, float32 [n, width]; they are computed in batches."""
+        return self.outputs(model, inputs, self._batch_size(model))
+
+    def _batch_size(self, model: BaseModel) -> int:  # noqa: ARG002
+        return COMPARED_AT_A_TIME
+
+    def graph_modules(self, model: BaseModel) -> AbstractContextManager[Sequence[nn.Module]]:
+        """Give the modules to trace in a row; the model may be another within."""
+        return nullcontext(list(model))
+
+    def compress_head(self, model: BaseModel) -> None:
+        """Compress in place what shares the weights of an int8 table, where models of the task have that."""
+
+    @abstractmethod
+    def calibration(self, options: CompressionOptions, corpus: NamedTexts | None) -> Calibration[InputT]:
+        """Return inputs to calibrate with and held-out ones: the user's, those of a vocabulary's corpus, or built-in.
+
+        Raises:
+            ExportError: a line of the user's is no input of the task.
+
+        """
+
+    @abstractmethod
+    def agreement(self, reference: NDArray[np.float32], outputs: NDArray[np.float32]) -> Agreement:
+        """Compare a model's outputs with the original's for the same inputs, float32 [n, width] each."""
+
+    @abstractmethod
+    def cost(self, reference: NDArray[np.float32], outputs: NDArray[np.float32]) -> float:
+        """Return one figure of what was lost, by which layers are sorted: 0 for nothing."""
+
+
+def check_finite(reference: NDArray[np.float32]) -> None:
+    """Refuse reference outputs, float32 [n, d], that are not numbers.
+
+    Raises:
+        ExportError: one is not finite.
+
+    """
+    if not np.isfinite(reference).all():
+        raise ExportError(
+            "torch itself gives vectors that are not finite: the checkpoint is damaged, or with --precision fp16 its "
+            "values pass what float16 holds"
+        )
+
+
+def rank_correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Return Spearman's correlation of values, float32 [n] each, 0 where all of one are equal."""
+    import warnings
+
+    from scipy.stats import ConstantInputWarning, spearmanr
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConstantInputWarning)
+        return float(np.nan_to_num(spearmanr(first, second).statistic))

@@ -1,0 +1,154 @@
+"""Export of embedding models, and what all models of vectors have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from monograph.errors import ExportError
+from monograph.similarity import similarity, similarity_pairwise
+from monograph.tasks import EMBEDDING
+from monograph.tasks.embedding import EmbeddingSection, VectorAgreement
+from monograph_export.checkpoint.modules import ROUTER, ModelKind
+from monograph_export.compression.options import (
+    MEAN_COSINE,
+    NEIGHBOUR_AGREEMENT,
+    WORST_COSINE,
+    CompressionOptions,
+    Limit,
+)
+from monograph_export.compression.texts import Calibration, built_in_texts, held_out_texts, split_texts, texts_of
+from monograph_export.probe_texts import probe_texts
+from monograph_export.tasks.base import FROM_ONNX, PRUNING, RECIPE, ExportTask, rank_correlation
+from monograph_export.vocabulary.options import NamedTexts
+
+if TYPE_CHECKING:
+    from sentence_transformers.base.model import BaseModel
+
+    from monograph_export.checkpoint.routes import RoutedModel
+
+
+class VectorExport(ExportTask[str]):
+    """A task whose models make a vector of each text."""
+
+    limits: ClassVar[Sequence[Limit]] = (MEAN_COSINE, WORST_COSINE, NEIGHBOUR_AGREEMENT)
+    costs = "of the mean cosine"
+
+    def probe_inputs(self, tokenizer: Tokenizer, max_length: int | None) -> list[str]:
+        """Return the texts that a bundle is verified with."""
+        return probe_texts(tokenizer, max_length)
+
+    def _compute(self, model: BaseModel, inputs: list[str], batch_size: int, prompt: str) -> Any:
+        with untruncated(model, self.kind):
+            return model.encode(
+                inputs, prompt=prompt, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True
+            ).to_dense()
+
+    def calibration(self, options: CompressionOptions, corpus: NamedTexts | None) -> Calibration[str]:
+        """Return texts to calibrate with and held-out ones."""
+        if options.calibration is not None:
+            return texts_of(options.calibration)
+        if corpus is None:
+            return built_in_texts()
+        split = split_texts if options.precision == "int8" else held_out_texts
+        return split(corpus.texts, corpus.name)
+
+    def agreement(self, reference: NDArray[np.float32], outputs: NDArray[np.float32]) -> VectorAgreement:
+        """Compare the vectors of the same texts, float32 [n, d] each."""
+        cosines = _cosines(reference, outputs)
+        similarities, others = (similarity("cosine", vectors, vectors) for vectors in (reference, outputs))
+        pairs = np.triu_indices(len(cosines), k=1)
+        spearman = rank_correlation(similarities[pairs], others[pairs]) if len(cosines) > 2 else 0.0
+        np.fill_diagonal(similarities, -np.inf)
+        np.fill_diagonal(others, -np.inf)
+        return VectorAgreement(
+            texts=len(cosines),
+            mean_cosine=float(cosines.mean()),
+            percentile_1_cosine=float(np.percentile(cosines, 1)),
+            worst_cosine=float(cosines.min()),
+            spearman=spearman,
+            neighbour_agreement=float((similarities.argmax(axis=1) == others.argmax(axis=1)).mean()),
+        )
+
+    def cost(self, reference: NDArray[np.float32], outputs: NDArray[np.float32]) -> float:
+        """Return 1 - mean cosine."""
+        return 1 - float(_cosines(reference, outputs).mean())
+
+    def dimension(self, routed: RoutedModel) -> int:
+        """Return the dimensions of a model's vectors before its own truncation.
+
+        Raises:
+            ExportError: its routes give vectors of different dimensions.
+
+        """
+        dimensions = {route: self._dimension(model) for route, model in routed.routes.items()}
+        if len(set(dimensions.values())) != 1:
+            raise ExportError(f"the routes give vectors of different dimensions: {dimensions}")
+        return next(iter(dimensions.values()))
+
+    def _dimension(self, model: BaseModel) -> int:
+        with untruncated(model, self.kind):
+            return int(model.get_embedding_dimension())
+
+
+class EmbeddingExport(VectorExport):
+    """Embedding models."""
+
+    task = EMBEDDING
+    kind = ModelKind(
+        "SentenceTransformer",
+        ("Transformer", "Pooling", "Dense", "LayerNorm", "Normalize", "Dropout", "StaticEmbedding", ROUTER),
+        transformer_task="feature-extraction",
+        pooling="Pooling",
+        # The pooler of BERT-like models is not used for sentence vectors, and many checkpoints do not have it.
+        unused_weights=("pooler",),
+        truncation="truncate_dim",
+    )
+    options = (PRUNING, RECIPE, FROM_ONNX)
+
+    def describe_outputs(self, routed: RoutedModel) -> EmbeddingSection:
+        """Return the task's section of the manifest."""
+        model: Any = routed.whole
+        return EmbeddingSection(
+            dimension=self.dimension(routed),
+            normalized=all(map(_normalizes, routed.routes.values())),
+            similarity=str(model.similarity_fn_name),
+            matryoshka_dimensions=(),
+            truncate_dim=model.truncate_dim,
+        )
+
+
+EMBEDDING_EXPORT = EmbeddingExport()
+
+
+@contextmanager
+def untruncated(model: BaseModel, kind: ModelKind) -> Iterator[None]:
+    """Have a model give its vectors as they leave the last module."""
+    if kind.truncation is None:
+        yield
+        return
+    truncation = getattr(model, kind.truncation)
+    setattr(model, kind.truncation, None)
+    try:
+        yield
+    finally:
+        setattr(model, kind.truncation, truncation)
+
+
+def _normalizes(model: BaseModel) -> bool:
+    names = [type(module).__name__ for module in model]
+    return next(name for name in reversed(names) if name != "Dropout") == "Normalize"
+
+
+def _cosines(reference: NDArray[np.float32], outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the cosine of each text's two vectors, float32 [n] of [n, d] each.
+
+    Two vectors of zeros, as a sparse encoder has for a text in a language it does not know, are the same: 1.
+    """
+    same = ~reference.any(axis=1) & ~outputs.any(axis=1)
+    return np.where(same, np.float32(1), similarity_pairwise("cosine", reference, outputs))

@@ -1,0 +1,203 @@
+"""A model that is loaded in torch, with Sentence Transformers: its graph is traced, and torch is the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sentence_transformers.base.model import BaseModel
+from torch import nn
+from transformers import PreTrainedModel
+
+from monograph.bundle import Probes
+from monograph.bundle.manifest import Routing, Source, TokenizerSpec
+from monograph.errors import ExportError
+from monograph_export.checkpoint.checkpoint import Checkpoint
+from monograph_export.checkpoint.loaded_tokenizer import (
+    check_table,
+    check_tokenizer,
+    pools_without_prompt,
+    store_tokenizer,
+    token_ids,
+    tokenizer_of,
+)
+from monograph_export.checkpoint.routes import RoutedModel
+from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE, max_length_of
+from monograph_export.checkpoint.vocabulary_layers import has_transformer, token_table
+from monograph_export.compression.compress import Compressed, compress
+from monograph_export.graph.passes import apply_passes
+from monograph_export.graph.store import BuiltGraph, numbered
+from monograph_export.graph.trace import trace
+from monograph_export.model import ExportRequest, LoadedModel, Tokenizers
+from monograph_export.probe_texts import short_probe_texts
+from monograph_export.tasks import ExportTask
+from monograph_export.tasks.base import PRUNING, check_finite
+from monograph_export.vocabulary.prune import PrunedVocabulary, prune_vocabulary
+
+# Put before texts of models that leave prompts out of their pooling and bring none.
+_PROMPT = "Represent the sentence: "
+
+
+def load_torch_model(source: Checkpoint | BaseModel, request: ExportRequest) -> TorchModel:
+    """Load a checkpoint, or copy a model that the caller goes on using.
+
+    Raises:
+        ExportError: the checkpoint is damaged or incomplete, its tokenizer is another model's, or the request has
+            options that such a model does not have.
+        UnsupportedModuleError: naming what has no exact graph.
+
+    """
+    if isinstance(source, Checkpoint):
+        model = TorchModel(request.task, request.task.load(source), source.source)
+    else:
+        model = TorchModel(request.task, request.task.copy(source), _source_of(source))
+    model.check(request)
+    return model
+
+
+class TorchModel(LoadedModel):
+    """A model of Sentence Transformers and its routes."""
+
+    packages = ("torch", "transformers", "sentence-transformers", "onnx-ir", "onnxscript")
+    building = "tracing"
+
+    def __init__(self, task: ExportTask[Any], routed: RoutedModel, source: Source) -> None:
+        self.source = source
+        self.prompts: Mapping[str, str] = routed.main.prompts
+        self.default_prompt_name = routed.main.default_prompt_name
+        self._task = task
+        self._routed = routed
+
+    def check(self, request: ExportRequest) -> None:
+        """Refuse a tokenizer of another model, and options that the kind of model does not have.
+
+        Raises:
+            ExportError: naming them.
+
+        """
+        for model in self._routed.routes.values():
+            check_table(model)
+        compression = request.compression
+        options = [
+            *([PRUNING] if request.vocabulary.prunes else []),
+            *([f"--precision {compression.precision}"] if compression.precision != "fp32" else []),
+        ]
+        main = self._routed.main
+        if len(self._routed.routes) > 1:
+            options += ["--table int8"] if compression.table == "int8" else []
+            title = "a model with a Router"
+        elif not has_transformer(main):
+            title = f"a {type(main[0]).__name__}, which has no layers,"
+        else:
+            return
+        if options:
+            raise ExportError(f"{title} is exported as it is: leave out {', '.join(options)}")
+
+    def prune_vocabulary(self, request: ExportRequest) -> PrunedVocabulary | None:
+        """Prune the vocabulary in place as requested, or return None where nothing is to be done."""
+        of_recipe = {} if request.recipe is None else request.recipe.prompts
+        prompts = dict.fromkeys(filter(None, (*self.prompts.values(), *of_recipe.values())))
+        return prune_vocabulary(self._routed.main, self._task, request.vocabulary, list(prompts))
+
+    def store_tokenizers(self, folder: Path) -> Tokenizers:
+        """Write the tokenizer of each route; routes with the same share a file."""
+        stored: dict[str | None, TokenizerSpec] = {}
+        for number, (route, model) in enumerate(self._routed.routes.items()):
+            specification = store_tokenizer(model, folder / numbered(TOKENIZER_FILE, number))
+            content = (folder / specification.file).read_bytes()
+            same = (other for other in stored.values() if (folder / other.file).read_bytes() == content)
+            if other := next(same, None):
+                (folder / specification.file).unlink()
+                specification = replace(specification, file=other.file)
+            stored[route] = specification
+        return stored
+
+    def describe_outputs(self) -> Any:
+        """Return the task's section of the manifest."""
+        return self._task.describe_outputs(self._routed)
+
+    def routing(self, tokenizers: Tokenizers) -> Routing | None:
+        """Return how texts are routed, None for a model without routes."""
+        by_route = {route: tokenizer for route, tokenizer in tokenizers.items() if route is not None}
+        return Routing(by_route, self._routed.tasks, self._routed.default) if by_route else None
+
+    def compress(self, request: ExportRequest, pruned: PrunedVocabulary | None) -> Compressed[Any] | None:
+        """Compress the model in place as requested, or return None where nothing is to be done."""
+        if len(self._routed.routes) > 1:
+            return None
+        inputs = request.calibration
+        if pruned is not None:
+            inputs = inputs.filtered(pruned.vocabularies.usable)
+        return compress(self._routed.main, request.compression, inputs, self._task, request.limits)
+
+    def describe_reference(self, compressed: Compressed[Any] | None) -> str:
+        """Return in words what the outputs of ``make_probes`` are."""
+        rounding = "" if compressed is None else ", with the rounding of the compression"
+        alone = self._task.task.inputs.removesuffix("s")
+        return f"sentence-transformers in torch, float32, each {alone} alone{rounding}"
+
+    def make_probes(self, folder: Path, tokenizers: Tokenizers) -> list[Probes]:
+        """Return the inputs that the bundle is verified with, and torch's outputs for them, each computed alone.
+
+        A model that leaves prompts out of its pooling has a second set for each route, with a prompt.
+        """
+        sets: list[Probes] = []
+        for route, model in self._routed.routes.items():
+            tokenizer = tokenizer_of(model)
+            inputs = self._task.probe_inputs(tokenizer, max_length_of(tokenizer))
+            check_tokenizer(model, folder / tokenizers[route].file, inputs)
+            sets.append(self._probes(model, route, inputs))
+            if pools_without_prompt(model):
+                prompt = next(filter(None, model.prompts.values()), _PROMPT)
+                sets.append(self._probes(model, route, short_probe_texts(), prompt))
+        return sets
+
+    def _probes(self, model: BaseModel, route: str | None, inputs: list[Any], prompt: str = "") -> Probes:
+        outputs = self._task.outputs(model, inputs, prompt=prompt)
+        check_finite(outputs)
+        counts = (len(token_ids(model, prompt + one if prompt else one)) for one in inputs)
+        return Probes(tuple(inputs), tuple(counts), outputs, route, prompt)
+
+    def build_graphs(self, precision: str) -> Mapping[str | None, BuiltGraph]:
+        """Trace each route and apply the exact passes to its graph."""
+        return {
+            route: BuiltGraph(apply_passes(trace(model, self._task)), precision, _sizes_by_part(model))
+            for route, model in self._routed.routes.items()
+        }
+
+
+def _source_of(model: BaseModel) -> Source:
+    """Describe a model that was handed over in memory, of which there is no file to hash."""
+    config = getattr(model.transformers_model, "config", None)
+    name = getattr(config, "_name_or_path", "") or type(model).__name__
+    return Source(name=Path(name).name, revision=None, license=None, sha256={})
+
+
+def _sizes_by_part(model: BaseModel) -> dict[str, int]:
+    """Return the bytes of a model's table of token embeddings, of its other layers, and of what comes after them.
+
+    The graph may leave out what no output depends on, and has a table that is also the head's once, so the sum is only
+    about that of its weights.
+    """
+    first, *others = model
+    table = _size(token_table(model))
+    # The head of a classifier, or of an MLM, is within its Transformer.
+    layers = _size(first.auto_model.base_model) if has_transformer(model) else _size(first)
+    head = _size(first) - layers + sum(map(_size, others))
+    if has_transformer(model) and _is_tied(first.auto_model):
+        # What it multiplies with, though the file has it once.
+        head += table
+    return {"table": table, "layers": layers - table, "head": head}
+
+
+def _is_tied(transformer: PreTrainedModel) -> bool:
+    decoder = transformer.get_output_embeddings()
+    return decoder is not None and getattr(decoder, "weight", None) is getattr(
+        transformer.get_input_embeddings(), "weight", None
+    )
+
+
+def _size(module: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
