@@ -10,7 +10,7 @@ from typing import Any
 
 from monograph.atomic import whole_file
 from monograph.errors import InputError
-from monograph.tasks import EMBEDDING
+from monograph.tasks.embedding import EMBEDDING
 
 # 2 has the run's task, and scores; a run of version 1 is one of embedding models.
 SCHEMA_VERSION = 2

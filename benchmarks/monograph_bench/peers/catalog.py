@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from monograph.tasks import EMBEDDING
+from monograph.tasks.embedding import EMBEDDING
 
 # Sizes that are tried before the fastest is measured; most peers' own default, 32, is among them.
 _BATCH_SIZES = (8, 16, 32, 64)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from monograph.errors import MonographError
-from monograph.tasks import EMBEDDING
+from monograph.tasks.embedding import EMBEDDING
 from monograph_bench.peers.catalog import Peer, peers_for
 from monograph_bench.peers.environments import PeerError, default_home, find_peer, find_python
 from monograph_bench.peers.exported_models import export_for_peers

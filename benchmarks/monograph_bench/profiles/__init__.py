@@ -1,18 +1,14 @@
-"""Task profiles: all that is measured and evaluated differently for each task. A new task is a module here."""
+"""What is measured and evaluated differently for each task: a module each, with its object as ``PROFILE``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from monograph.errors import InputError
+from monograph.tasks import task_modules
 from monograph_bench.profiles.base import TaskProfile
-from monograph_bench.profiles.embedding import EmbeddingProfile
-from monograph_bench.profiles.rerank import RerankProfile
-from monograph_bench.profiles.sparse import SparseProfile
 
-PROFILES: Mapping[str, TaskProfile] = {
-    profile.task.name: profile for profile in (EmbeddingProfile(), RerankProfile(), SparseProfile())
-}
+PROFILES: Mapping[str, TaskProfile] = {module.PROFILE.task.name: module.PROFILE for module in task_modules(__name__)}
 
 __all__ = ["PROFILES", "TaskProfile", "profile_of"]
 

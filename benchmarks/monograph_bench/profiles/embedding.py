@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from monograph import Embedder
-from monograph.tasks import EMBEDDING
+from monograph.tasks.embedding import EMBEDDING
 from monograph_bench.evaluation.parallel_texts import ParallelTexts, distance_scores, translation_scores
 from monograph_bench.evaluation.retrieval import retrieval_scores
 from monograph_bench.evaluation.sts import StsPairs, sts_scores
@@ -83,3 +83,6 @@ def _pooling_options(peer: Peer, poolings: frozenset[str], modules: Modules) -> 
             f"{' + '.join(modules.poolings)}"
         )
     return {"pooling": modules.poolings[0], "normalize": modules.normalized, "max_length": modules.max_length}
+
+
+PROFILE = EmbeddingProfile()

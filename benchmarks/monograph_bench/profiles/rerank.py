@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from monograph.errors import InputError
-from monograph.tasks import RERANK
+from monograph.tasks.rerank import RERANK
 from monograph_bench.evaluation.parallel_texts import read_parallel
 from monograph_bench.evaluation.reranking import rerank_scores
 from monograph_bench.measurement.reference import SCORE_DIFFERENCE
@@ -118,3 +118,6 @@ def file_pairs(file: Path, limit: int | None) -> Workload:
         raise InputError(f"{file} cannot be read: {error.strerror}") from error
     pairs = dict.fromkeys(zip(parallel.source, parallel.target, strict=True))
     return Workload(file.name, tuple(pairs)[:limit])
+
+
+PROFILE = RerankProfile()

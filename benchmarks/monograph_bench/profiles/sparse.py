@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from monograph.tasks import SPARSE
+from monograph.tasks.sparse import SPARSE
 from monograph_bench.evaluation.sparse_retrieval import load_torch_sparse, sparse_retrieval_scores
 from monograph_bench.peers.catalog import Peer
 from monograph_bench.peers.exported_models import ExportSource
@@ -66,3 +66,6 @@ def _write_settings(checkpoint: Path, pooling: str, max_length: int, folder: Pat
     shutil.copyfile(checkpoint / "modules.json", folder / "modules.json")
     (folder / pooling).mkdir(parents=True)
     shutil.copyfile(checkpoint / pooling / "config.json", folder / pooling / "config.json")
+
+
+PROFILE = SparseProfile()

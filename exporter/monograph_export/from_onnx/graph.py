@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from monograph.tasks import EMBEDDING
+from monograph.tasks.embedding import EMBEDDING
 from monograph_export.from_onnx.encoder import Encoder, table_of
 from monograph_export.from_onnx.head import Head
 from monograph_export.from_onnx.operators import Appender

@@ -20,7 +20,7 @@ from monograph.bundle import Probes
 from monograph.cpu import available_cpus
 from monograph.engines.onnxruntime import import_onnxruntime
 from monograph.errors import ExportError, ParityError, first_line
-from monograph.tasks import EMBEDDING
+from monograph.tasks.embedding import EMBEDDING
 from monograph.tokenization import TextTokenizer, TokenizedTexts
 from monograph_export.from_onnx.encoder import Encoder
 from monograph_export.from_onnx.head import Head

@@ -12,8 +12,7 @@ from tokenizers import Tokenizer
 
 from monograph.errors import ExportError
 from monograph.similarity import similarity, similarity_pairwise
-from monograph.tasks import EMBEDDING
-from monograph.tasks.embedding import EmbeddingSection, VectorAgreement
+from monograph.tasks.embedding import EMBEDDING, EmbeddingSection, VectorAgreement
 from monograph_export.checkpoint.modules import ROUTER, ModelKind
 from monograph_export.compression.options import (
     MEAN_COSINE,

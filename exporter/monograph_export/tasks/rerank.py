@@ -12,8 +12,7 @@ from tokenizers import Tokenizer
 
 from monograph.errors import ExportError, UnsupportedModuleError
 from monograph.inputs import Pair
-from monograph.tasks import RERANK
-from monograph.tasks.rerank import ACTIVATIONS, RerankSection, ScoreAgreement
+from monograph.tasks.rerank import ACTIVATIONS, RERANK, RerankSection, ScoreAgreement
 from monograph_export.checkpoint.checkpoint import Checkpoint
 from monograph_export.checkpoint.modules import ModelKind, setting_problems
 from monograph_export.compression.options import (

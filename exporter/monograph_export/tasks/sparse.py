@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monograph.errors import UnsupportedModuleError
-from monograph.tasks import SPARSE
-from monograph.tasks.sparse import SparseAgreement, SparseSection
+from monograph.tasks.sparse import SPARSE, SparseAgreement, SparseSection
 from monograph_export.checkpoint.modules import ROUTER, ModelKind
 from monograph_export.compression.options import ACTIVE_OVERLAP
 from monograph_export.tasks.embedding import VectorExport

@@ -1,17 +1,26 @@
-"""The tasks of this release. A task is added by a module of its own and a line here, or by ``register_task``."""
+"""The tasks of this release. A task is a module here with its object as ``TASK``; ``register_task`` adds another."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 from monograph.tasks.base import Task
-from monograph.tasks.embedding import EMBEDDING
-from monograph.tasks.rerank import RERANK
-from monograph.tasks.sparse import SPARSE
 
-__all__ = ["EMBEDDING", "RERANK", "SPARSE", "Task", "register_task", "task_named", "task_names", "tasks"]
+__all__ = ["Task", "register_task", "task_modules", "task_named", "task_names", "tasks"]
 
-_TASKS: dict[str, Task[Any]] = {task.name: task for task in (EMBEDDING, RERANK, SPARSE)}
+
+def task_modules(package: str) -> Iterator[ModuleType]:
+    """Yield the modules of a package that has one for each task, and ``base`` for what they have in common."""
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        if module.name != "base":
+            yield importlib.import_module(f"{package}.{module.name}")
+
+
+_TASKS: dict[str, Task[Any]] = {module.TASK.name: module.TASK for module in task_modules(__name__)}
 
 
 def register_task(task: Task[Any]) -> None:

@@ -13,7 +13,7 @@ from monograph.errors import InputError
 from monograph.inputs import check_count
 from monograph.similarity import SIMILARITIES, normalize
 from monograph.tasks.base import DensePostProcess, EmbedOption, Outputs, Task
-from monograph.vector_file.formats import JsonLinesFormat, NpyFormat, json_lines
+from monograph.vector_file.formats import DENSE_FORMATS
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8", "uint8", "binary", "ubinary")
@@ -126,10 +126,7 @@ class EmbeddingTask(Task[EmbeddingSection]):
             choices=tuple(name for name in PRECISIONS if name not in SCALAR_PRECISIONS),
         ),
     )
-    vector_formats: ClassVar = {
-        ".npy": lambda plan: NpyFormat(plan.dtype, plan.width),
-        ".jsonl": lambda plan: JsonLinesFormat("jsonl", json_lines),  # noqa: ARG005
-    }
+    vector_formats = DENSE_FORMATS
 
     def section_problems(self, section: EmbeddingSection) -> list[str]:
         """Return what is wrong with the values of a section."""
@@ -189,7 +186,7 @@ class EmbeddingTask(Task[EmbeddingSection]):
         return VectorPostProcess(dimension, normalize_embeddings, precision, _check_ranges(ranges, dimension))
 
 
-EMBEDDING = EmbeddingTask()
+EMBEDDING = TASK = EmbeddingTask()
 
 
 def quantize(vectors: NDArray[np.float32], precision: Precision, ranges: Ranges | None) -> NDArray[Any]:

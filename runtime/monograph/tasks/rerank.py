@@ -147,7 +147,7 @@ class RerankTask(Task[RerankSection]):
         return
 
 
-RERANK = RerankTask()
+RERANK = TASK = RerankTask()
 
 
 def _identity(logits: NDArray[np.float32]) -> NDArray[np.float32]:

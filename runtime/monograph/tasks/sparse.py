@@ -14,7 +14,7 @@ from monograph.similarity import SIMILARITIES
 from monograph.sparse.rows import SparseRows, active_rows, join_rows
 from monograph.tasks.base import EmbedOption, Outputs, Task
 from monograph.tasks.embedding import VectorAgreement
-from monograph.vector_file.formats import JsonLinesFormat, sparse_json_lines
+from monograph.vector_file.formats import SPARSE_FORMATS
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,7 @@ class SparseTask(Task[SparseSection]):
     embed_options: ClassVar = (
         EmbedOption("--max-active-dims", "max_active_dims", "keep only so many of the largest values of a vector"),
     )
-    vector_formats: ClassVar = {
-        ".jsonl": lambda plan: JsonLinesFormat("sparse jsonl", sparse_json_lines),  # noqa: ARG005
-    }
+    vector_formats = SPARSE_FORMATS
 
     def section_problems(self, section: SparseSection) -> list[str]:
         """Return what is wrong with the values of a section."""
@@ -122,4 +120,4 @@ class SparseTask(Task[SparseSection]):
         return SparsePostProcess(check_count(max_active_dims, "max_active_dims"))
 
 
-SPARSE = SparseTask()
+SPARSE = TASK = SparseTask()

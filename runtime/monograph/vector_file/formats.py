@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -90,3 +90,13 @@ def sparse_json_lines(rows: SparseRows) -> Iterator[str]:
 def _shortest(values: NDArray[np.float32]) -> list[float]:
     """Return float32 values [k] in the shortest decimals that give them back exactly."""
     return [float(str(value)) for value in values]
+
+
+# By the suffix of a file's name; each is made for the ``dtype`` and ``width`` of what follows the graph.
+DENSE_FORMATS: Mapping[str, Callable[[Any], VectorFormat[NDArray[Any]]]] = {
+    ".npy": lambda plan: NpyFormat(plan.dtype, plan.width),
+    ".jsonl": lambda plan: JsonLinesFormat("jsonl", json_lines),  # noqa: ARG005
+}
+SPARSE_FORMATS: Mapping[str, Callable[[Any], VectorFormat[SparseRows]]] = {
+    ".jsonl": lambda plan: JsonLinesFormat("sparse jsonl", sparse_json_lines),  # noqa: ARG005
+}
