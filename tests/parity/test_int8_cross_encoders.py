@@ -55,8 +55,8 @@ def test_every_engine_was_verified(exported: Exported) -> None:
 
 def test_logits_are_near_those_of_torch_with_the_same_rounding(model: CrossEncoder, exported: Exported) -> None:
     [probes] = read_probes(exported.bundle.path)
-    found = model.predict(list(probes.texts), activation_fn="Identity", prompt="")
-    difference = float(np.abs(found - probes.vectors[:, 0]).max())
+    logits = model.predict(list(probes.texts), activation_fn="Identity", prompt="")
+    difference = float(np.abs(logits - probes.vectors[:, 0]).max())
     print(f"\n{model.device}: max abs difference {difference:.1e}")
     # Of one layer; deeper models may differ by more, which the verification allows.
     assert difference <= SCORE_TOLERANCE * max(1.0, float(np.abs(probes.vectors).max()))

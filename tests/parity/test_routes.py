@@ -127,8 +127,8 @@ def test_the_command_line_takes_a_task(asymmetric: Path, asymmetric_bundle: Path
     assert monograph("embed", asymmetric_bundle, tmp_path / "texts.txt", *options).returncode == 0
     reference: Any = SentenceTransformer(str(asymmetric), device="cpu")
     assert_close(np.load(output), reference.encode(["one text", "another text"], task="query", prompt=""))
-    told = monograph("info", asymmetric_bundle).stdout.decode()
-    assert "'query' by query, 'document' by document" in told
+    printed = monograph("info", asymmetric_bundle).stdout.decode()
+    assert "'query' by query, 'document' by document" in printed
     verified = monograph("verify", asymmetric_bundle, "--device", "cpu")
     assert verified.returncode == 0
     assert "query: alone, unpadded" in verified.stdout.decode()
