@@ -34,16 +34,16 @@ def test_batched_equals_single_at_every_length_and_position(
     model: str, rows: int, positions: int, request: pytest.FixtureRequest
 ) -> None:
     embedder: Embedder = request.getfixturevalue(model)
-    pipeline = embedder._open.routes.main
+    runner = embedder._open.routes.main.runner
     tokens = random_tokens(embedder.manifest.tokenizer.vocabulary_size)
-    singles = np.empty((len(LENGTHS), pipeline.output_width), np.float32)
+    singles = np.empty((len(LENGTHS), runner.output_width), np.float32)
     alone = iter(np.arange(len(LENGTHS), dtype=np.intp)[:, np.newaxis])
-    for batch, vectors in pipeline.engine.stream(pipeline.batches(tokens, alone)):
-        singles[batch.rows] = vectors
+    for batch, vectors in runner.run_batches(tokens, alone):
+        singles[batch] = vectors
     assert np.isfinite(singles).all()
     order = np.random.default_rng(1).permutation(len(LENGTHS))
     groups = [order[start : start + rows] for start in range(0, len(order), rows)]
     for shift in range(positions):
         shifted = iter([np.roll(group, shift) for group in groups])
-        for batch, vectors in pipeline.engine.stream(pipeline.batches(tokens, shifted)):
-            assert np.abs(vectors - singles[batch.rows]).max() <= 1e-5
+        for batch, vectors in runner.run_batches(tokens, shifted):
+            assert np.abs(vectors - singles[batch]).max() <= 1e-5

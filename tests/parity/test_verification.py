@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from monograph.bundle import Probes, open_bundle, read_probes
 from monograph.engines import Engine, dtypes_of
 from monograph.inference.opening import open_routes
+from monograph.inference.pipeline import BatchRunner, Pipeline
 from monograph.inference.routes import Routes
 from monograph.inference.verification import verify
 from monograph_export import export
@@ -41,7 +42,9 @@ class FaultyAtOneWidth(Engine):
 
 
 def with_engine(routes: Routes, engine: Engine) -> Routes:
-    return replace(routes, pipelines={None: replace(routes.main, engine=engine)})
+    main = routes.main
+    runner = BatchRunner(engine, main._specification, main.runner.output_width, None)
+    return replace(routes, pipelines={None: Pipeline(main.tokenizer, main._specification, runner)})
 
 
 @pytest.fixture(scope="module")
