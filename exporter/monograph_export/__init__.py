@@ -32,6 +32,7 @@ from monograph_export.writer import check_output
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer, SparseEncoder
+    from sentence_transformers.base.model import BaseModel
 
     from monograph_export.model import ExportRequest, LoadedModel
 
@@ -152,13 +153,8 @@ def export(
         chosen, load = _traced(source, task, vocabulary)
     else:
         chosen, load = _from_onnx(source, from_onnx, task)
-    chosen.check_options(
-        [
-            *limits.options,
-            *([PRUNING] if vocabulary.prunes else []),
-            *([RECIPE] if known is not None else []),
-        ]
-    )
+    others = {PRUNING: vocabulary.prunes, RECIPE: known is not None}
+    chosen.check_options([*limits.options, *(option for option, given in others.items() if given)])
     from monograph_export.model import ExportRequest
     from monograph_export.steps import run_export
 
@@ -183,15 +179,20 @@ def _traced(source: object, task: str | None, vocabulary: VocabularyOptions) -> 
     from monograph_export.vocabulary.scripts import check_scripts
 
     check_scripts(vocabulary.scripts)
-    model, name = source, "the model"
+    model: Any = source
+    name = "the model"
     if isinstance(source, (str, os.PathLike)):
         model, name = read_checkpoint(locate_checkpoint(source)), os.fspath(source)
     chosen = task_of(model, task) if isinstance(model, Checkpoint) else task_of_model(model)
     check_requested(name, chosen, task)
+    return chosen, partial(_load_traced, model)
+
+
+def _load_traced(source: Checkpoint | BaseModel, request: ExportRequest) -> LoadedModel:
     # Here and not above: torch takes seconds, and the command line reads this module where it is not installed.
     from monograph_export.torch_model import load_torch_model
 
-    return chosen, partial(load_torch_model, model)
+    return load_torch_model(source, request)
 
 
 def _from_onnx(source: object, file: str | os.PathLike[str], task: str | None) -> tuple[ExportTask[Any], Loader]:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monograph import pipeline
 from monograph.batching import plan_batches
 from monograph.commands.main import main
+from monograph.inference import pipeline
 
 TEXTS = "".join(f"{'harbour ' * words}\n" for words in (1, 1, 1, 2, 3, 5, 8, 30))
 

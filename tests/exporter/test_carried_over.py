@@ -45,10 +45,10 @@ def pair(cased: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Sentenc
     return model, output
 
 
-def assert_close(found: Any, expected: Any) -> None:
-    found, expected = np.asarray(found), np.asarray(expected)
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).max() <= 1e-5 * max(1.0, float(np.abs(expected).max()))
+def assert_close(actual: Any, expected: Any) -> None:
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).max() <= 1e-5 * max(1.0, float(np.abs(expected).max()))
 
 
 def test_encode_with_every_prompt_equals_torch(pair: tuple[SentenceTransformer, Path]) -> None:
@@ -91,8 +91,8 @@ def test_output_precisions_equal_torch_bit_for_bit_of_the_same_vectors(tiny_embe
     vectors = tiny_embedder.encode(TEXTS)
     ranges = np.stack([vectors.min(0), vectors.max(0)])
     for precision in PRECISIONS[1:]:
-        found = tiny_embedder.encode(TEXTS, precision=precision, ranges=ranges)
-        np.testing.assert_array_equal(found, quantize_embeddings(vectors, precision, ranges=ranges))
+        actual = tiny_embedder.encode(TEXTS, precision=precision, ranges=ranges)
+        np.testing.assert_array_equal(actual, quantize_embeddings(vectors, precision, ranges=ranges))
 
 
 def test_the_graph_is_one_with_external_weights_and_dynamic_axes(tiny_bundle: Path) -> None:

@@ -39,7 +39,7 @@ from monograph_export.compression.options import (
 )
 from monograph_export.compression.smoothquant import fit
 from monograph_export.compression.texts import built_in_texts, read_calibration, texts_of
-from monograph_export.tasks import EMBEDDING_EXPORT
+from monograph_export.tasks.embedding import EMBEDDING_EXPORT
 from support.command import monograph, monograph_after_imports
 
 DEFAULT_LIMITS = RequestedLimits({}, "int8").of(EMBEDDING_EXPORT.limits)
@@ -96,8 +96,8 @@ def test_a_layer_is_traced_as_it_computes(limits: Range | None, smooth: bool, tm
     assert program is not None
     program.save(tmp_path / "layer.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "layer.onnx"), session_options(onnxruntime, 1))
-    [found] = session.run(None, {session.get_inputs()[0].name: values.numpy()})
-    assert np.abs(found - layer(values).detach().numpy()).max() <= 1e-5
+    [outputs] = session.run(None, {session.get_inputs()[0].name: values.numpy()})
+    assert np.abs(outputs - layer(values).detach().numpy()).max() <= 1e-5
 
 
 def test_the_range_holds_for_texts_that_did_not_set_it() -> None:

@@ -22,7 +22,7 @@ from monograph_export import export
 from monograph_export.compression.options import Limits, RequestedLimits
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.trace import trace
-from monograph_export.tasks import RERANK_EXPORT
+from monograph_export.tasks.rerank import RERANK_EXPORT
 from support.command import monograph
 from support.cross_encoders import edit_config, save_classifier
 
@@ -51,9 +51,9 @@ def assert_refused(source: Any, tmp_path: Path, error: type[ExportError], *words
 def test_a_classifier_that_was_never_trained_is_refused(missing: str, checkpoint: Path, tmp_path: Path) -> None:
     file = checkpoint / "model.safetensors"
     weights = load_file(file)
-    kept = {name: value for name, value in weights.items() if missing not in name}
-    assert len(kept) < len(weights)
-    save_file(kept, file, metadata={"format": "pt"})
+    remaining = {name: value for name, value in weights.items() if missing not in name}
+    assert len(remaining) < len(weights)
+    save_file(remaining, file, metadata={"format": "pt"})
     assert_refused(checkpoint, tmp_path, ExportError, "incomplete", missing)
 
 

@@ -47,9 +47,9 @@ def test_sums_and_norms_beyond_float16_are_right(model: SentenceTransformer, tmp
     assert np.abs(expected).max() > 0.1
     for device in ("cpu", "openvino"):
         with Embedder(bundle.path, device, "float32") as embedder:
-            found = embedder.encode(TEXTS)
-        assert found.dtype == np.float32
-        assert similarity_pairwise("cosine", found, expected).min() >= 0.999
+            vectors = embedder.encode(TEXTS)
+        assert vectors.dtype == np.float32
+        assert similarity_pairwise("cosine", vectors, expected).min() >= 0.999
     assert bundle.manifest.graphs[0].precision == "fp16"
     assert all(result.tolerance == "cosine >= 0.999" for result in bundle.manifest.quality.verifications)
     words = monograph("info", bundle.path).stdout.decode()

@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.passes.folding import FoldConstants
 from monograph_export.graph.trace import trace
-from monograph_export.tasks import EMBEDDING_EXPORT
+from monograph_export.tasks.embedding import EMBEDDING_EXPORT
 from support.architectures import ARCHITECTURES
 
 GRAPH = """<ir_version: 10, opset_import: ["" : 23]>

@@ -182,9 +182,9 @@ def test_weights_behind_a_link_that_leaves_the_checkpoint(tiny_checkpoint: Path,
 
 
 def test_a_tokenizer_that_is_missing_or_another_model_s(checkpoint: Path, encoder: Path, tmp_path: Path) -> None:
-    (checkpoint / "tokenizer.json").rename(tmp_path / "kept.json")
+    (checkpoint / "tokenizer.json").rename(tmp_path / "aside.json")
     assert_refused(checkpoint, encoder, ExportError, "has no tokenizer.json", "AutoTokenizer")
-    more = json.loads((tmp_path / "kept.json").read_text())
+    more = json.loads((tmp_path / "aside.json").read_text())
     more["model"]["vocab"]["beyond"] = 1200
     (checkpoint / "tokenizer.json").write_text(json.dumps(more))
     assert_refused(checkpoint, encoder, ExportError, "1200 rows", "another model's")
@@ -205,7 +205,7 @@ def test_a_maximum_length_beyond_the_positions(checkpoint: Path, encoder: Path) 
 def graph(**changed: Any) -> onnx.ModelProto:
     """Return a little graph in the form of an encoder, and what of that is changed."""
     axes = ["batch", "sequence"]
-    told: dict[str, Any] = {
+    spec: dict[str, Any] = {
         "inputs": {"input_ids": (TensorProto.INT64, axes), "attention_mask": (TensorProto.INT64, axes)},
         "outputs": {"last_hidden_state": (TensorProto.FLOAT, [*axes, 32])},
         "opset": 14,
@@ -214,13 +214,13 @@ def graph(**changed: Any) -> onnx.ModelProto:
     }
     table = numpy_helper.from_array(np.zeros((1200, 32), np.float32), "table")
     nodes = [
-        helper.make_node("Gather", ["table", "input_ids"], [name], domain=told["domain"]) for name in told["outputs"]
+        helper.make_node("Gather", ["table", "input_ids"], [name], domain=spec["domain"]) for name in spec["outputs"]
     ]
     inputs, outputs = (
-        [helper.make_tensor_value_info(name, *spec) for name, spec in told[kind].items()]
+        [helper.make_tensor_value_info(name, *tensor) for name, tensor in spec[kind].items()]
         for kind in ("inputs", "outputs")
     )
-    domains = {"": told["opset"]} | ({told["domain"]: 1} if told["domain"] else {})
+    domains = {"": spec["opset"]} | ({spec["domain"]: 1} if spec["domain"] else {})
     return helper.make_model(
         helper.make_graph(nodes, "encoder", inputs, outputs, [table]),
         opset_imports=[helper.make_opsetid(domain, version) for domain, version in domains.items()],

@@ -87,7 +87,7 @@ def export_each(hub: Hub, home: Path, *sources: str) -> dict[str, tuple[int, str
 def exported(
     hub: Hub, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Repository, list[str]]:
-    """The tiny checkpoint and a recipe exported from the Hub, the first one's repository, what was asked of it."""
+    """The tiny checkpoint and a recipe exported from the Hub, the first one's repository, what was requested of it."""
     home = tmp_path_factory.mktemp("exported")
     repository = hub.add(NAME, tiny_checkpoint)
     repository.files |= dict.fromkeys(IGNORED, b"not to be downloaded")
@@ -119,9 +119,9 @@ def test_an_export_from_a_hub_names_repository_and_revision(
 
 
 def test_only_what_loading_reads_is_downloaded_and_each_once(exported: tuple[Path, Repository, list[str]]) -> None:
-    _, repository, asked = exported
-    assert len(asked) == len(set(asked))
-    files = {path.split(f"/{repository.commit}/")[1] for path in asked if "/resolve/" in path}
+    _, repository, requests = exported
+    assert len(requests) == len(set(requests))
+    files = {path.split(f"/{repository.commit}/")[1] for path in requests if "/resolve/" in path}
     assert files == set(repository.files) - set(IGNORED)
 
 
@@ -189,9 +189,9 @@ def test_each_failure_is_one_line_and_no_output(hub: Hub, tiny_checkpoint: Path,
         assert message.count("\n") == 1, source
         for word in words[source]:
             assert word in message, (source, message)
-        asked = hub.asked(source.split("@")[0])
-        assert all(asked.count(request) <= 2 for request in asked), source
-        assert len(asked) <= 30, source
+        requests = hub.asked(source.split("@")[0])
+        assert all(requests.count(path) <= 2 for path in requests), source
+        assert len(requests) <= 30, source
     assert not list(tmp_path.glob("bundle*"))
     assert not list(tmp_path.glob(".bundle*"))
 
@@ -264,9 +264,9 @@ def test_with_from_onnx_the_encoder_s_file_is_downloaded_and_no_other_weights_of
     assert done.returncode == 0, done.stderr
     folder, file = (Path(line) for line in done.stdout.splitlines())
     assert file == folder / "onnx" / "model.onnx"
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    downloaded = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     weights = {"model.safetensors", "onnx/model_quint8_avx2.onnx"}
-    assert found == set(repository.files) - weights
+    assert downloaded == set(repository.files) - weights
     absent = python(LOCATE_WITH_ENCODER, "some-org/onnx", "onnx/model_O4.onnx", env=env)
     assert absent.returncode == 1
     assert "has no onnx/model_O4.onnx; ONNX files that it has: onnx/model.onnx, onnx/model_quint8" in absent.stderr

@@ -20,8 +20,7 @@ from monograph_export.compression.options import (
     RequestedLimits,
 )
 from monograph_export.compression.texts import read_calibration
-from monograph_export.tasks import RERANK_EXPORT
-from monograph_export.tasks.rerank import built_in_pairs, pairs_of
+from monograph_export.tasks.rerank import RERANK_EXPORT, built_in_pairs, pairs_of
 from support.command import assert_error, monograph, monograph_after_imports
 from support.cross_encoders import save_classifier
 

@@ -86,13 +86,15 @@ def test_weights_that_are_not_aligned_are_not_kept(tmp_path: Path) -> None:
 
 
 def test_a_process_has_less_memory_of_its_own(aligned: Path, tmp_path: Path) -> None:
-    def told(cache: str) -> tuple[list[float], int]:
+    def measured(cache: str) -> tuple[list[float], int]:
         command = [sys.executable, "-c", ANONYMOUS, str(aligned), str(tmp_path / cache)]
-        found: tuple[list[float], int] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-        return found
+        measurement: tuple[list[float], int] = json.loads(
+            subprocess.run(command, capture_output=True, check=True).stdout
+        )
+        return measurement
 
     prepare(aligned, "cpu", cache_dir=tmp_path / "prepared")
-    (vector, before), (mapped, after) = told("empty"), told("prepared")
+    (vector, before), (mapped, after) = measured("empty"), measured("prepared")
     assert vector == mapped
     assert before - after > 8e6
 

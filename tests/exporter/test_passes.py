@@ -21,7 +21,7 @@ from monograph_export.graph.passes.first_token import SelectFirstTokenEarly
 from monograph_export.graph.passes.padding_mask import SharePaddingMask
 from monograph_export.graph.passes.reshape import ConstantReshapes
 from monograph_export.graph.trace import trace
-from monograph_export.tasks import EMBEDDING_EXPORT
+from monograph_export.tasks.embedding import EMBEDDING_EXPORT
 from support import checkpoints
 
 MASK = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]], dtype=np.int64)
@@ -211,7 +211,7 @@ def test_a_bundle_has_one_mask_and_no_attention_operator(tiny_bundle: Path) -> N
     assert all(shape is not None and shape.const_value is not None for shape in shapes)
 
 
-# One layer with CLS pooling, as it is traced, of random weights: which token is selected is asked for.
+# One layer with CLS pooling, as it is traced, of random weights: which token is selected is a parameter.
 LAYER = """
     g (float[batch,sequence,32] x, int64[batch,sequence] attention_mask, int64[batch,1,32] position)
     => (float[batch,1,32] out)
@@ -297,7 +297,7 @@ def test_a_token_that_a_classifier_takes_without_its_axis_is_computed_alone() ->
         # Without its axis, and all tokens as well.
         "zero = Constant <value_int = 0> () taken = Gather <axis = 1> (last, zero) wide = Unsqueeze (taken, first) "
         "all = ReduceSum <keepdims = 1> (last, first) out = Add (wide, all)",
-        # All tokens of the last layer are asked for as well.
+        # All tokens of the last layer are an output as well.
         f"{CLS.replace('out', 'chosen')} all = ReduceSum <keepdims = 1> (last, first) out = Add (chosen, all)",
         # The same where the token is taken of what is made of them, as for the last token.
         "real_too = Cast <to = 1> (attention_mask) wide_mask = Unsqueeze (real_too, second) "
@@ -317,6 +317,6 @@ def test_a_selection_that_saves_nothing_or_cannot_move_is_left(tail: str) -> Non
 def test_a_traced_model_with_cls_pooling_computes_one_token_in_its_last_layer(tmp_path: Path) -> None:
     config = checkpoints.TINY_BERT | {"num_hidden_layers": 2}
     model = SentenceTransformer(str(checkpoints.tiny(tmp_path, config=config, pooling="cls")), device="cpu")
-    found = of_one_token(apply_passes(trace(model, EMBEDDING_EXPORT)))
+    nodes = of_one_token(apply_passes(trace(model, EMBEDDING_EXPORT)))
     # Query, attention output and the two of the feed-forward; those of the layer before are of all tokens.
-    assert len(found) == 4
+    assert len(nodes) == 4

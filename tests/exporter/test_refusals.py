@@ -170,16 +170,16 @@ def test_a_checkpoint_that_lacks_weights_is_refused(checkpoint: Path, tmp_path: 
     """transformers fills what is missing with random numbers, and says so in a log only."""
     file = checkpoint / "model.safetensors"
     weights = load_file(file)
-    kept = {name: value for name, value in weights.items() if "layer.0.attention" not in name}
-    assert len(kept) < len(weights)
-    save_file(kept, file, metadata={"format": "pt"})
+    remaining = {name: value for name, value in weights.items() if "layer.0.attention" not in name}
+    assert len(remaining) < len(weights)
+    save_file(remaining, file, metadata={"format": "pt"})
     assert_refused(checkpoint, tmp_path, ExportError, "incomplete", "layer.0.attention")
 
 
 def test_a_missing_pooler_is_no_loss(checkpoint: Path, tmp_path: Path) -> None:
     file = checkpoint / "model.safetensors"
-    kept = {name: value for name, value in load_file(file).items() if not name.startswith("pooler.")}
-    save_file(kept, file, metadata={"format": "pt"})
+    remaining = {name: value for name, value in load_file(file).items() if not name.startswith("pooler.")}
+    save_file(remaining, file, metadata={"format": "pt"})
     assert export(checkpoint, tmp_path / "bundle").manifest.quality.verifications[0].passed
 
 

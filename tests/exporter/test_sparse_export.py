@@ -24,8 +24,7 @@ from monograph.bundle import read_probes
 from monograph.tasks.sparse import SparseAgreement
 from monograph_export import export
 from monograph_export.graph.splade import PART_TOKENS
-from monograph_export.tasks import SPARSE_EXPORT
-from monograph_export.tasks.sparse import active_overlap
+from monograph_export.tasks.sparse import SPARSE_EXPORT, active_overlap
 from support.architectures import ARCHITECTURES
 from support.checkpoints import save_transformer
 from support.sparse_encoders import save_inference_free, save_masked_words, splade_modules

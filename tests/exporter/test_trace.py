@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from monograph_export.graph.trace import trace
-from monograph_export.tasks import EMBEDDING_EXPORT
+from monograph_export.tasks.embedding import EMBEDDING_EXPORT
 from support import checkpoints
 
 

@@ -1,4 +1,4 @@
-"""Fewer tokens step by step: which are kept, what they are numbered, and that texts are split as before."""
+"""Fewer tokens step by step: which are retained, how they are numbered, and that texts are split as before."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transformers import BertConfig, BertForMaskedLM
 from monograph.errors import ExportError
 from monograph_export import export
 from monograph_export.probe_texts import probe_sentences
-from monograph_export.tasks import EMBEDDING_EXPORT
+from monograph_export.tasks.embedding import EMBEDDING_EXPORT
 from monograph_export.text_files import read_texts
 from monograph_export.vocabulary.coverage import Vocabularies
 from monograph_export.vocabulary.options import NamedTexts, VocabularyOptions
@@ -142,7 +142,7 @@ def test_a_word_that_no_try_could_split_stays_unknown() -> None:
 
 
 def test_an_unknown_character_costs_as_much_as_before() -> None:
-    """With its price by another token, "xyz" would be cheaper as "x" and two unknown characters."""
+    """With its score from another token, "xyz" would be cheaper as "x" and two unknown characters."""
     vocabulary = [("<unk>", 0.0), ("x", -1.0), ("xyz", -40.0), ("rare", -20.0), ("never", -60.0), ("a", -2.0)]
     tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=0))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -234,11 +234,11 @@ def test_coverage_counts_what_its_words_say() -> None:
     tokenizer = wordpiece("boat", "ship", "b", "s", "##oa", "##t", "##hip", "##p")
     part = reduced(tokenizer, corpus("boat b s", "b##t"))
     both = Vocabularies(tokenizer, part, "[UNK]")
-    found = both.coverage(["boat", "ship", "boat boat ship", "?"], "others")
-    assert (found.texts, found.unchanged) == (4, 0.5)
+    coverage = both.coverage(["boat", "ship", "boat boat ship", "?"], "others")
+    assert (coverage.texts, coverage.unchanged) == (4, 0.5)
     # ? before; ship, ship and ? after.
-    assert (found.unknown_before, found.unknown) == (1 / 6, 3 / 6)
-    assert found.growth == 1
+    assert (coverage.unknown_before, coverage.unknown) == (1 / 6, 3 / 6)
+    assert coverage.growth == 1
     assert both.differing(["boat", "ship", "boat boat ship", "?"]) == [1, 2]
 
 

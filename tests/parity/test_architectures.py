@@ -63,9 +63,9 @@ def test_architecture(exported: Exported, device: str, dtype: str) -> None:
         alone = np.stack([model.encode(text) for text in TEXTS])
         pairs = model.encode(TEXTS, batch_size=2)
     reference = exported.reference
-    for found in (together, alone, pairs):
+    for actual in (together, alone, pairs):
         if dtype == "float32":
-            assert np.abs(found - reference).max() <= TOLERANCE * max(1.0, float(np.abs(reference).max()))
+            assert np.abs(actual - reference).max() <= TOLERANCE * max(1.0, float(np.abs(reference).max()))
         else:
             # Of unit length, so the product is the cosine.
-            assert (found * reference).sum(axis=1).min() >= MIN_COSINE
+            assert (actual * reference).sum(axis=1).min() >= MIN_COSINE

@@ -159,18 +159,18 @@ def test_documents_are_ranked_as_by_sentence_transformers(exported: Exported, de
             return
         for options in ({}, {"return_documents": True}, {"top_k": 3}, {"prompt": "find: "}):
             expected = exported.reference.rank(QUERY, DOCUMENTS, batch_size=1, show_progress_bar=False, **options)
-            found: Any = model.rank(QUERY, DOCUMENTS, **options)
-            assert [list(one) for one in found] == [list(one) for one in expected]
-            assert [one["corpus_id"] for one in found] == [one["corpus_id"] for one in expected]
-            assert [one.get("text") for one in found] == [one.get("text") for one in expected]
-            scores = np.array([one["score"] for one in found], np.float32)
+            actual: Any = model.rank(QUERY, DOCUMENTS, **options)
+            assert [list(one) for one in actual] == [list(one) for one in expected]
+            assert [one["corpus_id"] for one in actual] == [one["corpus_id"] for one in expected]
+            assert [one.get("text") for one in actual] == [one.get("text") for one in expected]
+            scores = np.array([one["score"] for one in actual], np.float32)
             assert_close(scores, np.array([one["score"] for one in expected], np.float32))
-            assert all(type(one["score"]) is float and type(one["corpus_id"]) is int for one in found)
+            assert all(type(one["score"]) is float and type(one["corpus_id"]) is int for one in actual)
 
 
 def test_bfloat16_ranks_alike(exported: Exported) -> None:
     """Scores of bfloat16 are near enough to those of float32 to sort documents whose scores are not near each other."""
     logits = exported.expected(activation_fn=nn.Identity())
     with CrossEncoder(exported.bundle.path, device="openvino") as model:
-        found = model.predict(PAIRS, activation_fn="Identity")
-    assert np.abs(found - logits).max() <= 0.05 * max(1.0, float(np.abs(logits).max()))
+        actual = model.predict(PAIRS, activation_fn="Identity")
+    assert np.abs(actual - logits).max() <= 0.05 * max(1.0, float(np.abs(logits).max()))

@@ -256,11 +256,11 @@ def test_the_tokenizer_is_set_up_as_sentence_transformers_does(
     (folder / "modules.json").write_text(json.dumps([MODULE]))
     (folder / "sentence_bert_config.json").write_text(json.dumps(body))
     model = SentenceTransformer(str(folder), device="cpu")
-    found = read_tokenizer(folder, body)
-    assert (found.max_length, found.truncation_side) == (model.max_seq_length, model.tokenizer.truncation_side)
-    assert found.pad_id == model.tokenizer.pad_token_id
-    spec = found.store(tmp_path)
+    read = read_tokenizer(folder, body)
+    assert (read.max_length, read.truncation_side) == (model.max_seq_length, model.tokenizer.truncation_side)
+    assert read.pad_id == model.tokenizer.pad_token_id
+    spec = read.store(tmp_path)
     assert spec.max_length == model.max_seq_length
-    stored = found.tokenizer.from_file(str(tmp_path / spec.file))
+    stored = read.tokenizer.from_file(str(tmp_path / spec.file))
     for text in TEXTS:
         assert stored.encode(text).ids == model.preprocess([text])["input_ids"][0].tolist(), text

@@ -120,22 +120,23 @@ def expected(checkpoint: Path, texts: list[str]) -> NDArray[np.float32]:
 def measured(bundle: Path, texts: list[str], folder: Path, *device: str) -> tuple[dict[str, Any], NDArray[np.float32]]:
     (folder / "texts.json").write_text(json.dumps(texts))
     output = folder / "vectors.npy"
-    told: dict[str, Any] = json.loads(python(EMBED, bundle, folder / "texts.json", output, *device))
+    measurement: dict[str, Any] = json.loads(python(EMBED, bundle, folder / "texts.json", output, *device))
     print(
-        f"\n{told['model']}: first vector after {told['start']:.2f} s, 1,000 sentences in {told['seconds']:.1f} s, "
-        f"anonymous memory {told['anonymous'] / GB:.3f} GB, mapped {told['file'] / GB:.3f} GB"
+        f"\n{measurement['model']}: first vector after {measurement['start']:.2f} s, "
+        f"1,000 sentences in {measurement['seconds']:.1f} s, "
+        f"anonymous memory {measurement['anonymous'] / GB:.3f} GB, mapped {measurement['file'] / GB:.3f} GB"
     )
-    return told, np.load(output)
+    return measurement, np.load(output)
 
 
 def test_1000_sentences_equal_torch_and_the_weights_are_not_copied(
     bundle: Path, texts: list[str], expected: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    told, vectors = measured(bundle, texts, tmp_path, "cpu")
+    measurement, vectors = measured(bundle, texts, tmp_path, "cpu")
     difference = float(np.abs(vectors - expected).max())
     print(f"max abs difference to sentence-transformers at batch size 1: {difference:.2e}")
     assert difference <= 1e-5
-    assert told["anonymous"] <= ANONYMOUS_LIMIT_BYTES
+    assert measurement["anonymous"] <= ANONYMOUS_LIMIT_BYTES
 
 
 @pytest.mark.parametrize("compute_dtype", dtypes_of("openvino"))
@@ -172,9 +173,9 @@ COMPRESSED = {
 @pytest.fixture
 def english_and_russian(data: Path, tmp_path: Path) -> list[Path]:
     """Files of sentences, and of the letter palochka in its spellings, alone and in words of Kabardian."""
-    told = json.loads((data / "kbd" / "derived_palochka_variants.json").read_text())
-    letters = [chr(int(code.removeprefix("U+"), 16)) for code in told["seen_in_the_wild"]]
-    words = [template.format(p=letter) for template in told["words_template"] for letter in letters]
+    letters_file = json.loads((data / "kbd" / "derived_palochka_variants.json").read_text())
+    letters = [chr(int(code.removeprefix("U+"), 16)) for code in letters_file["seen_in_the_wild"]]
+    words = [template.format(p=letter) for template in letters_file["words_template"] for letter in letters]
     kabardian = tmp_path / "kbd.txt"
     kabardian.write_text("\n".join([*letters, *words]) + "\n", encoding="utf-8")
     return [*(data / "tatoeba-laser" / f"tatoeba.rus-eng.{side}" for side in ("eng", "rus")), kabardian]
@@ -184,9 +185,19 @@ def test_trimmed_it_fits_an_edge_app(
     checkpoint: Path, english_and_russian: list[Path], data: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "bundle"
-    kept = [option for file in english_and_russian for option in ("--keep-vocab", str(file))]
+    options = [option for file in english_and_russian for option in ("--keep-vocab", str(file))]
     bulgarian = str(data / "tatoeba-laser" / "tatoeba.bul-eng.bul")
-    command = [*EXPORT, *UNGATED, "--precision", "int8", *kept, "--coverage", bulgarian, str(checkpoint), str(output)]
+    command = [
+        *EXPORT,
+        *UNGATED,
+        "--precision",
+        "int8",
+        *options,
+        "--coverage",
+        bulgarian,
+        str(checkpoint),
+        str(output),
+    ]
     subprocess.run(command, check=True)
     size = sum(file.stat().st_size for file in output.iterdir())
     print(f"\ntrimmed: {size / GB:.3f} GB")
@@ -195,20 +206,20 @@ def test_trimmed_it_fits_an_edge_app(
     for device, limit in {"cpu": 0.28 * GB, "openvino": 0.35 * GB}.items():
         measured(output, texts, tmp_path, device)
         # The second start finds what the first compiled.
-        told, vectors = measured(output, texts, tmp_path, device)
+        measurement, vectors = measured(output, texts, tmp_path, device)
         assert np.isfinite(vectors).all()
-        assert told["anonymous"] <= limit
+        assert measurement["anonymous"] <= limit
 
 
 @pytest.mark.parametrize("name", list(COMPRESSED))
 def test_int8_is_small_on_disk_and_in_memory(checkpoint: Path, texts: list[str], tmp_path: Path, name: str) -> None:
-    asked = COMPRESSED[name]
+    compressed = COMPRESSED[name]
     output = tmp_path / "bundle"
-    subprocess.run([*EXPORT, *UNGATED, *asked.options, str(checkpoint), str(output)], check=True)
+    subprocess.run([*EXPORT, *UNGATED, *compressed.options, str(checkpoint), str(output)], check=True)
     size = sum(file.stat().st_size for file in output.iterdir())
     print(f"\nint8 {name}: {size / GB:.3f} GB")
-    assert size <= asked.size
-    for device, limit in asked.anonymous.items():
-        told, vectors = measured(output, texts, tmp_path, device)
+    assert size <= compressed.size
+    for device, limit in compressed.anonymous.items():
+        measurement, vectors = measured(output, texts, tmp_path, device)
         assert np.isfinite(vectors).all()
-        assert told["anonymous"] <= limit
+        assert measurement["anonymous"] <= limit

@@ -61,10 +61,10 @@ def test_vectors_are_those_of_sentence_transformers(device: str, checkpoint: Pat
     reference: Any = sentence_transformers.SparseEncoder(str(checkpoint), device="cpu", local_files_only=True)
     expected = np.asarray(reference.encode(texts, batch_size=1, convert_to_sparse_tensor=False))
     with SparseEncoder(bundle, device, "float32") as model:
-        found = model.encode(texts).toarray()
-    assert found.shape == (6, VOCABULARY)
-    assert np.abs(found - expected).max() <= 1e-4
-    assert np.array_equal(found > 1e-4, expected > 1e-4)
+        actual = model.encode(texts).toarray()
+    assert actual.shape == (6, VOCABULARY)
+    assert np.abs(actual - expected).max() <= 1e-4
+    assert np.array_equal(actual > 1e-4, expected > 1e-4)
     assert 0.001 < np.count_nonzero(expected) / expected.size < 0.1
 
 

@@ -15,7 +15,7 @@ from monograph.bundle import read_probes
 from monograph.similarity import similarity_pairwise
 from monograph_export import export
 from monograph_export.compression.texts import built_in_texts
-from monograph_export.tasks import EMBEDDING_EXPORT
+from monograph_export.tasks.embedding import EMBEDDING_EXPORT
 from support.command import assert_error, monograph_after_imports
 from support.quality import cranfield_ndcg10, sts17_spearman
 from support.tatoeba import Tatoeba

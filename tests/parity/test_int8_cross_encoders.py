@@ -16,8 +16,7 @@ from monograph import Bundle, CrossEncoder
 from monograph.bundle import read_probes
 from monograph.tasks.rerank import SCORE_TOLERANCE
 from monograph_export import export
-from monograph_export.tasks import RERANK_EXPORT
-from monograph_export.tasks.rerank import built_in_pairs
+from monograph_export.tasks.rerank import RERANK_EXPORT, built_in_pairs
 from support.cross_encoders import save_cross_encoder
 
 PAIRS = built_in_pairs().held_out
@@ -55,8 +54,8 @@ def test_every_engine_was_verified(exported: Exported) -> None:
 
 def test_logits_are_near_those_of_torch_with_the_same_rounding(model: CrossEncoder, exported: Exported) -> None:
     [probes] = read_probes(exported.bundle.path)
-    found = model.predict(list(probes.texts), activation_fn="Identity", prompt="")
-    difference = float(np.abs(found - probes.vectors[:, 0]).max())
+    logits = model.predict(list(probes.texts), activation_fn="Identity", prompt="")
+    difference = float(np.abs(logits - probes.vectors[:, 0]).max())
     print(f"\n{model.device}: max abs difference {difference:.1e}")
     # Of one layer; deeper models may differ by more, which the verification allows.
     assert difference <= SCORE_TOLERANCE * max(1.0, float(np.abs(probes.vectors).max()))

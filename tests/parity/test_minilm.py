@@ -32,18 +32,18 @@ def test_500_sentences_of_22_scripts_equal_torch(
     minilm_embedder: Embedder, minilm_torch: Any, tatoeba: Tatoeba
 ) -> None:
     texts = tatoeba.mixed(500, list(SCRIPTS))
-    found = minilm_embedder.encode(texts)
+    actual = minilm_embedder.encode(texts)
     expected = minilm_torch.encode(texts, batch_size=1, show_progress_bar=False)
-    assert found.dtype == expected.dtype == np.float32
-    assert np.abs(found - expected).max() <= 1e-5
+    assert actual.dtype == expected.dtype == np.float32
+    assert np.abs(actual - expected).max() <= 1e-5
 
 
 def test_long_and_odd_texts_equal_torch(minilm_embedder: Embedder, minilm_torch: Any) -> None:
     texts = ["", " ", "\n\t", "é" * 3000, "word " * 2000, "👩‍👩‍👧", "שלום " * 90, "a\x00b", "ﷺ", "１２３", "ß İ"]
     for text in texts:
-        found, expected = minilm_embedder.encode(text), minilm_torch.encode(text, show_progress_bar=False)
-        assert found.shape == expected.shape == (384,)
-        assert np.abs(found - expected).max() <= 1e-5, repr(text[:20])
+        actual, expected = minilm_embedder.encode(text), minilm_torch.encode(text, show_progress_bar=False)
+        assert actual.shape == expected.shape == (384,)
+        assert np.abs(actual - expected).max() <= 1e-5, repr(text[:20])
 
 
 @pytest.fixture(
@@ -76,12 +76,14 @@ def test_openvino_s_similarities_are_the_model_cards(accelerated: Embedder) -> N
 def test_sentences_of_40_languages_are_close_to_torch_on_openvino(
     accelerated: Embedder, forty_languages: list[str], expected: NDArray[np.float32]
 ) -> None:
-    found = accelerated.encode(forty_languages)
-    cosines = np.einsum("nd,nd->n", found, expected) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
-    print(f"\n{accelerated}: worst cosine {cosines.min():.7f}, difference {np.abs(found - expected).max():.1e}")
+    actual = accelerated.encode(forty_languages)
+    cosines = (
+        np.einsum("nd,nd->n", actual, expected) / np.linalg.norm(actual, axis=1) / np.linalg.norm(expected, axis=1)
+    )
+    print(f"\n{accelerated}: worst cosine {cosines.min():.7f}, difference {np.abs(actual - expected).max():.1e}")
     assert cosines.min() >= MIN_COSINE[accelerated.compute_dtype]
     if accelerated.compute_dtype == "float32":
-        assert np.abs(found - expected).max() <= 1e-5
+        assert np.abs(actual - expected).max() <= 1e-5
 
 
 def test_the_automatic_device_names_its_choice(minilm_bundle: Path) -> None:

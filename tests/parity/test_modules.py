@@ -40,8 +40,8 @@ def exported(model: Any, folder: Path, **options: Any) -> Path:
 
 def assert_equal_to_torch(model: SentenceTransformer, folder: Path) -> None:
     with Embedder(exported(model, folder), device="cpu") as embedder:
-        found = embedder.encode(TEXTS)
-    assert_close(found, model.encode(TEXTS, batch_size=1, show_progress_bar=False))
+        actual = embedder.encode(TEXTS)
+    assert_close(actual, model.encode(TEXTS, batch_size=1, show_progress_bar=False))
 
 
 # All of them in a row: each mode's part of the vector is compared. Of "cls" alone the last layer is another.
@@ -128,8 +128,8 @@ def test_static_embedding(static: SentenceTransformer, tmp_path: Path) -> None:
 def test_static_embedding_with_an_int8_table(static: SentenceTransformer, tmp_path: Path) -> None:
     bundle = exported(static, tmp_path / "bundle", table="int8")
     with Embedder(bundle, device="cpu") as embedder:
-        found, expected = embedder.encode(TEXTS), static.encode(TEXTS, batch_size=1)
-    assert 0.9999 <= (found * expected).sum(axis=1)[expected.any(axis=1)].min() < 1
+        actual, expected = embedder.encode(TEXTS), static.encode(TEXTS, batch_size=1)
+    assert 0.9999 <= (actual * expected).sum(axis=1)[expected.any(axis=1)].min() < 1
     assert (bundle / "model.onnx.data").stat().st_size < 1000 * (48 + 4) + 4096
 
 

@@ -23,7 +23,7 @@ from monograph.inference.verification import verify
 from monograph_export import export
 from monograph_export.checkpoint.checkpoint import read_checkpoint
 from monograph_export.probe_texts import probe_sentences
-from monograph_export.tasks import EMBEDDING_EXPORT
+from monograph_export.tasks.embedding import EMBEDDING_EXPORT
 from support import checkpoints
 from support.command import monograph
 from support.parity import assert_close
@@ -127,8 +127,8 @@ def test_the_command_line_takes_a_task(asymmetric: Path, asymmetric_bundle: Path
     assert monograph("embed", asymmetric_bundle, tmp_path / "texts.txt", *options).returncode == 0
     reference: Any = SentenceTransformer(str(asymmetric), device="cpu")
     assert_close(np.load(output), reference.encode(["one text", "another text"], task="query", prompt=""))
-    told = monograph("info", asymmetric_bundle).stdout.decode()
-    assert "'query' by query, 'document' by document" in told
+    printed = monograph("info", asymmetric_bundle).stdout.decode()
+    assert "'query' by query, 'document' by document" in printed
     verified = monograph("verify", asymmetric_bundle, "--device", "cpu")
     assert verified.returncode == 0
     assert "query: alone, unpadded" in verified.stdout.decode()

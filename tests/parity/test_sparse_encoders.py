@@ -35,7 +35,7 @@ TEXTS = [
     "a",
 ]
 DEVICES = [("cpu", "float32"), ("openvino", "float32")]
-# What the issue of this task asks for; what is asked of every graph at float32, 1e-5, is checked at the export.
+# What is required of sparse vectors; what is required of every graph at float32, 1e-5, is checked at the export.
 CLOSE = 1e-4
 
 
@@ -82,8 +82,8 @@ class Exported:
     def expected(self, texts: list[str], **options: Any) -> NDArray[np.float32]:
         """The reference's vectors of each text alone, dense."""
         encode = self.reference.encode
-        found = encode(texts, batch_size=1, show_progress_bar=False, convert_to_sparse_tensor=False, **options)
-        return np.asarray(found, dtype=np.float32)
+        actual = encode(texts, batch_size=1, show_progress_bar=False, convert_to_sparse_tensor=False, **options)
+        return np.asarray(actual, dtype=np.float32)
 
 
 def _exported(name: str, checkpoint: Path, bundle: Bundle) -> Exported:
@@ -120,19 +120,19 @@ def routed(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return _exported("routed", checkpoint, export(checkpoint, folder / "bundle"))
 
 
-def assert_same(found: csr_array, expected: NDArray[np.float32]) -> None:
-    assert isinstance(found, csr_array)
-    assert found.dtype == np.float32
-    dense = found.toarray()
+def assert_same(actual: csr_array, expected: NDArray[np.float32]) -> None:
+    assert isinstance(actual, csr_array)
+    assert actual.dtype == np.float32
+    dense = actual.toarray()
     assert dense.shape == expected.shape
     assert np.abs(dense - expected).max() <= CLOSE
     assert np.array_equal(dense > CLOSE, expected > CLOSE) or _only_near(dense, expected)
-    assert (np.diff(found.indptr) == np.count_nonzero(dense, axis=1)).all()
+    assert (np.diff(actual.indptr) == np.count_nonzero(dense, axis=1)).all()
 
 
-def _only_near(found: NDArray[np.float32], expected: NDArray[np.float32]) -> bool:
+def _only_near(actual: NDArray[np.float32], expected: NDArray[np.float32]) -> bool:
     """Tell whether only values right at the limit are on its other side."""
-    differing = (found > CLOSE) != (expected > CLOSE)
+    differing = (actual > CLOSE) != (expected > CLOSE)
     return bool((np.abs(expected[differing] - CLOSE) < 1e-5).all())
 
 
@@ -187,23 +187,23 @@ def test_prompts_go_before_the_texts(encode: str, options: dict[str, str], tied:
 def test_bfloat16_turns_no_vector(tied: Exported) -> None:
     expected = tied.expected(TEXTS)
     with SparseEncoder(tied.bundle.path, "openvino", "bfloat16") as model:
-        found = model.encode(TEXTS).toarray()
-    cosines = (found * expected).sum(axis=1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+        actual = model.encode(TEXTS).toarray()
+    cosines = (actual * expected).sum(axis=1) / np.linalg.norm(actual, axis=1) / np.linalg.norm(expected, axis=1)
     assert cosines.min() >= 0.999
     others = np.roll(expected, 1, axis=0)
-    strangers = (found * others).sum(axis=1) / np.linalg.norm(found, axis=1) / np.linalg.norm(others, axis=1)
+    strangers = (actual * others).sum(axis=1) / np.linalg.norm(actual, axis=1) / np.linalg.norm(others, axis=1)
     assert strangers.max() < 0.999
 
 
 def test_decode_gives_the_same_tokens(tied: Exported) -> None:
     expected = torch.tensor(tied.expected(TEXTS))
     with SparseEncoder(tied.bundle.path, "cpu") as model:
-        found = model.encode(TEXTS)
-        for ours, theirs in zip(model.decode(found, top_k=5), tied.reference.decode(expected, top_k=5), strict=True):
+        actual = model.encode(TEXTS)
+        for ours, theirs in zip(model.decode(actual, top_k=5), tied.reference.decode(expected, top_k=5), strict=True):
             assert [token for token, _ in ours] == [token or "" for token, _ in theirs]
             assert np.allclose([weight for _, weight in ours], [weight for _, weight in theirs], atol=CLOSE)
-        assert [len(tokens) for tokens in model.decode(found)] == np.diff(found.indptr).tolist()
-        assert model.decode(model.encode("a"), top_k=2) == model.decode(found[[1]], top_k=2)[0]
+        assert [len(tokens) for tokens in model.decode(actual)] == np.diff(actual.indptr).tolist()
+        assert model.decode(model.encode("a"), top_k=2) == model.decode(actual[[1]], top_k=2)[0]
         with pytest.raises(InputError, match="dimensions"):
             model.decode(np.ones((1, 7), np.float32))
 
@@ -211,9 +211,9 @@ def test_decode_gives_the_same_tokens(tied: Exported) -> None:
 def test_sparsity_and_intersection_are_the_same(tied: Exported) -> None:
     expected = torch.tensor(tied.expected(TEXTS))
     with SparseEncoder(tied.bundle.path, "cpu") as model:
-        found = model.encode(TEXTS)
-        assert model.sparsity(found) == pytest.approx(tied.reference.sparsity(expected), rel=1e-4)
-        common, shared = model.intersection(found[[0]], found), tied.reference.intersection(expected[0], expected)
+        actual = model.encode(TEXTS)
+        assert model.sparsity(actual) == pytest.approx(tied.reference.sparsity(expected), rel=1e-4)
+        common, shared = model.intersection(actual[[0]], actual), tied.reference.intersection(expected[0], expected)
         assert np.abs(common.toarray() - shared.to_dense().numpy()).max() <= CLOSE
 
 
@@ -223,13 +223,13 @@ def test_similarities_are_the_same(function: str, tied: Exported, monkeypatch: p
     monkeypatch.setattr(reference, "similarity_fn_name", function)
     expected = torch.tensor(tied.expected(TEXTS))
     with SparseEncoder(tied.bundle.path, "cpu") as model:
-        found = model.encode(TEXTS)
-        assert np.array_equal(model.similarity(found, found), similarity("dot", found, found))
+        actual = model.encode(TEXTS)
+        assert np.array_equal(model.similarity(actual, actual), similarity("dot", actual, actual))
     for ours, theirs in (
-        (similarity(function, found, found), reference.similarity(expected, expected)),
-        (similarity(function, found[[0]], found[2:4]), reference.similarity(expected[:1], expected[2:4])),
+        (similarity(function, actual, actual), reference.similarity(expected, expected)),
+        (similarity(function, actual[[0]], actual[2:4]), reference.similarity(expected[:1], expected[2:4])),
         (
-            similarity_pairwise(function, found[:3], found[3:6]),
+            similarity_pairwise(function, actual[:3], actual[3:6]),
             reference.similarity_pairwise(expected[:3], expected[3:6]),
         ),
     ):

@@ -55,9 +55,9 @@ def test_recipe_exports_and_equals_torch(name: str, tmp_path: Path) -> None:
     checkpoint = checkpoints.from_recipe(shrunk(recipe), tmp_path)
     bundle = export(checkpoint, tmp_path / "bundle", recipe=name)
     texts = [*probe_sentences(), "", "long " * 600]
-    found, expected = embed_both(checkpoint, bundle.path, texts)
-    assert found.shape == (len(texts), recipe.dimension)
-    assert np.abs(found - expected).max() <= recipe.tolerance * max(1.0, float(np.abs(expected).max()))
+    actual, expected = embed_both(checkpoint, bundle.path, texts)
+    assert actual.shape == (len(texts), recipe.dimension)
+    assert np.abs(actual - expected).max() <= recipe.tolerance * max(1.0, float(np.abs(expected).max()))
     assert bundle.manifest.section.normalized == recipe.normalized
     assert bundle.manifest.source.name == (recipe.repository or name)
 
@@ -73,8 +73,8 @@ def test_recipe_at_its_exact_size(name: str, tmp_path: Path) -> None:
     assert exported.returncode == 0, exported.stderr
     verified = monograph("verify", tmp_path / "bundle")
     assert verified.returncode == 0, verified.stderr
-    found, expected = embed_both(checkpoint, tmp_path / "bundle", [*probe_sentences(), "", "long " * 600])
-    difference = np.abs(found - expected).max() / max(1.0, float(np.abs(expected).max()))
+    actual, expected = embed_both(checkpoint, tmp_path / "bundle", [*probe_sentences(), "", "long " * 600])
+    difference = np.abs(actual - expected).max() / max(1.0, float(np.abs(expected).max()))
     size = (tmp_path / "bundle" / "model.onnx.data").stat().st_size
     print(f"\n{name}: {size / 1e6:,.0f} MB of weights, max abs difference {difference:.1e}")
     assert difference <= recipe.tolerance
@@ -94,10 +94,10 @@ def test_128_dimension_model_equals_the_cards_mean_pooling(tmp_path: Path) -> No
     mask = encoded["attention_mask"].unsqueeze(-1).float()
     expected = ((hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)).numpy()
     with Embedder(bundle.path, device="cpu") as model:
-        found = model.encode(texts)
-    assert found.shape == (len(texts), 128)
-    assert np.abs(found - expected).max() <= 1e-5 * max(1.0, float(np.abs(expected).max()))
-    assert np.abs(np.linalg.norm(found, axis=1) - 1).min() > 0.1, "without Normalize vectors are not of unit length"
+        actual = model.encode(texts)
+    assert actual.shape == (len(texts), 128)
+    assert np.abs(actual - expected).max() <= 1e-5 * max(1.0, float(np.abs(expected).max()))
+    assert np.abs(np.linalg.norm(actual, axis=1) - 1).min() > 0.1, "without Normalize vectors are not of unit length"
 
 
 @pytest.mark.usefixtures("verified_on_cpu")
@@ -110,8 +110,8 @@ def test_kabardian_layout_gives_the_same_modules_and_vectors(tmp_path: Path) -> 
     kinds = [type(module).__name__ for module in SentenceTransformer(str(checkpoint), device="cpu")]
     assert kinds == ["Transformer", "Pooling", "Dense", "Normalize"]
     texts = [*probe_sentences(), "Нобэ дунейр дахэщ.", "псыхъуэ Ӏуфэ", "", "long " * 600]
-    found, expected = embed_both(checkpoint, legacy.path, texts)
-    assert found.shape == (len(texts), 768)
-    assert np.abs(found - expected).max() <= recipe.tolerance
+    actual, expected = embed_both(checkpoint, legacy.path, texts)
+    assert actual.shape == (len(texts), 768)
+    assert np.abs(actual - expected).max() <= recipe.tolerance
     assert legacy.manifest.source.name == recipe.repository
     np.testing.assert_array_equal(before.encode(texts, batch_size=1, show_progress_bar=False), expected)

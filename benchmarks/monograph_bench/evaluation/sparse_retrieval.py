@@ -96,7 +96,7 @@ def load_torch_sparse(folder: Path) -> TorchSparseEncoder:
     """Load a checkpoint folder in torch on the CPU at float32."""
     # Here and not above: bundles are evaluated without torch.
     from monograph_export.checkpoint.checkpoint import read_checkpoint
-    from monograph_export.tasks import SPARSE_EXPORT
+    from monograph_export.tasks.sparse import SPARSE_EXPORT
 
     return TorchSparseEncoder(SPARSE_EXPORT.load(read_checkpoint(folder)).whole)
 

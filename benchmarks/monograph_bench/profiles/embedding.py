@@ -62,7 +62,7 @@ class EmbeddingProfile(TextProfile):
         """Load a SentenceTransformer."""
         # Here and not above: bundles are evaluated without torch.
         from monograph_export.checkpoint.checkpoint import read_checkpoint
-        from monograph_export.tasks import EMBEDDING_EXPORT
+        from monograph_export.tasks.embedding import EMBEDDING_EXPORT
 
         return EMBEDDING_EXPORT.load(read_checkpoint(folder)).whole
 

@@ -86,7 +86,7 @@ class RerankProfile(TaskProfile):
         """Load a CrossEncoder."""
         # Here and not above: bundles are evaluated without torch.
         from monograph_export.checkpoint.checkpoint import read_checkpoint
-        from monograph_export.tasks import RERANK_EXPORT
+        from monograph_export.tasks.rerank import RERANK_EXPORT
 
         return RERANK_EXPORT.load(read_checkpoint(folder)).whole
 

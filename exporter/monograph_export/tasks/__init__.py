@@ -1,24 +1,21 @@
-"""The tasks that are exported. A task is added by a module of its own and a line here.
+"""The tasks that are exported: a module each, with its object as ``TASK``.
 
 Imports no torch: the command line reads it before torch is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from monograph.errors import ExportError
+from monograph.tasks import task_modules
 from monograph_export.checkpoint.checkpoint import Checkpoint
 from monograph_export.tasks.base import ExportTask
 from monograph_export.tasks.embedding import EMBEDDING_EXPORT
-from monograph_export.tasks.rerank import RERANK_EXPORT
-from monograph_export.tasks.sparse import SPARSE_EXPORT
 
-__all__ = ["EMBEDDING_EXPORT", "RERANK_EXPORT", "SPARSE_EXPORT", "ExportTask", "task_names", "task_of", "task_of_model"]
+__all__ = ["ExportTask", "check_requested", "task_names", "task_of", "task_of_model"]
 
-# Embedding first: whatever is of no other task is of that, and refused as one if it must be.
-_TASKS: tuple[ExportTask[Any], ...] = (EMBEDDING_EXPORT, RERANK_EXPORT, SPARSE_EXPORT)
+_TASKS: tuple[ExportTask[Any], ...] = tuple(module.TASK for module in task_modules(__name__))
 
 
 def task_names() -> tuple[str, ...]:
@@ -33,11 +30,13 @@ def task_of(checkpoint: Checkpoint, requested: str | None) -> ExportTask[Any]:
         ExportError: a file of it cannot be read.
 
     """
-    for task in _TASKS[1:]:
+    # Whatever is of no other task is of embedding, and refused as one if it must be.
+    others = [task for task in _TASKS if task is not EMBEDDING_EXPORT]
+    for task in others:
         if checkpoint.settings.get("model_type") == task.kind.model_type:
             return task
-    others = (task for task in _TASKS[1:] if task.detects(checkpoint, requested=requested == task.name))
-    return next(others, EMBEDDING_EXPORT)
+    detected = (task for task in others if task.detects(checkpoint, requested=requested == task.name))
+    return next(detected, EMBEDDING_EXPORT)
 
 
 def task_of_model(model: object) -> ExportTask[Any]:
@@ -47,9 +46,11 @@ def task_of_model(model: object) -> ExportTask[Any]:
         ExportError: it is no model of sentence-transformers.
 
     """
-    tasks: Iterator[ExportTask[Any]] = (task for task in reversed(_TASKS) if isinstance(model, task.kind.model_class()))
-    if (known := next(tasks, None)) is not None:
-        return known
+    # By the nearest class, for those of several tasks may be derived from each other.
+    for base in type(model).__mro__:
+        for task in _TASKS:
+            if base.__name__ == task.kind.model_type and base is task.kind.model_class():
+                return task
     raise ExportError(
         f"SOURCE must be a str, a path or a loaded model of sentence-transformers, got {type(model).__name__}"
     )

@@ -122,7 +122,7 @@ class EmbeddingExport(VectorExport):
         )
 
 
-EMBEDDING_EXPORT = EmbeddingExport()
+EMBEDDING_EXPORT = TASK = EmbeddingExport()
 
 
 @contextmanager

@@ -148,7 +148,7 @@ class RerankExport(ExportTask[Pair]):
         return self.agreement(reference, outputs).mean_difference
 
 
-RERANK_EXPORT = RerankExport()
+RERANK_EXPORT = TASK = RerankExport()
 
 
 def _stated_activation(checkpoint: Checkpoint) -> str | None:

@@ -98,7 +98,7 @@ class SparseExport(VectorExport):
         return SparseAgreement(**asdict(vectors), active_overlap=active_overlap(reference, outputs))
 
 
-SPARSE_EXPORT = SparseExport()
+SPARSE_EXPORT = TASK = SparseExport()
 
 
 def active_overlap(reference: NDArray[np.float32], outputs: NDArray[np.float32]) -> float:
