@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sentence_transformers import SentenceTransformer
 from monograph import Embedder
 from monograph.tasks.embedding import PRECISIONS
 from monograph_export import export
+from monograph_export.checkpoint.checkpoint import read_checkpoint
 from support import checkpoints
 
 pytestmark = pytest.mark.usefixtures("verified_on_cpu")
@@ -129,7 +131,7 @@ def test_source_has_hashes_and_license(minilm: Path, minilm_bundle: Path) -> Non
     source = json.loads((minilm_bundle / "manifest.json").read_text())["source"]
     digest = hashlib.sha256((minilm / "model.safetensors").read_bytes()).hexdigest()
     assert source["sha256"] == {"model.safetensors": digest}
-    assert source["license"] == "apache-2.0"
+    assert source["license"] == "Apache-2.0"
     assert source["name"] == "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -152,3 +154,18 @@ def test_a_hubs_cache_tells_name_and_revision(tiny_checkpoint: Path, tmp_path: P
     assert (source.name, source.revision) == ("some-lab/small-model", revision)
     source = read_checkpoint(tiny_checkpoint).source
     assert (source.name, source.revision) == ("checkpoint", None)
+
+
+@pytest.mark.parametrize(
+    ("stated", "spdx"),
+    [
+        ("mit", "MIT"),
+        ("cc-by-nc-4.0", "CC-BY-NC-4.0"),
+        ("openrail", "LicenseRef-openrail"),
+        ("a b/c", "LicenseRef-a-b-c"),
+    ],
+)
+def test_a_license_is_an_spdx_expression(stated: str, spdx: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"))
+    (folder / "README.md").write_text(f"---\nlicense: {stated}\n---\nA model.\n")
+    assert read_checkpoint(folder).source.license == spdx

@@ -113,7 +113,7 @@ def test_an_export_from_a_hub_names_repository_and_revision(
     home, repository, _ = exported
     bundle = open_bundle(home / "bundle-0", "full")
     source = bundle.manifest.source
-    assert (source.name, source.revision, source.license) == (NAME, repository.commit, "apache-2.0")
+    assert (source.name, source.revision, source.license) == (NAME, repository.commit, "Apache-2.0")
     assert source.sha256 == open_bundle(tiny_bundle).manifest.source.sha256
     assert (home / "bundle-0" / "model.onnx.data").read_bytes() == (tiny_bundle / "model.onnx.data").read_bytes()
 

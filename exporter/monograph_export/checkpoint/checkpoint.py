@@ -6,6 +6,7 @@ Nothing is loaded here, neither weights nor torch: a checkpoint that cannot be e
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -177,9 +178,14 @@ def _problems(entry: ModuleEntry, kind: ModelKind, *, within_router: bool = Fals
 
 
 def _license(card: Path) -> str | None:
+    """Return the license of a model card as an SPDX expression, None where it states none.
+
+    What the Hub calls a license and SPDX does not know becomes a LicenseRef, as SPDX wants it.
+    """
     if not card.exists():
         return None
     from huggingface_hub import ModelCard
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
     from yaml import YAMLError
 
     try:
@@ -187,7 +193,12 @@ def _license(card: Path) -> str | None:
     except (ValueError, YAMLError):
         # A card whose YAML head is malformed: the checkpoint is as good without it.
         return None
-    return str(stated) if stated else None
+    if not stated:
+        return None
+    try:
+        return str(canonicalize_license_expression(str(stated)))
+    except InvalidLicenseExpression:
+        return f"LicenseRef-{re.sub(r'[^A-Za-z0-9.-]+', '-', str(stated))}"
 
 
 def read_object(path: Path) -> dict[str, Any]:
