@@ -16,7 +16,7 @@ import pytest
 from monograph import InputError
 from monograph.tasks.embedding import EMBEDDING, EmbeddingSection
 from monograph.vector_file import NpyFormat, VectorFormat, open_vector_file
-from monograph.vector_file.lock import open_locked
+from monograph.vector_file.disk import open_locked
 from monograph.vector_file.progress import TextsDigest
 
 FLOATS = NpyFormat(np.dtype(np.float32), 3)
@@ -52,7 +52,7 @@ def begin(output: Path, *, form: VectorFormat[Any] = FLOATS, blocks: Sequence[in
     with pytest.raises(CutOffError) as caught:
         write(output, blocks, form=form, whole=False)
     partial = output.with_name(f"{output.name}.partial")
-    assert caught.value.__notes__ == [f"{sum(blocks)} texts are in {partial}, --resume goes on from there"]
+    assert caught.value.__notes__ == [f"{sum(blocks)} texts are in {partial}, --resume continues from there"]
     return partial, output.with_name(f"{output.name}.progress")
 
 
@@ -62,10 +62,10 @@ def test_the_head_of_npy_is_numpys_and_of_one_length(dtype: str, columns: int) -
     form = NpyFormat(np.dtype(dtype), columns)
     saved = io.BytesIO()
     np.save(saved, np.zeros((7, columns), dtype=dtype))
-    head = form.head(7)
+    head = form.header(7)
     assert saved.getvalue().startswith(head)
     assert len(head) + 7 * columns * np.dtype(dtype).itemsize == len(saved.getvalue())
-    assert {len(form.head(rows)) for rows in (0, 1, 10**6, 10**18)} == {len(head)}
+    assert {len(form.header(rows)) for rows in (0, 1, 10**6, 10**18)} == {len(head)}
 
 
 @pytest.mark.parametrize("form", [FLOATS, LINES], ids=lambda form: form.name)
@@ -149,7 +149,7 @@ def test_without_resume_what_is_done_is_kept(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         write(tmp_path / "out", [10])
     assert str(caught.value) == (
-        f"4 texts of an interrupted run are in {partial}: --resume goes on from there; remove that file to start over"
+        f"4 texts of an interrupted run are in {partial}: --resume continues from there; remove that file to start over"
     )
     assert (partial.read_bytes(), state.read_bytes()) == before
     # What it says is enough: a state without its file is a state of nothing.
@@ -178,7 +178,7 @@ def test_a_file_system_whose_inode_numbers_change_is_an_error_and_no_endless_loo
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os.path, "samestat", lambda *_: False)
-    with pytest.raises(OSError, match="inode number is another one each time") as caught:
+    with pytest.raises(OSError, match="inode number changes every time") as caught:
         open_locked(tmp_path / "out.partial")
     assert caught.value.filename == str(tmp_path / "out.partial")
 
