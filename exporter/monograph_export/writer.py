@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from monograph.atomic import find_folder_problem, atomic_folder
+from monograph.atomic import atomic_folder, find_folder_problem
 from monograph.bundle.files import sha256_of
 from monograph.bundle.manifest import MANIFEST_FILE, FileEntry, Manifest
 from monograph.errors import ExportError

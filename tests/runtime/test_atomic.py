@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monograph.atomic import find_folder_problem, atomic_file, atomic_folder
+from monograph.atomic import atomic_file, atomic_folder, find_folder_problem
 from monograph.cache import read_cached, write_cached
 
 

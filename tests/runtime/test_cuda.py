@@ -17,7 +17,7 @@ from monograph import DeviceError, Embedder
 from monograph.bundle import open_bundle
 from monograph.engines import EngineOptions, open_engine
 from monograph.engines.cuda import OutOfMemoryError, count_operators_elsewhere, find_cpu_fallback, run_in_halves
-from monograph.engines.cuda_libraries import read_cuda_major, find_driver_problems, find_package_problems
+from monograph.engines.cuda_libraries import find_driver_problems, find_package_problems, read_cuda_major
 
 
 def installed(folder: Path, *names: str) -> str:

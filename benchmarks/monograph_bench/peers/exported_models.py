@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from monograph.atomic import remove_abandoned, atomic_folder
+from monograph.atomic import atomic_folder, remove_abandoned
 from monograph.bundle.files import sha256_of
 from monograph_bench.peers.environments import PeerError, find_python, requirements_of, run_tool
 

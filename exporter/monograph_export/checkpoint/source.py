@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from monograph.errors import ExportError, MonographError
-from monograph.hub import HubName, resolve_commit, download_files, parse_hub_name
+from monograph.hub import HubName, download_files, parse_hub_name, resolve_commit
 from monograph_export.checkpoint.checkpoint import MODULES_FILE, ROUTER_CONFIGS
 from monograph_export.recipes import Recipe, read_recipe, recipe_names
 

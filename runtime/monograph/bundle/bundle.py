@@ -70,12 +70,7 @@ def open_bundle(path: str | os.PathLike[str], check: Check = "fast") -> Bundle:
 
 
 def check_staged(staging: Path, name: object) -> None:
-    """Hash every file of a bundle in a staging folder.
-
-    Raises:
-        BundleError: with every problem; ``name`` stands for the bundle.
-
-    """
+    """Hash every file of a bundle in a staging folder; raise ``BundleError`` with every problem, under ``name``."""
     try:
         open_bundle(staging, check="full")
     except BundleError as error:

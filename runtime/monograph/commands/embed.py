@@ -79,12 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class _VectorStream:
-    """Blocks of vectors of texts; ``task_options`` are the options of the ``task`` by keyword.
-
-    Raises:
-        InputError: an option is not usable.
-
-    """
+    """Blocks of vectors of texts; ``task_options`` are the options of the ``task`` by keyword."""
 
     def __init__(
         self, task: Task[Any], model: Model[Any], task_options: Mapping[str, Any], arguments: argparse.Namespace

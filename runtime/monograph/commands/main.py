@@ -156,12 +156,7 @@ class _Intermixed(argparse.ArgumentParser):
 
 
 def _import_commands(command: str) -> dict[str, ModuleType]:
-    """Return the command's module; for any other word, as in ``--help``, all that can be imported.
-
-    Raises:
-        MonographError: the command cannot be imported.
-
-    """
+    """Return the command's module; for any other word, as in ``--help``, all that can be imported."""
     points = {}
     if command not in BUILT_IN:
         points = {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}

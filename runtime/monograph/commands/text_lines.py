@@ -44,12 +44,7 @@ class TextLines:
             yield text if self.field is None else self._parse_json(text, self.field, number)
 
     def count(self) -> int | None:
-        """Return the number of lines not yet read, None where it is unknown, as for a pipe.
-
-        Raises:
-            OSError: the file cannot be read.
-
-        """
+        """Return the number of lines not yet read, None where it is unknown, as for a pipe."""
         if not stat.S_ISREG(os.fstat(self.file.fileno()).st_mode):
             return None
         start = self.file.tell()

@@ -20,12 +20,7 @@ _alive: weakref.WeakSet[NativeObject[Any]] = weakref.WeakSet()
 
 
 def import_engine(package: str, min_version: tuple[int, int], device: str) -> ModuleType:
-    """Import an engine's package.
-
-    Raises:
-        DeviceError: it cannot be loaded, or is older than ``min_version``.
-
-    """
+    """Import an engine's package; raise ``DeviceError`` if it cannot be loaded, or is older than ``min_version``."""
     try:
         module = importlib.import_module(package)
         version = module.__version__.split("-")[0]

@@ -208,12 +208,7 @@ def _started() -> tuple[Any, int]:
 
 
 def _core() -> Any:
-    """Return the process's one Core.
-
-    Raises:
-        DeviceError: the process was forked from one in which OpenVINO had started.
-
-    """
+    """Return the process's one Core; raise ``DeviceError`` in a fork of a process in which OpenVINO had started."""
     core, process = _started()
     if process != os.getpid():
         # Its threads are gone, which it does not notice: it hangs, or runs on one thread.

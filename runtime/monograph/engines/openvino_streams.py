@@ -52,10 +52,14 @@ class Streams:
         try:
             for batch in batches:
                 finished = None
-                request = _take(free, taken)
+                try:
+                    request = free.get_nowait()
+                    taken.append(request)
+                except Empty:
+                    request = None
                 if request is None and running:
                     request, earlier = running.popleft()
-                    finished = earlier, _result(request)
+                    finished = earlier, _fetch(request)
                 if request is None:
                     finished = batch, run_elsewhere(batch.inputs)
                 else:
@@ -66,7 +70,7 @@ class Streams:
                     yield finished
             while running:
                 request, earlier = running.popleft()
-                yield earlier, _result(request)
+                yield earlier, _fetch(request)
         finally:
             for request in taken:
                 # Nobody will fetch this batch.
@@ -96,15 +100,6 @@ class Streams:
         return self._requests.get()
 
 
-def _take(free: SimpleQueue[Any], taken: list[Any]) -> Any | None:
-    try:
-        request = free.get_nowait()
-    except Empty:
-        return None
-    taken.append(request)
-    return request
-
-
-def _result(request: Any) -> NDArray[np.float32]:
+def _fetch(request: Any) -> NDArray[np.float32]:
     request.wait()
     return np.array(request.get_output_tensor(0).data, dtype=np.float32)

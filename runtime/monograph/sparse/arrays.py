@@ -23,12 +23,7 @@ _MIN_SCIPY = (1, 15)
 
 
 def import_scipy_sparse() -> Any:
-    """Import scipy.sparse, which is an extra.
-
-    Raises:
-        MonographError: SciPy is not installed, or too old.
-
-    """
+    """Import scipy.sparse, which is an extra; raise ``MonographError`` if SciPy is not installed, or too old."""
     try:
         import scipy.sparse
     except ModuleNotFoundError as error:
@@ -45,12 +40,7 @@ def import_scipy_sparse() -> Any:
 
 
 def to_csr(rows: SparseRows, dimension: int) -> csr_array:
-    """Return rows as a csr_array, float32 [n, dimension].
-
-    Raises:
-        MonographError: SciPy is not installed.
-
-    """
+    """Return rows as a csr_array, float32 [n, dimension]; raise ``MonographError`` if SciPy is not installed."""
     return import_scipy_sparse().csr_array((rows.values, rows.columns, rows.starts), shape=(len(rows), dimension))
 
 

@@ -55,12 +55,7 @@ def open_vector_file(
 
 
 class VectorFile(Generic[Block]):
-    """Takes blocks of vectors in the order of their texts; ``open_vector_file`` makes it of an open partial file.
-
-    Raises:
-        InputError: the partial file cannot be resumed, or ``resume`` is False and it would be lost.
-
-    """
+    """Takes blocks of vectors in the order of their texts; ``open_vector_file`` makes it of an open partial file."""
 
     def __init__(
         self,
@@ -128,12 +123,7 @@ class VectorFile(Generic[Block]):
         return self._record(texts)
 
     def append(self, vectors: Block) -> None:
-        """Write the vectors of the next texts; they are on disk when this returns.
-
-        Raises:
-            OSError: they cannot be written.
-
-        """
+        """Write the vectors of the next texts; they are on disk when this returns."""
         write_durably(self._file, self._format.body(vectors))
         for _ in range(len(vectors)):
             self._digest.add(self._pending.popleft())
@@ -142,12 +132,7 @@ class VectorFile(Generic[Block]):
         self._progress = progress
 
     def finish(self) -> None:
-        """Write the header and rename the file.
-
-        Raises:
-            OSError: it cannot be written or renamed.
-
-        """
+        """Write the header and rename the file; raise ``OSError`` if it cannot be written or renamed."""
         header = self._format.header(self.texts)
         if len(header) != len(self._format.header(0)):
             raise MonographError(f"the header of {self._partial} does not fit before its vectors: report this")

@@ -50,12 +50,7 @@ class TextsDigest:
 
 
 def write_progress(path: Path, progress: Progress) -> None:
-    """Replace the state file.
-
-    Raises:
-        OSError: it cannot be written; the old one is unchanged.
-
-    """
+    """Replace the state file; raise ``OSError`` if it cannot be written; the old one is unchanged."""
     value = {
         "state_version": STATE_VERSION,
         "texts": progress.texts,
