@@ -124,12 +124,7 @@ def _add_option(parser: argparse.ArgumentParser, option: EmbedOption) -> None:
 
 
 def _check_options(task: Task[Any], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of a bundle's task by keyword.
-
-    Raises:
-        InputError: the task gives no vectors, or an option or the file's format is another task's.
-
-    """
+    """Return the options of a bundle's task by keyword; raise ``InputError`` for an option or format of another."""
     if not task.vector_formats:
         raise InputError(f"the bundle is {task.title}, which gives no vectors: use `{task.command}`")
     if arguments.output is not None and arguments.output.suffix not in task.vector_formats:
