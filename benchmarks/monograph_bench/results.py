@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from monograph.atomic import whole_file
+from monograph.atomic import atomic_file
 from monograph.errors import InputError
 from monograph.tasks.embedding import EMBEDDING
 
@@ -110,7 +110,7 @@ class Results:
     def write(self, path: Path) -> None:
         """Write the results as JSON."""
         text = json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=1, allow_nan=False)
-        with whole_file(path) as file:
+        with atomic_file(path) as file:
             file.write(f"{text}\n".encode())
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from monograph.atomic import folder_obstacle, whole_folder
+from monograph.atomic import atomic_folder, find_folder_problem
 from monograph.bundle.files import sha256_of
 from monograph.bundle.manifest import MANIFEST_FILE, FileEntry, Manifest
 from monograph.errors import ExportError
@@ -24,7 +24,7 @@ def staged(output: Path) -> Iterator[Path]:
     """
     folder: Path | None = None
     try:
-        with whole_folder(output) as folder:
+        with atomic_folder(output) as folder:
             yield folder
     except OSError as error:
         if folder is not None and _is_elsewhere(error.filename, folder):
@@ -44,7 +44,7 @@ def check_output(output: Path) -> None:
         ExportError: ``output`` exists and is not an empty folder, or its parent does not exist.
 
     """
-    if obstacle := folder_obstacle(output):
+    if obstacle := find_folder_problem(output):
         raise ExportError(obstacle)
 
 

@@ -1,4 +1,4 @@
-"""Write a file or a folder so that it is there whole or not at all."""
+"""Write files and folders atomically: complete or not at all."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _ABANDONED_SECONDS = 24 * 60 * 60
 
 
 @contextmanager
-def whole_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
-    """Open a file beside ``path`` that takes its place once it is written without an error.
+def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
+    """Open a file beside ``path`` that replaces it once it is written without an error.
 
-    ``durable`` has the disk hold every byte before the rename, so that a power cut cannot leave a hollow file; who
-    recognises such a file and can make it again does without, and is faster.
+    ``durable`` syncs it to disk before the rename, so that a power cut cannot leave a truncated file; callers that
+    detect such a file and can write it again go without, which is faster.
 
     Raises:
-        OSError: it cannot be written; a file that was at ``path`` is left as it was.
+        OSError: it cannot be written; a file at ``path`` is unchanged.
 
     """
-    partial = _partial(path)
+    partial = _staging_path(path)
     try:
-        # Closed before the rename, which Windows refuses for an open file. A full disk may show only then.
+        # Closed before the rename, which Windows refuses for an open file; a full disk may be reported only then.
         with partial.open("xb") as file:
             yield file
             if durable:
@@ -41,53 +41,53 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a folder beside ``path`` to write files into, and rename it to ``path`` at the end.
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give a staging folder beside ``path``, and rename it to ``path`` at the end.
 
-    An error, an interrupt or a kill before the end leaves no ``path``. After a kill the staging folder, named
-    ``.NAME.partial-...``, stays behind; ``remove_left_behind`` deletes it.
+    An error, an interrupt or a kill before the end leaves no ``path``. A kill leaves the staging folder, named
+    ``.NAME.partial-...``, which ``remove_abandoned`` deletes.
 
     Raises:
-        OSError: it cannot be written, or ``path`` is there by now and is not an empty folder.
+        OSError: it cannot be written, or ``path`` exists by now and is not an empty folder.
 
     """
-    folder = _partial(path)
+    folder = _staging_path(path)
     folder.mkdir()
     try:
         yield folder
         _sync(folder)
-        # Untested: Windows renames over nothing at all. rmdir fails, as it should, where the folder is not empty.
+        # Untested: Windows never renames over a folder. rmdir fails, as it should, unless it is empty.
         if os.name == "nt" and path.is_dir():
             path.rmdir()
-        # Replaces an empty folder too, and fails where another process was faster.
+        # Replaces an empty folder, and fails where another process was faster.
         folder.rename(path)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def remove_left_behind(path: Path) -> None:
-    """Delete the staging folders of ``path`` that kills left: those in which nothing was made for a day."""
+def remove_abandoned(path: Path) -> None:
+    """Delete the staging folders of ``path`` left by killed processes: those without a change for a day."""
     for folder in path.parent.glob(f"{glob.escape(_staging_prefix(path))}*"):
-        # Another process may be deleting it too.
+        # Another process may delete it at the same time.
         with suppress(FileNotFoundError):
             if folder.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def missing_parent(path: Path) -> str:
-    """Return why nothing can be written at ``path``, where the folder that is to hold it is not there; else ""."""
+def find_parent_problem(path: Path) -> str:
+    """Return a message if the parent folder of ``path`` does not exist, else ""."""
     return "" if path.parent.is_dir() else f"there is no folder {path.parent}: make it first"
 
 
-def folder_obstacle(path: Path) -> str:
-    """Return why ``whole_folder`` cannot write ``path``, known before any work is done; "" for nothing."""
+def find_folder_problem(path: Path) -> str:
+    """Return why ``atomic_folder`` could not write ``path``, "" if it can; for checks before any work."""
     if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
         return f"{path} exists already: remove it, or choose another name"
-    return missing_parent(path)
+    return find_parent_problem(path)
 
 
-def _partial(path: Path) -> Path:
+def _staging_path(path: Path) -> Path:
     return path.with_name(f"{_staging_prefix(path)}{secrets.token_hex(4)}")
 
 
@@ -96,8 +96,8 @@ def _staging_prefix(path: Path) -> str:
 
 
 def _sync(folder: Path) -> None:
-    """Have the disk hold every byte before the rename, so that a power cut cannot leave a hollow folder."""
-    # Windows syncs only what is open for writing; there the rename alone has to do.
+    """Sync the files to disk before the rename, so that a power cut cannot leave truncated ones."""
+    # Windows syncs only files that are open for writing.
     if os.name == "nt":
         return
     for path in (*folder.iterdir(), folder):

@@ -1,4 +1,4 @@
-"""Where what may be computed or downloaded again is kept."""
+"""The cache: files that can be computed or downloaded again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import os
 from pathlib import Path
 
-from monograph.atomic import whole_file
+from monograph.atomic import atomic_file
 from monograph.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -16,10 +16,9 @@ _DIGEST_BYTES = 32
 
 
 def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Return the folder for what may be deleted at any time: it is made again where it is needed.
+    """Return the cache folder, whose content may be deleted at any time; it is not created.
 
     ``cache_dir`` wins, then the variable MONOGRAPH_CACHE, then ``monograph`` in XDG_CACHE_HOME or ``~/.cache``.
-    Nothing is created.
 
     Raises:
         InputError: ``cache_dir`` is not a path.
@@ -29,25 +28,21 @@ def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
         if not isinstance(cache_dir, (str, os.PathLike)):
             raise InputError(f"cache_dir must be a str or a path, got {type(cache_dir).__name__}")
         return Path(cache_dir)
-    named = os.environ.get(VARIABLE)
-    if named:
-        return Path(named)
-    shared = os.environ.get("XDG_CACHE_HOME", "")
-    # The specification of that variable has relative paths ignored.
-    return (Path(shared) if Path(shared).is_absolute() else _home() / ".cache") / "monograph"
-
-
-def _home() -> Path:
-    try:
-        return Path.home()
-    except RuntimeError:
-        # A user without an entry in the system's list, as in some containers: the place HOME=/ would give. Where it
-        # cannot be written, the error says which variable to set.
-        return Path("/")
+    if variable := os.environ.get(VARIABLE):
+        return Path(variable)
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The XDG specification says to ignore relative paths.
+    if not user_cache.is_absolute():
+        try:
+            user_cache = Path.home() / ".cache"
+        except RuntimeError:
+            # The user has no passwd entry, as in some containers: as with HOME=/.
+            user_cache = Path("/.cache")
+    return user_cache / "monograph"
 
 
 def read_cached(path: Path) -> bytes | None:
-    """Return what ``write_cached`` wrote, None where it is not there, cannot be read, or was damaged."""
+    """Return what ``write_cached`` wrote, None where it is missing, unreadable or damaged."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -57,15 +52,14 @@ def read_cached(path: Path) -> bytes | None:
 
 
 def write_cached(path: Path, value: bytes) -> None:
-    """Keep a value under a path of the cache, behind its hash.
+    """Write a value to a path of the cache, with its hash; concurrent writers are safe.
 
-    A cache that cannot be written (read-only, full) is only logged: everything works without it. Processes that write
-    the same path at once each leave a whole file.
+    A failure (read-only, full) is only logged: everything works without the cache.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # What a power cut leaves does not match its hash.
-        with whole_file(path, durable=False) as file:
+        # A file truncated by a power cut does not match its hash.
+        with atomic_file(path, durable=False) as file:
             file.write(hashlib.sha256(value).digest())
             file.write(value)
     except OSError as error:

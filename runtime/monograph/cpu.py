@@ -1,4 +1,4 @@
-"""The CPU: how much of it this process may use, and what it is as far as results may depend on it."""
+"""The CPU: how many cores this process may use, and the model and instruction sets that results depend on."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pathlib import Path
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 _CPU_INFO = Path("/proc/cpuinfo")
-_TELLING = ("model name", "cpu family", "model", "stepping", "flags", "Features", "CPU part")
+_IDENTITY_KEYS = ("model name", "cpu family", "model", "stepping", "flags", "Features", "CPU part")
 
 
 def available_cpus() -> int:
     """Return the number of CPUs allowed by the affinity mask and the cgroup quota, at least 1.
 
-    The engines count the host's CPUs instead, and a container with a quota of two on a machine of 64 then
-    runs 64 threads that take turns (onnxruntime#29510).
+    The engines count the host's CPUs: a container with a quota of two on a machine of 64 runs 64 threads
+    (onnxruntime#29510).
     """
-    # Only Linux and a few others have affinity masks; elsewhere the machine's count is all there is.
+    # Affinity masks exist on Linux and a few other systems.
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroup_cpu_quota()
     return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
 
 
 def cgroup_cpu_quota(root: Path = _CGROUP_ROOT, own: Path = _OWN_CGROUPS) -> float | None:
-    """Return the CPUs that the cgroup (version 1 or 2) and those above it allow, None where unlimited."""
+    """Return the lowest CPU quota of the cgroup (version 1 or 2) and its ancestors, None where unlimited."""
     try:
         lines = own.read_text().splitlines()
     except OSError:
@@ -44,7 +44,7 @@ def cgroup_cpu_quota(root: Path = _CGROUP_ROOT, own: Path = _OWN_CGROUPS) -> flo
 
 
 def _ancestors(root: Path, path: str) -> list[Path]:
-    # Inside a container the path may name a group that is mounted as the root itself, so the root is read too.
+    # In a container the group may be mounted as the root itself, so the root is read too.
     parts = [part for part in path.split("/") if part not in ("", "..")]
     return [root.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
 
@@ -68,11 +68,11 @@ def _quota_v1(folder: Path) -> float | None:
 
 @functools.cache
 def cpu_identity() -> str:
-    """Return the CPU's model and the instruction sets that the system lets it use, as one string."""
+    """Return the CPU's model and enabled instruction sets as one string."""
     try:
         first = _CPU_INFO.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
     except OSError:
-        # Not Linux. What there is names the family of CPUs.
+        # Not Linux: this names only the CPU family.
         return f"{platform.machine()} {platform.processor()}"
-    lines = [line for line in first.splitlines() if line.partition(":")[0].strip() in _TELLING]
+    lines = [line for line in first.splitlines() if line.partition(":")[0].strip() in _IDENTITY_KEYS]
     return "\n".join([platform.machine(), *lines])

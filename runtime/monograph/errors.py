@@ -1,8 +1,8 @@
-"""Every error that monograph raises on purpose.
+"""The errors that monograph raises.
 
 MonographError
 ├── BundleError               a bundle is missing, damaged, or of a format this release does not read
-├── DeviceError               a device or engine was asked for that cannot run here
+├── DeviceError               the requested device or engine cannot run here
 ├── InputError                a text or an option of a call is not usable
 └── ExportError               a checkpoint cannot become a bundle
     ├── UnsupportedModuleError   a module of the checkpoint has no exact graph; it is named
@@ -33,11 +33,11 @@ class BundleError(MonographError):
 
 
 class DeviceError(MonographError):
-    """A device that was asked for cannot run the bundle here; nothing else was used in its place."""
+    """The requested device cannot run the bundle here; there is no silent fallback."""
 
 
 class InputError(MonographError):
-    """A text or an option handed to a call is not usable."""
+    """A text or an option of a call is not usable."""
 
 
 class ExportError(MonographError):
@@ -53,5 +53,5 @@ class ParityError(ExportError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of a foreign error's message, or its type where it has none."""
+    """Return the first line of a foreign error's message, its type where the message is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,4 +1,4 @@
-"""Do once, before a model is used, what makes its later starts faster and its processes smaller."""
+"""Fill the cache, so that later starts are faster and processes smaller."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def prepare(
     threads: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> tuple[Path, ...]:
-    """Write to the cache what a device can take from there: compiled graphs of OpenVINO, packed weights of the CPU.
+    """Cache what a device starts from: graphs compiled by OpenVINO, weights packed by ONNX Runtime on the CPU.
 
-    The arguments are those of ``Embedder``. ONNX Runtime on the CPU then maps its weights instead of packing them:
-    processes start earlier, and share them. That takes about twice the room of the bundle's weights on the disk, and
-    holds for this bundle, version of ONNX Runtime and kind of CPU.
+    The arguments are those of ``Embedder``. ONNX Runtime then memory-maps the packed weights: processes start faster
+    and share them. They take about twice the disk space of the bundle's weights, and are valid for this bundle, version
+    of ONNX Runtime and kind of CPU.
 
     Returns:
-        The folders of packed weights, one a graph; none on other devices.
+        The folders of packed weights, one per graph; none on other devices.
 
     Raises:
         BundleError: the bundle is missing or damaged.
         DeviceError: the device cannot run the bundle here.
-        MonographError: the packed weights cannot be used, or give other vectors and were removed.
+        MonographError: the packed weights cannot be used, or gave wrong vectors and were removed.
         OSError: the cache cannot be written.
 
     """
@@ -45,19 +45,19 @@ def prepare(
     ) as routes:
         engines = [pipeline.engine for pipeline in routes.pipelines.values()]
         folders = tuple(folder for engine in engines if (folder := engine.prepare()) is not None)
-    if folders and (failure := _failure(bundle, cache_folder(cache_dir))):
+    if folders and (failure := _verify_in_subprocess(bundle, cache_folder(cache_dir))):
         for folder in folders:
             shutil.rmtree(folder)
         raise MonographError(f"with packed weights the bundle is wrong, and they were removed: {failure}")
     return folders
 
 
-def _failure(bundle: Bundle, cache: Path) -> str:
-    """Return why the bundle is wrong as it is opened now, "" where it is right: in a process that may crash."""
+def _verify_in_subprocess(bundle: Bundle, cache: Path) -> str:
+    """Verify the bundle in a process that may crash; return the failure, "" for none."""
     command = [sys.executable, "-P", "-m", "monograph", "verify", str(bundle.path), "--device", "cpu"]
     environment = os.environ | {VARIABLE: str(cache)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603 - ours
-    if done.returncode == 0:
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603 - ours
+    if result.returncode == 0:
         return ""
-    said = [line for line in (*done.stdout.splitlines(), *done.stderr.splitlines()) if line]
-    return said[-1] if said else f"the process ended with {done.returncode}"
+    lines = [line for line in (*result.stdout.splitlines(), *result.stderr.splitlines()) if line]
+    return lines[-1] if lines else f"the process ended with {result.returncode}"

@@ -1,7 +1,7 @@
-"""The four similarity functions of Sentence Transformers, for all pairs and pair by pair.
+"""The four similarity functions of Sentence Transformers, for all pairs and pairwise.
 
-Each takes float arrays [n, d] and [m, d] (or [d] for one vector) and computes in float32. Distances are
-negated, so that more similar is larger everywhere.
+Each takes float arrays [n, d] and [m, d] (or [d] for one vector) and computes in float32. Distances are negated, so
+that larger is always more similar.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from monograph.errors import InputError
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 Floats = NDArray[np.float32]
 _CHUNK_BYTES = 32 * 1024 * 1024
-# torch.nn.functional.normalize divides by at least this.
-_SMALLEST_NORM = 1e-12
+# The epsilon of torch.nn.functional.normalize.
+MIN_NORM = 1e-12
 
 
 def similarity(function: str, first: ArrayLike, second: ArrayLike) -> Floats:
@@ -28,10 +28,9 @@ def similarity(function: str, first: ArrayLike, second: ArrayLike) -> Floats:
         InputError: the shapes do not fit, or ``function`` is not known.
 
     """
-    a, b = _rows(first), _rows(second)
-    if a.shape[1] != b.shape[1]:
-        raise InputError(f"vectors of {a.shape[1]} and {b.shape[1]} dimensions cannot be compared")
-    return _function_named(_ALL_PAIRS, function)(a, b)
+    a, b = _check_vectors(first), _check_vectors(second)
+    check_dimensions(a, b)
+    return _look_up(_ALL_PAIRS, function)(a, b)
 
 
 def similarity_pairwise(function: str, first: ArrayLike, second: ArrayLike) -> Floats:
@@ -41,19 +40,30 @@ def similarity_pairwise(function: str, first: ArrayLike, second: ArrayLike) -> F
         InputError: the shapes differ, or ``function`` is not known.
 
     """
-    a, b = _rows(first), _rows(second)
+    a, b = _check_vectors(first), _check_vectors(second)
+    check_shapes(a, b)
+    return _look_up(_PAIRWISE, function)(a, b)
+
+
+def check_dimensions(a: Any, b: Any) -> None:
+    """Raise ``InputError`` unless two arrays [n, d] have the same d."""
+    if a.shape[1] != b.shape[1]:
+        raise InputError(f"vectors of {a.shape[1]} and {b.shape[1]} dimensions cannot be compared")
+
+
+def check_shapes(a: Any, b: Any) -> None:
+    """Raise ``InputError`` unless two arrays have the same shape."""
     if a.shape != b.shape:
         raise InputError(f"pairwise similarity needs equal shapes, got {a.shape} and {b.shape}")
-    return _function_named(_PAIRWISE, function)(a, b)
 
 
 def normalize(vectors: Floats) -> Floats:
     """Return the rows [n, d] at unit length; a row of zeros stays zero."""
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(vectors / np.maximum(norms, _SMALLEST_NORM), dtype=np.float32)
+    return np.asarray(vectors / np.maximum(norms, MIN_NORM), dtype=np.float32)
 
 
-def _rows(vectors: ArrayLike) -> Floats:
+def _check_vectors(vectors: ArrayLike) -> Floats:
     try:
         array = np.asarray(vectors, dtype=np.float32)
     except (TypeError, ValueError) as error:
@@ -65,7 +75,7 @@ def _rows(vectors: ArrayLike) -> Floats:
     return array
 
 
-def _function_named(functions: Mapping[str, Callable[[Floats, Floats], Floats]], name: str) -> Callable[..., Floats]:
+def _look_up(functions: Mapping[str, Callable[[Floats, Floats], Floats]], name: str) -> Callable[..., Floats]:
     if name not in functions:
         raise InputError(f"similarity function {name!r} is not one of {', '.join(functions)}")
     return functions[name]
@@ -84,7 +94,7 @@ def _manhattan(difference: NDArray[Any]) -> NDArray[Any]:
 
 
 def _euclidean(difference: NDArray[Any]) -> NDArray[Any]:
-    # Differences first, not |a|^2 + |b|^2 - 2ab: that form loses every digit for vectors close together.
+    # Not |a|^2 + |b|^2 - 2ab, which cancels for vectors close together.
     return np.asarray(-np.sqrt(np.square(difference).sum(axis=-1)))
 
 

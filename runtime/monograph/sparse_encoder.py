@@ -76,7 +76,7 @@ class SparseEncoder(Model[SparseSection]):
             MonographError: the engine failed, the model was closed, or SciPy is not installed.
 
         """
-        arrays.check_installed()
+        arrays.import_scipy_sparse()
         rows = self._encode(texts, prompt_name, prompt, batch_size, show_progress_bar, task, max_active_dims)
         array = arrays.to_csr(rows, self.dimension)
         # A row of a csr_array is a coo_array.
@@ -162,7 +162,7 @@ class SparseEncoder(Model[SparseSection]):
             MonographError: SciPy is not installed.
 
         """
-        arrays.check_installed()
+        arrays.import_scipy_sparse()
         call = self._check_call(SPARSE.post_process(self._section, **options), prompt_name, prompt, batch_size, task)
         return (arrays.to_csr(rows, self.dimension) for rows in call.iterate(check_stream(texts), on_texts))
 

@@ -1,4 +1,4 @@
-"""Texts to token ids, with the Rust tokenizers package: the bundle's tokenizer.json behind one small class."""
+"""Texts to token ids with the Rust tokenizers package."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, models
 from monograph.errors import BundleError, MonographError
 from monograph.inputs import Input
 
-# The file begins a model with its type; within a word of the vocabulary these quotes would be escaped.
+# A serialized model begins with its type; within a vocabulary entry these quotes would be escaped.
 _WORD_PIECE = re.compile(rb'"model"\s*:\s*\{\s*"type"\s*:\s*"WordPiece"')
 _SETTINGS = ("unk_token", "max_input_chars_per_word", "continuing_subword_prefix")
 
@@ -55,7 +55,7 @@ class TextTokenizer:
 
     @property
     def max_length(self) -> int | None:
-        """Tokens kept of a text, special ones included; None where texts are not truncated."""
+        """The maximum number of tokens of a text, special ones included; None where texts are not truncated."""
         truncation = self._tokenizer.truncation
         return None if truncation is None else int(truncation["max_length"])
 
@@ -72,16 +72,16 @@ class TextTokenizer:
         """Tokenize texts or pairs, each by itself and without padding.
 
         Raises:
-            MonographError: the tokenizer's file asks for something it does not have, an unknown token for example.
+            MonographError: the tokenizer needs something that its file lacks, an unknown token for example.
 
         """
-        # The fast form leaves out character offsets, which nothing here reads.
+        # The fast variant leaves out character offsets.
         try:
             encodings = self._tokenizer.encode_batch_fast(list(texts))
         except Exception as error:
             raise MonographError(f"the tokenizer cannot run ({error}): export the model again") from error
         if len(encodings) == 1:
-            # Behind a run, when the CPU's caches hold weights, the sum of lengths below takes 40 microseconds alone.
+            # After a run the CPU's caches hold weights, and the cumulative sum below alone takes 40 microseconds.
             one = np.array(encodings[0].ids, dtype=np.int64)
             type_ids = np.array(encodings[0].type_ids, dtype=np.int64)
             return TokenizedTexts(one, type_ids, np.array([0, len(one)], dtype=np.int64))
@@ -94,30 +94,29 @@ class TextTokenizer:
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """Return what ``Tokenizer.from_file`` does, of WordPiece in less time and memory.
+    """Return what ``Tokenizer.from_file`` does, with less time and memory for WordPiece.
 
-    tokenizers reads a file into a tree of values first, and what that took is not given back. LaBSE's 501,153 words
-    take 0.74 s and 115 MB in place of 0.92 s and 154 MB when they come from Python. Unigram and BPE gain no time
-    (docs/performance.md).
+    tokenizers parses a file into a tree whose memory is never freed. LaBSE's 501,153 words take 0.74 s and 115 MB
+    instead of 0.92 s and 154 MB when they come from Python. Unigram and BPE are not faster so (docs/performance.md).
 
     Raises:
         Exception: what tokenizers and json raise where the file is damaged.
 
     """
     text = path.read_bytes()
-    found = _with_word_piece(json.loads(text)) if _WORD_PIECE.search(text) else None
-    return Tokenizer.from_buffer(text) if found is None else found
+    tokenizer = _read_word_piece(json.loads(text)) if _WORD_PIECE.search(text) else None
+    return Tokenizer.from_buffer(text) if tokenizer is None else tokenizer
 
 
-def _with_word_piece(file: dict[str, Any]) -> Tokenizer | None:
-    """Return the tokenizer of a file's content, or None where it has tokens beyond its vocabulary."""
+def _read_word_piece(file: dict[str, Any]) -> Tokenizer | None:
+    """Return the tokenizer of a file's content, or None where it has tokens outside its vocabulary."""
     model = file["model"]
-    words = model.get("vocab", {})
-    # Their ids are looked up as the rest of the file is read. One that is not a word gets the next id behind all words.
-    kept = {model.get("unk_token"), *(token["content"] for token in file.get("added_tokens", []))}
-    if not kept <= words.keys() or not model.keys() >= set(_SETTINGS):
+    vocabulary = model.get("vocab", {})
+    # The rest of the file refers to these; one outside the vocabulary would get the next id after it.
+    special = {model.get("unk_token"), *(token["content"] for token in file.get("added_tokens", []))}
+    if not special <= vocabulary.keys() or not model.keys() >= set(_SETTINGS):
         return None
-    rest = {**file, "model": {**model, "vocab": {word: words[word] for word in kept}}}
+    rest = {**file, "model": {**model, "vocab": {word: vocabulary[word] for word in special}}}
     tokenizer = Tokenizer.from_str(json.dumps(rest))
-    tokenizer.model = models.WordPiece(words, **{name: model[name] for name in _SETTINGS})
+    tokenizer.model = models.WordPiece(vocabulary, **{name: model[name] for name in _SETTINGS})
     return tokenizer

@@ -206,7 +206,7 @@ def test_a_command_that_cannot_be_imported_stands_in_nobodys_way(plugin: dict[st
     assert done.stderr.startswith(b"monograph: warning: the command broken cannot be imported (a cause): ")
     assert done.stderr.count(b"\n") == 1
     asked = monograph("broken", env=plugin)
-    assert_error(asked, 1, "the command broken cannot be imported (a cause): install plugin anew, or remove it")
+    assert_error(asked, 1, "the command broken cannot be imported (a cause): reinstall plugin, or remove it")
     assert b"RuntimeError" in monograph("--debug", "broken", env=plugin).stderr
 
 

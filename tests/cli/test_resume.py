@@ -111,7 +111,7 @@ def test_cut_off_and_resumed_is_as_if_nothing_had_happened(
     done = texts_done(output)
     assert done == (BLOCKS[1] if texts > BLOCKS[1] else BLOCKS[0])
     if word:
-        assert said == f"monograph: {word}: {done:,} texts are in {output}.partial, --resume goes on from there\n"
+        assert said == f"monograph: {word}: {done:,} texts are in {output}.partial, --resume continues from there\n"
     assert output.read_bytes() == b"the old result"
     assert names(tmp_path) == [output.name, f"{output.name}.partial", f"{output.name}.progress"]
     assert_resumes_to(whole, tiny_bundle, output)

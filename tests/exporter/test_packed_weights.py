@@ -78,7 +78,7 @@ def test_weights_that_are_not_aligned_are_not_kept(tmp_path: Path) -> None:
     """Its positions take 28,896 bytes. Kernels that read what lies behind them end the process."""
     config = checkpoints.TINY_BERT | {"max_position_embeddings": 301, "hidden_size": 24}
     bundle = export(checkpoints.tiny(tmp_path, config=config), tmp_path / "bundle").path
-    with pytest.raises(MonographError, match="where its kernels cannot read them: open the bundle as it is"):
+    with pytest.raises(MonographError, match="so that its kernels cannot read them: use the bundle without"):
         prepare(bundle, "cpu", cache_dir=tmp_path)
     assert files(tmp_path / "packed") == []
     with Embedder(bundle, "cpu", cache_dir=tmp_path) as model:
@@ -106,7 +106,7 @@ def test_packed_weights_that_cannot_be_loaded_are_left_alone(
     (folder / "model.onnx").write_bytes(b"cut short")
     with caplog.at_level(logging.WARNING), Embedder(aligned, "cpu", cache_dir=tmp_path) as model:
         assert model.encode("a boat").shape == (256,)
-    assert f"packed weights are left alone: remove {folder}" in caplog.text
+    assert f"packed weights are not used: remove {folder}" in caplog.text
 
 
 def test_another_bundle_has_other_packed_weights(aligned: Path, copied: Path, tmp_path: Path) -> None:
@@ -144,5 +144,5 @@ def test_the_command_says_how_much_room_it_takes(aligned: Path, tmp_path: Path) 
     [folder] = (tmp_path / "packed").iterdir()
     assert done.stdout.decode().endswith(f" MB: {folder}\n")
     done = monograph("prepare", aligned, "--device", "openvino", env=env)
-    assert b"of packed weights this device has none" in done.stdout
+    assert b"this device has no packed weights" in done.stdout
     assert list((tmp_path / "openvino").iterdir())

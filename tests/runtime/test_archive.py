@@ -180,12 +180,12 @@ def test_an_archive_that_is_cut_short_is_refused(kept: float, packed: Path, tmp_
     content = packed.read_bytes()
     size = int(len(content) * kept) if isinstance(kept, float) else kept
     (tmp_path / "cut.tar").write_bytes(content[:size])
-    assert_refused(tmp_path / "cut.tar", tmp_path, "cut short")
+    assert_refused(tmp_path / "cut.tar", tmp_path, "truncated")
 
 
 def test_an_archive_without_its_end_is_refused(packed: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.tar").write_bytes(packed.read_bytes()[:-1024])
-    assert_refused(tmp_path / "cut.tar", tmp_path, "cut short")
+    assert_refused(tmp_path / "cut.tar", tmp_path, "truncated")
 
 
 @pytest.mark.parametrize("position", [0.2, 0.5, 0.95])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monograph.atomic import folder_obstacle, whole_file, whole_folder
+from monograph.atomic import atomic_file, atomic_folder, find_folder_problem
 from monograph.cache import read_cached, write_cached
 
 
@@ -36,7 +36,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(
         return rename(path, target)
 
     monkeypatch.setattr(Path, "replace", noted)
-    with whole_file(tmp_path / "file") as file:
+    with atomic_file(tmp_path / "file") as file:
         file.write(b"12345")
     assert synced == [5, -1]
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -52,7 +52,7 @@ def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"old")
 
     def interrupted() -> None:
-        with whole_file(tmp_path / "file") as file:
+        with atomic_file(tmp_path / "file") as file:
             file.write(b"new")
             raise KeyboardInterrupt
 
@@ -68,13 +68,13 @@ def test_only_an_empty_folder_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "full" / "file").write_text("mine")
     (tmp_path / "link").symlink_to("empty")
     for name in ("full", "full/file", "link"):
-        assert "exists already" in folder_obstacle(tmp_path / name)
-    assert folder_obstacle(tmp_path / "absent" / "x") == f"there is no folder {tmp_path / 'absent'}: make it first"
+        assert "exists already" in find_folder_problem(tmp_path / name)
+    assert find_folder_problem(tmp_path / "absent" / "x") == f"there is no folder {tmp_path / 'absent'}: make it first"
     for name in ("empty", "new"):
-        assert folder_obstacle(tmp_path / name) == ""
-        with whole_folder(tmp_path / name) as folder:
+        assert find_folder_problem(tmp_path / name) == ""
+        with atomic_folder(tmp_path / name) as folder:
             (folder / "file").write_text("ours")
         assert (tmp_path / name / "file").read_text() == "ours"
-    with pytest.raises(OSError, match="not empty"), whole_folder(tmp_path / "full"):
+    with pytest.raises(OSError, match="not empty"), atomic_folder(tmp_path / "full"):
         pass
     assert (tmp_path / "full" / "file").read_text() == "mine"

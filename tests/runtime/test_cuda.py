@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from monograph import DeviceError, Embedder
 from monograph.bundle import open_bundle
 from monograph.engines import EngineOptions, open_engine
-from monograph.engines.cuda import computed_elsewhere, not_on_gpu
-from monograph.engines.cuda_libraries import cuda_major, missing_driver, missing_packages
-from monograph.engines.halving import OutOfMemoryError, in_halves
+from monograph.engines.cuda import OutOfMemoryError, count_operators_elsewhere, find_cpu_fallback, run_in_halves
+from monograph.engines.cuda_libraries import find_driver_problems, find_package_problems, read_cuda_major
 
 
 def installed(folder: Path, *names: str) -> str:
@@ -57,7 +56,7 @@ def test_a_gpu_has_a_number(device: str, tiny_bundle: Path) -> None:
 )
 def test_the_packages(names: list[str], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [installed(tmp_path, *names)])
-    found = missing_packages()
+    found = find_package_problems()
     assert len(found) == len(words)
     assert all(word in problem for word, problem in zip(words, found, strict=True))
 
@@ -84,7 +83,7 @@ class Driver:
     ],
 )
 def test_a_driver_of_another_cuda_is_named(version: int, code: int, major: int | None, words: str) -> None:
-    found = missing_driver(major, load=lambda _: Driver(version, code))
+    found = find_driver_problems(major, load=lambda _: Driver(version, code))
     assert len(found) == bool(words)
     assert all(words in problem for problem in found)
 
@@ -93,11 +92,11 @@ def test_the_driver_is_looked_for_by_its_library() -> None:
     def load(name: str) -> Any:
         return ctypes.CDLL(f"not-there-{name}")
 
-    assert "there is no NVIDIA driver (libcuda.so.1)" in missing_driver(13, load)[0]
+    assert "there is no NVIDIA driver (libcuda.so.1)" in find_driver_problems(13, load)[0]
 
 
 def test_a_build_without_cuda_has_no_version_of_it() -> None:
-    assert cuda_major(onnxruntime) is None
+    assert read_cuda_major(onnxruntime) is None
 
 
 def test_a_graph_of_int8_is_not_for_gpus(tiny_int8_bundle: Path) -> None:
@@ -110,11 +109,11 @@ def test_what_would_run_on_the_cpu_is_found(tiny_bundle: Path) -> None:
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     session = onnxruntime.InferenceSession(str(tiny_bundle / "model.onnx"), options, providers=["CPUExecutionProvider"])
-    found = computed_elsewhere(session, "CUDAExecutionProvider")
+    found = count_operators_elsewhere(session, "CUDAExecutionProvider")
     assert found["MatMul"] >= 4
     assert "Shape" not in found
-    assert computed_elsewhere(session, "CPUExecutionProvider") == {}
-    assert "cannot start CUDA, and would compute on the CPU" in not_on_gpu(session)
+    assert count_operators_elsewhere(session, "CPUExecutionProvider") == {}
+    assert "cannot start CUDA, and would compute on the CPU" in find_cpu_fallback(session)
 
 
 def test_a_batch_without_memory_is_run_in_parts(tiny_bundle: Path) -> None:
@@ -135,7 +134,7 @@ def test_a_batch_without_memory_is_run_in_parts(tiny_bundle: Path) -> None:
         for name in engine.graph.inputs
     }
     inputs = {name: values.astype(np.int64) for name, values in inputs.items()}
-    found = in_halves(run, inputs, halved.append)
+    found = run_in_halves(run, inputs, halved.append)
     assert seen == [2, 3, 3, 3]
     assert halved == [66, 30, 36]
     np.testing.assert_allclose(found, engine.run(inputs), atol=1e-6)
@@ -145,4 +144,4 @@ def test_a_batch_without_memory_is_run_in_parts(tiny_bundle: Path) -> None:
         raise OutOfMemoryError("none at all")
 
     with pytest.raises(OutOfMemoryError, match="none at all"):
-        in_halves(never, inputs, lambda _: None)
+        run_in_halves(never, inputs, lambda _: None)

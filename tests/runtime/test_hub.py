@@ -17,7 +17,7 @@ from monograph import BundleError, Embedder
 from monograph.bundle import open_bundle
 from monograph.bundle.archive import unpack_bundle
 from monograph.bundle.sources import locate_bundle
-from monograph.hub import hub_name
+from monograph.hub import parse_hub_name
 from support.command import NOT_MEASURED
 from support.hub import Hub, Repository, environment, python, serve
 
@@ -143,7 +143,7 @@ def in_place(path: Path, size: int) -> None:
 
 @pytest.mark.parametrize("files", ["model.onnx.data", "manifest.json", "*"])
 @pytest.mark.parametrize("how", ["cut short", "removed"])
-def test_a_damaged_bundle_in_the_cache_is_brought_anew(
+def test_a_damaged_bundle_in_the_cache_is_downloaded_again(
     how: str, files: str, repository: Repository, locate: Locate
 ) -> None:
     folder = path_of(locate())
@@ -157,7 +157,7 @@ def test_a_damaged_bundle_in_the_cache_is_brought_anew(
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
-def test_a_damaged_bundle_that_cannot_be_brought_anew_names_its_folder(
+def test_a_damaged_bundle_that_cannot_be_downloaded_again_names_its_folder(
     repository: Repository, locate: Locate, tmp_path: Path
 ) -> None:
     folder = path_of(locate())
@@ -195,7 +195,7 @@ def test_a_bundle_is_packed_by_its_name(hub: Hub, repository: Repository, tiny_b
     }
 
 
-def test_a_new_commit_is_brought_beside_the_old(repository: Repository, locate: Locate) -> None:
+def test_a_new_commit_is_downloaded_beside_the_old(repository: Repository, locate: Locate) -> None:
     first = path_of(locate())
     repository.files["README.md"] = b"changed"
     second = path_of(locate())
@@ -255,7 +255,7 @@ def test_a_file_that_breaks_off_is_asked_for_twice(
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "model.onnx.data"])
-def test_a_file_of_other_content_is_removed_and_comes_anew(
+def test_a_file_of_other_content_is_removed_and_downloaded_again(
     file: str, repository: Repository, locate: Locate, tmp_path: Path
 ) -> None:
     repository.faults[file] = "changed"
@@ -283,7 +283,7 @@ def test_a_hub_that_never_answers_is_asked_once(
 
 
 def test_offline_without_the_bundle_says_which_variable(hub: Hub, locate: Locate, tmp_path: Path) -> None:
-    assert_refused(locate(HF_HUB_OFFLINE="1"), tmp_path, NAME, "not wholly in the cache", "HF_HUB_OFFLINE")
+    assert_refused(locate(HF_HUB_OFFLINE="1"), tmp_path, NAME, "not completely in the cache", "HF_HUB_OFFLINE")
     assert hub.requests == []
 
 
@@ -339,7 +339,7 @@ def test_a_cache_that_cannot_be_written_says_what_to_set(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     done = locate(MONOGRAPH_CACHE=str(tmp_path / "file"))
-    assert_refused(done, tmp_path, "cannot be brought", "cache_dir", "MONOGRAPH_CACHE")
+    assert_refused(done, tmp_path, "cannot be written to", "cache_dir", "MONOGRAPH_CACHE")
     done = locate(HF_HOME=str(tmp_path / "file"))
     assert_refused(done, tmp_path, "cannot be stored", "HF_HOME")
 
@@ -369,7 +369,7 @@ def test_anything_else_is_a_path(source: str) -> None:
 
 @pytest.mark.parametrize("name", ["a/b", "a1/b_c.d-e", "a/b_", "a/" + "b" * 96, "a/b@v1.0/x-"])
 def test_what_a_hub_takes_is_a_name(name: str) -> None:
-    assert str(hub_name(name)) == name
+    assert str(parse_hub_name(name)) == name
 
 
 @pytest.mark.parametrize("source", [None, 5, b"some-org/tiny"])

@@ -203,7 +203,7 @@ import monograph.engines.openvino as openvino
 from monograph.bundle import open_bundle
 from monograph.engines import EngineOptions, open_engine
 
-openvino._KERNELS_KEPT = int(sys.argv[1])
+openvino._KERNEL_CACHE_SIZE = int(sys.argv[1])
 engine = open_engine(open_bundle(Path(sys.argv[2])), EngineOptions("openvino", "float32", 1, Path(sys.argv[3])))
 used = []
 for rows in range(1, 13):

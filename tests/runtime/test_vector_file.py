@@ -16,7 +16,7 @@ import pytest
 from monograph import InputError
 from monograph.tasks.embedding import EMBEDDING, EmbeddingSection
 from monograph.vector_file import NpyFormat, VectorFormat, open_vector_file
-from monograph.vector_file.lock import open_locked
+from monograph.vector_file.disk import open_locked
 from monograph.vector_file.progress import TextsDigest
 
 FLOATS = NpyFormat(np.dtype(np.float32), 3)
@@ -32,11 +32,11 @@ class CutOffError(Exception):
 
 
 def write(
-    output: Path, blocks: Sequence[int], *, form: VectorFormat[Any] = FLOATS, resume: bool = False,
+    output: Path, blocks: Sequence[int], *, vector_format: VectorFormat[Any] = FLOATS, resume: bool = False,
     settings: dict[str, str] = SETTINGS, texts: Sequence[str] = TEXTS, whole: bool = True,
 ) -> None:  # fmt: skip
     """Write ``VECTORS`` in blocks of these sizes, after those that are there."""
-    with open_vector_file(output, form, settings, resume=resume) as file:
+    with open_vector_file(output, vector_format, settings, resume=resume) as file:
         awaited = file.remaining(texts)
         for size in blocks:
             start = file.texts
@@ -47,46 +47,48 @@ def write(
             raise CutOffError
 
 
-def begin(output: Path, *, form: VectorFormat[Any] = FLOATS, blocks: Sequence[int] = (4,)) -> tuple[Path, Path]:
+def begin(
+    output: Path, *, vector_format: VectorFormat[Any] = FLOATS, blocks: Sequence[int] = (4,)
+) -> tuple[Path, Path]:
     """Leave a file that was cut off after these blocks; return the partial file and the state."""
     with pytest.raises(CutOffError) as caught:
-        write(output, blocks, form=form, whole=False)
+        write(output, blocks, vector_format=vector_format, whole=False)
     partial = output.with_name(f"{output.name}.partial")
-    assert caught.value.__notes__ == [f"{sum(blocks)} texts are in {partial}, --resume goes on from there"]
+    assert caught.value.__notes__ == [f"{sum(blocks)} texts are in {partial}, --resume continues from there"]
     return partial, output.with_name(f"{output.name}.progress")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8", "uint8"])
 @pytest.mark.parametrize("columns", [1, 384, 99_999])
 def test_the_head_of_npy_is_numpys_and_of_one_length(dtype: str, columns: int) -> None:
-    form = NpyFormat(np.dtype(dtype), columns)
+    vector_format = NpyFormat(np.dtype(dtype), columns)
     saved = io.BytesIO()
     np.save(saved, np.zeros((7, columns), dtype=dtype))
-    head = form.head(7)
-    assert saved.getvalue().startswith(head)
-    assert len(head) + 7 * columns * np.dtype(dtype).itemsize == len(saved.getvalue())
-    assert {len(form.head(rows)) for rows in (0, 1, 10**6, 10**18)} == {len(head)}
+    header = vector_format.header(7)
+    assert saved.getvalue().startswith(header)
+    assert len(header) + 7 * columns * np.dtype(dtype).itemsize == len(saved.getvalue())
+    assert {len(vector_format.header(rows)) for rows in (0, 1, 10**6, 10**18)} == {len(header)}
 
 
-@pytest.mark.parametrize("form", [FLOATS, LINES], ids=lambda form: form.name)
-def test_a_file_that_is_not_whole_cannot_be_loaded(form: VectorFormat[Any], tmp_path: Path) -> None:
-    partial, state = begin(tmp_path / "out", form=form)
+@pytest.mark.parametrize("vector_format", [FLOATS, LINES], ids=lambda vector_format: vector_format.name)
+def test_a_file_that_is_not_whole_cannot_be_loaded(vector_format: VectorFormat[Any], tmp_path: Path) -> None:
+    partial, state = begin(tmp_path / "out", vector_format=vector_format)
     assert json.loads(state.read_bytes())["texts"] == 4
     assert not (tmp_path / "out").exists()
     with pytest.raises(ValueError, match="pickle"):
         np.load(partial)
 
 
-@pytest.mark.parametrize("form", [FLOATS, LINES], ids=lambda form: form.name)
+@pytest.mark.parametrize("vector_format", [FLOATS, LINES], ids=lambda vector_format: vector_format.name)
 @pytest.mark.parametrize("torn", [b"", b"torn", bytes(1000)], ids=len)
-def test_resumed_is_as_if_written_at_once(form: VectorFormat[Any], torn: bytes, tmp_path: Path) -> None:
-    write(tmp_path / "whole", [4, 5, 1], form=form)
-    partial, _ = begin(tmp_path / "out", form=form)
+def test_resumed_is_as_if_written_at_once(vector_format: VectorFormat[Any], torn: bytes, tmp_path: Path) -> None:
+    write(tmp_path / "whole", [4, 5, 1], vector_format=vector_format)
+    partial, _ = begin(tmp_path / "out", vector_format=vector_format)
     with partial.open("ab") as file:
         file.write(torn)
     with pytest.raises(CutOffError):
-        write(tmp_path / "out", [5], form=form, resume=True, whole=False)
-    write(tmp_path / "out", [1], form=form, resume=True)
+        write(tmp_path / "out", [5], vector_format=vector_format, resume=True, whole=False)
+    write(tmp_path / "out", [1], vector_format=vector_format, resume=True)
     assert (tmp_path / "out").read_bytes() == (tmp_path / "whole").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "whole"]
 
@@ -149,7 +151,7 @@ def test_without_resume_what_is_done_is_kept(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         write(tmp_path / "out", [10])
     assert str(caught.value) == (
-        f"4 texts of an interrupted run are in {partial}: --resume goes on from there; remove that file to start over"
+        f"4 texts of an interrupted run are in {partial}: --resume continues from there; remove that file to start over"
     )
     assert (partial.read_bytes(), state.read_bytes()) == before
     # What it says is enough: a state without its file is a state of nothing.
@@ -178,16 +180,16 @@ def test_a_file_system_whose_inode_numbers_change_is_an_error_and_no_endless_loo
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os.path, "samestat", lambda *_: False)
-    with pytest.raises(OSError, match="inode number is another one each time") as caught:
+    with pytest.raises(OSError, match="inode number changes every time") as caught:
         open_locked(tmp_path / "out.partial")
     assert caught.value.filename == str(tmp_path / "out.partial")
 
 
 @pytest.mark.parametrize("suffix", EMBEDDING.vector_formats)
 def test_every_format_is_made_by_the_suffix_of_its_file(suffix: str, tmp_path: Path) -> None:
-    form = EMBEDDING.vector_formats[suffix](PLAN)
-    write(tmp_path / f"out{suffix}", [10], form=form)
-    assert form.name.startswith(suffix.removeprefix("."))
+    vector_format = EMBEDDING.vector_formats[suffix](PLAN)
+    write(tmp_path / f"out{suffix}", [10], vector_format=vector_format)
+    assert vector_format.name.startswith(suffix.removeprefix("."))
 
 
 def test_a_partial_file_that_is_too_short_is_refused(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from monograph.atomic import whole_file
+from monograph.atomic import atomic_file
 from monograph.cache import cache_folder
 from monograph.errors import InputError, MonographError
-from monograph.vector_file.lock import open_locked
+from monograph.vector_file.disk import open_locked
 from monograph_bench.peers.catalog import PEERS, Peer
 
 _REQUIREMENTS = Path(__file__).parent / "requirements"
@@ -101,7 +101,7 @@ def _make(environment: str, folder: Path, report: Callable[[str], None]) -> bool
         run_tool(f"environment {environment}: venv", [sys.executable, "-m", "venv", "--clear", str(folder)])
         pip = [str(_interpreter(folder)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         run_tool(f"environment {environment}: pip", [*pip, "--requirement", str(_REQUIREMENTS / f"{environment}.txt")])
-        with whole_file(folder / _STAMP) as stamp:
+        with atomic_file(folder / _STAMP) as stamp:
             stamp.write(_stamp(environment))
     return True
 

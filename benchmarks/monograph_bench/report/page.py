@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterator
 from pathlib import Path
 
-from monograph.atomic import whole_file
+from monograph.atomic import atomic_file
 from monograph_bench.report.plots import plots_of
 from monograph_bench.report.table import lines_of
 from monograph_bench.results import Results
@@ -23,7 +23,7 @@ pre { overflow-x: auto; font-size: .85rem; line-height: 1.35; background: #f5f6f
 
 def write_page(results: Results, path: Path) -> None:
     """Write the report's page."""
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         file.write("".join(_parts(results)).encode())
 
 

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from monograph.errors import ExportError, MonographError
-from monograph.hub import HubName, commit_of, download_files, hub_name
+from monograph.hub import HubName, download_files, parse_hub_name, resolve_commit
 from monograph_export.checkpoint.checkpoint import MODULES_FILE, ROUTER_CONFIGS
 from monograph_export.recipes import Recipe, read_recipe, recipe_names
 
@@ -54,7 +54,7 @@ def locate_checkpoint(source: str | os.PathLike[str], encoder_file: _EncoderFile
     """
     if not isinstance(source, str) or os.path.lexists(source):
         return Path(source)
-    name = _repository_of(read_recipe(source)) if source in recipe_names() else hub_name(source)
+    name = _repository_of(read_recipe(source)) if source in recipe_names() else parse_hub_name(source)
     if name is None:
         raise ExportError(
             f"{source} is not a folder: give the folder of a checkpoint, ORG/NAME or ORG/NAME@REVISION on a Hub, or a "
@@ -96,7 +96,7 @@ def _repository_of(recipe: Recipe) -> HubName:
 
 
 def _download(name: HubName, encoder_file: _EncoderFile | None) -> Path:
-    commit = commit_of(name)
+    commit = resolve_commit(name)
     logger.info("downloading %s at %s", name.repository, commit)
     snapshot = download_files(name.repository, commit, lambda names: _settings_at_root(name, names))
     folders = _module_folders(snapshot / MODULES_FILE)

@@ -1,8 +1,8 @@
-"""A bundle as one file, to be carried to a device: a plain tar that holds the same bytes for the same bundle.
+"""A bundle as one file: a reproducible, uncompressed tar.
 
-The members are regular files with plain names, manifest.json first and then the files in its order; nothing of the
-machine or the time goes into a header. The form is POSIX ustar, which every tar reads; a file of 8 GiB or more, whose
-size ustar cannot state, gets GNU's binary size, which GNU tar, bsdtar, BusyBox and Python read.
+The members are regular files with plain names, manifest.json first and then the files in its order; headers hold
+nothing of the machine or the time. The format is POSIX ustar, which every tar reads; for files of 8 GiB or more it uses
+GNU's binary size, which GNU tar, bsdtar, BusyBox and Python read.
 """
 
 from __future__ import annotations
@@ -12,42 +12,42 @@ import tarfile
 from pathlib import Path
 from typing import IO
 
-from monograph.atomic import folder_obstacle, missing_parent, whole_file, whole_folder
+from monograph.atomic import atomic_file, atomic_folder, find_folder_problem, find_parent_problem
 from monograph.bundle.bundle import check_staged, open_bundle, parse_manifest
 from monograph.bundle.files import is_plain_name
 from monograph.bundle.manifest import MANIFEST_FILE
 from monograph.bundle.sources import locate_bundle
 from monograph.errors import BundleError
 
-# More than any manifest has, for its size is the one that no manifest states.
-_LARGEST_MANIFEST = 64 * 2**20
-_LARGEST_USTAR = 8 * 2**30
+# More than any manifest has; its own size is the only one that it does not state.
+_MAX_MANIFEST_BYTES = 64 * 2**20
+_MAX_USTAR_BYTES = 8 * 2**30
 _BLOCK = 2**20
-_LONGEST_NAME = 100
+_MAX_NAME_BYTES = 100
 _ADVICE = "unpack a file that `monograph pack` wrote, and copy it again if it is one"
 
 
 def pack_bundle(bundle_path: str | os.PathLike[str], file: str | os.PathLike[str]) -> Path:
-    """Write a bundle, every file of which is hashed first, into one archive and return that.
+    """Hash every file of a bundle, write it into one archive and return that.
 
     ``bundle_path`` is its folder, or org/name or org/name@revision of a bundle on a Hub.
 
     Raises:
-        BundleError: the bundle is damaged or cannot be had, or ``file`` exists or cannot be written.
+        BundleError: the bundle is damaged or not available, or ``file`` exists or cannot be written.
 
     """
     target = Path(file)
     if os.path.lexists(target):
         raise BundleError(bundle_path, [f"{target} exists already: remove it, or choose another name"])
-    if missing := missing_parent(target):
-        raise BundleError(bundle_path, [missing])
+    if problem := find_parent_problem(target):
+        raise BundleError(bundle_path, [problem])
     bundle = open_bundle(locate_bundle(bundle_path), check="full")
     names = [MANIFEST_FILE, *(name for name in bundle.manifest.files if name != MANIFEST_FILE)]
-    too_long = [f"the name {name} is too long for a tar" for name in names if len(name.encode()) > _LONGEST_NAME]
+    too_long = [f"the name {name} is too long for a tar" for name in names if len(name.encode()) > _MAX_NAME_BYTES]
     if too_long:
         raise BundleError(bundle.path, too_long)
     try:
-        with whole_file(target) as archive:
+        with atomic_file(target) as archive:
             for name in names:
                 _append(archive, bundle.path / name)
             archive.write(bytes(2 * tarfile.BLOCKSIZE))
@@ -57,9 +57,9 @@ def pack_bundle(bundle_path: str | os.PathLike[str], file: str | os.PathLike[str
 
 
 def unpack_bundle(file: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
-    """Write the bundle that an archive holds into ``folder``, every file of it hashed, and return that.
+    """Extract a bundle from an archive into ``folder``, hash every file and return the folder.
 
-    Nothing but what the manifest lists is written, and no more bytes than it states.
+    Only files that the manifest lists are written, and no more bytes than it states.
 
     Raises:
         BundleError: the archive is not one of ``pack_bundle``, is damaged, or ``folder`` is not empty or cannot be
@@ -70,10 +70,10 @@ def unpack_bundle(file: str | os.PathLike[str], folder: str | os.PathLike[str]) 
     source, target = Path(file), Path(os.path.abspath(folder))  # noqa: PTH100
     if not source.exists():
         raise BundleError(source, [f"there is no file {source}: name one that `monograph pack` wrote"])
-    if obstacle := folder_obstacle(target):
-        raise BundleError(source, [obstacle])
+    if problem := find_folder_problem(target):
+        raise BundleError(source, [problem])
     try:
-        with source.open("rb") as archive, whole_folder(target) as staging:
+        with source.open("rb") as archive, atomic_folder(target) as staging:
             _extract(source, archive, staging)
             check_staged(staging, source)
     except OSError as error:
@@ -82,46 +82,46 @@ def unpack_bundle(file: str | os.PathLike[str], folder: str | os.PathLike[str]) 
 
 
 def _append(archive: IO[bytes], path: Path) -> None:
-    """Append a file to a tar, with as many bytes as its header states."""
-    entry = tarfile.TarInfo(path.name)
+    """Append a file to a tar, of exactly the size that its header states."""
+    member = tarfile.TarInfo(path.name)
     with path.open("rb") as content:
-        entry.size = os.fstat(content.fileno()).st_size
-        small = entry.size < _LARGEST_USTAR
-        archive.write(entry.tobuf(tarfile.USTAR_FORMAT if small else tarfile.GNU_FORMAT, "utf-8"))
-        if _copy(content, archive, entry.size):
-            raise OSError(f"{path} was cut short while it was packed")
-    archive.write(bytes(_padding(entry)))
+        member.size = os.fstat(content.fileno()).st_size
+        small = member.size < _MAX_USTAR_BYTES
+        archive.write(member.tobuf(tarfile.USTAR_FORMAT if small else tarfile.GNU_FORMAT, "utf-8"))
+        if _copy(content, archive, member.size):
+            raise OSError(f"{path} was truncated while it was packed")
+    archive.write(bytes(_padding_bytes(member)))
 
 
 def _extract(source: Path, archive: IO[bytes], staging: Path) -> None:
-    """Write manifest.json, and the files that it lists, as the members come."""
-    first = _next_member(source, archive)
-    if first is None or first.name != MANIFEST_FILE or first.size > _LARGEST_MANIFEST:
+    """Write manifest.json and the files that it lists, in the archive's order."""
+    first = _read_header(source, archive)
+    if first is None or first.name != MANIFEST_FILE or first.size > _MAX_MANIFEST_BYTES:
         raise BundleError(source, [f"its first file is not {MANIFEST_FILE}: {_ADVICE}"])
     _write(source, archive, first, staging)
     manifest, problems = parse_manifest(source, (staging / MANIFEST_FILE).read_bytes())
     if problems:
         raise BundleError(source, problems)
     missing = {name: entry.bytes for name, entry in manifest.files.items() if name != MANIFEST_FILE}
-    while (member := _next_member(source, archive)) is not None:
-        stated = missing.pop(member.name, None)
-        if stated is None:
+    while (member := _read_header(source, archive)) is not None:
+        size = missing.pop(member.name, None)
+        if size is None:
             raise BundleError(source, [f"{member.name!r} is in it twice, or is not a file that its manifest lists"])
-        if stated != member.size:
-            raise BundleError(source, [f"{member.name} has {member.size:,} bytes instead of {stated:,}"])
+        if size != member.size:
+            raise BundleError(source, [f"{member.name} has {member.size:,} bytes instead of {size:,}"])
         _write(source, archive, member, staging)
     if missing:
         raise BundleError(source, [f"{name} is missing" for name in missing])
 
 
-def _next_member(source: Path, archive: IO[bytes]) -> tarfile.TarInfo | None:
-    """Read a header, None where the archive ends; only those that ``pack_bundle`` writes are read.
+def _read_header(source: Path, archive: IO[bytes]) -> tarfile.TarInfo | None:
+    """Read a header of the kind that ``pack_bundle`` writes, None at the end of the archive.
 
-    tarfile's own reader would follow extensions that name, resize and link files, and would keep all it read in memory.
+    tarfile's reader would follow extensions that name, resize and link files, and keep all members in memory.
     """
     header = archive.read(tarfile.BLOCKSIZE)
     if len(header) < tarfile.BLOCKSIZE:
-        raise BundleError(source, [f"it is cut short, or is not a tar: {_ADVICE}"])
+        raise BundleError(source, [f"it is truncated, or is not a tar: {_ADVICE}"])
     if not any(header):
         return None
     try:
@@ -138,17 +138,17 @@ def _next_member(source: Path, archive: IO[bytes]) -> tarfile.TarInfo | None:
 def _write(source: Path, archive: IO[bytes], member: tarfile.TarInfo, staging: Path) -> None:
     with (staging / member.name).open("xb") as file:
         lacking = _copy(archive, file, member.size)
-    if lacking or len(archive.read(_padding(member))) != _padding(member):
-        raise BundleError(source, [f"it is cut short within {member.name}"])
+    if lacking or len(archive.read(_padding_bytes(member))) != _padding_bytes(member):
+        raise BundleError(source, [f"it is truncated within {member.name}"])
 
 
 def _copy(source: IO[bytes], target: IO[bytes], size: int) -> int:
-    """Copy ``size`` bytes and return how many of them there were not."""
+    """Copy ``size`` bytes and return how many were missing."""
     while size and (block := source.read(min(_BLOCK, size))):
         target.write(block)
         size -= len(block)
     return size
 
 
-def _padding(member: tarfile.TarInfo) -> int:
+def _padding_bytes(member: tarfile.TarInfo) -> int:
     return -member.size % tarfile.BLOCKSIZE

@@ -1,4 +1,4 @@
-"""Open a bundle: a folder with one graph, its tokenizer and the proof that it is right."""
+"""Open a bundle: a folder with a graph, its tokenizer and reference vectors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from monograph.bundle.files import file_problems
+from monograph.bundle.files import find_file_problems
 from monograph.bundle.manifest import MANIFEST_FILE, WEIGHTS_SUFFIX, Graph, Manifest
 from monograph.bundle.manifest_reader import read_manifest
 from monograph.errors import BundleError, InputError
@@ -21,7 +21,7 @@ Check = Literal["fast", "full"]
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder whose manifest was read and whose files were checked."""
+    """A folder with a manifest whose files were checked."""
 
     path: Path
     manifest: Manifest
@@ -38,7 +38,7 @@ class Bundle:
     def weights_path(self, graph: Graph) -> Path:
         """Return the file of a graph's weights, which several graphs may share."""
         own = f"{graph.file.removesuffix('.onnx')}{WEIGHTS_SUFFIX}"
-        # A manifest that was read lists one.
+        # A valid manifest lists one.
         shared = next(name for name in self.manifest.files if name.endswith(WEIGHTS_SUFFIX))
         return self.path / (own if own in self.manifest.files else shared)
 
@@ -54,7 +54,7 @@ def open_bundle(path: str | os.PathLike[str], check: Check = "fast") -> Bundle:
     ``check="fast"`` compares the hashes of the small files and the size of the weights, ``"full"`` hashes all.
 
     Raises:
-        BundleError: with every problem that was found.
+        BundleError: with every problem.
         InputError: ``check`` is something else.
 
     """
@@ -63,19 +63,14 @@ def open_bundle(path: str | os.PathLike[str], check: Check = "fast") -> Bundle:
     folder = Path(path)
     content = _read_manifest_bytes(folder)
     manifest, problems = parse_manifest(folder, content)
-    problems.extend(file_problems(folder, manifest.files, full=check == "full"))
+    problems.extend(find_file_problems(folder, manifest.files, full=check == "full"))
     if problems:
         raise BundleError(folder, problems)
     return Bundle(folder, manifest, hashlib.sha256(content).hexdigest())
 
 
 def check_staged(staging: Path, name: object) -> None:
-    """Hash every file of a bundle in a staging folder; errors name what it is made of, ``name``.
-
-    Raises:
-        BundleError: with every problem that was found.
-
-    """
+    """Hash every file of a bundle in a staging folder; raise ``BundleError`` with every problem, under ``name``."""
     try:
         open_bundle(staging, check="full")
     except BundleError as error:
@@ -83,10 +78,10 @@ def check_staged(staging: Path, name: object) -> None:
 
 
 def parse_manifest(bundle: object, content: bytes) -> tuple[Manifest, list[str]]:
-    """Turn the bytes of manifest.json into a manifest and the problems of it; ``bundle`` is what errors name.
+    """Parse manifest.json into a manifest and its problems; ``bundle`` is the name in errors.
 
     Raises:
-        BundleError: they are not JSON.
+        BundleError: it is not JSON.
 
     """
     try:

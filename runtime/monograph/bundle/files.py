@@ -1,4 +1,4 @@
-"""Check the files of a bundle: names, links, sizes and hashes."""
+"""Check the files of a bundle: names, links, sizes, hashes."""
 
 from __future__ import annotations
 
@@ -17,46 +17,36 @@ def sha256_of(path: Path) -> str:
 
 
 def is_plain_name(name: str) -> bool:
-    """Tell whether a name denotes a file directly in the folder, on every platform."""
-    # Printable, because an error quotes the name, and because a lone surrogate is no name of a file.
+    """Return whether a name denotes a file directly in the folder, on every platform."""
+    # Errors quote the name, so it must be printable; that also excludes lone surrogates.
     return name.isprintable() and name not in ("", ".", "..") and not any(character in name for character in "/\\:")
 
 
-def file_problems(folder: Path, files: Mapping[str, FileEntry], *, full: bool) -> list[str]:
-    """Compare the files with the manifest's list and return every difference.
+def find_file_problems(folder: Path, files: Mapping[str, FileEntry], *, full: bool) -> list[str]:
+    """Compare the files with the manifest's list and return every problem.
 
-    ``full`` hashes all files; otherwise the weights are compared by size only, for hashing 1.9 GB takes seconds, too
-    long for a start.
+    ``full`` hashes all files; otherwise only the size of the weights is compared, because hashing 1.9 GB takes seconds.
     """
-    problems = []
-    for name, entry in files.items():
-        problem = _problem_of(folder, name, entry, full=full)
-        if problem:
-            problems.append(problem)
-    return problems
+    problems = (_find_problem(folder, name, entry, full=full) for name, entry in files.items())
+    return [problem for problem in problems if problem is not None]
 
 
-def _problem_of(folder: Path, name: str, entry: FileEntry, *, full: bool) -> str | None:
+def _find_problem(folder: Path, name: str, entry: FileEntry, *, full: bool) -> str | None:
     if not is_plain_name(name):
         return f"{name!r} is not a plain file name and could leave the folder"
     path = folder / name
     try:
         status = path.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            return f"{name} is a link; a bundle holds real files"
+        if not stat.S_ISREG(status.st_mode):
+            return f"{name} is not a regular file"
+        if status.st_size != entry.bytes:
+            return f"{name} has {status.st_size:,} bytes instead of {entry.bytes:,}"
+        if (full or not name.endswith(WEIGHTS_SUFFIX)) and sha256_of(path) != entry.sha256:
+            return f"{name} was changed: its sha256 is not the manifest's"
     except FileNotFoundError:
         return f"{name} is missing"
     except OSError as error:
         return f"{name} cannot be read ({error.strerror})"
-    if stat.S_ISLNK(status.st_mode):
-        return f"{name} is a link; a bundle holds real files"
-    if not stat.S_ISREG(status.st_mode):
-        return f"{name} is not a regular file"
-    if status.st_size != entry.bytes:
-        return f"{name} has {status.st_size:,} bytes instead of {entry.bytes:,}"
-    if full or not name.endswith(WEIGHTS_SUFFIX):
-        try:
-            digest = sha256_of(path)
-        except OSError as error:
-            return f"{name} cannot be read ({error.strerror})"
-        if digest != entry.sha256:
-            return f"{name} was changed: its sha256 is not the manifest's"
     return None

@@ -1,10 +1,10 @@
-"""probes.json: the acceptance test that a bundle carries, texts or pairs of texts and their reference.
+"""probes.json: the acceptance test in a bundle, texts or pairs with their reference outputs.
 
-These are torch's, or for a graft those of the encoder's own file with its modules in NumPy.
+The reference is torch, or for an export from an ONNX file that file with the model's modules in NumPy.
 
-The file is a set of probes; what other routes or a prompt give is in further sets, under "others". The vectors are one
-base64 string of little-endian float32 values in row order, so that a reader in any language gets them bit for bit.
-Where most of them are zeros only the others are there, with the number of each row's and their columns.
+The file is a set of probes; those of other routes or with a prompt are further sets, under "others". The vectors are
+one base64 string of little-endian float32 values in row order, so that readers in any language get the exact bits.
+Where most values are 0 only the others are stored, with their columns and their number in each row.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from monograph.inputs import Input
 
 _DTYPE = "float32 little-endian"
 _COLUMN_DTYPE = "<i4"
-# JSON integers have no limit; NumPy's have.
-_LARGEST_COUNT = 2**31 - 1
-# Vectors that are mostly zeros take more room than the file: 2 GB here, for 250,000 tokens and 2,000 probes.
+# JSON integers have no limit, NumPy's have.
+_MAX_COUNT = 2**31 - 1
+# Sparse vectors take more memory than the file: at most 2 GB, for 250,000 tokens and 2,000 probes.
 _MAX_VALUES = 2**29
 
 
@@ -36,10 +36,8 @@ _MAX_VALUES = 2**29
 class Probes:
     """Texts, the number of tokens of each, and their reference vectors (float32 [n, d]).
 
-    Of a bundle that scores pairs the texts are pairs, and the vectors their logits.
-
-    ``route`` is the route that they were embedded by, None where the model has none. ``prompt`` was put before each
-    text; its tokens are among ``token_counts``.
+    For a cross-encoder the texts are pairs, and the vectors their logits. ``route`` is None for a model without routes.
+    ``prompt`` was put before each text and is included in ``token_counts``.
     """
 
     texts: tuple[Input, ...]
@@ -50,7 +48,7 @@ class Probes:
 
     @property
     def single_texts(self) -> tuple[str, ...]:
-        """The texts of a bundle that embeds; of one that scores pairs none."""
+        """The texts; none for a cross-encoder, which takes pairs."""
         return tuple(text for text in self.texts if isinstance(text, str))
 
 
@@ -72,26 +70,26 @@ def _to_json(probes: Probes) -> dict[str, Any]:
         "vectors": {
             "dtype": _DTYPE,
             "shape": list(probes.vectors.shape),
-            **_stored(np.ascontiguousarray(probes.vectors, dtype="<f4")),
+            **_pack_vectors(np.ascontiguousarray(probes.vectors, dtype="<f4")),
         },
     }
 
 
-def _stored(vectors: NDArray[np.float32]) -> dict[str, Any]:
+def _pack_vectors(vectors: NDArray[np.float32]) -> dict[str, Any]:
     active = vectors != 0
-    # A value and its column take twice the room of a value.
+    # A value with its column is twice as large as a value.
     if 2 * np.count_nonzero(active) >= vectors.size:
-        return {"base64": _encoded(vectors)}
+        return {"base64": _encode(vectors)}
     columns = np.nonzero(active)[1].astype(_COLUMN_DTYPE)
-    return {"counts": active.sum(axis=1).tolist(), "columns": _encoded(columns), "base64": _encoded(vectors[active])}
+    return {"counts": active.sum(axis=1).tolist(), "columns": _encode(columns), "base64": _encode(vectors[active])}
 
 
-def _encoded(values: NDArray[Any]) -> str:
+def _encode(values: NDArray[Any]) -> str:
     return base64.b64encode(values.tobytes()).decode("ascii")
 
 
 def read_probes(folder: Path, width: int | None = None) -> tuple[Probes, ...]:
-    """Read the sets of probes of a bundle, at least one, whose vectors have ``width`` columns; None for any number.
+    """Read the sets of probes of a bundle, at least one; their vectors must have ``width`` columns, None for any.
 
     Raises:
         BundleError: the file is missing or malformed.
@@ -102,36 +100,36 @@ def read_probes(folder: Path, width: int | None = None) -> tuple[Probes, ...]:
         value = json.loads((folder / PROBES_FILE).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise BundleError(folder, [f"{PROBES_FILE} cannot be read ({error}): export the model again"]) from error
-    room = _Room(width, _MAX_VALUES)
+    limits = _Limits(width, _MAX_VALUES)
     top = Fields(value, "", problems)
     others = () if top.maybe("others", list) is None else tuple(top.children("others"))
-    sets = tuple(_read_set(fields, room) for fields in (top, *others))
+    sets = tuple(_read_set(fields, limits) for fields in (top, *others))
     if problems:
         raise BundleError(folder, [f"{PROBES_FILE}: {problem}" for problem in problems])
     return sets
 
 
 @dataclass
-class _Room:
-    """The columns of every vector, and how many values may still be read: zeros take no room in a file."""
+class _Limits:
+    """The columns of every vector, and the number of values that may still be read, zeros included."""
 
     width: int | None
     values: int
 
 
-def _read_set(fields: Fields, room: _Room) -> Probes:
-    problems, noted = fields.problems, len(fields.problems)
+def _read_set(fields: Fields, limits: _Limits) -> Probes:
+    problems, problem_count = fields.problems, len(fields.problems)
     texts = fields.inputs("texts")
     counts = fields.integers("token_counts")
-    if not all(0 <= count <= _LARGEST_COUNT for count in counts):
-        problems.append(f"token_counts must lie between 0 and {_LARGEST_COUNT}")
-    vectors = _read_vectors(fields.child("vectors"), room)
-    if len(problems) == noted and not len(texts) == len(counts) == len(vectors) > 0:
+    if not all(0 <= count <= _MAX_COUNT for count in counts):
+        problems.append(f"token_counts must lie between 0 and {_MAX_COUNT}")
+    vectors = _read_vectors(fields.child("vectors"), limits)
+    if len(problems) == problem_count and not len(texts) == len(counts) == len(vectors) > 0:
         problems.append("texts, token_counts and vectors differ in number, or are none")
     return Probes(texts, counts, vectors, fields.maybe("route", str), fields.maybe("prompt", str) or "")
 
 
-def _read_vectors(stored: Fields, room: _Room) -> NDArray[np.float32]:
+def _read_vectors(stored: Fields, limits: _Limits) -> NDArray[np.float32]:
     shape, data, dtype = stored.integers("shape"), stored.need("base64", str), stored.need("dtype", str)
     if dtype != _DTYPE:
         stored.problems.append(f"vectors.dtype must be {_DTYPE!r}")
@@ -140,12 +138,12 @@ def _read_vectors(stored: Fields, room: _Room) -> NDArray[np.float32]:
         if not np.isfinite(values).all():
             stored.problems.append("vectors must be finite")
         if len(shape) == 2 and min(shape) >= 0:
-            if room.width not in (None, shape[1]):
-                raise ValueError(f"{shape[1]} columns, and the graph gives {room.width}")
-            room.values -= shape[0] * shape[1]
-            if room.values < 0:
+            if limits.width not in (None, shape[1]):
+                raise ValueError(f"{shape[1]} columns, and the graph gives {limits.width}")
+            limits.values -= shape[0] * shape[1]
+            if limits.values < 0:
                 raise ValueError(f"more than {_MAX_VALUES:,} values in all")
-            return _spread(stored, values, *shape) if stored.has("columns") else values.reshape(shape)
+            return _unpack_sparse(stored, values, *shape) if stored.has("columns") else values.reshape(shape)
     except ValueError as error:
         stored.problems.append(f"vectors cannot be decoded ({error})")
     else:
@@ -153,13 +151,8 @@ def _read_vectors(stored: Fields, room: _Room) -> NDArray[np.float32]:
     return np.empty((0, 0), dtype=np.float32)
 
 
-def _spread(stored: Fields, values: NDArray[np.float32], rows: int, width: int) -> NDArray[np.float32]:
-    """Return vectors, float32 [rows, width], of which the file has the values that are not 0.
-
-    Raises:
-        ValueError: they do not fit into so many rows and columns.
-
-    """
+def _unpack_sparse(stored: Fields, values: NDArray[np.float32], rows: int, width: int) -> NDArray[np.float32]:
+    """Return vectors, float32 [rows, width], from the values that are not 0; raise ``ValueError`` on a mismatch."""
     counts = stored.integers("counts")
     columns = np.frombuffer(base64.b64decode(stored.need("columns", str), validate=True), dtype=_COLUMN_DTYPE)
     if len(counts) != rows or min(counts, default=0) < 0 or not sum(counts) == len(columns) == len(values):

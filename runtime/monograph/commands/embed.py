@@ -1,4 +1,4 @@
-"""`monograph embed`: a stream of texts to a file of vectors."""
+"""`monograph embed`: texts to a file of vectors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from monograph.atomic import missing_parent
+from monograph.atomic import find_parent_problem
 from monograph.commands import options
 from monograph.commands.text_lines import TextLines, open_texts
 from monograph.errors import InputError
@@ -20,8 +20,7 @@ from monograph.tasks.base import EmbedOption
 from monograph.vector_file import VectorFormat, open_vector_file
 
 HELP = "embed the lines of a file, or of standard input, with an embedding model or a sparse encoder"
-# What standard output gets.
-_LINES = ".jsonl"
+_STDOUT_SUFFIX = ".jsonl"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on where a run with the same input, options and -o was interrupted; without it, what that run did is "
+        help="continue an interrupted run with the same input, options and -o; without it, its partial output is "
         "neither used nor replaced",
     )
     options.add_engine(parser)
@@ -69,9 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
             max_tokens_per_batch=arguments.max_tokens_per_batch,
         )
         bundle = source.open_bundle()
-        chosen = _check_options(bundle.task, arguments)
+        task_options = _check_options(bundle.task, arguments)
         with open_model(source, bundle) as model:
-            stream = _VectorStream(bundle.task, model, chosen, arguments)
+            stream = _VectorStream(bundle.task, model, task_options, arguments)
             if output is None:
                 _write_lines(texts, stream, arguments)
             else:
@@ -80,26 +79,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class _VectorStream:
-    """The vectors of texts by a model, in blocks, with the options of the command.
-
-    ``chosen`` are the options of its ``task`` by keyword.
-
-    Raises:
-        InputError: an option is not usable.
-
-    """
+    """Blocks of vectors of texts; ``task_options`` are the options of the ``task`` by keyword."""
 
     def __init__(
-        self, task: Task[Any], model: Model[Any], chosen: Mapping[str, Any], arguments: argparse.Namespace
+        self, task: Task[Any], model: Model[Any], task_options: Mapping[str, Any], arguments: argparse.Namespace
     ) -> None:
         self._call = prepare_call(
-            model, arguments.prompt_name, arguments.prompt, arguments.batch_size, arguments.task, **chosen
+            model, arguments.prompt_name, arguments.prompt, arguments.batch_size, arguments.task, **task_options
         )
-        suffix = _LINES if arguments.output is None else arguments.output.suffix
+        suffix = _STDOUT_SUFFIX if arguments.output is None else arguments.output.suffix
         self.format: VectorFormat[Any] = task.vector_formats[suffix](self._call.post_process)
         routing = model.manifest.routing
-        # What the vectors depend on beside the texts, each by the name that an error calls it. Not threads and batch
-        # size: with others the vectors are equal but for rounding, and who ran out of memory resumes with smaller ones.
+        # What the vectors depend on beside the texts, by the names in errors. Threads and batch size change only
+        # rounding, and a run that failed for lack of memory is resumed with smaller batches.
         self.settings: Mapping[str, str] = {
             "fingerprint of bundle, engine and device": model.fingerprint,
             "prompt": self._call.prompt,
@@ -109,7 +101,7 @@ class _VectorStream:
         }
 
     def blocks(self, texts: Iterable[str], bar: tqdm[Any]) -> Iterator[Any]:
-        """Yield the vectors of texts as blocks, in order, and advance a progress bar."""
+        """Yield blocks of vectors in the order of the texts and advance a progress bar."""
         return self._call.iterate(texts, bar.update)
 
 
@@ -132,12 +124,7 @@ def _add_option(parser: argparse.ArgumentParser, option: EmbedOption) -> None:
 
 
 def _check_options(task: Task[Any], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of a bundle's task by keyword, before its model is opened.
-
-    Raises:
-        InputError: the task gives no vectors, or an option or the file's format is another task's.
-
-    """
+    """Return the options of a bundle's task by keyword; raise ``InputError`` for an option or format of another."""
     if not task.vector_formats:
         raise InputError(f"the bundle is {task.title}, which gives no vectors: use `{task.command}`")
     if arguments.output is not None and arguments.output.suffix not in task.vector_formats:
@@ -156,12 +143,12 @@ def _check_options(task: Task[Any], arguments: argparse.Namespace) -> dict[str, 
 
 
 def _check_output(output: Path, texts: TextLines) -> None:
-    """Refuse an output that cannot be written or would replace the input, before a model is loaded."""
+    """Raise ``InputError`` if the output cannot be written or is the input, before a model is loaded."""
     suffixes = dict.fromkeys(suffix for task in _embedding_tasks() for suffix in task.vector_formats)
     if output.suffix not in suffixes:
         raise InputError(f"cannot tell the format of {output}: name it {' or '.join(suffixes)}")
-    if missing := missing_parent(output):
-        raise InputError(missing)
+    if problem := find_parent_problem(output):
+        raise InputError(problem)
     if texts.come_from(output):
         raise InputError(f"{output} is the input, which the vectors would replace: choose another output")
 
@@ -179,7 +166,7 @@ def _write_lines(texts: TextLines, stream: _VectorStream, arguments: argparse.Na
     with _progress(texts, 0, arguments) as bar:
         for block in stream.blocks(texts, bar):
             sys.stdout.write(stream.format.body(block).decode("ascii"))
-            # A reader at the other end of a pipe gets each block once it is there.
+            # So that the reader of a pipe gets each block at once.
             sys.stdout.flush()
 
 

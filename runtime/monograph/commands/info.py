@@ -1,4 +1,4 @@
-"""`monograph info`: what a bundle is and what its verification measured."""
+"""`monograph info`: a bundle's manifest in words."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the manifest, in words or as JSON."""
+    """Print the manifest as a table or as JSON."""
     bundle = open_bundle(locate_bundle(arguments.bundle))
     if arguments.json:
         print(json.dumps(bundle.manifest.to_json(), ensure_ascii=False, indent=2))
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _contract_rows(bundle: Bundle) -> list[tuple[str, str]]:
-    """Return what the model computes, and of what."""
+    """Return the rows on the model's inputs and outputs."""
     manifest = bundle.manifest
     rows = [
         ("task", manifest.task),
@@ -53,7 +53,7 @@ def _contract_rows(bundle: Bundle) -> list[tuple[str, str]]:
 
 
 def _quality_rows(bundle: Bundle) -> list[tuple[str, str]]:
-    """Return what was measured of the bundle."""
+    """Return the rows on the measurements of the export."""
     quality = bundle.manifest.quality
     rows = []
     if quality.vocabulary is not None:
@@ -65,7 +65,7 @@ def _quality_rows(bundle: Bundle) -> list[tuple[str, str]]:
 
 
 def _file_rows(bundle: Bundle) -> list[tuple[str, str]]:
-    """Return the sizes, and what made the bundle."""
+    """Return the rows on sizes and the producer."""
     manifest = bundle.manifest
     rows = [("size", f"{bundle.size_bytes / 1e6:,.1f} MB")]
     rows += [("", f"{entry.bytes / 1e6:>9,.1f} MB  {name}") for name, entry in manifest.files.items()]
@@ -79,5 +79,5 @@ def _file_rows(bundle: Bundle) -> list[tuple[str, str]]:
 
 def _describe_limits(route: str | None, tokenizer: TokenizerSpec) -> str:
     length = "no limit" if tokenizer.max_length is None else f"{tokenizer.max_length} tokens"
-    by = "" if route is None else f"{route}: "
-    return f"{by}{length}, vocabulary of {tokenizer.vocabulary_size:,}"
+    prefix = "" if route is None else f"{route}: "
+    return f"{prefix}{length}, vocabulary of {tokenizer.vocabulary_size:,}"

@@ -1,4 +1,4 @@
-"""Parse the command line, run one command, turn errors into one line and an exit code."""
+"""Parse the command line, run a command, turn errors and signals into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -8,47 +8,75 @@ import importlib.metadata
 import io
 import logging
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
+from typing import NoReturn
 
-from monograph.commands.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, heeding_termination
 from monograph.errors import MonographError, first_line
 from monograph.version import __version__
 
-# A command is a module with HELP (str), configure(parser) and run(arguments) -> exit code. The runtime has
-# these; other packages add theirs through the entry point group below.
+# A command is a module with HELP (str), configure(parser) and run(arguments) -> exit code. These are the runtime's;
+# other packages add theirs through the entry point group below.
 BUILT_IN = ("embed", "similarity", "rank", "info", "verify", "pack", "unpack", "prepare")
 ENTRY_POINT_GROUP = "monograph.commands"
 
 EXIT_ERROR = 1
+# The exit codes that shells report for processes ended by a signal.
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+EXIT_TERMINATED = 128 + signal.SIGTERM
 _COMMON = ("--debug", "-v", "--verbose")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM; it ends a command as Ctrl-C does."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 success, 1 an error, 2 bad usage, 130 or 143 a signal."""
     argv = sys.argv[1:] if argv is None else argv
-    _occupy_closed_streams()
+    _open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Texts of any script are printed; a terminal that cannot show one gets its escape instead of an error.
+        # Characters that the terminal cannot show are escaped.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with heeding_termination():
+        with _raise_on_sigterm():
             return _run(argv)
-    except Terminated as stop:
-        print(f"monograph: {_with_notes('terminated', stop, ': ')}", file=sys.stderr)
-        return EXIT_TERMINATED
-    except KeyboardInterrupt as stop:
-        print(f"monograph: {_with_notes('interrupted', stop, ': ')}", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        terminated = isinstance(interrupt, Terminated)
+        message = _with_notes("terminated" if terminated else "interrupted", interrupt, ": ")
+        print(f"monograph: {message}", file=sys.stderr)
+        return EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
 
 
-def _occupy_closed_streams() -> None:
-    """Give a standard stream that is closed (`2>&-`) an end that takes everything.
+@contextmanager
+def _raise_on_sigterm() -> Iterator[None]:
+    """Raise ``Terminated`` on SIGTERM, which would otherwise leave half-written files."""
+    # Only the main thread may set a handler, and an application's handler is left alone.
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if not ours:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    Else the next file that is opened would get its number, and with it whatever a library prints there. What reads
-    standard input is to know that it is closed, so sys.stdin stays None.
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    raise Terminated
+
+
+def _open_closed_streams() -> None:
+    """Connect closed standard streams (`2>&-`) to the null device.
+
+    Otherwise the next file to be opened gets their number, and with it what libraries print. sys.stdin stays None, so
+    that readers see that it is closed.
     """
     if sys.stdin is None:
         os.open(os.devnull, os.O_RDONLY)
@@ -69,8 +97,7 @@ def _run(argv: Sequence[str]) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # The reader of our output went away, as `head` does. What is still buffered has nowhere to go, and
-        # Python would complain of that at exit.
+        # The reader of our output has closed it, as `head` does. Python would fail at exit to flush the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
     except (MonographError, OSError) as error:
@@ -81,7 +108,7 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _log(module: str) -> None:
-    """Have this package and the one that a command's ``module`` is of log what they do."""
+    """Enable logging for this package and that of a command's ``module``."""
     logging.basicConfig(format="%(name)s: %(message)s")
     for name in (__name__, module):
         logging.getLogger(name.partition(".")[0]).setLevel(logging.INFO)
@@ -93,12 +120,12 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     _add_common(parser, default=False)
-    # A command's default would overwrite what was given before its name.
+    # A command's default would overwrite an option given before its name.
     common = _Intermixed(add_help=False)
     _add_common(common, default=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Intermixed)
-    asked = next((word for word in argv if word not in _COMMON), "")
-    for name, module in _commands(asked).items():
+    command = next((word for word in argv if word not in _COMMON), "")
+    for name, module in _import_commands(command).items():
         sub = commands.add_parser(name, help=module.HELP, description=module.HELP, parents=[common])
         module.configure(sub)
         sub.set_defaults(run=module.run)
@@ -106,13 +133,13 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _add_common(parser: argparse.ArgumentParser, *, default: object) -> None:
-    """Add the options of ``_COMMON``, which stand before the command or behind it."""
+    """Add the options of ``_COMMON``, which may be before the command or after it."""
     parser.add_argument("--debug", action="store_true", default=default, help="show the traceback of an error")
     parser.add_argument("-v", "--verbose", action="store_true", default=default, help="log what is done")
 
 
 class _Intermixed(argparse.ArgumentParser):
-    """A parser that takes FILE also behind options; argparse otherwise gives an optional one up at the first option."""
+    """A parser that accepts an optional FILE after options too, which argparse by default does not."""
 
     _parsing = False
 
@@ -128,38 +155,30 @@ class _Intermixed(argparse.ArgumentParser):
             self._parsing = False
 
 
-def _commands(asked: str) -> dict[str, ModuleType]:
-    """Return the command's module, or all that can be imported where none is asked for, as for help.
-
-    Raises:
-        MonographError: the command that was asked for cannot be imported.
-
-    """
-    if asked in BUILT_IN:
-        return {asked: _built_in(asked)}
-    points = {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
-    if asked in points:
-        return {asked: _loaded(points[asked])}
-    found = {name: _built_in(name) for name in BUILT_IN}
-    for name in sorted(points.keys() - found.keys()):
+def _import_commands(command: str) -> dict[str, ModuleType]:
+    """Return the command's module; for any other word, as in ``--help``, all that can be imported."""
+    points = {}
+    if command not in BUILT_IN:
+        points = {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
+        if command in points:
+            return {command: _load(points[command])}
+    names = (command,) if command in BUILT_IN else BUILT_IN
+    modules = {name: importlib.import_module(f"monograph.commands.{name}") for name in names}
+    for name in sorted(points.keys() - modules.keys()):
         try:
-            found[name] = _loaded(points[name])
+            modules[name] = _load(points[name])
         except MonographError as error:
             print(f"monograph: warning: {_one_line(error)}", file=sys.stderr)
-    return found
+    return modules
 
 
-def _built_in(name: str) -> ModuleType:
-    return importlib.import_module(f"monograph.commands.{name}")
-
-
-def _loaded(point: importlib.metadata.EntryPoint) -> ModuleType:
+def _load(point: importlib.metadata.EntryPoint) -> ModuleType:
     try:
         module: ModuleType = point.load()
     except Exception as error:
         package = "its package" if point.dist is None else point.dist.name
         raise MonographError(
-            f"the command {point.name} cannot be imported ({first_line(error)}): install {package} anew, or remove it"
+            f"the command {point.name} cannot be imported ({first_line(error)}): reinstall {package}, or remove it"
         ) from error
     return module
 
@@ -172,5 +191,5 @@ def _one_line(error: Exception) -> str:
 
 
 def _with_notes(message: str, error: BaseException, separator: str) -> str:
-    # What a command leaves behind is a note: it goes with whatever ended the command.
+    # Notes name the files that an interrupted command has left.
     return separator.join([message, *getattr(error, "__notes__", ())])

@@ -8,14 +8,14 @@ from monograph.engines.registry import compute_dtype_names, device_help
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
-    """Add the bundle: its folder, or its name on a Hub."""
+    """Add BUNDLE."""
     parser.add_argument(
         "bundle", metavar="BUNDLE", help="folder that `monograph export` wrote, or ORG/NAME[@REVISION] on the Hub"
     )
 
 
 def add_texts(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add the file of texts; ``what`` is what a line of it is called."""
+    """Add FILE and ``--field``; ``what`` is the noun for a line."""
     parser.add_argument(
         "file",
         metavar="FILE",
@@ -27,7 +27,7 @@ def add_texts(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def add_engine(parser: argparse.ArgumentParser, compute_dtype: str = "auto") -> None:
-    """Add what chooses and configures the engine; ``compute_dtype`` is the default."""
+    """Add the engine's options with a default ``compute_dtype``."""
     parser.add_argument("--device", default="auto", help=f"auto (default), {device_help()}")
     parser.add_argument(
         "--compute-dtype", default=compute_dtype, choices=compute_dtype_names(), help=f"default: {compute_dtype}"
@@ -36,12 +36,12 @@ def add_engine(parser: argparse.ArgumentParser, compute_dtype: str = "auto") -> 
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
-    """Add the number of CPU threads."""
+    """Add ``--threads``."""
     parser.add_argument("--threads", type=positive, help="CPU threads; default: all that this process may use")
 
 
 def add_batches(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add what bounds a batch; ``what`` is what is in it."""
+    """Add the bounds of a batch; ``what`` is the noun for its items."""
     parser.add_argument("--batch-size", type=positive, help=f"{what} in a batch; default: by their tokens")
     parser.add_argument(
         "--max-tokens-per-batch",
@@ -53,22 +53,22 @@ def add_batches(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def add_prompt(parser: argparse.ArgumentParser) -> None:
-    """Add the prompt."""
+    """Add ``--prompt-name`` and ``--prompt``."""
     parser.add_argument("--prompt-name", help="name of a prompt of the model; default: the model's default")
     parser.add_argument("--prompt", help="text to put before each text")
 
 
 def add_task(parser: argparse.ArgumentParser) -> None:
-    """Add what the texts are to a model with routes."""
+    """Add ``--task``."""
     parser.add_argument(
         "--task",
-        help="what the texts are to a model with routes: query, document or what else it knows; "
-        "set its prompt with --prompt-name",
+        help="the task of a model with routes: query, document or another that it has; set its prompt with "
+        "--prompt-name",
     )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """Add machine-readable output."""
+    """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from monograph.bundle.archive import pack_bundle
 from monograph.commands import options
 
-HELP = "hash every file of a bundle and write it as one file, to carry it to a device"
+HELP = "hash every file of a bundle and write it as one file"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Pack and say how large the file is."""
+    """Pack the bundle and print the size of the file."""
     file = pack_bundle(arguments.bundle, arguments.file)
     print(f"{file}: {file.stat().st_size / 1e6:,.1f} MB")
     return 0

@@ -1,4 +1,4 @@
-"""`monograph prepare`: faster starts and smaller processes, for room on the disk."""
+"""`monograph prepare`: faster starts and smaller processes, for disk space."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import argparse
 from monograph.commands import options
 from monograph.preparation import prepare
 
-HELP = "write to the cache what later starts on this machine can take from there, packed weights above all"
+HELP = "fill the cache for faster starts on this machine, mainly with packed weights"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,11 +17,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prepare, and say what takes how much room."""
+    """Prepare the bundle and print the size of what was cached."""
     folders = prepare(arguments.bundle, arguments.device, arguments.compute_dtype, arguments.threads)
     for folder in folders:
         size = sum(file.stat().st_size for file in folder.iterdir())
         print(f"packed weights, {size / 1e6:,.1f} MB: {folder}")
     if not folders:
-        print("compiled; of packed weights this device has none: they are for --device cpu")
+        print("compiled; this device has no packed weights: they are for --device cpu")
     return 0

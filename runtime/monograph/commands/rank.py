@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print rank, score and text of the best documents, a line each."""
+    """Print rank, score and text of the best documents."""
     with open_texts(arguments.file, arguments.field) as texts:
         documents = list(texts)
     with CrossEncoder(
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(ranked))
         return 0
-    widest = len(str(len(ranked)))
-    for place, document in enumerate(ranked, start=1):
-        print(f"{place:>{widest}} {document['score']:9.4f}  {document['text']}")
+    width = len(str(len(ranked)))
+    for rank, document in enumerate(ranked, start=1):
+        print(f"{rank:>{width}} {document['score']:9.4f}  {document['text']}")
     return 0

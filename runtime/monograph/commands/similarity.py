@@ -1,4 +1,4 @@
-"""`monograph similarity`: how alike some texts are."""
+"""`monograph similarity`: the similarity of texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     options.add_bundle(parser)
     parser.add_argument("texts", metavar="TEXT", nargs="+", help="texts to compare with each other")
-    # bfloat16 gains nothing for a few texts, and moves the fourth digit.
+    # bfloat16 is no faster for a few texts, and changes the fourth digit.
     options.add_engine(parser, compute_dtype="float32")
     options.add_prompt(parser)
     options.add_task(parser)
@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the matrix, a row a text."""
+    """Print the matrix, a row for each text."""
     with Embedder(arguments.bundle, arguments.device, arguments.compute_dtype, arguments.threads) as model:
         vectors = model.encode(arguments.texts, arguments.prompt_name, arguments.prompt, task=arguments.task)
         matrix = model.similarity(vectors, vectors)

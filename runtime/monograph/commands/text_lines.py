@@ -1,4 +1,4 @@
-"""Read texts from a file or standard input, a line at a time: plain lines, or JSON lines."""
+"""Read texts from a file or standard input line by line: plain lines, or JSON lines."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class TextLines:
-    """Lines that are read as they are asked for, once.
+    """Lines that are read lazily and once.
 
-    Each is a text, or where ``field`` is not None a JSON string or an object that has the text in that field.
+    Each is a text, or where ``field`` is not None a JSON string or an object with the text in that field.
     """
 
     file: BinaryIO
@@ -38,18 +38,13 @@ class TextLines:
             OSError: the file cannot be read.
 
         """
-        # Only line feeds end a line: str.splitlines would also cut at a form feed or U+2028 within a text.
-        for number, line in enumerate(_without_mark(self.file), start=1):
-            text = self._decoded(line.removesuffix(b"\n").removesuffix(b"\r"), number)
-            yield text if self.field is None else self._text_of(text, self.field, number)
+        # Only line feeds end a line: str.splitlines would also split at a form feed or U+2028 within a text.
+        for number, line in enumerate(_skip_bom(self.file), start=1):
+            text = self._decode(line.removesuffix(b"\n").removesuffix(b"\r"), number)
+            yield text if self.field is None else self._parse_json(text, self.field, number)
 
     def count(self) -> int | None:
-        """Return the number of lines yet to be read, without reading them; None where that is not known, as in a pipe.
-
-        Raises:
-            OSError: the file cannot be read.
-
-        """
+        """Return the number of lines not yet read, None where it is unknown, as for a pipe."""
         if not stat.S_ISREG(os.fstat(self.file.fileno()).st_mode):
             return None
         start = self.file.tell()
@@ -61,10 +56,10 @@ class TextLines:
         return lines + (last != b"\n")
 
     def come_from(self, path: Path) -> bool:
-        """Tell whether the lines are those of the file at ``path``, by whatever name or redirection."""
+        """Return whether ``path`` is the file that is read, under any name or redirection."""
         return path.exists() and os.path.samestat(path.stat(), os.fstat(self.file.fileno()))
 
-    def _decoded(self, line: bytes, number: int) -> str:
+    def _decode(self, line: bytes, number: int) -> str:
         try:
             return line.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -73,7 +68,7 @@ class TextLines:
                 "convert it, with `iconv -t UTF-8` for example"
             ) from error
 
-    def _text_of(self, line: str, field: str, number: int) -> str:
+    def _parse_json(self, line: str, field: str, number: int) -> str:
         if not line.strip():
             raise InputError(f"{self.name} line {number} is empty, not JSON: remove it")
         try:
@@ -83,7 +78,7 @@ class TextLines:
         text = value.get(field) if isinstance(value, dict) else value
         if not isinstance(text, str):
             raise InputError(f"{self.name} line {number} has no text in the field {field!r}: name it with --field")
-        # JSON can spell what UTF-8 cannot, and only here is the line's number known.
+        # JSON escapes can hold lone surrogates, and only here is the line's number known.
         return check_utf8(text, f"{self.name} line {number}")
 
 
@@ -91,8 +86,8 @@ class TextLines:
 def open_texts(name: str, field: str | None) -> Iterator[TextLines]:
     """Open a file of texts, or standard input for "-".
 
-    ``field`` is where JSON lines have their texts; where it is None, a file named .jsonl has them in "text" and any
-    other holds plain lines.
+    ``field`` is the field of the texts in JSON lines. None means "text" for a file named .jsonl, and plain lines for
+    any other.
 
     Raises:
         InputError: standard input is closed.
@@ -110,8 +105,8 @@ def open_texts(name: str, field: str | None) -> Iterator[TextLines]:
         yield TextLines(sys.stdin.buffer, "standard input", field)
 
 
-def _without_mark(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines of the file, without the byte order mark that some editors put before the first."""
+def _skip_bom(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of the file without its byte order mark."""
     first = file.readline().removeprefix(codecs.BOM_UTF8)
     if first:
         yield first

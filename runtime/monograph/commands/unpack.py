@@ -1,4 +1,4 @@
-"""`monograph unpack`: the bundle that a file of `monograph pack` holds."""
+"""`monograph unpack`: a bundle out of a file of `monograph pack`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from monograph.bundle.archive import unpack_bundle
 
-HELP = "write the bundle of a packed file into a folder, every file of it hashed"
+HELP = "extract the bundle of a packed file into a folder and hash every file"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Unpack and say where the bundle is."""
+    """Unpack the bundle and print its folder."""
     folder = unpack_bundle(arguments.file, arguments.output)
-    print(f"{folder}: unpacked, every hash is right")
+    print(f"{folder}: unpacked, every hash matches")
     return 0

@@ -1,4 +1,4 @@
-"""`monograph verify`: run a bundle's own acceptance test on this machine."""
+"""`monograph verify`: run a bundle's acceptance test on this machine."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a result for each engine and type; exit 1 where the bundle is wrong on one, or one cannot run it."""
+    """Print a result for each engine and type; return 1 if one fails or cannot run the bundle."""
     bundle = open_bundle(locate_bundle(arguments.bundle), check="full")
     probes = read_probes(bundle.path, bundle.manifest.output_width)
     results: list[VerificationResult] = []
@@ -61,16 +61,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _expand(bundle: Bundle, device: str, compute_dtype: str, not_run: dict[str, str]) -> list[tuple[str, str]]:
-    """Return the pairs of device and type to verify; a type that only some devices have leaves out the others.
+    """Return the pairs of device and type to verify; devices without the type are left out.
 
-    Of all devices those that are not for the bundle's precision are left out. One that is installed and has no types,
-    because it is broken, goes to ``not_run``.
+    "all" leaves out devices that do not run the bundle's precision. Broken devices, which report no types, go to
+    ``not_run``.
     """
     if device == "auto":
         return [(device, "auto" if compute_dtype == ALL else compute_dtype)]
     devices = [device]
     if device == ALL:
-        automatic_devices()  # Says what to install where no engine is.
+        automatic_devices()  # Raises if no engine is installed.
         devices = [name for name in installed_devices() if supports_precision_of(bundle, name)]
     if compute_dtype == "auto":
         return [(name, compute_dtype) for name in devices]

@@ -1,4 +1,4 @@
-"""What runs a graph: one module an engine behind the interface in base, and a registry of them."""
+"""Engines run graphs: one module each behind the interface in base, listed in the registry."""
 
 from monograph.engines.base import Engine, EngineOptions
 from monograph.engines.devices import dtypes_for, dtypes_of, open_engine, supports_precision_of

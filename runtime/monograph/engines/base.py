@@ -17,11 +17,11 @@ from monograph.bundle.manifest import Graph
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """What an engine is opened with.
+    """The options of an engine.
 
-    ``device`` is the one that was asked for, an engine's kind with an optional ":" and a name; ``compute_dtype`` is one
-    of the engine's own types; ``threads`` is a number of CPU threads; ``cache`` is a folder, which need not exist, for
-    what the engine would otherwise compute again, or None to keep nothing.
+    ``device`` is the requested one, an engine's kind with an optional ":" and a name; ``compute_dtype`` is one of the
+    engine's own types; ``threads`` counts CPU threads; ``cache`` is the cache folder, which need not exist, or None for
+    no cache.
     """
 
     device: str
@@ -31,18 +31,18 @@ class EngineOptions:
 
 
 class Engine(ABC):
-    """A graph that is loaded on a device and ready to run, from any number of threads.
+    """A graph loaded on a device; ``run`` and ``stream`` are safe from many threads.
 
     Attributes:
         name: The engine's name, ``version`` its package's.
         graph: The manifest's entry of the graph.
-        device: The device that really runs, in the words a user asks for it with.
+        device: The device that runs the graph, spelled as users name it.
         compute_dtype: The type that the engine multiplies in.
         threads: Its number of CPU threads.
         tokens_per_batch: The cost of a batch, in padded tokens, at which the engine is fastest.
-        max_concurrency: How many calls of few texts it runs side by side.
-        padding_buckets: The lengths that its batches are padded to (int64 [k], ascending), None for any.
-        min_cosine: The cosine to the reference that it keeps in its compute dtype, None where nothing rounds.
+        max_concurrency: How many small calls it runs in parallel.
+        padding_buckets: The lengths that batches are padded to (int64 [k], ascending), None for any.
+        min_cosine: The lowest correct cosine to the reference in its compute dtype, None where nothing rounds.
 
     """
 
@@ -67,15 +67,12 @@ class Engine(ABC):
         """
 
     def stream(self, batches: Iterable[TokenBatch]) -> Iterator[tuple[TokenBatch, NDArray[np.float32]]]:
-        """Run many batches and yield each with its output (float32 [b, d]), in any order.
-
-        Batches are taken from the iterable as the engine needs them, never all at once.
-        """
+        """Run many batches, consumed lazily, and yield each with its output (float32 [b, d]), in any order."""
         for batch in batches:
             yield batch, self.run(batch.inputs)
 
     def prepare(self) -> Path | None:
-        """Write to the cache what a later engine of the graph takes from there; return its folder, None for nothing.
+        """Cache what speeds up the next start of this engine and return its folder, None for nothing.
 
         Raises:
             OSError: it cannot be written.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -15,23 +15,26 @@ from numpy.typing import NDArray
 from monograph.bundle import Bundle
 from monograph.bundle.manifest import Graph
 from monograph.engines.base import Engine, EngineOptions
-from monograph.engines.cuda_libraries import cuda_major, missing_driver, missing_libraries, missing_packages
-from monograph.engines.halving import OutOfMemoryError, in_halves
+from monograph.engines.cuda_libraries import (
+    find_driver_problems,
+    find_library_problems,
+    find_package_problems,
+    read_cuda_major,
+)
 from monograph.engines.native import NativeObject
 from monograph.engines.onnxruntime import check_signature, import_onnxruntime, session_options
 from monograph.errors import BundleError, DeviceError, MonographError, first_line
 
 logger = logging.getLogger(__name__)
-
+_Inputs = Mapping[str, NDArray[np.int64]]
 _PROVIDER = "CUDAExecutionProvider"
 # Padded tokens of a batch. Not measured: a GPU needs far more than a CPU to be busy.
 _TOKENS_PER_BATCH = 32_768
-_FEWEST_TOKENS = 512
-# In the words of ONNX Runtime's allocator, of CUDA and of cuBLAS.
+_MIN_TOKENS_PER_BATCH = 512
+# Messages of ONNX Runtime's allocator, of CUDA and of cuBLAS.
 _OUT_OF_MEMORY = ("failed to allocate memory", "out of memory", "cublas_status_alloc_failed")
-# What ONNX Runtime may compute on the CPU by its own choice: shapes and positions are made of these. All else is of
-# vectors.
-_OF_SIZES = frozenset(
+# Operators on shapes and positions, which ONNX Runtime may place on the CPU; all others compute vectors.
+_SHAPE_OPERATORS = frozenset(
     (
         *("Shape", "Size", "Range", "ConstantOfShape", "Constant", "Identity", "Expand", "Concat", "Unsqueeze"),
         *("Squeeze", "Slice", "Gather", "Reshape", "Cast", "Add", "Sub", "Mul", "Div", "Equal", "Where"),
@@ -39,31 +42,35 @@ _OF_SIZES = frozenset(
 )
 
 
+class OutOfMemoryError(MonographError):
+    """The device has no memory for a batch."""
+
+
 def compute_dtypes(device: str) -> tuple[str, ...]:
-    """Return the types that a device multiplies in; of these a graph decides by its own.
+    """Return the types that a device multiplies in; the graph's own decides among them.
 
     Raises:
-        DeviceError: with everything that CUDA lacks here and what to do about it, or the device has no such number.
+        DeviceError: with everything that CUDA lacks here and its fix, or the device is no valid name.
 
     """
-    _number(device)
-    # One after the other, for a library is not looked for where its package is missing.
+    _parse_number(device)
     runtime = None
-    missing = missing_packages()
-    if not missing:
+    problems = find_package_problems()
+    # Without the package there are no libraries to look for.
+    if not problems:
         runtime = import_onnxruntime()
-        missing = missing_libraries(runtime)
-    missing += missing_driver(None if runtime is None else cuda_major(runtime))
-    if missing:
-        raise DeviceError(f"device {device!r} cannot run here: {'; '.join(missing)}")
+        problems = find_library_problems(runtime)
+    problems += find_driver_problems(None if runtime is None else read_cuda_major(runtime))
+    if problems:
+        raise DeviceError(f"device {device!r} cannot run here: {'; '.join(problems)}")
     return ("float16", "float32")
 
 
 def create_engine(bundle: Bundle, graph: Graph, options: EngineOptions) -> Engine:
-    """Load a graph of the bundle on "cuda" or "cuda:" and the number of a GPU.
+    """Load a graph of the bundle on "cuda" or "cuda:N".
 
     Raises:
-        DeviceError: the GPU cannot be had, or ONNX Runtime would compute part of the graph on the CPU.
+        DeviceError: the GPU cannot be used, or ONNX Runtime would compute part of the graph on the CPU.
         BundleError: ONNX Runtime cannot load the graph.
 
     """
@@ -77,7 +84,7 @@ class CudaEngine(Engine):
 
     def __init__(self, bundle: Bundle, graph: Graph, options: EngineOptions) -> None:
         runtime = import_onnxruntime()
-        number = _number(options.device)
+        number = _parse_number(options.device)
         self.graph = graph
         self.device = "cuda" if number == 0 else f"cuda:{number}"
         self.compute_dtype = options.compute_dtype
@@ -87,18 +94,18 @@ class CudaEngine(Engine):
         self._outputs = list(graph.outputs)
         session = _open(runtime, bundle, graph, options.threads, number)
         check_signature(session, bundle, graph)
-        if problem := not_on_gpu(session):
+        if problem := find_cpu_fallback(session):
             raise DeviceError(f"device {options.device!r}: {problem}")
         self._session = NativeObject(session)
-        # Of one GPU callers take turns; who waits here holds none of its memory.
-        self._turn = threading.Lock()
+        # Waiting callers hold no GPU memory.
+        self._lock = threading.Lock()
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d].
 
-        One that the GPU has no memory for is run in two halves, and those of later calls are planned smaller.
+        Where GPU memory does not suffice, the batch is run in halves and later calls get smaller batches.
         """
-        return in_halves(self._run, inputs, self._plan_smaller)
+        return run_in_halves(self._run, inputs, self._shrink_batches)
 
     def close(self) -> None:
         """Free the session and its memory on the GPU."""
@@ -107,38 +114,63 @@ class CudaEngine(Engine):
     def _run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         session: Any = self._session.get()
         try:
-            with self._turn:
+            with self._lock:
                 return np.asarray(session.run(self._outputs, dict(inputs))[0], dtype=np.float32)
         except Exception as error:
             rows, width = next(iter(inputs.values())).shape
-            kind = OutOfMemoryError if any(words in str(error).lower() for words in _OUT_OF_MEMORY) else MonographError
-            raise kind(
+            out_of_memory = any(message in str(error).lower() for message in _OUT_OF_MEMORY)
+            raise (OutOfMemoryError if out_of_memory else MonographError)(
                 f"ONNX Runtime failed on {self.device!r} with a batch of {rows} texts and {width} tokens "
                 f"({first_line(error)})"
             ) from error
 
-    def _plan_smaller(self, too_many: int) -> None:
+    def _shrink_batches(self, failed_tokens: int) -> None:
         if self.tokens_per_batch == _TOKENS_PER_BATCH:
             logger.warning("%s has too little free memory: batches become smaller", self.device)
-        self.tokens_per_batch = max(_FEWEST_TOKENS, min(self.tokens_per_batch, too_many // 2))
+        self.tokens_per_batch = max(_MIN_TOKENS_PER_BATCH, min(self.tokens_per_batch, failed_tokens // 2))
 
 
-def not_on_gpu(session: Any) -> str:
-    """Return what of a session's graph is not computed on the GPU, "" for nothing but sizes and places.
+def run_in_halves(
+    run: Callable[[_Inputs], NDArray[np.float32]], inputs: _Inputs, on_halving: Callable[[int], object]
+) -> NDArray[np.float32]:
+    """Run a batch, inputs int64 [b, s] by name, whole or else in halves, and return float32 [b, d].
 
-    ONNX Runtime says of no such node that it fell back to the CPU; ``session`` was opened to record where each went.
+    ``on_halving`` is called with the padded tokens of each batch that was too large.
+
+    Raises:
+        OutOfMemoryError: there is no memory for one text.
+
+    """
+    rows, length = next(iter(inputs.values())).shape
+    try:
+        return run(inputs)
+    except OutOfMemoryError:
+        if rows < 2:
+            raise
+    # Outside the handler, whose traceback holds the memory of the failed run.
+    on_halving(rows * length)
+    half = rows // 2
+    parts = ({name: values[part] for name, values in inputs.items()} for part in (slice(half), slice(half, rows)))
+    return np.concatenate([run_in_halves(run, part, on_halving) for part in parts])
+
+
+def find_cpu_fallback(session: Any) -> str:
+    """Return which operators of a session's graph would run on the CPU, shapes and positions aside; "" for none.
+
+    ONNX Runtime falls back to the CPU silently; the session must be opened to record where each node went.
     """
     if _PROVIDER not in session.get_providers():
         return "ONNX Runtime cannot start CUDA, and would compute on the CPU: check the GPU with nvidia-smi"
-    computed = ", ".join(f"{count} {kind}" for kind, count in sorted(computed_elsewhere(session, _PROVIDER).items()))
-    return f"ONNX Runtime would compute {computed} of the graph on the CPU: choose another device" if computed else ""
+    counts = sorted(count_operators_elsewhere(session, _PROVIDER).items())
+    operators = ", ".join(f"{count} {kind}" for kind, count in counts)
+    return f"ONNX Runtime would compute {operators} of the graph on the CPU: choose another device" if counts else ""
 
 
-def computed_elsewhere(session: Any, provider: str) -> dict[str, int]:
-    """Return how many operators of each kind a session gave to other providers, but for those of sizes."""
+def count_operators_elsewhere(session: Any, provider: str) -> dict[str, int]:
+    """Return how many operators of each kind other providers run, those on shapes and positions aside."""
     parts = session.get_provider_graph_assignment_info()
     kinds = [node.op_type for part in parts if part.ep_name != provider for node in part.get_nodes()]
-    return dict(Counter(kind for kind in kinds if kind not in _OF_SIZES))
+    return dict(Counter(kind for kind in kinds if kind not in _SHAPE_OPERATORS))
 
 
 def _open(runtime: ModuleType, bundle: Bundle, graph: Graph, threads: int, number: int) -> Any:
@@ -146,9 +178,9 @@ def _open(runtime: ModuleType, bundle: Bundle, graph: Graph, threads: int, numbe
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     on_gpu = {
         "device_id": str(number),
-        # Products of float32 would be rounded to 10 bits.
+        # TF32 rounds products of float32 to 10 bits.
         "use_tf32": "0",
-        # By itself it doubles what it holds at every growth.
+        # The default doubles the arena each time it grows.
         "arena_extend_strategy": "kSameAsRequested",
     }
     try:
@@ -161,7 +193,7 @@ def _open(runtime: ModuleType, bundle: Bundle, graph: Graph, threads: int, numbe
         ) from error
 
 
-def _number(device: str) -> int:
+def _parse_number(device: str) -> int:
     kind, _, number = device.partition(":")
     if kind != "cuda" or (number and not number.isdecimal()) or device == "cuda:":
         raise DeviceError(f"device {device!r} is not known: name a GPU by its number, as 'cuda' or 'cuda:1'")

@@ -1,4 +1,4 @@
-"""What CUDA needs beside this package: ONNX Runtime's build for it, NVIDIA's libraries of its version, a driver."""
+"""The requirements of CUDA: ONNX Runtime's build for it, NVIDIA's libraries of its version, a driver."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _PROVIDER = "onnxruntime_providers_cuda.dll" if _WINDOWS else "libonnxruntime_pr
 _WITH_CUDA, _WITHOUT = "onnxruntime-gpu", "onnxruntime"
 
 
-def missing_packages() -> list[str]:
-    """Return what is wrong with the installed packages, each with what to do about it, without importing any."""
+def find_package_problems() -> list[str]:
+    """Return the problems of the installed packages, each with its fix; none is imported."""
     with_cuda, without = (_is_installed(name) for name in (_WITH_CUDA, _WITHOUT))
     if with_cuda and without:
         return [
@@ -31,8 +31,8 @@ def missing_packages() -> list[str]:
     return [] if with_cuda else [f"{_WITH_CUDA} is not installed: pip install 'monograph[cuda]'"]
 
 
-def missing_driver(major: int | None = None, load: Callable[[str], Any] = ctypes.CDLL) -> list[str]:
-    """Return what is wrong with the NVIDIA driver; ``major`` is the CUDA version that it must run, None for any."""
+def find_driver_problems(major: int | None = None, load: Callable[[str], Any] = ctypes.CDLL) -> list[str]:
+    """Return the problems of the NVIDIA driver, which must run CUDA ``major``, None for any version."""
     try:
         library = load(DRIVER)
     except OSError:
@@ -49,33 +49,31 @@ def missing_driver(major: int | None = None, load: Callable[[str], Any] = ctypes
     return []
 
 
-def missing_libraries(runtime: ModuleType) -> list[str]:
-    """Load NVIDIA's libraries from their packages or the system, and return which ONNX Runtime would not find.
+def find_library_problems(runtime: ModuleType) -> list[str]:
+    """Load NVIDIA's libraries from their packages or the system and return what ONNX Runtime lacks.
 
-    The driver is not one of them: ``missing_driver`` tells of it.
+    The driver is left to ``find_driver_problems``.
     """
-    said = io.StringIO()
-    # It prints what it does not find, and goes on.
-    with contextlib.redirect_stdout(said):
+    # It prints the names of missing libraries and continues.
+    with contextlib.redirect_stdout(io.StringIO()):
         runtime.preload_dlls()
     provider = Path(str(runtime.__file__)).parent / "capi" / _PROVIDER
     try:
-        # The second needs the first, which it does not look for beside itself.
+        # The second needs the first, which it does not search for in its own folder.
         ctypes.CDLL(str(provider.with_name(provider.name.replace("cuda", "shared"))), mode=ctypes.RTLD_GLOBAL)
         ctypes.CDLL(str(provider))
     except OSError as error:
-        # One of them is the driver's own.
         if DRIVER in str(error):
             return []
         return [
             f"a library that {_WITH_CUDA} needs cannot be loaded ({error}): pip install 'monograph[cuda]', or install "
-            f"CUDA {cuda_major(runtime)} and cuDNN 9"
+            f"CUDA {read_cuda_major(runtime)} and cuDNN 9"
         ]
     return []
 
 
-def cuda_major(runtime: ModuleType) -> int | None:
-    """Return the version of CUDA that the installed ONNX Runtime is built for, None where it does not say."""
+def read_cuda_major(runtime: ModuleType) -> int | None:
+    """Return the CUDA version that the installed ONNX Runtime is built for, None where it states none."""
     version = str(getattr(runtime, "cuda_version", "") or "")
     return int(version.partition(".")[0]) if version[:1].isdigit() else None
 

@@ -1,4 +1,4 @@
-"""From the device a user names to an engine that is ready to run a bundle's graph."""
+"""Open the engine for a device and a bundle's graph."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from monograph.quality import VerificationResult
 
 
 def supports_precision_of(bundle: Bundle, device: str) -> bool:
-    """Return whether a device is for graphs of the bundle's precision at all: CUDA is not for int8.
+    """Return whether a device runs graphs of the bundle's precision; CUDA does not run int8.
 
     Raises:
         DeviceError: the device is not known, or its engine is not installed.
@@ -50,10 +50,10 @@ def dtypes_for(bundle: Bundle, device: str) -> tuple[str, ...]:
 def open_engine(
     bundle: Bundle, options: EngineOptions, route: str | None = None, *, check_verifications: bool = True
 ) -> Engine:
-    """Load the bundle's graph of a route on a device, in a type that ``dtypes_for`` has or in "auto".
+    """Load the bundle's graph of a route on a device.
 
-    "auto" is the preferred type in which no verification of the bundle failed. Without ``check_verifications`` those
-    of the export are ignored, so that the bundle can be verified anew.
+    The compute dtype is one of ``dtypes_for`` or "auto", the preferred one in which no verification of the bundle
+    failed. ``check_verifications=False`` ignores the export's verification results, to verify again.
 
     Raises:
         DeviceError: the device, its engine or the type cannot be had here, or the bundle is known to be wrong on it.
@@ -82,18 +82,13 @@ def open_engine(
 
 
 def check_compute_dtype(compute_dtype: object) -> None:
-    """Refuse what is not the name of a type.
-
-    Raises:
-        DeviceError: it is not one of ``compute_dtype_names()``.
-
-    """
+    """Raise ``DeviceError`` unless this is one of ``compute_dtype_names()``."""
     if compute_dtype not in compute_dtype_names():
         raise DeviceError(f"compute_dtype {compute_dtype!r} is not one of {', '.join(compute_dtype_names())}")
 
 
 def was_verified(bundle: Bundle, engine: Engine) -> bool:
-    """Return whether the bundle was verified on an engine's device in its type when it was exported."""
+    """Return whether the export verified the bundle on this device in this type."""
     return any(_verifications_on(bundle, engine))
 
 
@@ -102,13 +97,13 @@ def _graph_for(bundle: Bundle, entry: EngineEntry, route: str | None) -> Graph:
         if graph.route == route and entry.engine in graph.engines and entry.kind in graph.devices:
             return graph
     of_route = "" if route is None else f" with the route {route!r}"
-    has_none = f"bundle {bundle.path}{of_route} has no graph for {entry.kind!r}"
+    problem = f"bundle {bundle.path}{of_route} has no graph for {entry.kind!r}"
     if not any(graph.precision in entry.precisions for graph in bundle.manifest.graphs):
         raise DeviceError(
-            f"{has_none}, which runs {' and '.join(entry.precisions)}: export it with --precision "
+            f"{problem}, which runs {' and '.join(entry.precisions)}: export it with --precision "
             f"{list(entry.precisions)[-1]}, or choose another device"
         )
-    raise DeviceError(f"{has_none}: export it again for that device")
+    raise DeviceError(f"{problem}: export it again for that device")
 
 
 def _dtypes_of_graph(bundle: Bundle, graph: Graph, entry: EngineEntry, device: str) -> tuple[str, ...]:
@@ -127,7 +122,7 @@ def _dtypes_of_graph(bundle: Bundle, graph: Graph, entry: EngineEntry, device: s
 
 
 def _failed_verification(bundle: Bundle, engine: Engine) -> str:
-    """Return why the bundle is known to be wrong on an engine, "" where it is not."""
+    """Return the failed verification of the export on an engine in words, "" for none."""
     for result in _verifications_on(bundle, engine):
         if not result.passed:
             return (
@@ -139,7 +134,7 @@ def _failed_verification(bundle: Bundle, engine: Engine) -> str:
 
 
 def _verifications_on(bundle: Bundle, engine: Engine) -> Iterator[VerificationResult]:
-    wanted = (engine.name, engine.device, engine.compute_dtype)
+    key = (engine.name, engine.device, engine.compute_dtype)
     for result in bundle.manifest.quality.verifications:
-        if (result.engine, result.device, result.compute_dtype) == wanted:
+        if (result.engine, result.device, result.compute_dtype) == key:
             yield result

@@ -1,29 +1,46 @@
-"""What holds an engine's native object, which belongs to the process that made it.
+"""The native side of engines: importing their packages, and objects that belong to the process that made them.
 
-A fork copies the object without its threads: running it may hang, and so may destroying it, which joins them.
+A fork copies such an object without its threads: running it may hang, and so may destroying it, which joins them.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import importlib
 import os
 import weakref
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from monograph.errors import MonographError
+from monograph.errors import DeviceError, MonographError, first_line
 
 _T = TypeVar("_T")
 _alive: weakref.WeakSet[NativeObject[Any]] = weakref.WeakSet()
 
 
+def import_engine(package: str, min_version: tuple[int, int], device: str) -> ModuleType:
+    """Import an engine's package; raise ``DeviceError`` if it cannot be loaded, or is older than ``min_version``."""
+    try:
+        module = importlib.import_module(package)
+        version = module.__version__.split("-")[0]
+    except Exception as error:
+        raise DeviceError(f"{package} is installed and cannot be loaded ({first_line(error)}): reinstall it") from error
+    if tuple(int(part) for part in version.split(".")[:2]) < min_version:
+        needed = ".".join(map(str, min_version))
+        raise DeviceError(
+            f"device {device!r} needs {package}>={needed}, found {version}: pip install --upgrade {package}"
+        )
+    return module
+
+
 class NativeObject(Generic[_T]):
-    """A session or compiled model until it is released, for the process that made it only."""
+    """A session or compiled model, usable until it is released and only in the process that made it."""
 
     def __init__(self, value: _T) -> None:
         self._value: _T | None = value
         self._process = os.getpid()
-        _keep_in_forked_children()
+        _register_fork_handler()
         _alive.add(self)
 
     def get(self) -> _T:
@@ -46,18 +63,15 @@ class NativeObject(Generic[_T]):
         """Destroy the object once no run uses it any more."""
         self._value = None
 
-    def never_destroy(self) -> None:
-        """Keep the object for as long as the process lives, its exit included."""
-        if self._value is not None:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._value))
-
 
 @functools.cache
-def _keep_in_forked_children() -> None:
+def _register_fork_handler() -> None:
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_keep_all)
+        os.register_at_fork(after_in_child=_leak_all)
 
 
-def _keep_all() -> None:
+def _leak_all() -> None:
+    """Never destroy the objects that a forked child inherited, not even at its exit."""
     for native in list(_alive):
-        native.never_destroy()
+        if native._value is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(native._value))

@@ -17,31 +17,26 @@ from numpy.typing import NDArray
 from monograph.bundle import Bundle
 from monograph.bundle.manifest import Graph
 from monograph.engines.base import Engine, EngineOptions
-from monograph.engines.native import NativeObject
-from monograph.engines.packed_weights import packed_folder, packed_graph, write_packed
+from monograph.engines.native import NativeObject, import_engine
+from monograph.engines.packed_weights import find_packed_graph, locate_packed_weights, write_packed_weights
 from monograph.errors import BundleError, DeviceError, MonographError, first_line
 
 logger = logging.getLogger(__name__)
-_MINIMUM_VERSION = (1, 23)
-# Larger batches fall out of the cache and hold more memory. With two threads 512 tokens were as fast as 1,024 (MiniLM)
-# or faster (LaBSE, 5 %), 2,048 were 5 to 10 % slower; more threads were not measured.
+_MIN_VERSION = (1, 23)
+# Larger batches fall out of the CPU's cache and hold more memory. With two threads 512 tokens were as fast as 1,024
+# (MiniLM) or faster (LaBSE, 5 %), 2,048 were 5 to 10 % slower; more threads were not measured.
 TOKENS_PER_BATCH_AND_THREAD = 256
-# The fused operators are slower than those that they replace: 5 to 10 % at float32, 20 % at int8 (docs/performance.md).
+# The fused operators are slower than those they replace: 5 to 10 % at float32, 20 % at int8 (docs/performance.md).
 _SLOWER_FUSIONS = ("SkipLayerNormFusion", "BiasGeluFusion")
-# It would transpose the layers' weights, which the graph has as [out, in], into copies whose place in the heap is not
-# given back. Without it the products take them transposed and pack them from the file. In graphs that
-# were traced, all else that depends on weights alone was folded at the export.
+# It would transpose the layers' weights, stored as [out, in], into heap copies that are never freed. Without it the
+# matrix products pack them from the file, transposed. In traced graphs the export has already folded everything else
+# that depends on weights alone.
 _COPYING = "ConstantFolding"
 _DTYPES = {"tensor(int64)": "int64", "tensor(float)": "float32"}
 
 
 def compute_dtypes(device: str) -> tuple[str, ...]:
-    """Return the types that a device multiplies in, the preferred first.
-
-    Raises:
-        DeviceError: the device has an index or a name.
-
-    """
+    """Return the types that a device multiplies in, the preferred first; raise ``DeviceError`` unless it is "cpu"."""
     if device != "cpu":
         raise DeviceError(f"device {device!r} is not known: ONNX Runtime has one CPU, 'cpu'")
     return ("float32",)
@@ -59,9 +54,9 @@ def create_engine(bundle: Bundle, graph: Graph, options: EngineOptions) -> Engin
 
 
 class OnnxRuntimeEngine(Engine):
-    """An ONNX Runtime session on the CPU; the weights stay in the file, mapped into memory.
+    """An ONNX Runtime session on the CPU.
 
-    What its kernels make of them is mapped too, where ``prepare`` has kept that in the ``cache``.
+    The weights are memory-mapped, and so are the packed ones where ``prepare`` has written them to ``cache``.
     """
 
     name: ClassVar[str] = "onnxruntime"
@@ -77,38 +72,41 @@ class OnnxRuntimeEngine(Engine):
         self.max_concurrency = threads
         self._outputs = list(graph.outputs)
         self._file = bundle.path / graph.file
-        # A graph that finds its ranges as it runs was a file of its own: fused as that is, it rounds alike.
+        # Dynamically quantized graphs come from an ONNX file: with the fusions of that file they round as it does.
         self._disabled = () if graph.max_batch_size == 1 else (*_SLOWER_FUSIONS, _COPYING)
-        self._packed = None if cache is None else packed_folder(cache, bundle, graph, self.version, self._disabled)
+        self._packed = (
+            None if cache is None else locate_packed_weights(cache, bundle, graph, self.version, self._disabled)
+        )
         session = self._open_packed(runtime) or self._open(runtime, bundle)
         check_signature(session, bundle, graph)
         self._session = NativeObject(session)
-        # What a larger batch than planned needed is given back, for the arena would keep it for good.
-        self._giving_back = runtime.RunOptions()
-        self._giving_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        # Callers beyond the threads would only take turns, each with buffers of its own.
-        self._turns = threading.Semaphore(self.max_concurrency)
+        # Frees the memory of batches larger than planned, which the arena would hold for good.
+        self._shrinking = runtime.RunOptions()
+        self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        # More callers than threads would not be faster, and each would need buffers.
+        self._slots = threading.Semaphore(self.max_concurrency)
 
     def prepare(self) -> Path | None:
-        """Write the graph with packed weights, which the next engine of it maps."""
-        if self._packed is not None and packed_graph(self._packed) is None:
+        """Write the graph with packed weights to the cache, for the next start."""
+        if self._packed is not None and find_packed_graph(self._packed) is None:
             runtime = import_onnxruntime()
-            write_packed(runtime, self._file, self._packed, session_options(runtime, self.threads), self._disabled)
+            options = session_options(runtime, self.threads)
+            write_packed_weights(runtime, self._file, self._packed, options, self._disabled)
         return self._packed
 
     def _open_packed(self, runtime: ModuleType) -> Any:
-        """Open the session of packed weights, None where there are none or they cannot be loaded."""
-        file = None if self._packed is None else packed_graph(self._packed)
+        """Open a session of the packed weights, None where there are none or they cannot be loaded."""
+        file = None if self._packed is None else find_packed_graph(self._packed)
         if file is None:
             return None
         options = session_options(runtime, self.threads)
-        # It was written as the optimisers left it.
+        # The file is optimized already.
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             return runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        # Of any class; the bundle's own file is there.
+        # ONNX Runtime's classes vary; the bundle's own graph is the fallback.
         except Exception as error:  # noqa: BLE001
-            logger.warning("packed weights are left alone: remove %s (%s)", file.parent, first_line(error))
+            logger.warning("packed weights are not used: remove %s (%s)", file.parent, first_line(error))
             return None
 
     def _open(self, runtime: ModuleType, bundle: Bundle) -> Any:
@@ -128,9 +126,9 @@ class OnnxRuntimeEngine(Engine):
         """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d]."""
         session = self._session.get()
         shape = next(iter(inputs.values())).shape
-        options = self._giving_back if math.prod(shape) > self.tokens_per_batch else None
+        options = self._shrinking if math.prod(shape) > self.tokens_per_batch else None
         try:
-            with self._turns:
+            with self._slots:
                 return np.asarray(session.run(self._outputs, dict(inputs), options)[0], dtype=np.float32)
         except Exception as error:
             raise MonographError(
@@ -143,21 +141,20 @@ class OnnxRuntimeEngine(Engine):
 
 
 def check_signature(session: Any, bundle: Bundle, graph: Graph) -> None:
-    """Compare names, types and the last axis of what the graph takes and gives with the manifest."""
-    found = {value.name: value for value in (*session.get_inputs(), *session.get_outputs())}
-    stated = {**graph.inputs, **graph.outputs}
-    if set(found) != set(stated):
+    """Raise ``BundleError`` unless the session's inputs and outputs are those of the manifest."""
+    values = {value.name: value for value in (*session.get_inputs(), *session.get_outputs())}
+    specs = {**graph.inputs, **graph.outputs}
+    if set(values) != set(specs):
         raise BundleError(
-            bundle.path, [f"{graph.file} has {', '.join(sorted(found))}, the manifest {', '.join(sorted(stated))}"]
+            bundle.path, [f"{graph.file} has {', '.join(sorted(values))}, the manifest {', '.join(sorted(specs))}"]
         )
-    for name, spec in stated.items():
-        value = found[name]
+    for name, spec in specs.items():
+        value = values[name]
         if _DTYPES.get(value.type) != spec.dtype or len(value.shape) != len(spec.shape):
             raise BundleError(bundle.path, [f"{graph.file}: {name} is {value.type} {value.shape}, not {spec}"])
-    for name, spec in graph.outputs.items():
-        if found[name].shape[-1] != spec.shape[-1]:
+        if name in graph.outputs and value.shape[-1] != spec.shape[-1]:
             raise BundleError(
-                bundle.path, [f"{graph.file}: {name} has {found[name].shape[-1]} columns, not {spec.shape[-1]}"]
+                bundle.path, [f"{graph.file}: {name} has {value.shape[-1]} columns, not {spec.shape[-1]}"]
             )
 
 
@@ -172,39 +169,26 @@ def import_onnxruntime() -> ModuleType:
 
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    try:
-        import onnxruntime
-
-        # Where the application imported it before us, the variable came too late.
-        onnxruntime.disable_telemetry_events()
-    except Exception as error:
-        raise DeviceError(
-            f"onnxruntime is installed and cannot be loaded ({first_line(error)}): reinstall it"
-        ) from error
-    found = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
-    if found < _MINIMUM_VERSION:
-        needed = ".".join(map(str, _MINIMUM_VERSION))
-        raise DeviceError(
-            f"device 'cpu' needs onnxruntime>={needed}, found {onnxruntime.__version__}: "
-            "pip install --upgrade onnxruntime"
-        )
-    return onnxruntime  # type: ignore[no-any-return]
+    onnxruntime = import_engine("onnxruntime", _MIN_VERSION, "cpu")
+    # The variable is too late where the application imported it before us.
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
 
 
 def session_options(runtime: ModuleType, threads: int) -> Any:
-    """Return the options that sessions on any device have, with a number of CPU threads."""
+    """Return the session options common to all devices."""
     options = runtime.SessionOptions()
-    # Left to itself ORT counts the host's cores, whatever affinity mask and container say.
+    # ORT's default is the host's cores, regardless of affinity mask and container.
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # The arena keeps its buffers from one batch to the next: 5 % (float32) to 13 % (int8) faster than anew every time.
+    # The arena reuses buffers from batch to batch: 5 % (float32) to 13 % (int8) faster than allocating every time.
     options.enable_cpu_mem_arena = True
     # A memory pattern is one more plan and one more large block for every new shape: without it LaBSE's anonymous
-    # memory stayed at 548 MB where it had gone up and down to 617, at the same speed.
+    # memory stayed at 548 MB where it had varied up to 617, at the same speed.
     options.enable_mem_pattern = False
-    # Threads spin while a run lasts, for latency, and sleep once it is over.
+    # Threads spin during a run, for latency, and sleep after it.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # A product of float32 values with weights that are stored as int8 would round the values too, to blocks of int8.
+    # Otherwise float32 values that are multiplied with int8 weights are rounded to blocks of int8 too.
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     options.log_severity_level = 3
     return options

@@ -1,9 +1,8 @@
-"""OpenVINO: the CPU, and untested by us its GPUs, NPUs and its own choice among them (AUTO)."""
+"""OpenVINO on CPUs; GPUs, NPUs and AUTO are untested."""
 
 from __future__ import annotations
 
 import functools
-import importlib
 import math
 import os
 import sys
@@ -19,39 +18,39 @@ from monograph.batching import TokenBatch, padding_buckets_up_to
 from monograph.bundle import Bundle
 from monograph.bundle.manifest import Graph
 from monograph.engines.base import Engine, EngineOptions
-from monograph.engines.native import NativeObject
-from monograph.engines.openvino_models import DTYPES, CompiledModel, Model, StaticModels, compile_graph, reason
+from monograph.engines.native import NativeObject, import_engine
+from monograph.engines.openvino_models import DTYPES, CompiledModel, Model, StaticModels, compile_graph, last_line_of
 from monograph.engines.openvino_streams import Streams
-from monograph.errors import BundleError, DeviceError, MonographError, first_line
+from monograph.errors import BundleError, DeviceError, MonographError
 
-# The first to have ONNX's Attention.
-_MINIMUM_VERSION = (2026, 1)
+# The first with ONNX's Attention.
+_MIN_VERSION = (2026, 1)
 _TELEMETRY = "openvino_telemetry"
 TOKENS_PER_BATCH_AND_THREAD = 256
-# At LaBSE's width fewer are as fast, and 30 MB smaller; MiniLM would lose 2 to 5 % (docs/performance.md). The width is
-# told by the columns of the output, so that a classifier counts as narrow and SPLADE as wide.
+# For models as wide as LaBSE fewer are as fast, and 30 MB smaller; MiniLM would lose 2 to 5 % (docs/performance.md).
+# The width is that of the output, so that a classifier counts as narrow and SPLADE as wide.
 TOKENS_PER_BATCH_AND_THREAD_WHERE_WIDE = 192
 _WIDE = 512
-# A model without a limit of length is prepared for texts of this many tokens; longer ones run too.
+# Padding buckets of a model without a maximum length reach so far; longer texts run too.
 _LONGEST_WITHOUT_LIMIT = 8192
-# The softmax sums 16 values at a time: a text's last bits depend on whether the width reaches the next multiple of 16.
+# The softmax sums 16 values at a time: a text's last bits depend on whether its length reaches the next multiple of 16.
 # Rounded to the levels of an int8 graph, they made a cosine of 0.9998 between a text alone and among longer ones.
 _BUCKET_STEPS = {"int8": 16}
-# Kernels that are kept of all that were made for the shapes so far. OpenVINO's own limit, 5,000, lets MiniLM grow by
-# 0.4 MB for each new shape; with this one single texts of all widths in turn are as fast.
-_KERNELS_KEPT = 100
-# In each stream, and for wide models: those that are made anew are 1 to 2 % of the time there (docs/performance.md).
-_KERNELS_KEPT_WHERE_FEWER_DO = 60
-# From so many batches on, a call takes a model of several streams, compiled when it is first needed: it does 8 to 22 %
-# more in the same time, and its weights are one more copy, so that models with larger layers do without. More than two
-# streams were not measured.
+# Kernels cached of all shapes so far. With OpenVINO's default, 5,000, MiniLM grows by 0.4 MB for each new shape; with
+# this one single texts of all lengths in turn are as fast.
+_KERNEL_CACHE_SIZE = 100
+# In each stream, and for wide models: compiling kernels again takes 1 to 2 % of the time there (docs/performance.md).
+_SMALL_KERNEL_CACHE_SIZE = 60
+# Calls of at least so many batches use a model of several streams, compiled on first use: its throughput is 8 to 22 %
+# higher, and its weights are one more copy, so that models with larger layers do without. More than two streams were
+# not measured.
 _MANY_BATCHES = 16
 _MAX_WEIGHT_BYTES = 60_000_000
 _MAX_STREAMS = 8
-# An NPU runs one shape a compiled model: these few lengths, one text at a time.
+# An NPU compiles a model for each shape: these few lengths, one text at a time.
 _STATIC_LENGTHS = (16, 32, 64, 128, 256, 512)
-# OpenVINO's names of a device's abilities and the types they mean, the preferred first.
-_ABILITIES = {
+# OpenVINO's names of a device's capabilities and the types they mean, the preferred first.
+_CAPABILITIES = {
     "CPU": {"BF16": "bfloat16", "FP32": "float32"},
     "GPU": {"FP16": "float16", "FP32": "float32"},
     "NPU": {"FP16": "float16"},
@@ -67,22 +66,22 @@ def compute_dtypes(device: str) -> tuple[str, ...]:
     """
     core = _core()
     target = _target(core, device)
-    found: dict[str, None] = {}
+    dtypes: dict[str, None] = {}
     for name in core.available_devices if target == "AUTO" else [target]:
         try:
-            abilities = core.get_property(name, "OPTIMIZATION_CAPABILITIES")
+            capabilities = core.get_property(name, "OPTIMIZATION_CAPABILITIES")
         except RuntimeError as error:
-            raise DeviceError(f"device 'openvino:{name}' cannot be used: {reason(error)}") from error
-        known = _ABILITIES.get(name.partition(".")[0], {"FP32": "float32"})
-        found.update(dict.fromkeys(dtype for ability, dtype in known.items() if ability in abilities))
-    return tuple(found)
+            raise DeviceError(f"device 'openvino:{name}' cannot be used: {last_line_of(error)}") from error
+        known = _CAPABILITIES.get(name.partition(".")[0], {"FP32": "float32"})
+        dtypes.update(dict.fromkeys(dtype for capability, dtype in known.items() if capability in capabilities))
+    return tuple(dtypes)
 
 
 def create_engine(bundle: Bundle, graph: Graph, options: EngineOptions) -> Engine:
     """Load a graph of the bundle on "openvino" (the CPU) or "openvino:NAME".
 
     Raises:
-        DeviceError: OpenVINO does not see the device, or would compute in another type than asked for.
+        DeviceError: OpenVINO does not see the device, or would compute in another type than requested.
         BundleError: OpenVINO cannot load the graph.
 
     """
@@ -98,21 +97,22 @@ class OpenVinoEngine(Engine):
         core = _core()
         target = _target(core, options.device)
         self.graph = graph
-        self.version = _version()
+        self.version = str(import_openvino().__version__.split("-")[0])
         limit = bundle.manifest.tokenizers[graph.route].max_length or _LONGEST_WITHOUT_LIMIT
-        config = _config(target, options, _KERNELS_KEPT_WHERE_FEWER_DO if _is_wide(graph) else _KERNELS_KEPT)
+        wide = _is_wide(graph)
+        config = _config(target, options, _SMALL_KERNEL_CACHE_SIZE if wide else _KERNEL_CACHE_SIZE)
         names = [*graph.inputs, *graph.outputs]
         try:
             if target.partition(".")[0] == "NPU":
                 self.padding_buckets = _static_lengths(limit)
                 model: Model = StaticModels(core, bundle.path / graph.file, names, target, config, self.padding_buckets)
             else:
-                # Every new shape costs time, and memory while its kernels are kept, so there are few.
+                # Every new shape costs time, and memory while its kernels are cached, so there are few.
                 self.padding_buckets = padding_buckets_up_to(limit, _BUCKET_STEPS.get(graph.precision, 1))
                 model = CompiledModel(compile_graph(core, bundle, graph, target, config, options.cache), names)
         except RuntimeError as error:
             raise BundleError(
-                bundle.path, [f"OpenVINO {self.version} cannot load {graph.file} ({reason(error)})"]
+                bundle.path, [f"OpenVINO {self.version} cannot load {graph.file} ({last_line_of(error)})"]
             ) from error
         self._model = NativeObject(model)
         self._streams: Streams | None = None
@@ -121,17 +121,19 @@ class OpenVinoEngine(Engine):
             several = {
                 "PERFORMANCE_HINT": "THROUGHPUT",
                 "NUM_STREAMS": min(options.threads, _MAX_STREAMS),
-                "CPU_RUNTIME_CACHE_CAPACITY": str(_KERNELS_KEPT_WHERE_FEWER_DO),
+                "CPU_RUNTIME_CACHE_CAPACITY": str(_SMALL_KERNEL_CACHE_SIZE),
             }
             self._streams = Streams(lambda: compile_graph(core, bundle, graph, target, config | several, options.cache))
         self.device = f"openvino:{model.device}"
         self.compute_dtype = model.compute_dtype or options.compute_dtype
         self.threads = model.threads or options.threads
         self.max_concurrency = model.max_concurrency
-        self.tokens_per_batch = _tokens_per_thread(graph) * self.threads
+        self.tokens_per_batch = self.threads * (
+            TOKENS_PER_BATCH_AND_THREAD_WHERE_WIDE if wide else TOKENS_PER_BATCH_AND_THREAD
+        )
         if self.compute_dtype != options.compute_dtype:
             raise DeviceError(
-                f"device {options.device!r} would compute in {self.compute_dtype}, asked for was "
+                f"device {options.device!r} would compute in {self.compute_dtype}, not in the requested "
                 f"{options.compute_dtype}: choose compute_dtype {self.compute_dtype!r} or 'auto'"
             )
         if model.signature != {**graph.inputs, **graph.outputs}:
@@ -147,35 +149,31 @@ class OpenVinoEngine(Engine):
         except RuntimeError as error:
             shape = next(iter(inputs.values())).shape
             raise MonographError(
-                f"OpenVINO failed on a batch of {shape[0]} texts and {shape[1]} tokens ({reason(error)})"
+                f"OpenVINO failed on a batch of {shape[0]} texts and {shape[1]} tokens ({last_line_of(error)})"
             ) from error
 
     def stream(self, batches: Iterable[TokenBatch]) -> Iterator[tuple[TokenBatch, NDArray[np.float32]]]:
-        """Run many batches and yield each with its output (float32 [b, d]); many of them side by side."""
+        """Run many batches, in parallel streams where there are enough, and yield each with its output."""
         if self._streams is None:
             yield from super().stream(batches)
             return
-        waiting = iter(batches)
-        first = list(islice(waiting, _MANY_BATCHES))
+        rest = iter(batches)
+        first = list(islice(rest, _MANY_BATCHES))
         if len(first) < _MANY_BATCHES:
             yield from super().stream(first)
             return
-        # Closed, or of another process: it says so before more is compiled.
+        # Raises where the model was closed or forked, before anything else is compiled.
         self._model.get()
         try:
-            yield from self._streams.outputs(chain(first, waiting), self.run)
+            yield from self._streams.run(chain(first, rest), self.run)
         except RuntimeError as error:
-            raise MonographError(f"OpenVINO failed on many batches at once ({reason(error)})") from error
+            raise MonographError(f"OpenVINO failed on many batches at once ({last_line_of(error)})") from error
 
     def close(self) -> None:
         """Free the compiled models."""
         self._model.release()
         if self._streams is not None:
             self._streams.close()
-
-
-def _tokens_per_thread(graph: Graph) -> int:
-    return TOKENS_PER_BATCH_AND_THREAD_WHERE_WIDE if _is_wide(graph) else TOKENS_PER_BATCH_AND_THREAD
 
 
 def _is_wide(graph: Graph) -> bool:
@@ -192,23 +190,16 @@ def import_openvino() -> ModuleType:
         DeviceError: the installed version is too old, or cannot be loaded.
 
     """
-    # The entry None is how Python is told that a module is not to be found.
+    # The entry None makes its import fail.
     silenced = "openvino" not in sys.modules and _TELEMETRY not in sys.modules
     if silenced:
         sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
     try:
-        openvino = importlib.import_module("openvino")
-    except Exception as error:
-        raise DeviceError(f"openvino is installed and cannot be loaded ({first_line(error)}): reinstall it") from error
+        return import_engine("openvino", _MIN_VERSION, "openvino")
     finally:
         if silenced:
-            # Another thread may have been here too.
+            # Another thread may have removed it already.
             sys.modules.pop(_TELEMETRY, None)
-    found = openvino.__version__.split("-")[0]
-    if tuple(int(part) for part in found.split(".")[:2]) < _MINIMUM_VERSION:
-        needed = ".".join(map(str, _MINIMUM_VERSION))
-        raise DeviceError(f"device 'openvino' needs openvino>={needed}, found {found}: pip install --upgrade openvino")
-    return openvino
 
 
 @functools.cache
@@ -217,15 +208,10 @@ def _started() -> tuple[Any, int]:
 
 
 def _core() -> Any:
-    """Return the process's one Core.
-
-    Raises:
-        DeviceError: the process was forked from one in which OpenVINO had started.
-
-    """
+    """Return the process's one Core; raise ``DeviceError`` in a fork of a process in which OpenVINO had started."""
     core, process = _started()
     if process != os.getpid():
-        # Its threads are gone, and it does not notice: it hangs, or runs on one thread.
+        # Its threads are gone, which it does not notice: it hangs, or runs on one thread.
         raise DeviceError(
             "OpenVINO was started before this process was forked and cannot run in it: open the first model in the "
             "worker, or start the workers with 'spawn'"
@@ -233,16 +219,12 @@ def _core() -> Any:
     return core
 
 
-def _version() -> str:
-    return str(import_openvino().__version__.split("-")[0])
-
-
 def _target(core: Any, device: str) -> str:
     """Return OpenVINO's name of a device: "CPU" for "openvino"."""
     _, colon, name = device.partition(":")
     name = name if colon else "CPU"
     available = core.available_devices
-    # Of several GPUs, "GPU" is the first and is listed as GPU.0.
+    # "GPU" is the first of several, which is listed as GPU.0.
     if name != "AUTO" and name not in {*available, *(listed.partition(".")[0] for listed in available)}:
         known = ", ".join(f"'openvino:{listed}'" for listed in [*available, "AUTO"])
         raise DeviceError(
@@ -252,7 +234,7 @@ def _target(core: Any, device: str) -> str:
     return name
 
 
-def _config(target: str, options: EngineOptions, kernels: int) -> dict[str, Any]:
+def _config(target: str, options: EngineOptions, kernel_cache_size: int) -> dict[str, Any]:
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": DTYPES[options.compute_dtype],
@@ -261,14 +243,14 @@ def _config(target: str, options: EngineOptions, kernels: int) -> dict[str, Any]
         config |= {
             "INFERENCE_NUM_THREADS": options.threads,
             "NUM_STREAMS": 1,
-            "CPU_RUNTIME_CACHE_CAPACITY": str(kernels),
-            # By itself it rounds, to int8, what is multiplied with weights that are stored as int8.
+            "CPU_RUNTIME_CACHE_CAPACITY": str(kernel_cache_size),
+            # Its default rounds to int8 what is multiplied with int8 weights.
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
-            # Pinned threads of two processes would share the same cores and leave others idle.
+            # Two processes would pin their threads to the same cores and leave others idle.
             "ENABLE_CPU_PINNING": False,
         }
     return config
 
 
 def _static_lengths(limit: int) -> NDArray[np.int64]:
-    return np.array([*(width for width in _STATIC_LENGTHS if width < limit), limit], dtype=np.int64)
+    return np.array([*(length for length in _STATIC_LENGTHS if length < limit), limit], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Models that OpenVINO compiled: one for every shape, or one a shape; from the graph, or from the cache."""
+"""Models compiled by OpenVINO, for any shape or for fixed ones, from the graph or from the cache."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ from monograph.cpu import cpu_identity
 from monograph.version import __version__
 
 logger = logging.getLogger(__name__)
-# Our names of the types and OpenVINO's.
+# Type names: ours and OpenVINO's.
 DTYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 _NAMES = {short: name for name, short in DTYPES.items()} | {"i64": "int64"}
 _AXES = ("batch", "sequence")
-# Begins the names of outputs that are there only for what OpenVINO does with them.
+# Prefix of the outputs that ``_read_graph`` adds.
 _EXTRA_OUTPUT = "monograph.pooled."
 
 
 class Model(ABC):
-    """What runs batches of any shape; ``device``, ``compute_dtype`` and ``threads`` are what OpenVINO really took.
+    """Runs batches of any shape.
 
-    The latter two are None where it does not say. ``signature`` is the inputs' and outputs' types and shapes, ``turns``
-    the number of batches that run side by side.
+    ``device``, ``compute_dtype`` and ``threads`` are those that OpenVINO reports, None where it does not.
+    ``signature`` holds the types and shapes of inputs and outputs, ``max_concurrency`` is the number of batches that
+    run in parallel.
     """
 
     device: str
@@ -49,22 +50,19 @@ class Model(ABC):
 
 
 class CompiledModel(Model):
-    """One compiled model and its requests, each of which one thread at a time may use.
-
-    ``names`` are those of the graph's inputs and outputs.
-    """
+    """One compiled model with its requests; ``names`` are those of the graph's inputs and outputs."""
 
     def __init__(self, compiled: Any, names: Collection[str]) -> None:
         self.compiled = compiled
-        # AUTO names a device in brackets that stands in while another is prepared.
+        # In brackets AUTO names a device that fills in while another is prepared.
         self.device = ",".join(name.strip("()") for name in compiled.get_property("EXECUTION_DEVICES"))
-        precision = _told(compiled, "INFERENCE_PRECISION_HINT")
+        precision = _property(compiled, "INFERENCE_PRECISION_HINT")
         self.compute_dtype = None if precision is None else _NAMES.get(precision.to_string(), precision.to_string())
-        threads = _told(compiled, "INFERENCE_NUM_THREADS")
+        threads = _property(compiled, "INFERENCE_NUM_THREADS")
         self.threads = None if threads is None else int(threads)
         values = (*compiled.inputs, *compiled.outputs)
         self.signature = {_name(v, names): _spec(v) for v in values if not v.any_name.startswith(_EXTRA_OUTPUT)}
-        # Callers beyond the requests that run side by side wait here, and not in OpenVINO, each with buffers.
+        # Further callers wait for a request here; in OpenVINO each would need buffers.
         self._requests: LifoQueue[Any] = LifoQueue()
         self.max_concurrency = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         for _ in range(self.max_concurrency):
@@ -75,16 +73,16 @@ class CompiledModel(Model):
         request = self._requests.get()
         try:
             request.infer(dict(inputs), share_inputs=True, share_outputs=True)
-            # Found in half the time that the dictionary of outputs takes.
+            # Takes half the time of the dictionary of outputs.
             return np.array(request.get_output_tensor(0).data, dtype=np.float32)
         finally:
             self._requests.put(request)
 
 
 class StaticModels(Model):
-    """A compiled model a width, one text at a time, for devices that run only the shape they were compiled for.
+    """A compiled model for each length, one text at a time, for devices that need static shapes.
 
-    Experimental: it was tested on the CPU, and on no NPU.
+    Experimental: tested on the CPU, on no NPU.
     """
 
     def __init__(
@@ -101,42 +99,38 @@ class StaticModels(Model):
         self._padding_buckets = padding_buckets
         self._lock = threading.Lock()
         self._models: dict[int, CompiledModel] = {}
-        shortest = self._of_width(int(padding_buckets[0]))
+        shortest = self._compile(int(padding_buckets[0]))
         self.device, self.compute_dtype, self.threads = shortest.device, shortest.compute_dtype, shortest.threads
         self.signature = {name: _any_size(spec) for name, spec in shortest.signature.items()}
 
     def infer(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Run the texts of a batch one by one; its width (inputs int64 [b, s]) must be one of the model's."""
+        """Run the texts of a batch one by one; its length (inputs int64 [b, s]) must be one of the buckets."""
         names = list(inputs)
-        rows, width = inputs[names[0]].shape
-        if width not in self._padding_buckets:
-            raise RuntimeError(f"no model was made for {width} tokens, only for {self._padding_buckets.tolist()}")
-        model = self._of_width(width)
+        rows, length = inputs[names[0]].shape
+        if length not in self._padding_buckets:
+            raise RuntimeError(f"no model was compiled for {length} tokens, only for {self._padding_buckets.tolist()}")
+        model = self._compile(length)
         return np.concatenate(
             [model.infer({name: inputs[name][row : row + 1] for name in names}) for row in range(rows)]
         )
 
-    def _of_width(self, width: int) -> CompiledModel:
+    def _compile(self, length: int) -> CompiledModel:
         with self._lock:
-            if width not in self._models:
-                graph = read_graph(self._core, self._graph, self._config)
-                graph.reshape({value.any_name: [1, width] for value in graph.inputs})
+            if length not in self._models:
+                graph = _read_graph(self._core, self._graph, self._config)
+                graph.reshape({value.any_name: [1, length] for value in graph.inputs})
                 compiled = self._core.compile_model(graph, self._target, self._config)
-                self._models[width] = CompiledModel(compiled, self._names)
-            return self._models[width]
+                self._models[length] = CompiledModel(compiled, self._names)
+            return self._models[length]
 
 
-def read_graph(core: Any, path: Path, config: Mapping[str, Any]) -> Any:
+def _read_graph(core: Any, path: Path, config: Mapping[str, Any]) -> Any:
     """Read a graph to be compiled with a configuration.
 
-    Below float32 the CPU's plugin rounds all that lies before a matrix product whose result leads to an output, and
-    leaves in float32 what reaches an output without one. So a Dense after the pooling costs the whole encoder its
-    float32 residuals and LayerNorms: LaBSE's worst cosine to float32 fell to 0.99987, a model without Dense keeps
-    0.99997. Each pooled vector that is multiplied becomes an output too, which nobody reads.
-
-    Raises:
-        RuntimeError: OpenVINO cannot load the graph.
-
+    Below float32 the CPU plugin rounds everything before a matrix product that leads to an output, and leaves in
+    float32 what reaches an output without one. So a Dense after the pooling costs the whole encoder its float32
+    residuals and LayerNorms: LaBSE's worst cosine to float32 fell to 0.99987, a model without Dense has 0.99997. The
+    workaround makes each pooled vector that is multiplied an output too, which nobody reads.
     """
     model = core.read_model(path)
     if config["INFERENCE_PRECISION_HINT"] != DTYPES["float32"]:
@@ -155,48 +149,49 @@ def _is_matrix(value: Any) -> bool:
 def compile_graph(
     core: Any, bundle: Bundle, graph: Graph, target: str, config: Mapping[str, Any], cache: Path | None
 ) -> Any:
-    """Compile a graph, or take what was compiled before from the cache.
+    """Compile a graph, or load the compiled one from the cache.
 
-    What is kept has no weights in it (half a megabyte for MiniLM): they stay in the bundle's file, mapped into memory.
-    It is found by the bundle, the graph, the versions of monograph and OpenVINO, the device, CPU and configuration.
+    The cached blob has no weights (half a megabyte for MiniLM): they stay in the bundle's file, memory-mapped. Its key
+    is made of the bundle, the graph, the versions of monograph and OpenVINO, the device, CPU and configuration.
 
     Raises:
         RuntimeError: OpenVINO cannot load or compile the graph.
 
     """
-    path, weights = bundle.path / graph.file, bundle.weights_path(graph)
-    keepable = target != "AUTO" and "EXPORT_IMPORT" in core.get_property(target, "OPTIMIZATION_CAPABILITIES")
-    if cache is None or not keepable:
-        return core.compile_model(read_graph(core, path, config), target, dict(config))
+    path = bundle.path / graph.file
+    cacheable = target != "AUTO" and "EXPORT_IMPORT" in core.get_property(target, "OPTIMIZATION_CAPABILITIES")
+    if cache is None or not cacheable:
+        return core.compile_model(_read_graph(core, path, config), target, dict(config))
     config = {**config, "CACHE_MODE": "OPTIMIZE_SIZE"}
-    kept = cache / "openvino" / f"{_key(core, bundle, graph, target, config)}.blob"
-    blob = read_cached(kept)
+    import_config = {**config, "WEIGHTS_PATH": str(bundle.weights_path(graph))}
+    blob_path = cache / "openvino" / f"{_key(core, bundle, graph, target, config)}.blob"
+    blob = read_cached(blob_path)
     if blob is not None:
         try:
-            return core.import_model(blob, target, {**config, "WEIGHTS_PATH": str(weights)})
+            return core.import_model(blob, target, import_config)
         except RuntimeError as error:
-            logger.warning("%s cannot be used (%s): compiling anew", kept, reason(error))
-    compiled = core.compile_model(read_graph(core, path, config), target, dict(config))
-    _keep(core, compiled, kept, target, {**config, "WEIGHTS_PATH": str(weights)})
+            logger.warning("%s cannot be used (%s): compiling again", blob_path, last_line_of(error))
+    compiled = core.compile_model(_read_graph(core, path, config), target, dict(config))
+    _write_blob(core, compiled, blob_path, target, import_config)
     return compiled
 
 
-def _keep(core: Any, compiled: Any, kept: Path, target: str, config: Mapping[str, Any]) -> None:
-    """Write a compiled model to the cache if what comes back from there computes the same.
+def _write_blob(core: Any, compiled: Any, path: Path, target: str, config: dict[str, Any]) -> None:
+    """Cache a compiled model, provided that it computes the same when it is read back.
 
-    Some versions of OpenVINO find other values in the weights' file than the graph has there (2026.1 does).
+    Some versions of OpenVINO (2026.1) then read wrong values from the weights' file.
     """
     blob = compiled.export_model().getvalue()
     try:
-        same = np.array_equal(_sample(core.import_model(blob, target, dict(config))), _sample(compiled))
+        equal = np.array_equal(_run_sample(core.import_model(blob, target, config)), _run_sample(compiled))
     except RuntimeError as error:
-        logger.info("OpenVINO cannot read back what it compiled (%s): it is not kept", reason(error))
+        logger.info("OpenVINO cannot read back what it compiled (%s): it is not cached", last_line_of(error))
         return
-    if same:
-        write_cached(kept, blob)
+    if equal:
+        write_cached(path, blob)
 
 
-def _sample(compiled: Any) -> NDArray[np.float32]:
+def _run_sample(compiled: Any) -> NDArray[np.float32]:
     """Return the output for two short texts of the first ids: float32 [2, d]."""
     ones = np.ones((2, 8), dtype=np.int64)
     ids = np.arange(16, dtype=np.int64).reshape(2, 8) % 5
@@ -205,11 +200,11 @@ def _sample(compiled: Any) -> NDArray[np.float32]:
     return np.array(compiled.create_infer_request().infer(inputs)[0], dtype=np.float32)
 
 
-def reason(error: RuntimeError) -> str:
-    """Return the one line of an OpenVINO error that says what happened; before it stand places in its sources."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith("Exception from ")]
-    return telling[-1] if telling else type(error).__name__
+def last_line_of(error: RuntimeError) -> str:
+    """Return the last line of an OpenVINO error, which states the cause; those before name its source files."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    causes = [line for line in lines if line and not line.startswith("Exception from ")]
+    return causes[-1] if causes else type(error).__name__
 
 
 def _key(core: Any, bundle: Bundle, graph: Graph, target: str, config: Mapping[str, Any]) -> str:
@@ -226,12 +221,12 @@ def _key(core: Any, bundle: Bundle, graph: Graph, target: str, config: Mapping[s
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def _told(compiled: Any, name: str) -> Any:
+def _property(compiled: Any, name: str) -> Any:
     return compiled.get_property(name) if name in compiled.get_property("SUPPORTED_PROPERTIES") else None
 
 
 def _name(value: Any, names: Collection[str]) -> str:
-    """Return the name of an input or output, of which it has several where OpenVINO left out what changes nothing."""
+    """Return the graph's name of an input or output, which has several where OpenVINO removed no-op nodes."""
     return next((name for name in names if name in value.names), value.any_name)
 
 
@@ -244,6 +239,6 @@ def _spec(value: Any) -> TensorSpec:
 
 
 def _any_size(spec: TensorSpec) -> TensorSpec:
-    """Return the shape of a static input or output as the graph has it: only the last axis of outputs is fixed."""
+    """Return a static input or output as the graph declares it: only the last axis of outputs is fixed."""
     inputs = spec.dtype == "int64"
     return TensorSpec(spec.dtype, _AXES if inputs else (_AXES[0], *spec.shape[1:]))

@@ -1,4 +1,4 @@
-"""The engines of this release, and the devices that they serve. An engine is one entry here and a module of its own."""
+"""The engines of this release and the devices they serve; an engine is one entry here and one module."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from types import ModuleType
 
 from monograph.errors import DeviceError
 
-# The precisions of graphs, which an engine runs in any of its compute dtypes.
+# Every graph precision, in any compute dtype of the engine.
 _ANY_DTYPE: Mapping[str, str | None] = {"fp32": None, "fp16": None, "int8": None}
 _X86 = ("x86_64", "AMD64", "i386", "i686")
 
 
 @dataclass(frozen=True)
 class EngineEntry:
-    """A kind of device, the engine that serves it, and all that is otherwise for it.
+    """A kind of device and the engine that serves it.
 
     Attributes:
-        kind: What a user's ``device`` begins with.
+        kind: The device name up to the ":".
         engine: The engine's name.
         module: Has ``compute_dtypes(device)`` and ``create_engine(bundle, graph, options)``; imports no engine itself.
         package: The package to import, ``distribution`` the one to install, ``extra`` the extra that brings it.
         device_help: How its devices are named, for help texts.
-        summary: What it runs on and in which types, for the README's table.
-        machines: The values of ``platform.machine()`` on which device="auto" considers it; none for all.
-        file: A pattern of a file that must be in the package, "" for none.
-        precisions: Those of the graphs that it runs, each with the compute dtype that the graph decides, None where
-            the engine decides.
-        int8_dtypes: The compute dtypes in which int8 graphs are right.
-        min_cosine: For compute dtypes that round, the cosine to the reference that a right graph keeps.
-        fused_attention: Whether float16 graphs for it have attention as one operator that takes lengths.
+        summary: Hardware and types, for the README's table.
+        machines: The values of ``platform.machine()`` on which device="auto" considers it; empty for all.
+        file: A pattern of a file that the package must contain, "" for none.
+        precisions: The graph precisions it runs, each with the compute dtype that it implies, None where the engine
+            decides.
+        int8_dtypes: The compute dtypes in which int8 graphs are correct.
+        min_cosine: For compute dtypes that round, the lowest correct cosine to the reference.
+        fused_attention: Whether its float16 graphs use one attention operator that takes lengths.
 
     """
 
@@ -49,17 +49,17 @@ class EngineEntry:
     machines: tuple[str, ...] = ()
     file: str = ""
     precisions: Mapping[str, str | None] = field(default_factory=lambda: dict(_ANY_DTYPE))
-    # Int8 graphs round between float32 layers: OpenVINO 2026.4.1 gives other vectors at some lengths at bfloat16.
+    # Int8 graphs round between float32 layers: at bfloat16 OpenVINO 2026.4.1 gives wrong vectors at some lengths.
     int8_dtypes: tuple[str, ...] = ("float32",)
-    # At the narrower types the direction of a vector is what has to hold.
+    # Narrow types are held to the direction of a vector, not to its values.
     min_cosine: Mapping[str, float] = field(default_factory=lambda: {"bfloat16": 0.999, "float16": 0.999})
     fused_attention: bool = False
 
     @property
     def installed(self) -> bool:
-        """Whether the engine's package is there, without importing it."""
+        """Whether the engine's package is installed; it is not imported."""
         spec = importlib.util.find_spec(self.package)
-        # A folder that an uninstall left behind is a namespace, and has no origin.
+        # A folder left behind by an uninstall is a namespace package without origin.
         if spec is None or spec.origin is None:
             return False
         return not self.file or any(Path(spec.origin).parent.glob(self.file))
@@ -70,7 +70,7 @@ class EngineEntry:
         return self.installed and (not self.machines or platform.machine() in self.machines)
 
     def load(self) -> ModuleType:
-        """Import the engine's module, and no engine yet."""
+        """Import the engine's module, which does not import the engine yet."""
         return importlib.import_module(self.module)
 
 
@@ -114,7 +114,7 @@ _ENGINES: list[EngineEntry] = [
 
 
 def register_engine(entry: EngineEntry) -> None:
-    """Add an engine, or replace the one of its kind; device="auto" prefers the others to a new one."""
+    """Add an engine, or replace the one of its kind; device="auto" tries a new one last."""
     kinds = [known.kind for known in _ENGINES]
     if entry.kind in kinds:
         _ENGINES[kinds.index(entry.kind)] = entry
@@ -137,7 +137,7 @@ def engine_for(device: object) -> EngineEntry:
     kind = device.partition(":")[0] if isinstance(device, str) else device
     for entry in _ENGINES:
         if entry.kind == kind:
-            # An engine that needs a certain file has a module that says which of all that it needs is missing.
+            # Where a file is required, the engine's own module explains in detail what is missing.
             if not entry.installed and not entry.file:
                 raise DeviceError(f"device {device!r} needs {entry.package}: pip install 'monograph[{entry.extra}]'")
             return entry
@@ -146,7 +146,7 @@ def engine_for(device: object) -> EngineEntry:
 
 
 def compute_dtype_names() -> tuple[str, ...]:
-    """Return what ``compute_dtype`` may be: "auto", and every type that an engine has."""
+    """Return the values of ``compute_dtype``: "auto" and the types of all engines."""
     return ("auto", "float32", *dict.fromkeys(dtype for entry in _ENGINES for dtype in entry.min_cosine))
 
 
@@ -161,7 +161,7 @@ def installed_devices() -> tuple[str, ...]:
 
 
 def automatic_devices() -> tuple[str, ...]:
-    """Return the kinds of device that device="auto" chooses from on this machine, the preferred first.
+    """Return the kinds of device that device="auto" tries on this machine, the preferred first.
 
     Raises:
         DeviceError: no engine is installed.

@@ -1,10 +1,9 @@
-"""Repositories on a Hub, through huggingface_hub: the only part of the runtime that asks the network.
+"""Repositories on a Hub, through huggingface_hub: the only part of the runtime that uses the network.
 
-huggingface_hub is imported when a function is called and not before. It reads its own variables: HF_TOKEN, HF_ENDPOINT,
-HF_HOME, HF_HUB_OFFLINE, HF_HUB_ETAG_TIMEOUT, HF_HUB_DOWNLOAD_TIMEOUT.
+huggingface_hub is imported on first use. It reads its own variables: HF_TOKEN, HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE,
+HF_HUB_ETAG_TIMEOUT, HF_HUB_DOWNLOAD_TIMEOUT.
 """
 
-from monograph.hub.download import commit_of, download_files
-from monograph.hub.names import HubName, hub_name
+from monograph.hub.download import HubName, download_files, parse_hub_name, resolve_commit
 
-__all__ = ["HubName", "commit_of", "download_files", "hub_name"]
+__all__ = ["HubName", "download_files", "parse_hub_name", "resolve_commit"]

@@ -1,67 +1,99 @@
-"""Files of a repository, in huggingface_hub's own cache, each compared with its hash."""
+"""Files of a Hub repository, ORG/NAME or ORG/NAME@REVISION, in huggingface_hub's cache, with their hashes checked."""
 
 from __future__ import annotations
 
 import glob
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from monograph.errors import MonographError
-from monograph.hub.failures import explained
-from monograph.hub.limits import bounded_requests
-from monograph.hub.names import HubName
+from monograph.hub.requests import bound_requests, explain_errors
 
+# The names that huggingface_hub accepts.
+_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
+_NAME = re.compile(rf"(?P<repository>{_PART}/{_PART})(?:@(?P<revision>[A-Za-z0-9][A-Za-z0-9._/-]*))?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 _BLOCK = 1 << 20
 
 
-def commit_of(name: HubName) -> str:
-    """Return the commit that a name stands for now; where the Hub cannot be reached, what it last stood for.
+@dataclass(frozen=True)
+class HubName:
+    """A repository of a Hub, at a branch, tag or commit; None for its main branch."""
+
+    repository: str
+    revision: str | None
+
+    def __str__(self) -> str:
+        return self.repository if self.revision is None else f"{self.repository}@{self.revision}"
+
+    @property
+    def commit(self) -> str | None:
+        """The revision if it is a full commit hash, which never changes its files; else None."""
+        return self.revision if self.revision is not None and _SHA1.fullmatch(self.revision) else None
+
+    @property
+    def folder_name(self) -> str:
+        """The repository's name as the name of one folder."""
+        return self.repository.replace("/", "--")
+
+
+def parse_hub_name(text: str) -> HubName | None:
+    """Parse ORG/NAME or ORG/NAME@REVISION; return None for any other text."""
+    match = _NAME.fullmatch(text)
+    # A Hub allows none of "..", "--" and ".git": they mean something in paths, cached folders and git.
+    if match is None or ".." in text or "--" in match["repository"] or match["repository"].endswith(".git"):
+        return None
+    return HubName(match["repository"], match["revision"])
+
+
+def resolve_commit(name: HubName) -> str:
+    """Return the current commit of a name; where the Hub cannot be reached, the last one that was resolved.
 
     Raises:
-        MonographError: there is no such repository or revision, it may not be read, or the Hub cannot be reached.
+        MonographError: there is no such repository or revision, access is denied, or the Hub cannot be reached.
 
     """
     if name.commit is not None:
         return name.commit
-    with explained(name):
+    with explain_errors(name):
         from huggingface_hub import resolve_revision
 
-        with bounded_requests():
+        with bound_requests():
             return str(resolve_revision(name.repository, revision=name.revision).resolved)
 
 
 def download_files(repository: str, commit: str, choose: Callable[[Collection[str]], Iterable[str]]) -> Path:
-    """Bring files of a commit into huggingface_hub's cache and return the folder with links to them.
+    """Download files of a commit into huggingface_hub's cache and return the folder with links to them.
 
-    ``choose`` gets the names of all files of the commit and returns those that are needed. Where they are in the
-    cache, nothing is asked of the network.
+    ``choose`` gets the names of all files of the commit and returns the needed ones. Where they are cached, the network
+    is not used.
 
-    Every file is compared with its hash each time, and not only after a download: a process that is killed between
-    the two would leave a file that nobody ever compares. Whoever calls this reads the files once, to export them or to
-    bring them elsewhere, and hashing 1.9 GB takes a second or two of that.
+    The hash of every file is checked each time, not only after a download: a process that is killed between the two
+    would leave a file that is never checked. Callers read the files once, to export or copy them, and hashing 1.9 GB
+    takes a second or two of that.
 
     Raises:
-        MonographError: one of them cannot be had, or is not what the Hub says it is.
+        MonographError: a file is not available, or does not match the Hub's hash.
 
     """
     name = HubName(repository, commit)
-    with explained(name):
-        with bounded_requests():
-            cached = _cached_names(name)
-            chosen = sorted(choose(_asked_names(name) if cached is None else cached))
+    with explain_errors(name):
+        with bound_requests():
+            cached = _list_cached_names(name)
+            chosen = sorted(choose(_list_names(name) if cached is None else cached))
             paths = _download(name, chosen)
             if cached is None:
-                _keep_names(name, chosen)
-        # What was damaged within the cache comes whole the second time.
-        paths |= _download(name, _removed_damage(paths))
-        damaged = _removed_damage(paths)
+                _cache_names(name, chosen)
+        # What was damaged within the cache is intact the second time.
+        paths |= _download(name, [file for file, link in paths.items() if _remove_if_damaged(link)])
+        damaged = [file for file, link in paths.items() if _remove_if_damaged(link)]
         if damaged:
             raise MonographError(
                 f"{', '.join(damaged)} of {name} is damaged: its hash is not the Hub's; it was removed, try again"
@@ -73,12 +105,12 @@ def download_files(repository: str, commit: str, choose: Callable[[Collection[st
 def _download(name: HubName, files: Iterable[str]) -> dict[str, Path]:
     from huggingface_hub import hf_hub_download
 
-    with bounded_requests():
-        # One after the other: of a Hub that fails, one file is asked for and not eight at once.
+    with bound_requests():
+        # Sequentially, so that an unreachable Hub gets one request and not eight.
         return {file: Path(hf_hub_download(name.repository, file, revision=name.revision)) for file in files}
 
 
-def _cached_names(name: HubName) -> list[str] | None:
+def _list_cached_names(name: HubName) -> list[str] | None:
     from huggingface_hub import get_cached_repo_tree
     from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
@@ -88,43 +120,38 @@ def _cached_names(name: HubName) -> list[str] | None:
         return None
 
 
-def _asked_names(name: HubName) -> list[str]:
+def _list_names(name: HubName) -> list[str]:
     from huggingface_hub import model_info
 
     return [file.rfilename for file in model_info(name.repository, revision=name.revision).siblings or ()]
 
 
-def _keep_names(name: HubName, present: list[str]) -> None:
-    """Have the cache keep the names of all files of the commit; those ``present`` are in it already.
+def _cache_names(name: HubName, cached_files: list[str]) -> None:
+    """Cache the names of all files of the commit; ``cached_files`` are cached already.
 
-    Without them nobody could tell offline what the commit holds, and whether the cache has all that is needed of it.
+    Without the names an offline run could not know whether the cache has everything that it needs.
     """
     from huggingface_hub import snapshot_download
 
-    patterns = [glob.escape(file) for file in present]
+    patterns = [glob.escape(file) for file in cached_files]
     snapshot_download(name.repository, revision=name.revision, allow_patterns=patterns, tqdm_class=_NoBar)
 
 
 class _NoBar(tqdm):  # type: ignore[misc]
-    """Shows nothing, for huggingface_hub shows this bar even where there is no terminal."""
+    """A bar that shows nothing: huggingface_hub would show it even where there is no terminal."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **(options | {"disable": True}))
 
 
-def _removed_damage(paths: Mapping[str, Path]) -> list[str]:
-    """Return the files that are not what their hashes say; they were removed from the cache, to be downloaded again."""
-    return [file for file, link in paths.items() if not _is_sound(link)]
+def _remove_if_damaged(link: Path) -> bool:
+    """Check a file against its hash, which huggingface_hub does not do; remove it and return True if they differ.
 
-
-def _is_sound(link: Path) -> bool:
-    """Compare a file with its hash, by which the cache names the blob that it links to; huggingface_hub does not.
-
-    The name of a blob is its ETag: the SHA-256 of a large file, git's SHA-1 of a small one. Any other form says nothing
-    of the content, and a cache on a disk without links has no such names. A file that differs is removed.
+    The cache names the blob behind a link by its ETag: the SHA-256 of a large file, git's SHA-1 of a small one. Any
+    other name says nothing about the content, and a cache on a disk without links has no such names.
     """
     if not link.is_symlink():
-        return True
+        return False
     # One step only: with Xet the blob is itself a link, to a file that is named by another kind of hash.
     blob = link.parent / link.readlink()
     if _SHA256.fullmatch(blob.name):
@@ -132,12 +159,12 @@ def _is_sound(link: Path) -> bool:
     elif _SHA1.fullmatch(blob.name):
         digest = hashlib.sha1(b"blob %d\0" % blob.stat().st_size, usedforsecurity=False)
     else:
-        return True
+        return False
     with blob.open("rb") as content:
         while block := content.read(_BLOCK):
             digest.update(block)
     if digest.hexdigest() == blob.name:
-        return True
-    for wrong in (blob.resolve(), blob, link):
-        wrong.unlink(missing_ok=True)
-    return False
+        return False
+    for damaged in (blob.resolve(), blob, link):
+        damaged.unlink(missing_ok=True)
+    return True

@@ -1,11 +1,8 @@
-"""Sparse vectors as SciPy's arrays, and what users do with them: compare, count, intersect, read.
-
-SciPy is an extra: who takes ``encode_active`` does without it.
-"""
+"""Sparse vectors as SciPy arrays: compare, count, intersect. ``encode_active`` works without SciPy, an extra."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,29 +19,29 @@ Floats = NDArray[np.float32]
 # Values of a block of rows that is made dense: 32 MB.
 _DENSE_VALUES = 8_388_608
 # The first with arrays of one axis.
-_MINIMUM_SCIPY = (1, 15)
-# torch.nn.functional.normalize divides by at least this.
-_SMALLEST_NORM = 1e-12
+_MIN_SCIPY = (1, 15)
 
 
-def check_installed() -> None:
-    """Say so where SciPy is missing, before anything is computed.
+def import_scipy_sparse() -> Any:
+    """Import scipy.sparse, which is an extra; raise ``MonographError`` if SciPy is not installed, or too old."""
+    try:
+        import scipy.sparse
+    except ModuleNotFoundError as error:
+        raise MonographError(
+            "sparse arrays need SciPy: pip install 'monograph[sparse]', or take encode_active, which gives the columns "
+            "and values of each vector without it"
+        ) from error
+    if tuple(int(part) for part in scipy.__version__.split(".")[:2]) < _MIN_SCIPY:
+        needed = ".".join(map(str, _MIN_SCIPY))
+        raise MonographError(
+            f"sparse arrays need SciPy {needed}, found {scipy.__version__}: pip install --upgrade 'monograph[sparse]'"
+        )
+    return scipy.sparse
 
-    Raises:
-        MonographError: it is not installed.
 
-    """
-    _scipy_sparse()
-
-
-def to_csr(rows: SparseRows, width: int) -> csr_array:
-    """Return rows as a csr_array, float32 [n, width].
-
-    Raises:
-        MonographError: SciPy is not installed.
-
-    """
-    return _scipy_sparse().csr_array((rows.values, rows.columns, rows.starts), shape=(len(rows), width))
+def to_csr(rows: SparseRows, dimension: int) -> csr_array:
+    """Return rows as a csr_array, float32 [n, dimension]; raise ``MonographError`` if SciPy is not installed."""
+    return import_scipy_sparse().csr_array((rows.values, rows.columns, rows.starts), shape=(len(rows), dimension))
 
 
 def check_rows(embeddings: Any, dimension: int | None = None) -> csr_array:
@@ -55,7 +52,7 @@ def check_rows(embeddings: Any, dimension: int | None = None) -> csr_array:
         MonographError: SciPy is not installed.
 
     """
-    sparse = _scipy_sparse()
+    sparse = import_scipy_sparse()
     try:
         array = embeddings if sparse.issparse(embeddings) else np.asarray(embeddings, dtype=np.float32)
     except (TypeError, ValueError) as error:
@@ -68,7 +65,7 @@ def check_rows(embeddings: Any, dimension: int | None = None) -> csr_array:
         raise InputError("vectors must be real, and these are complex")
     rows = sparse.csr_array(array.reshape(1, -1) if array.ndim == 1 else array, dtype=np.float32)
     if not rows.has_canonical_format:
-        # Of its own, for a float32 csr_array is the caller's.
+        # A copy, because a float32 csr_array is the caller's own.
         rows = rows.copy()
         rows.sum_duplicates()
     return rows
@@ -82,12 +79,16 @@ def similarity(function: str, first: Any, second: Any) -> Floats:
 
     """
     a, b = check_rows(first), check_rows(second)
-    if a.shape[1] != b.shape[1]:
-        raise InputError(f"vectors of {a.shape[1]} and {b.shape[1]} dimensions cannot be compared")
+    similarities.check_dimensions(a, b)
     if function in _PRODUCTS:
-        scaled = _PRODUCTS[function]
-        return np.asarray((scaled(a) @ scaled(b).T).toarray(), dtype=np.float32)
-    return _by_dense_blocks(function, a, b)
+        scale = _PRODUCTS[function]
+        return np.asarray((scale(a) @ scale(b).T).toarray(), dtype=np.float32)
+    result = np.empty((a.shape[0], b.shape[0]), dtype=np.float32)
+    for rows in _blocks(a):
+        dense = a[rows].toarray()
+        for columns in _blocks(b):
+            result[rows, columns] = similarities.similarity(function, dense, b[columns].toarray())
+    return result
 
 
 def similarity_pairwise(function: str, first: Any, second: Any) -> Floats:
@@ -98,15 +99,14 @@ def similarity_pairwise(function: str, first: Any, second: Any) -> Floats:
 
     """
     a, b = check_rows(first), check_rows(second)
-    if a.shape != b.shape:
-        raise InputError(f"pairwise similarity needs equal shapes, got {a.shape} and {b.shape}")
+    similarities.check_shapes(a, b)
     if function in _PRODUCTS:
-        scaled = _PRODUCTS[function]
-        return np.asarray(scaled(a).multiply(scaled(b)).sum(axis=1), dtype=np.float32)
-    step = _rows_of_a_block(a)
-    blocks = (slice(start, start + step) for start in range(0, a.shape[0], step))
-    found = [similarities.similarity_pairwise(function, a[block].toarray(), b[block].toarray()) for block in blocks]
-    return np.concatenate([np.empty(0, np.float32), *found])
+        scale = _PRODUCTS[function]
+        return np.asarray(scale(a).multiply(scale(b)).sum(axis=1), dtype=np.float32)
+    result = np.empty(a.shape[0], dtype=np.float32)
+    for rows in _blocks(a):
+        result[rows] = similarities.similarity_pairwise(function, a[rows].toarray(), b[rows].toarray())
+    return result
 
 
 def intersection(first: Any, second: Any) -> csr_array:
@@ -122,16 +122,16 @@ def intersection(first: Any, second: Any) -> csr_array:
     a, b = check_rows(first), check_rows(second)
     if a.shape[0] != 1 or a.shape[1] != b.shape[1]:
         raise InputError(f"one vector meets vectors of its dimensions, got {a.shape} and {b.shape}")
-    found = b.multiply(a).tocsr()
-    found.data[found.data < 0] = 0
-    found.eliminate_zeros()
-    return found if np.ndim(second) == 2 else found[0].tocsr()
+    products = b.multiply(a).tocsr()
+    products.data[products.data < 0] = 0
+    products.eliminate_zeros()
+    return products if np.ndim(second) == 2 else products[0].tocsr()
 
 
 def sparsity(embeddings: Any) -> dict[str, float]:
-    """Return the mean number of values that are not 0 of a vector, and the mean share of those that are.
+    """Return the mean number of active dimensions of a vector, and the mean share of those that are 0.
 
-    The names are those of ``SparseEncoder.sparsity`` of sentence-transformers.
+    The keys are those of ``SparseEncoder.sparsity`` of sentence-transformers.
 
     Raises:
         InputError: these are no vectors.
@@ -144,43 +144,16 @@ def sparsity(embeddings: Any) -> dict[str, float]:
     return {"active_dims": float(active), "sparsity_ratio": float(1 - active / rows.shape[1])}
 
 
-def _by_dense_blocks(function: str, a: csr_array, b: csr_array) -> Floats:
-    result = np.empty((a.shape[0], b.shape[0]), dtype=np.float32)
-    step = _rows_of_a_block(a)
-    for start in range(0, a.shape[0], step):
-        dense = a[start : start + step].toarray()
-        for begin in range(0, b.shape[0], step):
-            other = b[begin : begin + step].toarray()
-            result[start : start + step, begin : begin + step] = similarities.similarity(function, dense, other)
-    return result
+def _blocks(rows: csr_array) -> Iterator[slice]:
+    step = max(1, _DENSE_VALUES // max(1, int(rows.shape[1])))
+    return (slice(start, start + step) for start in range(0, rows.shape[0], step))
 
 
-def _rows_of_a_block(rows: csr_array) -> int:
-    return max(1, _DENSE_VALUES // max(1, int(rows.shape[1])))
-
-
-def _normalized(rows: csr_array) -> csr_array:
+def _normalize(rows: csr_array) -> csr_array:
     norms = np.sqrt(rows.multiply(rows).sum(axis=1))
     scaled = rows.copy()
-    scaled.data /= np.repeat(np.maximum(norms, _SMALLEST_NORM), np.diff(rows.indptr))
+    scaled.data /= np.repeat(np.maximum(norms, similarities.MIN_NORM), np.diff(rows.indptr))
     return scaled
 
 
-_PRODUCTS: Mapping[str, Callable[[csr_array], csr_array]] = {"dot": lambda rows: rows, "cosine": _normalized}
-
-
-def _scipy_sparse() -> Any:
-    try:
-        # Here and not above: the runtime does without SciPy.
-        import scipy.sparse
-    except ModuleNotFoundError as error:
-        raise MonographError(
-            "sparse arrays need SciPy: pip install 'monograph[sparse]', or take encode_active, which gives the columns "
-            "and values of each vector without it"
-        ) from error
-    if tuple(int(part) for part in scipy.__version__.split(".")[:2]) < _MINIMUM_SCIPY:
-        needed = ".".join(map(str, _MINIMUM_SCIPY))
-        raise MonographError(
-            f"sparse arrays need SciPy {needed}, found {scipy.__version__}: pip install --upgrade 'monograph[sparse]'"
-        )
-    return scipy.sparse
+_PRODUCTS: Mapping[str, Callable[[csr_array], csr_array]] = {"dot": lambda rows: rows, "cosine": _normalize}

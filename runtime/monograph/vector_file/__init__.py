@@ -1,4 +1,4 @@
-"""A file of vectors that is written block by block, and resumed where a run was interrupted."""
+"""Files of vectors, written block by block and resumable after an interrupt."""
 
 from monograph.vector_file.formats import JsonLinesFormat, NpyFormat, VectorFormat, json_lines, sparse_json_lines
 from monograph.vector_file.partial import VectorFile, open_vector_file

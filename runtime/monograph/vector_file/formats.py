@@ -1,4 +1,4 @@
-"""The bytes of vectors in a file: numpy's own format, or JSON lines."""
+"""File formats for vectors: NumPy's own and JSON lines."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 
 from monograph.sparse.rows import SparseRows
 
-# Vectors that are written at a time: an array [k, d], or sparse rows.
+# Vectors that are written together: an array [k, d], or sparse rows.
 Block = TypeVar("Block", bound=Sized, contravariant=True)
 
 
 class VectorFormat(Protocol[Block]):
-    """A head that tells how many vectors there are, and the vectors one after the other behind it."""
+    """A header, which may hold the number of vectors, followed by the vectors."""
 
     @property
     def name(self) -> str:
-        """What a run's settings call the format; formats of other types or widths have other names."""
+        """The name in a run's settings, which includes type and dimension."""
         ...
 
-    def head(self, rows: int) -> bytes:
-        """Return what stands before ``rows`` vectors; it is of one length, whatever their number."""
+    def header(self, rows: int) -> bytes:
+        """Return the header for ``rows`` vectors, whose length does not depend on their number."""
         ...
 
     def body(self, vectors: Block, /) -> bytes:
@@ -37,18 +37,18 @@ class VectorFormat(Protocol[Block]):
 
 @dataclass(frozen=True)
 class NpyFormat:
-    """What numpy.save writes for vectors [n, ``columns``] of ``dtype``."""
+    """The .npy format for vectors [n, ``columns``] of ``dtype``."""
 
     dtype: np.dtype[Any]
     columns: int
 
     @property
     def name(self) -> str:
-        """The format with its type and width."""
+        """The format with its type and dimension."""
         return f"npy {self.dtype.str} {self.columns}"
 
-    def head(self, rows: int) -> bytes:
-        """Return the header; numpy pads it so that its first axis may grow to any number of rows."""
+    def header(self, rows: int) -> bytes:
+        """Return the header, which NumPy pads so that the number of rows may grow."""
         file = io.BytesIO()
         shape = {"descr": npy.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (rows, self.columns)}
         npy.write_array_header_1_0(file, shape)
@@ -61,13 +61,13 @@ class NpyFormat:
 
 @dataclass(frozen=True)
 class JsonLinesFormat(Generic[Block]):
-    """A line of JSON for each vector, which ``lines`` makes of a block of them; a run's settings call it ``name``."""
+    """A line of JSON for each vector; ``lines`` serializes a block of them."""
 
     name: str
     lines: Callable[[Block], Iterator[str]]
 
-    def head(self, rows: int) -> bytes:  # noqa: ARG002
-        """Return nothing: the first line is the first vector."""
+    def header(self, rows: int) -> bytes:  # noqa: ARG002
+        """Return the empty header."""
         return b""
 
     def body(self, vectors: Block) -> bytes:
@@ -76,19 +76,19 @@ class JsonLinesFormat(Generic[Block]):
 
 
 def json_lines(vectors: NDArray[Any]) -> Iterator[str]:
-    """Yield each of the vectors [k, d] as a line of JSON, with its line feed."""
+    """Yield each of the vectors [k, d] as a line of JSON with its newline."""
     for vector in vectors:
         yield json.dumps(_shortest(vector) if vector.dtype.kind == "f" else vector.tolist()) + "\n"
 
 
 def sparse_json_lines(rows: SparseRows) -> Iterator[str]:
-    """Yield the ``indices`` and ``values`` of each row as a line of JSON, with its line feed."""
+    """Yield the ``indices`` and ``values`` of each row as a line of JSON with its newline."""
     for columns, values in rows.vectors():
         yield json.dumps({"indices": columns.tolist(), "values": _shortest(values)}) + "\n"
 
 
 def _shortest(values: NDArray[np.float32]) -> list[float]:
-    """Return float32 values [k] in the shortest decimals that give them back exactly."""
+    """Return float32 values [k] as the shortest decimals that round-trip."""
     return [float(str(value)) for value in values]
 
 

@@ -1,4 +1,4 @@
-"""A file of vectors while it is being written: OUT.partial, with how far it came in OUT.progress."""
+"""A file of vectors while it is being written: OUT.partial, with its progress in OUT.progress."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Generic
+from typing import Generic
 
 from monograph.errors import InputError, MonographError
-from monograph.vector_file.disk import sync_names, write_durably
+from monograph.vector_file.disk import HAS_LOCKS, open_locked, sync_folder, write_durably
 from monograph.vector_file.formats import Block, VectorFormat
-from monograph.vector_file.lock import GUARDED, open_locked
 from monograph.vector_file.progress import Progress, TextsDigest, read_progress, write_progress
 
 logger = logging.getLogger(__name__)
@@ -22,188 +21,175 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def open_vector_file(
-    output: Path, form: VectorFormat[Block], settings: Mapping[str, str], *, resume: bool
+    output: Path, vector_format: VectorFormat[Block], settings: Mapping[str, str], *, resume: bool
 ) -> Iterator[VectorFile[Block]]:
-    """Open ``output`` for vectors; it takes its place once the block ends without an error.
+    """Open ``output`` for vectors; an existing file is replaced once the block ends without an error.
 
-    Until then it is named ``OUT.partial``. After an error, an interrupt or a kill the partial file stays where at
-    least one block of vectors is done, with a state file ``OUT.progress``; the error gets a note that says so.
+    Until then the new one is named ``OUT.partial``. After an error, an interrupt or a kill it stays where it has at
+    least one block of vectors, with a state file ``OUT.progress``; a note of the error says so.
 
     Args:
-        output: The file; one that is there already stays as it is until the new one is whole.
-        form: How vectors become bytes.
-        settings: What the vectors depend on beside the texts; a file that was begun with others is not resumed.
-        resume: Go on with the partial file, if there is one. Without it a partial file is replaced only where no
-            text in it is done.
+        output: The file.
+        vector_format: How vectors become bytes.
+        settings: What the vectors depend on beside the texts; a partial file with others is not resumed.
+        resume: Continue the partial file, if there is one. Without it a partial file is replaced only where it has no
+            vectors.
 
     Raises:
-        InputError: another run writes the file, or what was begun cannot be resumed with these settings, or is not to
-            be resumed and would be lost.
+        InputError: another run writes the file, or the partial file cannot be resumed with these settings, or would be
+            lost.
         OSError: the file cannot be written.
 
     """
     if output.is_dir():
         raise InputError(f"{output} is a folder: name a file")
-    partial, state = (output.with_name(f"{output.name}.{part}") for part in ("partial", "progress"))
-    with open_locked(partial) as file:
-        begun = _begun(partial, state)
-        if begun is not None:
-            _check_resumable(begun, partial, state, form, settings, resume=resume)
-        elif resume:
-            logger.info("nothing to resume for %s: starting from the beginning", partial)
-        vectors = VectorFile(file, output, partial, state, form, settings, begun)
+    with open_locked(_partial_path(output)) as file:
+        vectors = VectorFile(file, output, vector_format, settings, resume=resume)
         try:
             vectors.start()
             yield vectors
             vectors.finish()
         except BaseException as error:
-            vectors.leave(error)
+            vectors.abandon(error)
             raise
 
 
 class VectorFile(Generic[Block]):
-    """Takes blocks of vectors in the order of their texts; ``open_vector_file`` makes it."""
+    """Takes blocks of vectors in the order of their texts; ``open_vector_file`` makes it of an open partial file."""
 
     def __init__(
         self,
         file: io.FileIO,
         output: Path,
-        partial: Path,
-        state: Path,
-        form: VectorFormat[Block],
+        vector_format: VectorFormat[Block],
         settings: Mapping[str, str],
-        begun: Progress | None,
+        *,
+        resume: bool,
     ) -> None:
         self._file = file
         self._output = output
-        self._partial = partial
-        self._state = state
-        self._form = form
+        self._partial = _partial_path(output)
+        self._state = output.with_name(f"{output.name}.progress")
+        self._format = vector_format
         self._settings = settings
-        self._done = begun
-        # False until the input turned out to be that of the run that is resumed.
-        self._agreed = begun is None
         self._digest = TextsDigest()
-        self._awaited: deque[str] = deque()
+        self._pending: deque[str] = deque()
+        self._progress = read_progress(self._state) if self._partial.stat().st_size else None
+        # Whether the input is known to be that of the resumed run.
+        self._input_matches = self._progress is None
+        if self._progress is not None:
+            self._check_resumable(self._progress, resume=resume)
+        elif resume:
+            logger.info("nothing to resume for %s: starting from the beginning", self._partial)
 
     @property
     def texts(self) -> int:
-        """Number of texts whose vectors are on the disk."""
-        return 0 if self._done is None else self._done.texts
+        """Number of texts whose vectors are on disk."""
+        return 0 if self._progress is None else self._progress.texts
 
     def start(self) -> None:
-        """Bring the file to the state of ``texts``: only what is known to be sound stays in it."""
-        # Zeros until the end: a file that is not whole cannot be loaded.
-        hollow = bytes(len(self._form.head(0)))
-        if self._done is None:
+        """Truncate the file to the vectors that are complete."""
+        if self._progress is None:
             self._state.unlink(missing_ok=True)
             self._file.truncate(0)
         self._file.seek(0)
-        write_durably(self._file, hollow)
-        if self._done is not None:
-            # Bytes beyond are a block that was cut off.
-            self._file.truncate(self._done.size)
-            self._file.seek(self._done.size)
+        # Zeros in place of the header: an incomplete file cannot be loaded.
+        write_durably(self._file, bytes(len(self._format.header(0))))
+        if self._progress is not None:
+            # Bytes beyond belong to an interrupted block.
+            self._file.truncate(self._progress.size)
+            self._file.seek(self._progress.size)
 
     def remaining(self, texts: Iterable[str]) -> Iterator[str]:
-        """Read past the texts that are done and return the others, to be embedded and appended in their order.
+        """Skip the texts that are done and return the others, to be embedded and appended in order.
 
         Raises:
-            InputError: the texts are not those that the file was begun with.
+            InputError: the texts are not those of the resumed run.
 
         """
         texts = iter(texts)
-        found = 0
         for text in itertools.islice(texts, self.texts):
             self._digest.add(text)
-            found += 1
-        if self._done is not None:
-            again = "give the input of that run, or remove that file to start over"
-            if found < self._done.texts:
+        if self._progress is not None:
+            count = self._digest.texts
+            advice = "give the input of that run, or remove that file to start over"
+            if count < self.texts:
                 raise InputError(
-                    f"the input has {found:,} texts, but {self.texts:,} are done in {self._partial}: {again}"
+                    f"the input has {count:,} texts, but {self.texts:,} are done in {self._partial}: {advice}"
                 )
-            if self._digest.value() != self._done.digest:
-                raise InputError(f"the input's first {found:,} texts are not those of {self._partial}: {again}")
-        self._agreed = True
-        return self._remembered(texts)
+            if self._digest.value() != self._progress.digest:
+                raise InputError(f"the input's first {count:,} texts are not those of {self._partial}: {advice}")
+        self._input_matches = True
+        return self._record(texts)
 
     def append(self, vectors: Block) -> None:
-        """Write the vectors of the next texts, a block of the format's; they are on the disk when this returns.
-
-        Raises:
-            OSError: they cannot be written.
-
-        """
-        write_durably(self._file, self._form.body(vectors))
+        """Write the vectors of the next texts; they are on disk when this returns."""
+        write_durably(self._file, self._format.body(vectors))
         for _ in range(len(vectors)):
-            self._digest.add(self._awaited.popleft())
-        done = Progress(self._settings, self.texts + len(vectors), self._file.tell(), self._digest.value())
-        write_progress(self._state, done)
-        self._done = done
+            self._digest.add(self._pending.popleft())
+        progress = Progress(self._settings, self.texts + len(vectors), self._file.tell(), self._digest.value())
+        write_progress(self._state, progress)
+        self._progress = progress
 
     def finish(self) -> None:
-        """Write the head and put the file in its place.
-
-        Raises:
-            OSError: it cannot be written or renamed.
-
-        """
-        head = self._form.head(self.texts)
-        if len(head) != len(self._form.head(0)):
+        """Write the header and rename the file; raise ``OSError`` if it cannot be written or renamed."""
+        header = self._format.header(self.texts)
+        if len(header) != len(self._format.header(0)):
             raise MonographError(f"the header of {self._partial} does not fit before its vectors: report this")
         self._file.seek(0)
-        write_durably(self._file, head)
-        self._let_go()
+        write_durably(self._file, header)
+        self._close_on_windows()
         self._partial.replace(self._output)
-        sync_names(self._output.parent)
-        # Last: a power cut in between leaves a whole file and a state of nothing.
+        sync_folder(self._output.parent)
+        # Last: a power cut in between leaves a complete file and an obsolete state.
         self._state.unlink(missing_ok=True)
 
-    def leave(self, error: BaseException) -> None:
-        """Keep what is done, and say so in a note to ``error``; where nothing is done, leave nothing behind."""
-        # What the disk says: an interrupt may have come between a state that was written and our note of it.
+    def abandon(self, error: BaseException) -> None:
+        """Leave the vectors that are done and add a note to ``error``; remove the files where there are none."""
+        # As the disk has it: an interrupt may have come between writing the state and recording it here.
         with suppress(InputError):
-            self._done = read_progress(self._state)
-        if self._done is None:
-            self._let_go()
+            self._progress = read_progress(self._state)
+        if self._progress is None:
+            self._close_on_windows()
             self._partial.unlink(missing_ok=True)
             self._state.unlink(missing_ok=True)
-        elif self._partial.exists() and (self._agreed or isinstance(error, KeyboardInterrupt)):
-            error.add_note(f"{self.texts:,} texts are in {self._partial}, --resume goes on from there")
+        elif self._partial.exists() and (self._input_matches or isinstance(error, KeyboardInterrupt)):
+            error.add_note(f"{self.texts:,} texts are in {self._partial}, --resume continues from there")
 
-    def _remembered(self, texts: Iterator[str]) -> Iterator[str]:
+    def _record(self, texts: Iterator[str]) -> Iterator[str]:
         for text in texts:
-            self._awaited.append(text)
+            self._pending.append(text)
             yield text
 
-    def _let_go(self) -> None:
-        # Windows renames and removes no file that is open; elsewhere it stays locked until it has its new name.
-        if not GUARDED:
+    def _close_on_windows(self) -> None:
+        # Windows cannot rename or remove an open file; elsewhere it stays locked until it is renamed.
+        if not HAS_LOCKS:
             self._file.close()
 
+    def _check_resumable(self, progress: Progress, *, resume: bool) -> None:
+        if not resume:
+            raise InputError(
+                f"{progress.texts:,} texts of an interrupted run are in {self._partial}: --resume continues from "
+                "there; remove that file to start over"
+            )
+        before, now = progress.settings, self._settings
+        changes = [
+            f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
+            for name in sorted({*before, *now})
+            if before.get(name) != now.get(name)
+        ]
+        if changes:
+            raise InputError(
+                f"{self._partial} was started with other settings ({'; '.join(changes)}): use those, or remove that "
+                "file to start over"
+            )
+        size = self._partial.stat().st_size
+        if size < progress.size or progress.size < len(self._format.header(0)):
+            raise InputError(
+                f"{self._partial} has {size:,} bytes where {self._state} says {progress.size:,}: remove "
+                f"{self._partial} to start over"
+            )
 
-def _begun(partial: Path, state: Path) -> Progress | None:
-    """Return how far an earlier run came, None where nothing is left of one."""
-    return read_progress(state) if partial.stat().st_size else None
 
-
-def _check_resumable(
-    done: Progress, partial: Path, state: Path, form: VectorFormat[Any], settings: Mapping[str, str], *, resume: bool
-) -> None:
-    """Refuse to go on with what an earlier run left where that is not wanted or cannot be right."""
-    if not resume:
-        raise InputError(
-            f"{done.texts:,} texts of an interrupted run are in {partial}: --resume goes on from there; "
-            "remove that file to start over"
-        )
-    names = sorted({*done.settings, *settings})
-    differ = [name for name in names if done.settings.get(name) != settings.get(name)]
-    if differ:
-        stated = "; ".join(f"{name} was {done.settings.get(name)!r}, is {settings.get(name)!r}" for name in differ)
-        raise InputError(f"{partial} was begun otherwise ({stated}): run so, or remove that file to start over")
-    size = partial.stat().st_size
-    if size < done.size or done.size < len(form.head(0)):
-        raise InputError(
-            f"{partial} has {size:,} bytes where {state} says {done.size:,}: remove {partial} to start over"
-        )
+def _partial_path(output: Path) -> Path:
+    return output.with_name(f"{output.name}.partial")

@@ -1,4 +1,4 @@
-"""How far a run came: the state file beside a file of vectors that is not whole yet."""
+"""The state file beside an incomplete file of vectors: how far the run has come."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from monograph.errors import InputError
 from monograph.fields import Fields
 from monograph.vector_file.disk import replace_durably
 
-# Raised when the meaning of a field changes; a run of another release is then not taken up.
+# Raised when the meaning of a field changes; runs of other versions are not resumed.
 STATE_VERSION = 1
 
 
 @dataclass(frozen=True)
 class Progress:
-    """``texts`` texts are done: their vectors are the first ``size`` bytes of the file.
+    """The vectors of the first ``texts`` texts are the first ``size`` bytes of the file.
 
-    ``digest`` is the ``TextsDigest`` of the texts, ``settings`` is what their vectors depend on beside them.
+    ``digest`` is the ``TextsDigest`` of the texts, ``settings`` is all else that the vectors depend on.
     """
 
     settings: Mapping[str, str]
@@ -30,17 +30,19 @@ class Progress:
 
 
 class TextsDigest:
-    """A running SHA-256 over texts; where one ends and the next begins counts."""
+    """A running SHA-256 over texts and their boundaries."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
+        self.texts = 0
 
     def add(self, text: str) -> None:
-        """Take in one more text."""
-        # A text that is skipped is compared before it is checked, and may be one that no UTF-8 has.
+        """Add a text."""
+        # A text that is skipped on resumption is not validated, and may hold lone surrogates.
         content = text.encode("utf-8", "surrogatepass")
         self._hash.update(len(content).to_bytes(8, "little"))
         self._hash.update(content)
+        self.texts += 1
 
     def value(self) -> str:
         """Return the digest of the texts so far, 64 hexadecimal digits."""
@@ -48,12 +50,7 @@ class TextsDigest:
 
 
 def write_progress(path: Path, progress: Progress) -> None:
-    """Replace the state file.
-
-    Raises:
-        OSError: it cannot be written; the old one is as it was.
-
-    """
+    """Replace the state file; raise ``OSError`` if it cannot be written; the old one is unchanged."""
     value = {
         "state_version": STATE_VERSION,
         "texts": progress.texts,
@@ -65,7 +62,7 @@ def write_progress(path: Path, progress: Progress) -> None:
 
 
 def read_progress(path: Path) -> Progress | None:
-    """Return the state, None where there is no file.
+    """Read the state file; return None where there is none.
 
     Raises:
         InputError: the file is damaged, or of another release.
