@@ -19,10 +19,11 @@ from monograph.engines import EngineOptions, installed_devices, open_engine
 OPEN_AND_TELL = """
 import os, sys
 seen = []
-def watch(event, arguments):
-    if event == "import" and arguments[0] == "onnxruntime":
-        seen.append(os.environ.get("ORT_DISABLE_TELEMETRY"))
-sys.addaudithook(watch)
+class Watch:
+    def find_spec(name, *_):
+        if name == "onnxruntime":
+            seen.append(os.environ.get("ORT_DISABLE_TELEMETRY"))
+sys.meta_path.insert(0, Watch)
 from monograph import Embedder
 assert "onnxruntime" not in sys.modules, "loaded before a bundle needs it"
 Embedder(sys.argv[1], device="cpu").close()

@@ -240,7 +240,7 @@ def test_an_interrupt_right_after_a_state_was_written_counts_it(tmp_path: Path) 
         with open_vector_file(tmp_path / "out", FLOATS, SETTINGS, resume=False) as file:
             list(file.remaining(TEXTS[:4]))
             file.append(VECTORS[:4])
-            file._done = None
+            file._progress = None
             raise CutOffError
 
     with pytest.raises(CutOffError) as caught:
