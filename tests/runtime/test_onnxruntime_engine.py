@@ -15,7 +15,7 @@ from monograph import BundleError, Embedder, MonographError
 from monograph.bundle import open_bundle
 from monograph.engines import EngineOptions, installed_devices, open_engine
 
-# An audit hook sees the import itself, and so the variable as ONNX Runtime finds it.
+# A finder sees the import itself, the last time that anyone looks for the package, and so the variable at that moment.
 OPEN_AND_TELL = """
 import os, sys
 seen = []
@@ -27,7 +27,7 @@ sys.meta_path.insert(0, Watch)
 from monograph import Embedder
 assert "onnxruntime" not in sys.modules, "loaded before a bundle needs it"
 Embedder(sys.argv[1], device="cpu").close()
-print(seen[0], os.environ["ORT_DISABLE_TELEMETRY"])
+print(seen[-1], os.environ["ORT_DISABLE_TELEMETRY"])
 """
 
 
