@@ -53,7 +53,7 @@ def systems(bundle: Path, checkpoint: Path, threads: int) -> list[System]:
 
 def test_a_system_allowed_one_thread_uses_one_core(minilm_bundle: Path, minilm: Path, tmp_path: Path) -> None:
     texts = tmp_path / "texts.json"
-    texts.write_text(json.dumps(make_workload("mixed", 150, "en").texts))
+    texts.write_text(json.dumps(make_workload("mixed", 60, "en").texts))
     measured = systems(minilm_bundle, minilm, 1)
     assert len(measured) >= 3
     for system in measured:
@@ -66,8 +66,8 @@ def test_a_system_allowed_one_thread_uses_one_core(minilm_bundle: Path, minilm: 
             assert process.described["threads"] == "1"
 
 
-def test_a_paused_system_takes_no_cpu_time(minilm_bundle: Path, minilm: Path) -> None:
-    for system in systems(minilm_bundle, minilm, 2):
+def test_a_paused_system_takes_no_cpu_time(tiny_bundle: Path, tiny_checkpoint: Path) -> None:
+    for system in systems(tiny_bundle, tiny_checkpoint, 2):
         with SystemProcess(system, cpus(2), 120) as process:
             process.pause()
             before = process.cpu_seconds()
