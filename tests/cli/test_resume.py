@@ -163,7 +163,7 @@ def test_a_bad_line_keeps_what_was_done_before_it(whole: Path, tiny_bundle: Path
     head = "".join(f"{line}\n" for line in LINES[:WINDOW_TEXTS]).encode()
     done = monograph("embed", tiny_bundle, "-", "-o", output, stdin=head + b"caf\xe9\n")
     assert_error(
-        done, 1, f"line {WINDOW_TEXTS + 1} is not UTF-8", f"; {WINDOW_TEXTS:,} texts are in", "--resume goes on"
+        done, 1, f"line {WINDOW_TEXTS + 1} is not UTF-8", f"; {WINDOW_TEXTS:,} texts are in", "--resume continues"
     )
     assert_resumes_to(whole, tiny_bundle, output)
 

@@ -43,7 +43,7 @@ def test_embed_writes_a_file_and_takes_it_up_again(
     output = tmp_path / "vectors.jsonl"
     embed = ("embed", tiny_sparse_bundle, "-", "-o", output, "--device", "cpu", "--max-active-dims")
     cut_off = monograph(*embed, "9", stdin="\n".join(lines[:-1]).encode() + b"\n\xff\n")
-    assert_error(cut_off, 1, "is not UTF-8", "--resume goes on")
+    assert_error(cut_off, 1, "is not UTF-8", "--resume continues")
     whole = "\n".join(lines).encode()
     refused = monograph(*embed, "8", "--resume", stdin=whole)
     assert_error(refused, 1, "active dimensions was '9', is '8'", "remove that file to start over")
