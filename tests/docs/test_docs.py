@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from monograph.engines.registry import compute_dtype_names, engines
+
 # Not by `from`: the package has the function of that name.
 main = importlib.import_module("monograph.commands.main")
 PROJECT = Path(__file__).parents[2]
@@ -92,6 +94,21 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert linked.is_relative_to(PROJECT), target
         if place:
             assert place in headings(linked), target
+
+
+def test_the_device_table_names_every_engine_and_compute_dtype() -> None:
+    """A new engine fails this until README's table of devices has it, in the types of its registration."""
+    section = (PROJECT / "README.md").read_text("utf-8").partition("### Devices\n")[2].partition("\n###")[0]
+    rows = [line.split("|")[1:4] for line in section.splitlines() if line.startswith('| `"')]
+    for entry in engines():
+        cells = [cells for cells in rows if re.search(rf'`"{re.escape(entry.kind)}[":]', cells[0])]
+        assert cells, entry.kind
+        named = " ".join(" ".join(row) for row in cells)
+        fixed = {dtype for dtype in entry.precisions.values() if dtype is not None}
+        dtypes = fixed | set(re.findall(r"b?float\d+", entry.summary))
+        assert {dtype for dtype in dtypes if not re.search(rf"\b{dtype}\b", named)} == set(), entry.kind
+    table = " ".join(row[2] for row in rows)
+    assert [name for name in compute_dtype_names() if name != "auto" and name not in table] == []
 
 
 def headings(page: Path) -> set[str]:
