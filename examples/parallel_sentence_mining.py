@@ -3,7 +3,7 @@
 python examples/parallel_sentence_mining.py BUNDLE
 python examples/parallel_sentence_mining.py BUNDLE SOURCE_FILE TARGET_FILE
 
-A cosine alone is a poor threshold: some sentences are near to everything. The ratio margin of Artetxe and Schwenk
+A cosine alone is a poor threshold: some sentences are close to everything. The ratio margin of Artetxe and Schwenk
 (arXiv:1811.01136) divides it by the mean cosine of both sentences to their k nearest neighbours of the other corpus.
 Two languages need a multilingual model, such as LaBSE; the built-in sentences are paraphrases in English.
 """
@@ -54,7 +54,7 @@ TARGET = (
 def nearest(source: Floats, target: Floats, k: int, block: int = 4096) -> tuple[Floats, Positions]:
     """Return the cosines and positions of the k nearest of ``target`` [m, d] for each of ``source`` [n, d], [n, k].
 
-    Vectors are of unit length. Not more than ``block`` x ``block`` cosines are in memory at once.
+    Vectors have unit length. At most ``block`` x ``block`` cosines are in memory at once.
     """
     cosines = np.empty((len(source), k), dtype=np.float32)
     positions = np.empty((len(source), k), dtype=np.intp)
@@ -63,12 +63,12 @@ def nearest(source: Floats, target: Floats, k: int, block: int = 4096) -> tuple[
         best = np.empty((len(rows), 0), dtype=np.float32)
         where = np.empty((len(rows), 0), dtype=np.intp)
         for left in range(0, len(target), block):
-            found = rows @ target[left : left + block].T
-            here = np.broadcast_to(np.arange(left, left + found.shape[1], dtype=np.intp), found.shape)
-            best, where = np.concatenate([best, found], axis=1), np.concatenate([where, here], axis=1)
-            # Partitioned, not sorted: of a wide row only the k largest matter.
-            kept = np.argpartition(-best, min(k, best.shape[1]) - 1, axis=1)[:, :k]
-            best, where = np.take_along_axis(best, kept, axis=1), np.take_along_axis(where, kept, axis=1)
+            scores = rows @ target[left : left + block].T
+            here = np.broadcast_to(np.arange(left, left + scores.shape[1], dtype=np.intp), scores.shape)
+            best, where = np.concatenate([best, scores], axis=1), np.concatenate([where, here], axis=1)
+            # Partitioned, not sorted: only the k largest of a row matter.
+            top_k = np.argpartition(-best, min(k, best.shape[1]) - 1, axis=1)[:, :k]
+            best, where = np.take_along_axis(best, top_k, axis=1), np.take_along_axis(where, top_k, axis=1)
         cosines[top : top + block], positions[top : top + block] = best, where
     return cosines, positions
 
@@ -84,7 +84,7 @@ def mine(source: Floats, target: Floats, k: int, block: int = 4096) -> list[tupl
     forward, targets = nearest(source, target, k, block)
     backward, sources = nearest(target, source, k, block)
     means, other_means = forward.mean(axis=1), backward.mean(axis=1)
-    # Bounded from below: in a tiny corpus the nearest neighbours may be as far as a right angle.
+    # Bounded from below: in a tiny corpus even the nearest neighbours may be orthogonal.
     margins = 2 * forward / np.maximum(means[:, np.newaxis] + other_means[targets], 1e-3)
     other_margins = 2 * backward / np.maximum(other_means[:, np.newaxis] + means[sources], 1e-3)
     best, other_best = margins.argmax(axis=1), other_margins.argmax(axis=1)
@@ -105,9 +105,9 @@ def main() -> None:
     """Print the pairs above a margin."""
     parser = argparse.ArgumentParser(description="Find sentences of two corpora that mean the same.")
     parser.add_argument("bundle", metavar="BUNDLE")
-    parser.add_argument("files", metavar="FILE", type=Path, nargs="*", help="two files, a sentence a line")
+    parser.add_argument("files", metavar="FILE", type=Path, nargs="*", help="two files, one sentence per line")
     parser.add_argument("--neighbours", type=int, default=4, help="k of the margin; default: 4")
-    parser.add_argument("--margin", type=float, default=1.06, help="least margin of a pair; default: 1.06")
+    parser.add_argument("--margin", type=float, default=1.06, help="minimum margin of a pair; default: 1.06")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     if len(arguments.files) not in (0, 2):
@@ -121,7 +121,7 @@ def main() -> None:
 
 
 def lines_of(file: Path) -> list[str]:
-    """Return the different lines of a file that are not empty: a repeated sentence would be its own neighbour."""
+    """Return the distinct lines of a file that are not empty: a repeated sentence would be its own neighbour."""
     return list(dict.fromkeys(line for line in file.read_text(encoding="utf-8").split("\n") if line.strip()))
 
 

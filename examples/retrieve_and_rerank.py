@@ -1,10 +1,10 @@
-"""Find texts by their vectors, and sort the best of them with a cross-encoder.
+"""Retrieve texts by their vectors, and re-rank the best of them with a cross-encoder.
 
 python examples/retrieve_and_rerank.py BUNDLE RERANKER
 python examples/retrieve_and_rerank.py BUNDLE RERANKER --texts FILE "a question" "another question"
 
-The vectors of all texts are computed once, and compared with each question in no time. A cross-encoder reads question
-and text together, which is better and takes a run of the model for each pair: so it gets only the candidates.
+The vectors of all texts are computed once, and comparing them with a question is cheap. A cross-encoder reads question
+and text together, which is more accurate but takes a run of the model per pair: so it scores only the candidates.
 """
 
 from __future__ import annotations
@@ -41,25 +41,27 @@ def rerank(
 ) -> list[tuple[int, float]]:
     """Return the positions of the best texts among ``positions`` with their scores, best first."""
     ranked = model.rank(question, [texts[position] for position in positions], top_k=top)
-    return [(positions[found["corpus_id"]], found["score"]) for found in ranked]
+    return [(positions[document["corpus_id"]], document["score"]) for document in ranked]
 
 
 def main() -> None:
     """Print the best texts for each question, each with its place among the candidates."""
-    parser = argparse.ArgumentParser(description="Find texts by their vectors and re-rank them with a cross-encoder.")
+    parser = argparse.ArgumentParser(
+        description="Retrieve texts by their vectors and re-rank them with a cross-encoder."
+    )
     parser.add_argument("bundle", metavar="BUNDLE", help="of an embedding model")
     parser.add_argument("reranker", metavar="RERANKER", help="bundle of a cross-encoder")
     parser.add_argument("questions", metavar="QUESTION", nargs="*", default=QUESTIONS)
-    parser.add_argument("--texts", type=Path, metavar="FILE", help="a text a line; default: eight that are built in")
+    parser.add_argument("--texts", type=Path, metavar="FILE", help="one text per line; default: eight built-in texts")
     parser.add_argument("--candidates", type=int, default=5, help="texts that are re-ranked; default: 5")
     parser.add_argument("--top", type=int, default=3, help="texts for each question; default: 3")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     texts = TEXTS if arguments.texts is None else arguments.texts.read_text(encoding="utf-8").splitlines()
     with Embedder(arguments.bundle, device=arguments.device) as embedder:
-        found = retrieve(embedder, arguments.questions, texts, arguments.candidates)
+        candidates = retrieve(embedder, arguments.questions, texts, arguments.candidates)
     with CrossEncoder(arguments.reranker, device=arguments.device) as model:
-        for question, positions in zip(arguments.questions, found, strict=True):
+        for question, positions in zip(arguments.questions, candidates, strict=True):
             print(question)
             for position, score in rerank(model, question, texts, positions, arguments.top):
                 print(f"  {score:.3f}  (was {positions.index(position) + 1})  {texts[position]}")

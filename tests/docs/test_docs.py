@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import re
 import shlex
@@ -11,8 +12,12 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from monograph.engines.registry import compute_dtype_names, engines
+from monograph.tasks import tasks
 
 # Not by `from`: the package has the function of that name.
 main = importlib.import_module("monograph.commands.main")
@@ -25,7 +30,7 @@ FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 # Options of other programs.
 FOREIGN_OPTIONS = {"--preload", "--upgrade"}
 # What reads a key of a JSON object: the methods of monograph.fields.Fields.
-READERS = ("need", "maybe", "number", "strings", "integers", "axes", "string_map", "child", "children", "items")
+READERS = ("need", "maybe", "has", "number", "strings", "integers", "inputs", "string_map", "child", "children")
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -94,6 +99,21 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert place in headings(linked), target
 
 
+def test_the_device_table_names_every_engine_and_compute_dtype() -> None:
+    """A new engine fails this until README's table of devices has it, in the types of its registration."""
+    section = (PROJECT / "README.md").read_text("utf-8").partition("### Devices\n")[2].partition("\n###")[0]
+    rows = [line.split("|")[1:4] for line in section.splitlines() if line.startswith('| `"')]
+    for entry in engines():
+        cells = [cells for cells in rows if re.search(rf'`"{re.escape(entry.kind)}[":]', cells[0])]
+        assert cells, entry.kind
+        named = " ".join(" ".join(row) for row in cells)
+        fixed = {dtype for dtype in entry.precisions.values() if dtype is not None}
+        dtypes = fixed | set(re.findall(r"b?float\d+", entry.summary))
+        assert {dtype for dtype in dtypes if not re.search(rf"\b{dtype}\b", named)} == set(), entry.kind
+    table = " ".join(row[2] for row in rows)
+    assert [name for name in compute_dtype_names() if name != "auto" and name not in table] == []
+
+
 def headings(page: Path) -> set[str]:
     titles = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
@@ -136,9 +156,9 @@ def test_python_runs(name: str, minilm_bundle: Path, tmp_path: Path, monkeypatch
     for bundle in BUNDLES:
         (tmp_path / bundle).symlink_to(minilm_bundle)
     monkeypatch.chdir(tmp_path)
-    found = blocks(PROJECT / "docs" / f"{name}.md", "python")
-    assert found
-    for number, block in enumerate(found):
+    examples = blocks(PROJECT / "docs" / f"{name}.md", "python")
+    assert examples
+    for number, block in enumerate(examples):
         exec(compile(block, f"{name}.md block {number}", "exec"), {"__name__": f"{name}_{number}"})  # noqa: S102
 
 
@@ -182,12 +202,12 @@ def test_the_worked_reader_refuses_a_damaged_bundle(reader: Path, tiny_bundle: P
 
 
 def test_the_format_page_names_every_key_of_the_manifest() -> None:
-    """The fields of the manifest's classes, and what is read by name beside them."""
+    """The fields of the manifest's and the tasks' dataclasses, and what is read by name beside them."""
     page = (PROJECT / "docs" / "bundle-format.md").read_text("utf-8")
-    folder = PROJECT / "runtime" / "monograph" / "bundle"
-    trees = [ast.parse((folder / name).read_text("utf-8")) for name in ("manifest.py", "manifest_reader.py")]
+    folder = PROJECT / "runtime" / "monograph"
+    files = [*sorted((folder / "bundle").glob("manifest*.py")), folder / "quality.py"]
     keys: set[object] = set()
-    for node in (node for tree in trees for node in ast.walk(tree)):
+    for node in (node for file in files for node in ast.walk(ast.parse(file.read_text("utf-8")))):
         if isinstance(node, ast.ClassDef):
             fields = (field.target for field in node.body if isinstance(field, ast.AnnAssign))
             keys |= {target.id for target in fields if isinstance(target, ast.Name)}
@@ -195,7 +215,13 @@ def test_the_format_page_names_every_key_of_the_manifest() -> None:
             keys |= {element.value for element in node.iter.elts if isinstance(element, ast.Constant)}
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in READERS:
             keys |= {first.value for first in node.args[:1] if isinstance(first, ast.Constant)}
-    assert len(keys) > 50
+    # In the file a task's section has the task's name.
+    keys.remove("section")
+    for task in tasks():
+        types: tuple[type[Any], ...] = (task.section_type, task.agreement_type)
+        keys |= {field.name for kind in types for field in dataclasses.fields(kind)}
+        keys.add(task.name)
+    assert len(keys) > 90
     assert {key for key in keys if f"`{key}`" not in page} == set()
 
 
@@ -210,13 +236,13 @@ def messages() -> list[str]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    found = []
+    texts = []
     for node in (node for tree in trees for node in ast.walk(tree)):
         if isinstance(node, ast.JoinedStr):
-            found.append("".join(part_of(value, constants) for value in node.values))
+            texts.append("".join(part_of(value, constants) for value in node.values))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found.append(node.value)
-    return found
+            texts.append(node.value)
+    return texts
 
 
 def part_of(value: ast.expr, constants: dict[str, str]) -> str:

@@ -54,10 +54,10 @@ def test_search_prints_the_right_text_first(minilm_bundle: Path, searching: Modu
 def test_search_in_a_file(minilm_bundle: Path, tmp_path: Path) -> None:
     file = tmp_path / "texts.txt"
     file.write_text("A saw cuts wood.\nThe moon is full tonight.\n", encoding="utf-8")
-    told = run(
+    output = run(
         "semantic_search", minilm_bundle, "what is in the sky?", "--texts", file, "--top", "5", "--device", "cpu"
     )
-    assert [line.split(maxsplit=1)[1] for line in told.splitlines()[1:]] == [
+    assert [line.split(maxsplit=1)[1] for line in output.splitlines()[1:]] == [
         "The moon is full tonight.",
         "A saw cuts wood.",
     ]
@@ -73,8 +73,8 @@ def test_search_over_several_blocks_is_that_over_all(tiny_embedder: Embedder, se
 
 
 def test_mining_pairs_every_paraphrase_with_its_own(minilm_bundle: Path, mining: ModuleType) -> None:
-    told = run("parallel_sentence_mining", minilm_bundle, "--device", "cpu")
-    found = {tuple(line.split("\t")[1:]) for line in told.splitlines()}
+    output = run("parallel_sentence_mining", minilm_bundle, "--device", "cpu")
+    pairs = {tuple(line.split("\t")[1:]) for line in output.splitlines()}
     target = {text[:8]: text for text in mining.TARGET}
     # In the order of the source; its last two sentences have no counterpart.
     starts = (
@@ -89,7 +89,7 @@ def test_mining_pairs_every_paraphrase_with_its_own(minilm_bundle: Path, mining:
         "Homes co",
         "Once mor",
     )
-    assert found == {(one, target[start]) for one, start in zip(mining.SOURCE, starts, strict=False)}
+    assert pairs == {(one, target[start]) for one, start in zip(mining.SOURCE, starts, strict=False)}
 
 
 def unit(rows: int, seed: int) -> NDArray[np.float32]:
@@ -126,12 +126,12 @@ def test_mining_of_nothing_finds_nothing(mining: ModuleType) -> None:
 def test_candidates_are_sorted_by_the_cross_encoder(minilm_bundle: Path, tiny_cross_bundle: Path) -> None:
     """One with random weights: which texts it prefers means nothing, that they are its own choice does."""
     example = load("retrieve_and_rerank")
-    told = run("retrieve_and_rerank", minilm_bundle, tiny_cross_bundle, "--device", "cpu").splitlines()
+    output = run("retrieve_and_rerank", minilm_bundle, tiny_cross_bundle, "--device", "cpu").splitlines()
     with Embedder(minilm_bundle, device="cpu") as embedder, CrossEncoder(tiny_cross_bundle, device="cpu") as model:
-        found = example.retrieve(embedder, example.QUESTIONS, example.TEXTS, 5)
-        for question, positions, start in zip(example.QUESTIONS, found, (0, 4), strict=True):
-            assert told[start] == question
+        candidates = example.retrieve(embedder, example.QUESTIONS, example.TEXTS, 5)
+        for question, positions, start in zip(example.QUESTIONS, candidates, (0, 4), strict=True):
+            assert output[start] == question
             texts = [example.TEXTS[position] for position in positions]
             expected = [one.get("text") for one in model.rank(question, texts, top_k=3, return_documents=True)]
-            assert [line.split(")  ", 1)[1] for line in told[start + 1 : start + 4]] == expected
-    assert {"Refunds", "Without"} <= {example.TEXTS[position].split()[0] for position in found[0]}
+            assert [line.split(")  ", 1)[1] for line in output[start + 1 : start + 4]] == expected
+    assert {"Refunds", "Without"} <= {example.TEXTS[position].split()[0] for position in candidates[0]}
