@@ -54,7 +54,7 @@ def test_embed_writes_a_file_and_takes_it_up_again(
 
 def test_embed_refuses_what_only_dense_vectors_have(tiny_sparse_bundle: Path, file: Path, tmp_path: Path) -> None:
     done = monograph("embed", tiny_sparse_bundle, file, "-o", tmp_path / "vectors.npy", "--device", "cpu")
-    assert_error(done, 1, "JSON lines", "*.jsonl")
+    assert_error(done, 1, "a sparse encoder, whose vectors are written as .jsonl: ", "vectors.npy")
     done = monograph("embed", tiny_sparse_bundle, file, "--normalize", "--truncate-dim", "3", "--device", "cpu")
     assert_error(done, 1, "sparse encoder", "--truncate-dim, --normalize")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["texts.txt"]
