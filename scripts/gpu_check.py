@@ -81,7 +81,7 @@ def describe_machine() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "gpu": gpu,
-        "cpu": platform.processor() or platform.describe_machine(),
+        "cpu": platform.processor() or platform.machine(),
         "torch": torch.__version__,
         "onnxruntime": onnxruntime.__version__,
         "sentence-transformers": sentence_transformers.__version__,
