@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from monograph import DeviceError, Embedder
 from monograph.bundle import open_bundle
-from monograph.engines import EngineOptions, open_engine
-from monograph.engines.cuda import OutOfMemoryError, count_operators_elsewhere, find_cpu_fallback, run_in_halves
+from monograph.engines import Engine, EngineOptions, open_engine
+from monograph.engines.cuda import CudaEngine, OutOfMemoryError, count_operators_elsewhere, find_cpu_fallback
 from monograph.engines.cuda_libraries import find_driver_problems, find_package_problems, read_cuda_major
 
 
@@ -116,32 +116,37 @@ def test_what_would_run_on_the_cpu_is_found(tiny_bundle: Path) -> None:
     assert "cannot start CUDA, and would compute on the CPU" in find_cpu_fallback(session)
 
 
-def test_a_batch_without_memory_is_run_in_parts(tiny_bundle: Path) -> None:
-    engine = open_engine(open_bundle(tiny_bundle), EngineOptions("cpu", "auto", 1, None))
-    seen: list[int] = []
-    halved: list[int] = []
+class SmallMemory(CudaEngine):
+    """ONNX Runtime's CPU in place of a GPU on which batches above ``max_rows`` run out of memory."""
 
-    def run(inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+    def __init__(self, engine: Engine, max_rows: int) -> None:
+        self._engine, self._max_rows = engine, max_rows
+        self.device, self.tokens_per_batch = "cuda", 32_768
+        self.sizes: list[int] = []
+
+    def _run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         rows = len(inputs["input_ids"])
-        if rows > 3:
+        if rows > self._max_rows:
             raise OutOfMemoryError(f"{rows} texts")
-        seen.append(rows)
-        return engine.run(inputs)
+        self.sizes.append(rows)
+        return self._engine.run(inputs)
 
+
+def test_a_batch_without_memory_is_run_in_parts(tiny_bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
+    engine = open_engine(open_bundle(tiny_bundle), EngineOptions("cpu", "auto", 1, None))
     generator = np.random.default_rng(0)
+    shape = (11, 300)
     inputs = {
-        name: generator.integers(5, 900, (11, 6)) if name == "input_ids" else np.full((11, 6), name == "attention_mask")
+        name: generator.integers(5, 900, shape) if name == "input_ids" else np.full(shape, name == "attention_mask")
         for name in engine.graph.inputs
     }
-    inputs = {name: values.astype(np.int64) for name, values in inputs.items()}
-    found = run_in_halves(run, inputs, halved.append)
-    assert seen == [2, 3, 3, 3]
-    assert halved == [66, 30, 36]
-    np.testing.assert_allclose(found, engine.run(inputs), atol=1e-6)
+    inputs = {name: values[:, :40].astype(np.int64) for name, values in inputs.items()}
+    small = SmallMemory(engine, 3)
+    np.testing.assert_allclose(small.run(inputs), engine.run(inputs), atol=1e-6)
+    assert small.sizes == [2, 3, 3, 3]
+    # Later batches are planned smaller, and that is said once.
+    assert small.tokens_per_batch == 512
+    assert len([record for record in caplog.records if "too little free memory" in record.message]) == 1
+    with pytest.raises(OutOfMemoryError, match="1 texts"):
+        SmallMemory(engine, 0).run(inputs)
     engine.close()
-
-    def never(_inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        raise OutOfMemoryError("none at all")
-
-    with pytest.raises(OutOfMemoryError, match="none at all"):
-        run_in_halves(never, inputs, lambda _: None)

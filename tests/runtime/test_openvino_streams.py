@@ -131,18 +131,20 @@ def test_a_closed_model_says_so(engine: OpenVinoEngine) -> None:
         list(engine.stream(batches(engine, _MANY_BATCHES)))
 
 
-def test_streams_that_are_closed_before_they_are_needed_compile_nothing() -> None:
+def test_streams_that_are_closed_before_they_are_needed_compile_nothing(engine: OpenVinoEngine) -> None:
     def compile_model() -> None:
         raise AssertionError("compiled")
 
-    streams = Streams(compile_model)
+    streams = Streams(engine._model, compile_model)
     streams.close()
     with pytest.raises(MonographError, match="closed"):
         streams._free()
 
 
-def test_a_forked_child_closes_streams_that_were_being_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    streams = Streams(lambda: None)
+def test_a_forked_child_closes_streams_that_were_being_compiled(
+    engine: OpenVinoEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams = Streams(engine._model, lambda: None)
     # As a fork copies it while another thread compiles.
     streams._compiling.acquire()
     parent = os.getpid()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -26,7 +26,6 @@ from monograph.engines.onnxruntime import check_signature, import_onnxruntime, s
 from monograph.errors import BundleError, DeviceError, MonographError, first_line
 
 logger = logging.getLogger(__name__)
-_Inputs = Mapping[str, NDArray[np.int64]]
 _PROVIDER = "CUDAExecutionProvider"
 # Padded tokens of a batch. Not measured: a GPU needs far more than a CPU to be busy.
 _TOKENS_PER_BATCH = 32_768
@@ -105,7 +104,17 @@ class CudaEngine(Engine):
 
         Where GPU memory does not suffice, the batch is run in halves and later calls get smaller batches.
         """
-        return run_in_halves(self._run, inputs, self._shrink_batches)
+        rows, length = next(iter(inputs.values())).shape
+        try:
+            return self._run(inputs)
+        except OutOfMemoryError:
+            if rows < 2:
+                raise
+        # Outside the handler, whose traceback holds the memory of the failed run.
+        self._shrink_batches(rows * length)
+        half = rows // 2
+        parts = ({name: values[part] for name, values in inputs.items()} for part in (slice(half), slice(half, rows)))
+        return np.concatenate([self.run(part) for part in parts])
 
     def close(self) -> None:
         """Free the session and its memory on the GPU."""
@@ -128,30 +137,6 @@ class CudaEngine(Engine):
         if self.tokens_per_batch == _TOKENS_PER_BATCH:
             logger.warning("%s has too little free memory: batches become smaller", self.device)
         self.tokens_per_batch = max(_MIN_TOKENS_PER_BATCH, min(self.tokens_per_batch, failed_tokens // 2))
-
-
-def run_in_halves(
-    run: Callable[[_Inputs], NDArray[np.float32]], inputs: _Inputs, on_halving: Callable[[int], object]
-) -> NDArray[np.float32]:
-    """Run a batch, inputs int64 [b, s] by name, whole or else in halves, and return float32 [b, d].
-
-    ``on_halving`` is called with the padded tokens of each batch that was too large.
-
-    Raises:
-        OutOfMemoryError: there is no memory for one text.
-
-    """
-    rows, length = next(iter(inputs.values())).shape
-    try:
-        return run(inputs)
-    except OutOfMemoryError:
-        if rows < 2:
-            raise
-    # Outside the handler, whose traceback holds the memory of the failed run.
-    on_halving(rows * length)
-    half = rows // 2
-    parts = ({name: values[part] for name, values in inputs.items()} for part in (slice(half), slice(half, rows)))
-    return np.concatenate([run_in_halves(run, part, on_halving) for part in parts])
 
 
 def find_cpu_fallback(session: Any) -> str:

@@ -114,7 +114,7 @@ class OpenVinoEngine(Engine):
             raise BundleError(
                 bundle.path, [f"OpenVINO {self.version} cannot load {graph.file} ({last_line_of(error)})"]
             ) from error
-        self._model = NativeObject(model)
+        self._model: NativeObject[Model] = NativeObject(model)
         self._streams: Streams | None = None
         weights = graph.parts.get("layers", math.inf) + graph.parts.get("head", 0)
         if target == "CPU" and options.threads > 1 and weights <= _MAX_WEIGHT_BYTES:
@@ -123,7 +123,10 @@ class OpenVinoEngine(Engine):
                 "NUM_STREAMS": min(options.threads, _MAX_STREAMS),
                 "CPU_RUNTIME_CACHE_CAPACITY": str(_SMALL_KERNEL_CACHE_SIZE),
             }
-            self._streams = Streams(lambda: compile_graph(core, bundle, graph, target, config | several, options.cache))
+            self._streams = Streams(
+                self._model,
+                lambda: compile_graph(core, bundle, graph, target, config | several, options.cache),
+            )
         self.device = f"openvino:{model.device}"
         self.compute_dtype = model.compute_dtype or options.compute_dtype
         self.threads = model.threads or options.threads
@@ -165,7 +168,7 @@ class OpenVinoEngine(Engine):
         # Raises where the model was closed or forked, before anything else is compiled.
         self._model.get()
         try:
-            yield from self._streams.run(chain(first, rest), self.run)
+            yield from self._streams.run(chain(first, rest))
         except RuntimeError as error:
             raise MonographError(f"OpenVINO failed on many batches at once ({last_line_of(error)})") from error
 

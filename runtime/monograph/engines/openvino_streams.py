@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -19,28 +19,29 @@ from numpy.typing import NDArray
 
 from monograph.batching import TokenBatch
 from monograph.engines.native import NativeObject
+from monograph.engines.openvino_models import Model
 
 # Beyond the number of streams, so that none idles while a result is fetched.
 _EXTRA_REQUESTS = 1
 
 
 class Streams:
-    """A model of several streams, compiled on first use; safe from many threads."""
+    """A model of several streams, compiled on first use; safe from many threads.
 
-    def __init__(self, compile_model: Callable[[], Any]) -> None:
+    ``main`` is the model of one stream, which runs what other callers leave no request for.
+    """
+
+    def __init__(self, main: NativeObject[Model], compile_model: Callable[[], Any]) -> None:
+        self._main = main
         self._compile = compile_model
         self._compiling = threading.Lock()
         self._process = os.getpid()
         self._requests: NativeObject[SimpleQueue[Any]] | None = None
 
-    def run(
-        self,
-        batches: Iterable[TokenBatch],
-        run_elsewhere: Callable[[Mapping[str, NDArray[np.int64]]], NDArray[np.float32]],
-    ) -> Iterator[tuple[TokenBatch, NDArray[np.float32]]]:
+    def run(self, batches: Iterable[TokenBatch]) -> Iterator[tuple[TokenBatch, NDArray[np.float32]]]:
         """Run batches in parallel and yield each with its output, float32 [b, d].
 
-        Where other callers hold all requests, ``run_elsewhere`` runs the batch: waiting for them could be a deadlock.
+        Where other callers hold all requests, the main model runs the batch: waiting for them could be a deadlock.
 
         Raises:
             RuntimeError: OpenVINO's own: the model cannot be compiled, or a batch failed.
@@ -61,7 +62,7 @@ class Streams:
                     request, earlier = running.popleft()
                     finished = earlier, _fetch(request)
                 if request is None:
-                    finished = batch, run_elsewhere(batch.inputs)
+                    finished = batch, self._main.get().infer(batch.inputs)
                 else:
                     # The batch owns the shared arrays until its result is fetched.
                     running.append((request, batch))
