@@ -56,8 +56,8 @@ def members_of(bundle: Path) -> list[tuple[tarfile.TarInfo, bytes]]:
     return members
 
 
-def write_tar(file: Path, members: list[tuple[tarfile.TarInfo, bytes]], form: int = tarfile.USTAR_FORMAT) -> Path:
-    with tarfile.open(file, "w", format=form) as tar:
+def write_tar(file: Path, members: list[tuple[tarfile.TarInfo, bytes]], tar_format: int = tarfile.USTAR_FORMAT) -> Path:
+    with tarfile.open(file, "w", format=tar_format) as tar:
         for member, content in members:
             tar.addfile(member, io.BytesIO(content))
     return file
@@ -175,10 +175,10 @@ def test_the_output_of_pack_is_looked_at_before_the_bundle(tmp_path: Path) -> No
         pack_bundle(tmp_path / "no-bundle", tmp_path / "absent" / "bundle.tar")
 
 
-@pytest.mark.parametrize("kept", [100, 511, 512, 1000, 0.3, 0.9, -10240])
-def test_an_archive_that_is_cut_short_is_refused(kept: float, packed: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("retained", [100, 511, 512, 1000, 0.3, 0.9, -10240])
+def test_an_archive_that_is_cut_short_is_refused(retained: float, packed: Path, tmp_path: Path) -> None:
     content = packed.read_bytes()
-    size = int(len(content) * kept) if isinstance(kept, float) else kept
+    size = int(len(content) * retained) if isinstance(retained, float) else retained
     (tmp_path / "cut.tar").write_bytes(content[:size])
     assert_refused(tmp_path / "cut.tar", tmp_path, "truncated")
 
@@ -189,7 +189,7 @@ def test_an_archive_without_its_end_is_refused(packed: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("position", [0.2, 0.5, 0.95])
-def test_a_flipped_byte_is_found(position: float, packed: Path, tmp_path: Path) -> None:
+def test_a_flipped_byte_is_detected(position: float, packed: Path, tmp_path: Path) -> None:
     content = bytearray(packed.read_bytes())
     content[int(len(content) * position)] ^= 1
     (tmp_path / "flipped.tar").write_bytes(content)
@@ -298,7 +298,7 @@ def test_a_manifest_that_is_none_is_refused(content: bytes, tmp_path: Path) -> N
     assert_refused(write_tar(tmp_path / "x.tar", [(member, content)]), tmp_path)
 
 
-def test_a_name_too_long_for_a_tar_is_said_before_it_is_written(
+def test_a_name_too_long_for_a_tar_is_refused_before_anything_is_written(
     bundle_copy: Path, edit_manifest: Edit, tmp_path: Path
 ) -> None:
     name = "é" * 60

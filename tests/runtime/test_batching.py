@@ -1,4 +1,4 @@
-"""Texts to batches: each exactly once, within the price, padded right."""
+"""Texts to batches: each exactly once, within the maximum cost, padded right."""
 
 from __future__ import annotations
 
@@ -82,10 +82,10 @@ def test_a_batch_never_has_more_than_the_graph_allows(batch_size: int | None, ma
 @pytest.mark.parametrize("batch_size", [None, 1, 7, 1000])
 def test_tokens_of_a_batch_are_bounded_and_a_longer_text_is_alone(batch_size: int | None) -> None:
     lengths = random_lengths(1)
-    most = int(np.median(lengths))
-    plan = list(plan_batches(lengths, 4096, batch_size, None, most))
-    assert all(len(rows) == 1 or len(rows) * lengths[rows].max() <= most for rows in plan)
-    assert any(lengths[rows].max() > most for rows in plan)
+    max_tokens = int(np.median(lengths))
+    plan = list(plan_batches(lengths, 4096, batch_size, None, max_tokens))
+    assert all(len(rows) == 1 or len(rows) * lengths[rows].max() <= max_tokens for rows in plan)
+    assert any(lengths[rows].max() > max_tokens for rows in plan)
     assert sorted(np.concatenate(plan).tolist()) == list(range(len(lengths)))
 
 
@@ -112,24 +112,24 @@ def test_behind_many_batches_the_last_ones_have_few_shapes(last: int) -> None:
 
 
 def test_a_token_costs_more_the_longer_its_text_is() -> None:
-    prices = [batch_cost(1, longest) / longest for longest in (1, 64, 512, 4096)]
-    assert prices == sorted(prices)
+    costs = [batch_cost(1, longest) / longest for longest in (1, 64, 512, 4096)]
+    assert costs == sorted(costs)
     assert batch_cost(6, 100) == pytest.approx(6 * batch_cost(1, 100))
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 5, 9])
 def test_windows_hold_the_texts_in_order_and_within_the_number(count: int) -> None:
     texts = [f"text {number}" for number in range(count)]
-    found = list(split_into_windows(iter(texts), max_texts=4))
-    assert list(itertools.chain(*found)) == texts
-    assert all(len(window) == 4 for window in found[:-1])
-    assert all(1 <= len(window) <= 4 for window in found)
+    windows = list(split_into_windows(iter(texts), max_texts=4))
+    assert list(itertools.chain(*windows)) == texts
+    assert all(len(window) == 4 for window in windows[:-1])
+    assert all(1 <= len(window) <= 4 for window in windows)
 
 
 def test_windows_stay_within_the_characters_but_for_one_text_alone() -> None:
     texts = ["aaaa", "bb", "c" * 25, "", "ddd", "eeeeeeeee", "f", "g" * 10, "h"]
-    found = list(split_into_windows(texts, max_texts=100, max_characters=10))
-    assert found == [["aaaa", "bb"], ["c" * 25], ["", "ddd"], ["eeeeeeeee", "f"], ["g" * 10], ["h"]]
+    windows = list(split_into_windows(texts, max_texts=100, max_characters=10))
+    assert windows == [["aaaa", "bb"], ["c" * 25], ["", "ddd"], ["eeeeeeeee", "f"], ["g" * 10], ["h"]]
 
 
 def test_a_full_window_comes_before_the_next_text_is_pulled() -> None:
@@ -150,7 +150,7 @@ def test_a_batch_is_padded_on_the_right() -> None:
 
 
 @pytest.mark.parametrize("names", [NAMES, NAMES[:2], NAMES[:1], NAMES[::-1]])
-def test_a_batch_has_the_inputs_that_were_asked_for(names: tuple[str, ...]) -> None:
+def test_a_batch_has_the_requested_inputs(names: tuple[str, ...]) -> None:
     batch = pad_batch(tokens_of([1, 2]), np.array([0], dtype=np.intp), names, pad_id=0)
     assert set(batch.inputs) == set(names)
 
@@ -185,7 +185,7 @@ def test_one_text_is_assembled_as_a_batch_of_one(
     tokens = TokenizedTexts(ids, ids % 2, np.array([0, length], dtype=np.int64), prompt_length)
     names = ("input_ids", "attention_mask", "token_type_ids", "pooling_mask")
     expected = pad_batch(tokens, np.array([0]), names, 3, padding_buckets).inputs
-    found = pad_single(tokens, names, 3, padding_buckets)
-    assert found.keys() == expected.keys()
+    inputs = pad_single(tokens, names, 3, padding_buckets)
+    assert inputs.keys() == expected.keys()
     for name in names:
-        np.testing.assert_array_equal(found[name], expected[name], strict=True)
+        np.testing.assert_array_equal(inputs[name], expected[name], strict=True)

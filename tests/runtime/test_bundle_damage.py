@@ -47,19 +47,19 @@ def test_a_missing_file_is_named(bundle_copy: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "probes.json"])
-def test_a_changed_small_file_is_found_by_the_fast_check(bundle_copy: Path, name: str) -> None:
+def test_the_fast_check_detects_a_changed_small_file(bundle_copy: Path, name: str) -> None:
     flip_byte(bundle_copy / name)
     assert problems_of(bundle_copy) == (f"{name} was changed: its sha256 is not the manifest's",)
 
 
-def test_truncated_weights_are_found_by_the_fast_check(bundle_copy: Path) -> None:
+def test_the_fast_check_detects_truncated_weights(bundle_copy: Path) -> None:
     weights = bundle_copy / "model.onnx.data"
     size = weights.stat().st_size
     os.truncate(weights, size - 1)
     assert problems_of(bundle_copy) == (f"model.onnx.data has {size - 1:,} bytes instead of {size:,}",)
 
 
-def test_a_flipped_byte_of_the_weights_is_found_by_the_full_check(
+def test_the_full_check_detects_a_flipped_byte_of_the_weights(
     bundle_copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["verify", str(bundle_copy)]) == 0

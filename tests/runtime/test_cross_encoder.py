@@ -1,4 +1,4 @@
-"""CrossEncoder: which pairs are taken, what comes back in which shape, and what is said of all else."""
+"""CrossEncoder: which pairs are accepted, the shapes of the results, and the errors for all else."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_one_pair_is_a_scalar_and_many_are_a_row(tiny_cross_encoder: CrossEncode
     ],
     ids=["lists", "tuple", "U array", "object array", "generator", "zip", "numpy.str_"],
 )
-def test_pairs_come_in_many_forms(pairs: Any, tiny_cross_encoder: CrossEncoder) -> None:
+def test_pairs_come_in_many_containers(pairs: Any, tiny_cross_encoder: CrossEncoder) -> None:
     np.testing.assert_array_equal(tiny_cross_encoder.predict(pairs), tiny_cross_encoder.predict(PAIRS))
 
 
@@ -101,17 +101,17 @@ def test_what_rank_cannot_use_is_named(options: dict[str, Any], words: str, tiny
 def test_prompts_go_before_the_first_text_alone(tiny_cross_encoder: CrossEncoder) -> None:
     written = [(f"search: {first}", second) for first, second in PAIRS]
     expected = tiny_cross_encoder.predict(written, prompt="")
-    for found in (tiny_cross_encoder.predict(PAIRS), tiny_cross_encoder.predict(PAIRS, prompt_name="query")):
-        np.testing.assert_allclose(found, expected, atol=1e-6)
+    for scores in (tiny_cross_encoder.predict(PAIRS), tiny_cross_encoder.predict(PAIRS, prompt_name="query")):
+        np.testing.assert_allclose(scores, expected, atol=1e-6)
     assert np.abs(tiny_cross_encoder.predict(PAIRS, prompt="") - expected).max() > 1e-4
 
 
 def test_equal_documents_keep_their_order(tiny_cross_encoder: CrossEncoder) -> None:
     documents = ["the harbour", "a boat", "the harbour", "a boat", "the harbour"]
-    found = tiny_cross_encoder.rank("a boat", documents)
-    places = [one["corpus_id"] for one in found]
+    ranking = tiny_cross_encoder.rank("a boat", documents)
+    places = [match["corpus_id"] for match in ranking]
     assert places in ([0, 2, 4, 1, 3], [1, 3, 0, 2, 4])
-    assert len({one["score"] for one in found}) == 2
+    assert len({match["score"] for match in ranking}) == 2
 
 
 def test_it_says_what_it_runs_on(tiny_cross_encoder: CrossEncoder, tiny_cross_bundle: Path) -> None:

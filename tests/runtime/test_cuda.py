@@ -31,7 +31,7 @@ def installed(folder: Path, *names: str) -> str:
 
 @pytest.mark.skipif(Path("/proc/driver/nvidia").exists(), reason="there is a GPU")
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
-def test_everything_that_is_missing_is_said_at_once(device: str, tiny_bundle: Path) -> None:
+def test_one_error_names_everything_that_is_missing(device: str, tiny_bundle: Path) -> None:
     with pytest.raises(DeviceError, match=f"'{device}' cannot run here: ") as caught:
         Embedder(tiny_bundle, device)
     assert "onnxruntime is installed, which has no CUDA: pip uninstall it, then pip install" in str(caught.value)
@@ -56,9 +56,9 @@ def test_a_gpu_has_a_number(device: str, tiny_bundle: Path) -> None:
 )
 def test_the_packages(names: list[str], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [installed(tmp_path, *names)])
-    found = find_package_problems()
-    assert len(found) == len(words)
-    assert all(word in problem for word, problem in zip(words, found, strict=True))
+    problems = find_package_problems()
+    assert len(problems) == len(words)
+    assert all(word in problem for word, problem in zip(words, problems, strict=True))
 
 
 class Driver:
@@ -83,9 +83,9 @@ class Driver:
     ],
 )
 def test_a_driver_of_another_cuda_is_named(version: int, code: int, major: int | None, words: str) -> None:
-    found = find_driver_problems(major, load=lambda _: Driver(version, code))
-    assert len(found) == bool(words)
-    assert all(words in problem for problem in found)
+    problems = find_driver_problems(major, load=lambda _: Driver(version, code))
+    assert len(problems) == bool(words)
+    assert all(words in problem for problem in problems)
 
 
 def test_the_driver_is_looked_for_by_its_library() -> None:
@@ -105,13 +105,13 @@ def test_a_graph_of_int8_is_not_for_gpus(tiny_int8_bundle: Path) -> None:
         Embedder(tiny_int8_bundle, "cuda")
 
 
-def test_what_would_run_on_the_cpu_is_found(tiny_bundle: Path) -> None:
+def test_operators_that_would_run_on_the_cpu_are_counted(tiny_bundle: Path) -> None:
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     session = onnxruntime.InferenceSession(str(tiny_bundle / "model.onnx"), options, providers=["CPUExecutionProvider"])
-    found = count_operators_elsewhere(session, "CUDAExecutionProvider")
-    assert found["MatMul"] >= 4
-    assert "Shape" not in found
+    counts = count_operators_elsewhere(session, "CUDAExecutionProvider")
+    assert counts["MatMul"] >= 4
+    assert "Shape" not in counts
     assert count_operators_elsewhere(session, "CPUExecutionProvider") == {}
     assert "cannot start CUDA, and would compute on the CPU" in find_cpu_fallback(session)
 

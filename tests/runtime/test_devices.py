@@ -46,9 +46,9 @@ def test_verify_leaves_out_devices_that_are_not_for_the_precision(
     monkeypatch.setattr(registry, "_ENGINES", [other, *registry._ENGINES])
     assert installed_devices() == ("other", "openvino", "cpu")
     assert main(["verify", str(tiny_bundle), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["not_run"] == {}
-    assert {result["device"] for result in told["verifications"]} == {"openvino:CPU", "cpu"}
+    report = json.loads(capsys.readouterr().out)
+    assert report["not_run"] == {}
+    assert {result["device"] for result in report["verifications"]} == {"openvino:CPU", "cpu"}
     assert main(["verify", str(tiny_bundle), "--device", "other"]) == 1
     assert "has no graph for 'other', which runs int8" in capsys.readouterr().err
 
@@ -72,7 +72,9 @@ def test_auto_with_a_type_takes_the_first_engine_that_has_it(tiny_bundle: Path) 
         Embedder(tiny_bundle, compute_dtype="float16")
 
 
-def test_auto_leaves_out_what_the_export_found_wrong(bundle_copy: Path, edit_manifest: EditManifest) -> None:
+def test_auto_leaves_out_an_engine_that_failed_the_export_s_verification(
+    bundle_copy: Path, edit_manifest: EditManifest
+) -> None:
     edit_manifest(lambda value: edit_verifications(value, "openvino:CPU", passed=False, reason="off by 0.5"))
     with Embedder(bundle_copy) as model:
         assert model.device == "cpu"
@@ -81,7 +83,7 @@ def test_auto_leaves_out_what_the_export_found_wrong(bundle_copy: Path, edit_man
 
 
 @pytest.mark.skipif("bfloat16" not in DTYPES_HERE, reason="this CPU has no bfloat16")
-def test_a_type_that_the_export_found_wrong_is_not_what_auto_means(
+def test_auto_leaves_out_a_type_that_failed_the_export_s_verification(
     bundle_copy: Path, edit_manifest: EditManifest
 ) -> None:
     def fail_bfloat16(value: dict[str, Any]) -> None:
@@ -99,8 +101,8 @@ def test_a_type_that_the_export_found_wrong_is_not_what_auto_means(
 
 def test_the_export_verified_every_engine_and_type(tiny_bundle: Path) -> None:
     quality = json.loads((tiny_bundle / "manifest.json").read_bytes())["quality"]
-    told = {(result["device"], result["compute_dtype"]) for result in quality["verifications"]}
-    assert told == {("cpu", "float32"), *(("openvino:CPU", dtype) for dtype in DTYPES_HERE)}
+    verified = {(result["device"], result["compute_dtype"]) for result in quality["verifications"]}
+    assert verified == {("cpu", "float32"), *(("openvino:CPU", dtype) for dtype in DTYPES_HERE)}
     assert all(result["passed"] for result in quality["verifications"])
 
 
@@ -112,12 +114,12 @@ def test_auto_refuses_engines_that_fail_on_the_probes_and_says_by_how_much(
 ) -> None:
     """With other reference vectors, every engine is wrong."""
     (probes,) = read_probes(bundle_copy)
-    turned = type(probes)(probes.texts, probes.token_counts, np.roll(probes.vectors, 1, axis=1))
-    replace_file("probes.json", write_probes(bundle_copy, [turned]).read_bytes())
+    rolled = type(probes)(probes.texts, probes.token_counts, np.roll(probes.vectors, 1, axis=1))
+    replace_file("probes.json", write_probes(bundle_copy, [rolled]).read_bytes())
     with pytest.raises(DeviceError, match=r"no installed engine can run.*openvino at float32.*max abs.*cpu at float32"):
         Embedder(bundle_copy, cache_dir=tmp_path / "cache")
     assert "goes on to the next engine" in caplog.text
-    # An engine that is asked for by name is not held up by a check that was not asked for.
+    # An engine that is requested by name is not verified first.
     Embedder(bundle_copy, "cpu").close()
 
 
@@ -154,7 +156,7 @@ except DeviceError as error:
 
 
 @pytest.mark.parametrize(
-    ("hidden", "device", "told"),
+    ("hidden", "device", "output"),
     [
         ("openvino", "auto", "cpu"),
         ("openvino", "openvino", "device 'openvino' needs openvino: pip install 'monograph[openvino]'"),
@@ -168,9 +170,9 @@ except DeviceError as error:
         ),
     ],
 )
-def test_an_engine_that_is_not_installed(tiny_bundle: Path, hidden: str, device: str, told: str) -> None:
+def test_an_engine_that_is_not_installed(tiny_bundle: Path, hidden: str, device: str, output: str) -> None:
     command = [sys.executable, "-c", WITHOUT, str(tiny_bundle), hidden, device]
-    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() == told
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() == output
 
 
 def test_auto_goes_on_where_an_engine_loads_a_graph_and_cannot_run_it(
@@ -203,15 +205,15 @@ def test_a_broken_engine_is_a_device_error_and_auto_goes_on(
     (tmp_path / package).mkdir()
     (tmp_path / package / "__init__.py").write_text("raise ImportError('libtbb.so.12: cannot open shared object file')")
 
-    def told(device: str) -> str:
+    def output_on(device: str) -> str:
         command = [sys.executable, "-c", BROKEN, str(tiny_bundle), device]
         environment = os.environ | {"PYTHONPATH": str(tmp_path)}
         return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.strip()
 
-    assert told(kind) == (
+    assert output_on(kind) == (
         f"{package} is installed and cannot be loaded (libtbb.so.12: cannot open shared object file): reinstall it"
     )
-    assert told("auto") == other
+    assert output_on("auto") == other
 
 
 def test_a_folder_that_an_uninstall_left_behind_is_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,9 +228,9 @@ def test_verify_repeats_a_verification_that_failed(bundle_copy: Path, edit_manif
     edit_manifest(lambda value: edit_verifications(value, "openvino:CPU", passed=False, reason="off by 0.5"))
     done = monograph("verify", bundle_copy, "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert [result["device"] for result in told["verifications"]] == ["openvino:CPU"] * len(DTYPES_HERE) + ["cpu"]
-    # Asked for what a user would get, it says what a user would be told.
+    report = json.loads(done.stdout)
+    assert [result["device"] for result in report["verifications"]] == ["openvino:CPU"] * len(DTYPES_HERE) + ["cpu"]
+    # At "auto", which users run, it reports the error that they would see.
     refused = monograph("verify", bundle_copy, "--device", "openvino", "--compute-dtype", "auto")
     assert_error(refused, 1, "openvino auto cannot run the bundle", "off by 0.5")
 

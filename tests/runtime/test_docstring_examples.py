@@ -18,9 +18,9 @@ BUNDLES = {"CrossEncoder": "rerank", "Embedder": "embedding", "SparseEncoder": "
 def test_examples_run(name: str) -> None:
     names = {public: getattr(monograph, public) for public in monograph.__all__}
     names["bundle"] = str(DATA / BUNDLES.get(name, "embedding"))
-    found = doctest.DocTestFinder(exclude_empty=True).find(names[name], name, module=False, globs=names)
+    doctests = doctest.DocTestFinder(exclude_empty=True).find(names[name], name, module=False, globs=names)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
-    for example in found:
+    for example in doctests:
         runner.run(example)
     assert runner.summarize().failed == 0
     assert runner.tries > 0 or name not in BUNDLES

@@ -51,9 +51,11 @@ def test_one_text_gives_one_vector(tiny_embedder: Embedder) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 8])
-@pytest.mark.parametrize("form", [list, tuple, np.array, lambda texts: np.array(texts, dtype=object)])
-def test_many_texts_give_one_row_each(tiny_embedder: Embedder, count: int, form: Callable[[list[str]], Any]) -> None:
-    assert_near(tiny_embedder.encode(form(TEXTS[:count])), alone(tiny_embedder, TEXTS[:count]))
+@pytest.mark.parametrize("container", [list, tuple, np.array, lambda texts: np.array(texts, dtype=object)])
+def test_many_texts_give_one_row_each(
+    tiny_embedder: Embedder, count: int, container: Callable[[list[str]], Any]
+) -> None:
+    assert_near(tiny_embedder.encode(container(TEXTS[:count])), alone(tiny_embedder, TEXTS[:count]))
 
 
 @pytest.mark.parametrize("texts", [[], (), np.array([], dtype=str)])

@@ -1,4 +1,4 @@
-"""Opening and closing an Embedder, what it says of itself, and its progress bar."""
+"""Opening and closing an Embedder, its properties, and its progress bar."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def test_an_embedder_says_what_it_runs_on(tiny_embedder: Embedder, tiny_bundle: 
     assert tiny_embedder.dimension == 24
     assert tiny_embedder.max_length == 96
     assert tiny_embedder.manifest.prompts == {"query": "search: ", "passage": "text: ", "document": ""}
-    for told in (str(tiny_bundle), "cpu", tiny_embedder.engine, "float32"):
-        assert told in repr(tiny_embedder)
+    for part in (str(tiny_bundle), "cpu", tiny_embedder.engine, "float32"):
+        assert part in repr(tiny_embedder)
 
 
 @pytest.mark.parametrize(
@@ -55,10 +55,10 @@ def test_a_number_of_threads_that_is_no_positive_integer_is_refused(tiny_bundle:
         Embedder(tiny_bundle, threads=threads)
 
 
-@pytest.mark.parametrize("most", [0, -2, True, 1.0, "2"])
-def test_a_bound_of_tokens_that_is_no_positive_integer_is_refused(tiny_bundle: Path, most: Any) -> None:
+@pytest.mark.parametrize("max_tokens", [0, -2, True, 1.0, "2"])
+def test_a_bound_of_tokens_that_is_no_positive_integer_is_refused(tiny_bundle: Path, max_tokens: Any) -> None:
     with pytest.raises(InputError, match="max_tokens_per_batch must be a positive integer or None"):
-        Embedder(tiny_bundle, max_tokens_per_batch=most)
+        Embedder(tiny_bundle, max_tokens_per_batch=max_tokens)
 
 
 @pytest.mark.parametrize("device", ["cpu", "openvino"])
@@ -115,7 +115,7 @@ def shapes_that_run(model: Embedder, monkeypatch: pytest.MonkeyPatch) -> list[tu
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_the_engine_gets_the_threads_that_were_asked_for(tiny_bundle: Path, threads: int) -> None:
+def test_the_engine_gets_the_requested_threads(tiny_bundle: Path, threads: int) -> None:
     with Embedder(tiny_bundle, device="cpu", threads=threads) as model:
         assert model.threads == threads
         assert f"threads={threads}" in repr(model)
@@ -145,7 +145,7 @@ def test_the_fingerprint_is_stable_and_follows_the_bundle_s_content(
     assert fingerprint(bundle_copy) != first
 
 
-def test_a_bundle_that_was_found_wrong_on_this_device_is_not_run(
+def test_a_bundle_that_failed_verification_on_this_device_is_not_run(
     bundle_copy: Path, edit_manifest: EditManifest
 ) -> None:
     edit_manifest(lambda value: value["quality"]["verifications"][0].update(passed=False, reason="off by 0.5"))
@@ -183,9 +183,9 @@ def test_the_model_s_own_cut_and_prompt_are_the_defaults(bundle_copy: Path, edit
         assert model.dimension == 10
         assert model.encode("A boat.").shape == (10,)
         assert model.encode("A boat.", truncate_dim=24).shape == (24,)
-        asked, unasked = model.encode("search: A boat.", prompt=""), model.encode("A boat.")
-        assert abs(asked - unasked).max() < 1e-6
-        assert abs(model.encode("A boat.", prompt="") - unasked).max() > 0.001
+        explicit, default = model.encode("search: A boat.", prompt=""), model.encode("A boat.")
+        assert abs(explicit - default).max() < 1e-6
+        assert abs(model.encode("A boat.", prompt="") - default).max() > 0.001
 
 
 def test_a_closed_model_raises_and_may_be_closed_again(tiny_bundle: Path) -> None:
@@ -219,7 +219,7 @@ def test_an_open_model_needs_its_folder_no_more(bundle_copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "asked", "shown"),
+    ("level", "requested", "shown"),
     [
         (logging.WARNING, None, False),
         (logging.INFO, None, True),
@@ -228,16 +228,16 @@ def test_an_open_model_needs_its_folder_no_more(bundle_copy: Path) -> None:
         (logging.INFO, False, False),
     ],
 )
-def test_a_progress_bar_is_shown_where_asked_for_or_at_info(
+def test_a_progress_bar_is_shown_where_requested_or_at_info(
     tiny_embedder: Embedder,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
     level: int,
-    asked: bool | None,
+    requested: bool | None,
     shown: bool,
 ) -> None:
     caplog.set_level(level, logger="monograph")
-    tiny_embedder.encode(["A boat.", "A radio.", "A song."], show_progress_bar=asked)
+    tiny_embedder.encode(["A boat.", "A radio.", "A song."], show_progress_bar=requested)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert ("3/3" in captured.err) == shown

@@ -68,7 +68,7 @@ def test_encode_itself_is_the_same_over_many_windows(tiny_embedder: Embedder, mo
     np.testing.assert_allclose(tiny_embedder.encode(texts), at_once, rtol=0, atol=1e-5)
 
 
-def test_texts_are_pulled_only_as_blocks_are_asked_for(tiny_embedder: Embedder, small_windows: None) -> None:
+def test_texts_are_pulled_only_as_blocks_are_requested(tiny_embedder: Embedder, small_windows: None) -> None:
     source = Source(100)
     blocks = tiny_embedder.encode_iter(source)
     assert source.taken == 0

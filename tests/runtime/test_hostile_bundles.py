@@ -64,7 +64,7 @@ def test_a_manifest_that_no_export_writes_is_a_bundle_error(name: str, bundle_co
 
 
 @pytest.mark.parametrize("version", ["1", True, None])
-def test_a_format_version_of_the_wrong_kind_is_said_to_be_no_integer(
+def test_a_format_version_of_the_wrong_kind_is_refused_as_no_integer(
     version: Any, bundle_copy: Path, edit_manifest: Edit
 ) -> None:
     edit_manifest(lambda value: value.update(format_version=version))

@@ -101,7 +101,7 @@ def test_it_is_real_files_of_the_manifest_and_no_second_copy(
     assert not downloaded & {"README.md", "model_int8.onnx"}
 
 
-def test_each_file_is_asked_for_once(hub: Hub, repository: Repository, locate: Locate) -> None:
+def test_each_file_is_requested_once(hub: Hub, repository: Repository, locate: Locate) -> None:
     path_of(locate())
     assert len(hub.requests) == len(set(hub.requests)) <= 3 + 3 * len(repository.files)
 
@@ -227,7 +227,7 @@ def test_a_hub_that_refuses_is_one_request_and_one_line(
 
 
 @pytest.mark.parametrize("token", ["", "hf_a_secret"])
-def test_a_repository_that_is_not_there_is_said_so(hub: Hub, locate: Locate, tmp_path: Path, token: str) -> None:
+def test_a_missing_repository_is_refused_as_such(hub: Hub, locate: Locate, tmp_path: Path, token: str) -> None:
     done = locate("some-org/absent", HF_TOKEN=token)
     start = "bundle some-org/absent: there is no folder some-org/absent; as a repository on the Hub: "
     assert done.stderr.startswith(start)
@@ -244,7 +244,7 @@ def test_a_revision_that_is_not_there_is_named(
 
 @pytest.mark.parametrize("file", ["manifest.json", "model.onnx.data"])
 @pytest.mark.parametrize("fault", ["cut short", "stalled"])
-def test_a_file_that_breaks_off_is_asked_for_twice(
+def test_a_file_that_breaks_off_is_requested_twice(
     fault: str, file: str, hub: Hub, repository: Repository, locate: Locate, tmp_path: Path
 ) -> None:
     repository.faults[file] = fault
@@ -272,7 +272,7 @@ def test_nobody_at_the_endpoint_is_one_line(hub: Hub, locate: Locate, tmp_path: 
 
 
 @pytest.mark.parametrize("source", [NAME, f"{NAME}@{'0' * 40}"])
-def test_a_hub_that_never_answers_is_asked_once(
+def test_a_hub_that_never_answers_gets_one_request(
     source: str, hub: Hub, repository: Repository, locate: Locate, tmp_path: Path
 ) -> None:
     repository.silent = True

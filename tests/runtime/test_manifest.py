@@ -287,7 +287,7 @@ def test_a_field_of_the_wrong_kind_is_named(path: Steps, bad: object, kind: str)
 
 
 @pytest.mark.parametrize("whole", [None, [], "manifest", 1, True])
-def test_a_file_that_is_no_object_is_said_to_be_none(whole: object) -> None:
+def test_a_file_that_is_no_object_is_refused(whole: object) -> None:
     assert read_manifest(whole)[1][0] == "the file must be an object"
 
 
@@ -371,5 +371,5 @@ def test_another_format_version_says_what_to_do_whatever_shape_its_fields_have(v
     assert len(problems) == 1
     assert f"format_version {version} is not known" in problems[0]
     assert problems[0].endswith(advice)
-    # Where the shape is the known one, what contradicts is told as well.
+    # Where the shape is the known one, contradictions are reported as well.
     assert len(read_manifest(value() | {"format_version": version, "task": "poetry"})[1]) == 2

@@ -26,7 +26,7 @@ DTYPES_HERE = dtypes_of("openvino")
 TOLERANCE = {"float32": 1e-5, "bfloat16": 3e-2}
 
 
-def kept(cache: Path) -> list[Path]:
+def cached_files(cache: Path) -> list[Path]:
     return sorted((cache / "openvino").glob("*"))
 
 
@@ -123,13 +123,13 @@ def test_a_graph_that_cannot_be_loaded_is_a_bundle_error(
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_what_was_compiled_is_kept_small_and_comes_back_the_same(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_compiled_model_is_cached_small_and_comes_back_the_same(tiny_bundle: Path, tmp_path: Path) -> None:
     first = embed(tiny_bundle, tmp_path)
-    [file] = kept(tmp_path)
+    [file] = cached_files(tmp_path)
     written = file.stat().st_mtime_ns
     assert file.stat().st_size < 2_000_000
     assert (embed(tiny_bundle, tmp_path) == first).all()
-    assert [file] == kept(tmp_path)
+    assert [file] == cached_files(tmp_path)
     assert file.stat().st_mtime_ns == written
 
 
@@ -138,16 +138,16 @@ def test_another_type_or_another_bundle_is_compiled_for_itself(
 ) -> None:
     for number, dtype in enumerate(DTYPES_HERE, start=1):
         embed(tiny_bundle, tmp_path, dtype)
-        assert len(kept(tmp_path)) == number
+        assert len(cached_files(tmp_path)) == number
     edit_manifest(lambda value: value["prompts"].update(query="find: "))
     embed(bundle_copy, tmp_path)
-    assert len(kept(tmp_path)) == len(DTYPES_HERE) + 1
+    assert len(cached_files(tmp_path)) == len(DTYPES_HERE) + 1
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "folder"])
 def test_a_damaged_cache_is_compiled_anew(tiny_bundle: Path, tmp_path: Path, damage: str) -> None:
     first = embed(tiny_bundle, tmp_path)
-    [file] = kept(tmp_path)
+    [file] = cached_files(tmp_path)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 255
     file.unlink()
@@ -156,7 +156,7 @@ def test_a_damaged_cache_is_compiled_anew(tiny_bundle: Path, tmp_path: Path, dam
     else:
         file.write_bytes({"cut": bytes(content[: len(content) // 2]), "flipped": bytes(content), "empty": b""}[damage])
     assert (embed(tiny_bundle, tmp_path) == first).all()
-    assert [file] == kept(tmp_path)
+    assert [file] == cached_files(tmp_path)
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -178,9 +178,9 @@ def test_processes_that_start_at_once_share_a_cache(tiny_bundle: Path, tmp_path:
         return subprocess.run(command, check=True, capture_output=True, env=environment).stdout
 
     with ThreadPoolExecutor(6) as pool:
-        told = list(pool.map(run, range(6)))
-    assert len(set(told)) == 1
-    assert len(kept(tmp_path)) == 1
+        sums = list(pool.map(run, range(6)))
+    assert len(set(sums)) == 1
+    assert len(cached_files(tmp_path)) == 1
 
 
 def test_shapes_are_few_however_texts_vary_in_length() -> None:
@@ -194,7 +194,7 @@ def test_shapes_are_few_however_texts_vary_in_length() -> None:
     assert (padded - lengths).sum() < 0.05 * lengths.sum()
 
 
-# Kernels kept, the bundle and the cache; prints by how many bytes 400 more shapes make the process larger.
+# The size of the kernel cache, the bundle and the folder of the cache; prints the growth in bytes by 400 more shapes.
 GROWTH = """
 import sys
 from pathlib import Path
@@ -215,17 +215,17 @@ print(used[-1] - used[3])
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is told by Linux alone")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux reports it in /proc")
 @pytest.mark.parametrize("compiled", ["compiled", "from the cache"])
-def test_fewer_kernels_that_are_kept_are_less_memory(compiled: str, tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_smaller_kernel_cache_takes_less_memory(compiled: str, tiny_bundle: Path, tmp_path: Path) -> None:
     if compiled == "from the cache":
         for count in (30, 5000):
             grown(count, tiny_bundle, tmp_path)
     assert grown(30, tiny_bundle, tmp_path) < 0.6 * grown(5000, tiny_bundle, tmp_path)
 
 
-def grown(kept_kernels: int, bundle: Path, cache: Path) -> int:
-    command = [sys.executable, "-c", GROWTH, str(kept_kernels), str(bundle), str(cache)]
+def grown(kernel_cache_size: int, bundle: Path, cache: Path) -> int:
+    command = [sys.executable, "-c", GROWTH, str(kernel_cache_size), str(bundle), str(cache)]
     return int(subprocess.run(command, capture_output=True, check=True).stdout)
 
 

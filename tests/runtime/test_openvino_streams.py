@@ -20,7 +20,7 @@ from monograph.engines.openvino import _MANY_BATCHES, OpenVinoEngine
 from monograph.engines.openvino_streams import Streams
 
 TEXTS = [f"text number {number} of many" + " and more words" * (number % 9) for number in range(60)]
-# So that the texts are more batches than the least.
+# Few enough that the texts fill more than _MANY_BATCHES batches.
 ROWS = 2
 
 
@@ -54,12 +54,12 @@ def single(embedder: Embedder) -> NDArray[np.float32]:
 
 
 def test_each_batch_gets_its_own_output(engine: OpenVinoEngine) -> None:
-    found = {int(batch.rows[0]): output for batch, output in engine.stream(batches(engine, 3 * _MANY_BATCHES))}
+    outputs = {int(batch.rows[0]): output for batch, output in engine.stream(batches(engine, 3 * _MANY_BATCHES))}
     assert engine._streams is not None
     assert engine._streams._requests is not None
-    assert len(found) == 3 * _MANY_BATCHES
+    assert len(outputs) == 3 * _MANY_BATCHES
     for batch in batches(engine, 3 * _MANY_BATCHES):
-        np.testing.assert_allclose(found[int(batch.rows[0])], engine.run(batch.inputs), atol=1e-6)
+        np.testing.assert_allclose(outputs[int(batch.rows[0])], engine.run(batch.inputs), atol=1e-6)
 
 
 def test_few_batches_compile_nothing_more(engine: OpenVinoEngine) -> None:

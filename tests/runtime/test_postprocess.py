@@ -75,13 +75,15 @@ def test_vectors_are_cut_then_normalised_then_quantised() -> None:
 
 
 @pytest.mark.parametrize(
-    ("own", "asked", "dimension"),
+    ("own", "requested", "dimension"),
     [(None, None, 6), (4, None, 4), (4, 5, 5), (4, 2, 2), (None, 6, 6), (None, 7, 6), (9, None, 6), (4, 10**20, 6)],
 )
 def test_the_cut_of_the_call_wins_over_the_model_s_and_never_adds(
-    own: int | None, asked: int | None, dimension: int
+    own: int | None, requested: int | None, dimension: int
 ) -> None:
-    assert plan(EmbeddingSection(6, True, "cosine", (), truncate_dim=own), truncate_dim=asked).dimension == dimension
+    assert (
+        plan(EmbeddingSection(6, True, "cosine", (), truncate_dim=own), truncate_dim=requested).dimension == dimension
+    )
 
 
 def test_a_cut_may_be_a_numpy_integer() -> None:
@@ -121,10 +123,10 @@ def test_ranges_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("ranges", [RANGES, np.array(RANGES), np.array(RANGES, dtype=np.float16)])
 def test_ranges_of_any_number_type_become_float32(ranges: Any) -> None:
-    found = plan(precision="int8", ranges=ranges).ranges
-    assert found is not None
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, np.array(RANGES))
+    planned = plan(precision="int8", ranges=ranges).ranges
+    assert planned is not None
+    assert planned.dtype == np.float32
+    np.testing.assert_array_equal(planned, np.array(RANGES))
 
 
 def test_the_model_s_ranges_serve_whole_vectors_as_the_graph_gives_them() -> None:
@@ -133,8 +135,8 @@ def test_the_model_s_ranges_serve_whole_vectors_as_the_graph_gives_them() -> Non
         EmbeddingSection(6, False, "dot", (), None, RANGES),
     )
     for embedding, normalize in ((unit, False), (unit, True), (raw, False)):
-        found = plan(embedding, precision="int8", normalize_embeddings=normalize).ranges
-        np.testing.assert_array_equal(found, np.array(RANGES, dtype=np.float32))
+        planned = plan(embedding, precision="int8", normalize_embeddings=normalize).ranges
+        np.testing.assert_array_equal(planned, np.array(RANGES, dtype=np.float32))
     np.testing.assert_array_equal(plan(unit, precision="int8", ranges=np.ones((2, 6))).ranges, np.ones((2, 6)))
 
 

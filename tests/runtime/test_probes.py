@@ -62,7 +62,7 @@ def test_probes_come_back_as_they_were_written(tmp_path: Path) -> None:
     ],
     ids=["extremes, -0 and subnormal", "strided", "column order", "big-endian", "no dimension"],
 )
-def test_every_bit_of_the_vectors_is_kept(tmp_path: Path, vectors: NDArray[np.float32]) -> None:
+def test_every_bit_of_the_vectors_is_preserved(tmp_path: Path, vectors: NDArray[np.float32]) -> None:
     write_probes(tmp_path, [Probes(("a", "b"), (1, 1), vectors)])
     read = read_probes(tmp_path)[0].vectors
     assert read.shape == vectors.shape
@@ -75,7 +75,7 @@ def mostly_zeros() -> Probes:
     return Probes(TEXTS, (2, 3, 11, 9), vectors)
 
 
-def test_of_vectors_that_are_mostly_zeros_the_others_are_kept(tmp_path: Path) -> None:
+def test_sparse_vectors_are_stored_without_their_zeros(tmp_path: Path) -> None:
     path = write_probes(tmp_path, [mostly_zeros()])
     stored = json.loads(path.read_bytes())["vectors"]
     assert (stored["shape"], stored["counts"]) == ([4, 9], [2, 0, 1, 1])
@@ -111,7 +111,7 @@ def test_zeros_that_are_left_out_must_fit(tmp_path: Path, changed: dict[str, Any
     path.write_text(json.dumps(value), encoding="utf-8")
     with pytest.raises(BundleError) as caught:
         read_probes(tmp_path)
-    assert any(problem in found for found in caught.value.problems), caught.value.problems
+    assert any(problem in line for line in caught.value.problems), caught.value.problems
 
 
 def test_vectors_of_another_width_than_the_graphs_take_no_room(tmp_path: Path) -> None:
@@ -167,8 +167,8 @@ def test_a_malformed_file_is_a_bundle_error(
     path.write_text(json.dumps(value), encoding="utf-8")
     with pytest.raises(BundleError) as caught:
         read_probes(tmp_path)
-    assert all(found.startswith("probes.json: ") for found in caught.value.problems)
-    assert any(problem in found for found in caught.value.problems)
+    assert all(line.startswith("probes.json: ") for line in caught.value.problems)
+    assert any(problem in line for line in caught.value.problems)
 
 
 @pytest.mark.parametrize("content", [b"", b"[1, 2", b"\xff\xff"])

@@ -47,8 +47,8 @@ def test_many_threads_get_the_right_vectors(model: Embedder) -> None:
         worst = 0.0
         for _ in range(25):
             chosen = random.integers(0, len(texts), random.integers(1, 5))
-            found = model.encode([texts[i] for i in chosen])
-            worst = max(worst, float(np.abs(found - expected[chosen]).max()))
+            vectors = model.encode([texts[i] for i in chosen])
+            worst = max(worst, float(np.abs(vectors - expected[chosen]).max()))
         return worst
 
     with ThreadPoolExecutor(64) as pool:
@@ -142,7 +142,7 @@ for _ in range(8):
     time.sleep(0.02)
     worker = os.fork()
     if worker == 0:
-        signal.alarm(20)  # A worker that hangs is ended by this, and told by its exit code.
+        signal.alarm(20)  # A worker that hangs is ended by this, which its exit code shows.
         try:
             model.encode("A boat.")
         except MonographError:
@@ -227,14 +227,14 @@ def test_a_bundle_in_a_folder_needs_no_network_and_no_home(tiny_bundle: Path, tm
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_thread_that_closes_ends_the_others_with_an_error(tiny_bundle: Path, device: str) -> None:
     opened = Embedder(tiny_bundle, device)
-    told: list[str] = []
+    messages: list[str] = []
 
     def work() -> None:
         try:
             for _ in range(1000):
                 opened.encode(TEXTS)
         except MonographError as error:
-            told.append(str(error))
+            messages.append(str(error))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -242,7 +242,7 @@ def test_a_thread_that_closes_ends_the_others_with_an_error(tiny_bundle: Path, d
     opened.close()
     for thread in threads:
         thread.join(SECONDS)
-    assert told == ["the model was closed: open it again to go on"] * 4
+    assert messages == ["the model was closed: open it again to go on"] * 4
 
 
 def test_a_pickled_model_that_is_closed_before_its_first_use_stays_closed(tiny_bundle: Path) -> None:

@@ -37,8 +37,8 @@ def sums(tokens: TokenizedTexts) -> NDArray[np.float32]:
     """Return the sum of each text's ids and the tokens not pooled, float32 [n, 2]."""
     if (tokens.ids == _BAD).any():
         raise MonographError("a bad token")
-    found = [[text.sum(), tokens.prompt_length] for text in np.split(tokens.ids, tokens.starts[1:-1])]
-    return np.array(found, dtype=np.float32)
+    rows = [[text.sum(), tokens.prompt_length] for text in np.split(tokens.ids, tokens.starts[1:-1])]
+    return np.array(rows, dtype=np.float32)
 
 
 class Gate:
@@ -57,7 +57,7 @@ class Gate:
 
 
 def calls_behind_one(batcher: Scheduler, gate: Gate, calls: list[TokenizedTexts]) -> list[Future[NDArray[np.float32]]]:
-    """Begin a call of one text, then the others, each when the one before it waits; open the gate."""
+    """Start a call of one text, then the others, each when the one before it waits; open the gate."""
     with ThreadPoolExecutor(len(calls) + 1) as pool:
         futures = [pool.submit(batcher.run, tokens_of([1]))]
         assert gate.started.wait(60)
@@ -86,8 +86,8 @@ def test_calls_that_wait_are_one_batch_and_each_has_its_own_outputs() -> None:
     first, *others = [future.result() for future in calls_behind_one(batcher, gate, calls)]
     assert gate.batches == [1, 5]
     assert first.tolist() == [[1, 0]]
-    assert [found.tolist() for found in others] == [[[5, 0]], [[4, 0], [0, 0], [11, 0]], [[7, 0]]]
-    assert all(found.base is None for found in others)
+    assert [outputs.tolist() for outputs in others] == [[[5, 0]], [[4, 0], [0, 0], [11, 0]], [[7, 0]]]
+    assert all(outputs.base is None for outputs in others)
     assert not batcher._running
 
 
@@ -100,18 +100,18 @@ def test_a_call_that_finds_the_engine_free_is_computed_alone_and_at_once() -> No
     assert gate.batches == [1, 1, 1]
 
 
-def test_an_engine_may_have_several_turns() -> None:
+def test_an_engine_may_have_several_slots() -> None:
     both = threading.Barrier(2)
 
     def compute(tokens: TokenizedTexts) -> NDArray[np.float32]:
         both.wait(60)
         return sums(tokens)
 
-    # Bounded batches: each of the four needs a turn of its own, and the two turns are taken side by side.
+    # Bounded batches: each of the four needs a slot of its own, and the two slots are taken side by side.
     batcher = Scheduler(compute, 2, 1, 1)
     with ThreadPoolExecutor(4) as pool:
-        found = pool.map(batcher.run, [tokens_of([n]) for n in range(4)])
-        assert [outputs[0, 0] for outputs in found] == [0, 1, 2, 3]
+        results = pool.map(batcher.run, [tokens_of([n]) for n in range(4)])
+        assert [outputs[0, 0] for outputs in results] == [0, 1, 2, 3]
     assert not batcher._running
 
 
@@ -120,8 +120,8 @@ def test_a_joint_batch_has_bounds(max_cost: int, max_texts: int) -> None:
     gate = Gate()
     batcher = Scheduler(gate, 1, max_cost, max_texts)
     # A text of four tokens costs a little more than 4.
-    found = calls_behind_one(batcher, gate, [tokens_of([n, n, n, n]) for n in range(7)])
-    assert [future.result()[0, 0] for future in found] == [1, 0, 4, 8, 12, 16, 20, 24]
+    futures = calls_behind_one(batcher, gate, [tokens_of([n, n, n, n]) for n in range(7)])
+    assert [future.result()[0, 0] for future in futures] == [1, 0, 4, 8, 12, 16, 20, 24]
     assert gate.batches == [1, 3, 3, 1]
 
 
@@ -137,8 +137,8 @@ def test_what_is_few_has_bounds() -> None:
 def test_texts_behind_different_prompts_are_not_joined() -> None:
     gate = Gate()
     calls = [tokens_of([2], prompt_length=1), tokens_of([3], prompt_length=1), tokens_of([4])]
-    found = calls_behind_one(Scheduler(gate, 1, 1000, 1000), gate, calls)
-    assert [future.result().tolist() for future in found] == [[[1, 0]], [[2, 1]], [[3, 1]], [[4, 0]]]
+    futures = calls_behind_one(Scheduler(gate, 1, 1000, 1000), gate, calls)
+    assert [future.result().tolist() for future in futures] == [[[1, 0]], [[2, 1]], [[3, 1]], [[4, 0]]]
     assert gate.batches == [1, 2, 1]
 
 
@@ -146,10 +146,10 @@ def test_only_the_call_that_fails_has_the_error() -> None:
     gate = Gate()
     batcher = Scheduler(gate, 1, 1000, 1000)
     calls = [tokens_of([2]), tokens_of([_BAD]), tokens_of([4]), tokens_of([5])]
-    found = calls_behind_one(batcher, gate, calls)
+    futures = calls_behind_one(batcher, gate, calls)
     with pytest.raises(MonographError, match="a bad token"):
-        found[2].result()
-    assert [found[i].result()[0, 0] for i in (0, 1, 3, 4)] == [1, 2, 4, 5]
+        futures[2].result()
+    assert [futures[i].result()[0, 0] for i in (0, 1, 3, 4)] == [1, 2, 4, 5]
     assert gate.batches == [1, 4, 1, 1, 1, 1]
     assert not batcher._running
 
@@ -170,12 +170,12 @@ class Interrupted(_Call):
 def interrupted(
     pool: ThreadPoolExecutor, batcher: Scheduler, tokens: TokenizedTexts, after: threading.Event | None
 ) -> Future[NDArray[np.float32]]:
-    """Begin a call that has to wait and is interrupted, and return when it waits, or was interrupted."""
+    """Start a call that has to wait and is interrupted, and return when it waits, or was interrupted."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scheduler, "_Call", partial(Interrupted, after))
-        begun = len(batcher._waiting)
+        waiting = len(batcher._waiting)
         future = pool.submit(batcher.run, tokens)
-        until(lambda: future.done() or len(batcher._waiting) > begun)
+        until(lambda: future.done() or len(batcher._waiting) > waiting)
     return future
 
 
@@ -186,15 +186,15 @@ def test_an_interrupted_call_keeps_nobody_waiting(woken: bool) -> None:
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(batcher.run, tokens_of([1]))
         assert gate.started.wait(60)
-        turn = threading.Event() if woken else None
-        second = interrupted(pool, batcher, tokens_of([2]), turn)
+        wake = threading.Event() if woken else None
+        second = interrupted(pool, batcher, tokens_of([2]), wake)
         last = pool.submit(batcher.run, tokens_of([3]))
         until(partial(_waiting, batcher, 2 if woken else 1))
         gate.opened.set()
         assert first.result()[0, 0] == 1
-        if turn is not None:
+        if wake is not None:
             until(lambda: not batcher._waiting[0]._nothing.locked())
-            turn.set()
+            wake.set()
         assert last.result()[0, 0] == 3
     with pytest.raises(KeyboardInterrupt):
         second.result()
@@ -206,20 +206,20 @@ def test_an_interrupt_while_others_are_computed_too_leaves_them_to_themselves() 
     gate = Gate()
 
     def interrupted_once(tokens: TokenizedTexts) -> NDArray[np.float32]:
-        found = gate(tokens)
+        outputs = gate(tokens)
         if gate.batches == [1, 3]:
             raise KeyboardInterrupt
-        return found
+        return outputs
 
     batcher = Scheduler(interrupted_once, 1, 1000, 1000)
-    found = calls_behind_one(batcher, gate, [tokens_of([2]), tokens_of([3]), tokens_of([4])])
+    futures = calls_behind_one(batcher, gate, [tokens_of([2]), tokens_of([3]), tokens_of([4])])
     with pytest.raises(KeyboardInterrupt):
-        found[1].result()
-    assert [found[i].result()[0, 0] for i in (0, 2, 3)] == [1, 3, 4]
+        futures[1].result()
+    assert [futures[i].result()[0, 0] for i in (0, 2, 3)] == [1, 3, 4]
     assert gate.batches == [1, 3, 1, 1]
 
 
-def test_a_call_that_is_interrupted_in_a_batch_that_fails_gets_no_turn() -> None:
+def test_a_call_that_is_interrupted_in_a_batch_that_fails_gets_no_slot() -> None:
     gate = Gate()
     joint = threading.Event()
     with ThreadPoolExecutor(3) as pool:
@@ -247,7 +247,7 @@ def test_a_call_that_is_interrupted_in_a_batch_that_fails_gets_no_turn() -> None
 
 
 class InterruptedLock:
-    """A lock at whose n-th step, begun or done, one thread is interrupted."""
+    """A lock at whose n-th step, taking or releasing it, one thread is interrupted."""
 
     def __init__(self, step: int) -> None:
         self.lock = threading.Lock()
@@ -270,7 +270,7 @@ class InterruptedLock:
 
 
 @pytest.mark.parametrize("step", range(1, 5))
-def test_an_interrupt_at_any_step_gives_the_turn_back(step: int) -> None:
+def test_an_interrupt_at_any_step_releases_the_slot(step: int) -> None:
     batcher = Scheduler(sums, 1, 1000, 1000)
     batcher._lock = InterruptedLock(step)  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt):
@@ -280,7 +280,7 @@ def test_an_interrupt_at_any_step_gives_the_turn_back(step: int) -> None:
         assert pool.submit(batcher.run, tokens_of([2])).result(60)[0, 0] == 2
 
 
-def test_a_turn_that_two_interrupts_kept_comes_back_with_its_thread() -> None:
+def test_a_slot_that_two_interrupts_left_taken_is_released_by_its_thread() -> None:
     batcher = Scheduler(sums, 1, 1000, 1000)
     batcher._running[threading.get_ident()] = []
     assert batcher.run(tokens_of([1]))[0, 0] == 1
@@ -289,7 +289,7 @@ def test_a_turn_that_two_interrupts_kept_comes_back_with_its_thread() -> None:
 
 @pytest.mark.parametrize("step", range(1, 11))
 def test_an_interrupt_at_any_step_of_a_joint_batch_leaves_no_caller_behind(step: int) -> None:
-    """Another thread has the turn, this one and a third wait; this one computes for both unless it is interrupted."""
+    """Another thread has the slot, this one and a third wait; this one computes for both unless it is interrupted."""
     gate = Gate()
     batcher = Scheduler(gate, 1, 1000, 1000)
     with ThreadPoolExecutor(2) as pool:
@@ -339,8 +339,8 @@ def test_texts_of_many_callers_go_through_the_engine_together(
         rows = rows_of_slowed_runs(model, monkeypatch)
         with ThreadPoolExecutor(12) as pool:
             for _ in range(3):
-                found = np.stack(list(pool.map(model.encode, texts)))
-                assert np.abs(found - expected).max() <= TOLERANCE[model.compute_dtype]
+                vectors = np.stack(list(pool.map(model.encode, texts)))
+                assert np.abs(vectors - expected).max() <= TOLERANCE[model.compute_dtype]
         assert sum(rows) == 72
         assert max(rows) > 1
         with ThreadPoolExecutor(12) as pool:

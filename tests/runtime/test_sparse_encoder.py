@@ -43,7 +43,7 @@ def test_active_rows_are_what_is_not_zero(outputs: NDArray[np.float32]) -> None:
     assert all((np.diff(columns) > 0).all() for columns, _ in rows.vectors())
 
 
-def test_only_the_largest_values_are_kept_and_of_equal_ones_the_first() -> None:
+def test_only_the_largest_values_are_retained_and_of_equal_ones_the_first() -> None:
     rows = active_rows(np.array([[1, 3, 2, 3, 3], [0, 0, 5, 0, 1], [0, 0, 0, 0, 0]], np.float32), 2)
     assert [(columns.tolist(), values.tolist()) for columns, values in rows.vectors()] == [
         ([1, 3], [3.0, 3.0]),
@@ -69,7 +69,7 @@ def test_rows_are_taken_by_position(outputs: NDArray[np.float32]) -> None:
 def test_results_have_the_shapes_of_what_was_given(tiny_sparse_encoder: SparseEncoder) -> None:
     many, one, none = (tiny_sparse_encoder.encode(given) for given in (TEXTS, TEXTS[0], []))
     assert (many.shape, one.shape, none.shape) == ((5, 5000), (5000,), (0, 5000))
-    assert all(isinstance(found, csr_array) and found.dtype == np.float32 for found in (many, one, none))
+    assert all(isinstance(vectors, csr_array) and vectors.dtype == np.float32 for vectors in (many, one, none))
     assert np.array_equal(one.toarray(), many.toarray()[0])
     assert np.array_equal(many.toarray()[0], many.toarray()[3])
     for given in (np.array(TEXTS), tuple(TEXTS)):
@@ -118,12 +118,12 @@ def test_what_is_no_vector_is_refused(vectors: Any, tiny_sparse_encoder: SparseE
 
 
 def test_vectors_of_other_dimensions_are_not_compared(tiny_sparse_encoder: SparseEncoder) -> None:
-    found = tiny_sparse_encoder.encode(TEXTS)
+    vectors = tiny_sparse_encoder.encode(TEXTS)
     for method in (tiny_sparse_encoder.similarity, tiny_sparse_encoder.similarity_pairwise):
         with pytest.raises(InputError):
-            method(found, found[:, :7])
+            method(vectors, vectors[:, :7])
     with pytest.raises(InputError, match="one vector meets"):
-        tiny_sparse_encoder.intersection(found, found)
+        tiny_sparse_encoder.intersection(vectors, vectors)
 
 
 def test_arrays_of_ones_own_are_read_as_they_mean(tiny_sparse_encoder: SparseEncoder) -> None:
@@ -177,7 +177,7 @@ with SparseEncoder(sys.argv[1], device="cpu") as model:
     assert "encode_active" in refusal
 
 
-def test_a_batch_of_ones_own_size_is_held_to_a_price() -> None:
+def test_the_cost_of_a_batch_of_a_given_size_is_bounded() -> None:
     lengths = np.full(64, 256, np.int64)
     plan = list(plan_batches(lengths, 512, 32))
     assert {len(rows) for rows in plan[:-1]} == {int(512 * MAX_COST_RATIO // batch_cost(1, 256))}

@@ -1,4 +1,4 @@
-"""Which texts are taken, and what is said of those that are not."""
+"""Which texts are accepted, and the errors for those that are not."""
 
 from __future__ import annotations
 

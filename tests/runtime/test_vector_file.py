@@ -145,7 +145,7 @@ def test_a_damaged_state_is_refused(change: Any, words: str, tmp_path: Path) -> 
     assert partial.read_bytes() == content
 
 
-def test_without_resume_what_is_done_is_kept(tmp_path: Path) -> None:
+def test_without_resume_what_is_done_is_preserved(tmp_path: Path) -> None:
     partial, state = begin(tmp_path / "out")
     before = partial.read_bytes(), state.read_bytes()
     with pytest.raises(InputError) as caught:
