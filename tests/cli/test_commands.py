@@ -46,14 +46,14 @@ def test_info_and_verify(tiny_bundle: Path) -> None:
     assert json.loads(monograph("info", tiny_bundle, "--json").stdout)["format_version"] == 1
     verified = monograph("verify", tiny_bundle, "--device", "cpu", "--json")
     assert verified.returncode == 0
-    told = json.loads(verified.stdout)
-    assert told["passed"]
-    [result] = told["verifications"]
+    report = json.loads(verified.stdout)
+    assert report["passed"]
+    [result] = report["verifications"]
     assert result["passed"]
     assert result["max_abs_difference"] <= 1e-5
 
 
-def test_verify_runs_every_engine_and_type_unless_told_which(tiny_bundle: Path) -> None:
+def test_verify_runs_every_engine_and_type_by_default(tiny_bundle: Path) -> None:
     def verified(*options: str) -> list[tuple[str, str]]:
         done = monograph("verify", tiny_bundle, "--json", *options)
         assert done.returncode == 0, done.stderr
@@ -205,8 +205,8 @@ def test_a_command_that_cannot_be_imported_stands_in_nobodys_way(plugin: dict[st
     assert b"broken" not in done.stdout
     assert done.stderr.startswith(b"monograph: warning: the command broken cannot be imported (a cause): ")
     assert done.stderr.count(b"\n") == 1
-    asked = monograph("broken", env=plugin)
-    assert_error(asked, 1, "the command broken cannot be imported (a cause): reinstall plugin, or remove it")
+    done = monograph("broken", env=plugin)
+    assert_error(done, 1, "the command broken cannot be imported (a cause): reinstall plugin, or remove it")
     assert b"RuntimeError" in monograph("--debug", "broken", env=plugin).stderr
 
 

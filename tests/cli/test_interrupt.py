@@ -8,10 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-
-def heed_ctrl_c() -> None:
-    """A shell that starts the tests in the background has its children ignore Ctrl-C; this child must not."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+from support.command import restore_ctrl_c
 
 
 def test_ctrl_c_leaves_no_output(minilm_bundle: Path, tmp_path: Path) -> None:
@@ -22,7 +19,7 @@ def test_ctrl_c_leaves_no_output(minilm_bundle: Path, tmp_path: Path) -> None:
     )
     output = tmp_path / "out.npy"
     command = [sys.executable, "-m", "monograph", "embed", str(minilm_bundle), str(texts), "-o", str(output), "-v"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=heed_ctrl_c) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=restore_ctrl_c) as process:
         assert process.stderr is not None
         # The model says at INFO that it is ready; the embedding is under way a moment later.
         assert b"runs on" in process.stderr.readline()

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from monograph.bundle import open_bundle
+from support.command import restore_ctrl_c
 
 
 def command(*arguments: object) -> list[str]:
@@ -62,17 +63,15 @@ def test_a_full_disk_leaves_nothing(tiny_bundle: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.tar"]
 
 
-def heed_ctrl_c() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_ctrl_c_leaves_nothing(tiny_bundle: Path, tmp_path: Path) -> None:
     """The archive comes through a pipe that stops in the middle of a file, so that the moment is known."""
     assert monograph("pack", tiny_bundle, tmp_path / "tiny.tar").returncode == 0
     content = (tmp_path / "tiny.tar").read_bytes()
     (tmp_path / "place").mkdir()
     arguments = command("unpack", "/dev/stdin", tmp_path / "place" / "there")
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed_ctrl_c) as process:
+    with subprocess.Popen(
+        arguments, stdin=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=restore_ctrl_c
+    ) as process:
         assert process.stdin is not None
         assert process.stderr is not None
         process.stdin.write(content[: len(content) // 2])

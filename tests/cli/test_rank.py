@@ -29,8 +29,8 @@ def test_rank_prints_place_score_and_text(
     assert done.returncode == 0, done.stderr
     lines = [line.split(maxsplit=2) for line in done.stdout.decode().splitlines()]
     assert [int(place) for place, *_ in lines] == [1, 2, 3, 4]
-    assert [float(score) for _, score, *_ in lines] == [round(found["score"], 4) for found in expected]
-    assert ["".join(text) for _, _, *text in lines] == [found["text"] for found in expected]
+    assert [float(score) for _, score, *_ in lines] == [round(match["score"], 4) for match in expected]
+    assert ["".join(text) for _, _, *text in lines] == [match["text"] for match in expected]
 
 
 def test_rank_prints_json_of_the_best(tiny_cross_bundle: Path, tiny_cross_encoder: CrossEncoder) -> None:
@@ -39,9 +39,9 @@ def test_rank_prints_json_of_the_best(tiny_cross_bundle: Path, tiny_cross_encode
     done = monograph("rank", tiny_cross_bundle, QUERY, "-", *options, stdin="\n".join(DOCUMENTS).encode())
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
-    assert [list(found) for found in printed] == [["corpus_id", "score", "text"]] * 2
-    assert [found["corpus_id"] for found in printed] == [found["corpus_id"] for found in expected]
-    assert [found["score"] for found in printed] == pytest.approx([found["score"] for found in expected], abs=1e-6)
+    assert [list(match) for match in printed] == [["corpus_id", "score", "text"]] * 2
+    assert [match["corpus_id"] for match in printed] == [match["corpus_id"] for match in expected]
+    assert [match["score"] for match in printed] == pytest.approx([match["score"] for match in expected], abs=1e-6)
 
 
 def test_rank_of_nothing_prints_nothing(tiny_cross_bundle: Path) -> None:
@@ -58,9 +58,9 @@ def test_what_rank_cannot_use_is_one_line(tiny_bundle: Path, tiny_cross_bundle: 
 
 
 def test_info_and_verify_speak_of_scores(tiny_cross_bundle: Path) -> None:
-    told = monograph("info", tiny_cross_bundle)
-    assert told.returncode == 0, told.stderr
-    words = told.stdout.decode()
+    done = monograph("info", tiny_cross_bundle)
+    assert done.returncode == 0, done.stderr
+    words = done.stdout.decode()
     for expected in ("rerank", "1 label, Sigmoid by default", "64 tokens", "query='search: '", "equal to torch"):
         assert expected in words
     assert "cosine" not in words
@@ -68,8 +68,8 @@ def test_info_and_verify_speak_of_scores(tiny_cross_bundle: Path) -> None:
     verified = monograph("verify", tiny_cross_bundle)
     assert verified.returncode == 0, verified.stdout
     assert "cosine" not in verified.stdout.decode()
-    told = monograph("verify", tiny_cross_bundle, "--device", "cpu", "--json")
-    [result] = json.loads(told.stdout)["verifications"]
+    done = monograph("verify", tiny_cross_bundle, "--device", "cpu", "--json")
+    [result] = json.loads(done.stdout)["verifications"]
     assert result["passed"]
     assert result["min_cosine"] is None
 

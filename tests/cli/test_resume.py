@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from monograph.batching import WINDOW_CHARACTERS, WINDOW_TEXTS
-from support.command import assert_error, monograph
+from support.command import assert_error, monograph, restore_ctrl_c
 
 LINES = [f"text {number} " + "boat " * (number * 7 % 11) for number in range(3 * WINDOW_TEXTS + 100)]
 # Cuts a window by its characters, so that windows do not begin at multiples of their number of texts.
@@ -44,16 +44,11 @@ def texts_done(output: Path) -> int:
         return 0
 
 
-def heed_ctrl_c() -> None:
-    """A shell that starts the tests in the background has its children ignore Ctrl-C; this child must not."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @contextmanager
 def running(bundle: Path, output: Path, texts: int, *options: object) -> Iterator[subprocess.Popen[bytes]]:
     """A run that has been given the first ``texts`` lines, has written every full window of them and waits for more."""
     command = [sys.executable, "-m", "monograph", "embed", *map(str, (bundle, "-", "-o", output, *options))]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed_ctrl_c) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=restore_ctrl_c) as process:
         assert process.stdin is not None
         process.stdin.write("".join(f"{line}\n" for line in LINES[:texts]).encode())
         process.stdin.flush()
@@ -71,12 +66,12 @@ def running(bundle: Path, output: Path, texts: int, *options: object) -> Iterato
 
 
 def cut_off(bundle: Path, output: Path, texts: int, how: signal.Signals, *options: object) -> tuple[int, str]:
-    """Return the exit code and what was said on standard error."""
+    """Return the exit code and the message on standard error."""
     with running(bundle, output, texts, *options) as process:
         process.send_signal(how)
         assert process.stderr is not None
-        said = process.stderr.read().decode()
-        return process.wait(timeout=60), said
+        message = process.stderr.read().decode()
+        return process.wait(timeout=60), message
 
 
 def resume(bundle: Path, output: Path, *options: object, stdin: bytes = INPUT) -> subprocess.CompletedProcess[bytes]:
@@ -95,7 +90,7 @@ def assert_resumes_to(whole: Path, bundle: Path, output: Path) -> None:
     [
         (signal.SIGINT, 130, "interrupted", WINDOW_TEXTS + 400),
         (signal.SIGTERM, 143, "terminated", WINDOW_TEXTS + 701),
-        # What SIGKILL leaves is least: nothing is done on the way out.
+        # What SIGKILL leaves is the minimum: nothing is done on the way out.
         (signal.SIGKILL, -9, "", WINDOW_TEXTS),
         (signal.SIGKILL, -9, "", WINDOW_TEXTS + 400),
         (signal.SIGKILL, -9, "", WINDOW_TEXTS + 701),
@@ -106,12 +101,12 @@ def test_cut_off_and_resumed_is_as_if_nothing_had_happened(
 ) -> None:
     output = tmp_path / whole.name
     output.write_bytes(b"the old result")
-    found, said = cut_off(tiny_bundle, output, texts, how)
-    assert found == code
+    exit_code, message = cut_off(tiny_bundle, output, texts, how)
+    assert exit_code == code
     done = texts_done(output)
     assert done == (BLOCKS[1] if texts > BLOCKS[1] else BLOCKS[0])
     if word:
-        assert said == f"monograph: {word}: {done:,} texts are in {output}.partial, --resume continues from there\n"
+        assert message == f"monograph: {word}: {done:,} texts are in {output}.partial, --resume continues from there\n"
     assert output.read_bytes() == b"the old result"
     assert names(tmp_path) == [output.name, f"{output.name}.partial", f"{output.name}.progress"]
     assert_resumes_to(whole, tiny_bundle, output)
@@ -129,8 +124,8 @@ def test_cut_off_twice(whole: Path, tiny_bundle: Path, tmp_path: Path) -> None:
 def test_where_nothing_is_done_nothing_is_left(
     how: signal.Signals, word: str, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    _, said = cut_off(tiny_bundle, tmp_path / "out.npy", 10, how)
-    assert said == f"monograph: {word}\n"
+    _, message = cut_off(tiny_bundle, tmp_path / "out.npy", 10, how)
+    assert message == f"monograph: {word}\n"
     assert names(tmp_path) == []
 
 
@@ -184,8 +179,8 @@ def test_a_full_disk_keeps_what_was_done_before(whole: Path, tiny_bundle: Path, 
 
 
 @pytest.fixture
-def begun(tiny_bundle: Path, tmp_path: Path) -> Path:
-    """The output of a run that was killed after its first block; ``unchanged`` below tells that it still is."""
+def unfinished(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """The output of a run that was killed after its first block."""
     output = tmp_path / "out.npy"
     cut_off(tiny_bundle, output, BLOCKS[0], signal.SIGKILL)
     return output
@@ -201,20 +196,20 @@ def begun(tiny_bundle: Path, tmp_path: Path) -> Path:
     ],
     ids=str,
 )
-def test_other_settings_are_refused(options: list[str], word: str, begun: Path, tiny_bundle: Path) -> None:
-    before = begun.with_name("out.npy.partial").read_bytes()
-    done = resume(tiny_bundle, begun, *options)
+def test_other_settings_are_refused(options: list[str], word: str, unfinished: Path, tiny_bundle: Path) -> None:
+    before = unfinished.with_name("out.npy.partial").read_bytes()
+    done = resume(tiny_bundle, unfinished, *options)
     assert_error(done, 1, word, "remove that file to start over")
     assert "goes on" not in done.stderr.decode()
-    assert begun.with_name("out.npy.partial").read_bytes() == before
+    assert unfinished.with_name("out.npy.partial").read_bytes() == before
 
 
-def test_another_model_is_refused(begun: Path, minilm_bundle: Path) -> None:
-    assert_error(resume(minilm_bundle, begun), 1, "fingerprint of bundle, engine and device was", "to start over")
+def test_another_model_is_refused(unfinished: Path, minilm_bundle: Path) -> None:
+    assert_error(resume(minilm_bundle, unfinished), 1, "fingerprint of bundle, engine and device was", "to start over")
 
 
-def test_other_batches_are_not(begun: Path, tiny_bundle: Path) -> None:
-    assert resume(tiny_bundle, begun, "--batch-size", "7", "--threads", "1").returncode == 0
+def test_other_batches_are_not(unfinished: Path, tiny_bundle: Path) -> None:
+    assert resume(tiny_bundle, unfinished, "--batch-size", "7", "--threads", "1").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -227,12 +222,14 @@ def test_other_batches_are_not(begun: Path, tiny_bundle: Path) -> None:
     ],
     ids=["changed", "cut elsewhere", "shorter", "empty"],
 )
-def test_another_input_is_refused(stdin: bytes, words: str, begun: Path, tiny_bundle: Path, tmp_path: Path) -> None:
-    done = resume(tiny_bundle, begun, stdin=stdin)
+def test_another_input_is_refused(
+    stdin: bytes, words: str, unfinished: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    done = resume(tiny_bundle, unfinished, stdin=stdin)
     assert_error(done, 1, words, "remove that file to start over")
     assert "goes on" not in done.stderr.decode()
     assert names(tmp_path) == ["out.npy.partial", "out.npy.progress"]
-    assert resume(tiny_bundle, begun).returncode == 0
+    assert resume(tiny_bundle, unfinished).returncode == 0
 
 
 def test_two_runs_do_not_write_the_same_file(whole: Path, tiny_bundle: Path, tmp_path: Path) -> None:

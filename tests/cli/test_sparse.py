@@ -21,10 +21,10 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def expected(model: SparseEncoder, texts: list[str], most: int) -> list[dict[str, list[float]]]:
+def expected(model: SparseEncoder, texts: list[str], max_active_dims: int) -> list[dict[str, list[float]]]:
     return [
         {"indices": columns.tolist(), "values": [float(str(value)) for value in values]}
-        for columns, values in model.encode_active(texts, max_active_dims=most)
+        for columns, values in model.encode_active(texts, max_active_dims=max_active_dims)
     ]
 
 
@@ -66,8 +66,8 @@ def test_embed_refuses_what_only_sparse_vectors_have(tiny_bundle: Path, file: Pa
 
 
 def test_info_and_verify_know_sparse_vectors(tiny_sparse_bundle: Path) -> None:
-    told = monograph("info", tiny_sparse_bundle).stdout.decode()
-    assert "sparse       5000 dimensions, dot similarity" in told
+    output = monograph("info", tiny_sparse_bundle).stdout.decode()
+    assert "sparse       5000 dimensions, dot similarity" in output
     done = monograph("verify", tiny_sparse_bundle, "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert b"passed" in done.stdout

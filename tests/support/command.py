@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -59,6 +60,11 @@ def _run(words: list[str], cwd: Path, output: Path, error: Path) -> None:
     for descriptor, file in (0, Path(os.devnull)), (1, output), (2, error):
         os.dup2(os.open(file, os.O_RDWR | os.O_CREAT), descriptor)
     sys.exit(main(words))
+
+
+def restore_ctrl_c() -> None:
+    """Let a child process end at Ctrl-C: a shell that starts the tests in the background has its children ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def assert_error(done: subprocess.CompletedProcess[bytes], code: int, *words: str) -> None:
