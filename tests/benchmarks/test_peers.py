@@ -119,18 +119,18 @@ def test_an_environment_is_made_once_and_again_where_its_requirements_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requirements = _requirements(tmp_path, monkeypatch, "# nothing\n")
-    said: list[str] = []
-    set_up(["fastembed", "light-embed"], tmp_path, said.append)
-    assert said == ["environment onnxruntime: installing, which takes minutes", "environment onnxruntime: made"]
+    messages: list[str] = []
+    set_up(["fastembed", "light-embed"], tmp_path, messages.append)
+    assert messages == ["environment onnxruntime: installing, which takes minutes", "environment onnxruntime: made"]
     python = find_python("fastembed", tmp_path)
     prefix = subprocess.run([python, "-c", "import sys; print(sys.prefix)"], capture_output=True, check=True, text=True)
     assert Path(prefix.stdout.strip()) == tmp_path / "environments" / "onnxruntime"
 
-    said.clear()
+    messages.clear()
     left = tmp_path / "environments" / "onnxruntime" / "left"
     left.touch()
-    set_up(["light-embed"], tmp_path, said.append)
-    assert said == ["environment onnxruntime: there already"]
+    set_up(["light-embed"], tmp_path, messages.append)
+    assert messages == ["environment onnxruntime: there already"]
     assert left.exists()
 
     requirements.write_text("# another nothing\n")
@@ -344,14 +344,14 @@ def test_sentence_transformers_keeps_dense_whatever_runs_the_encoder(
 @pytest.mark.parametrize("name", ["st-onnx"])
 def test_a_checkpoint_is_exported_once_and_anew_for_other_weights(name: str, slow_home: Path, tmp_path: Path) -> None:
     checkpoint = checkpoints.tiny(tmp_path, max_length=77)
-    said: list[str] = []
+    messages: list[str] = []
     folders = []
     for peer in (name, "optimum"):
-        systems, reasons = peer_systems([peer], checkpoint, threads=1, home=slow_home, report=said.append)
+        systems, reasons = peer_systems([peer], checkpoint, threads=1, home=slow_home, report=messages.append)
         assert not reasons
         folders.append(systems[0].options["checkpoint"])
     assert folders[0] == folders[1]
-    assert said == ["exporting checkpoint for peers: onnx"]
+    assert messages == ["exporting checkpoint for peers: onnx"]
     (checkpoint / "model.safetensors").unlink()
     _, reasons = peer_systems([name], checkpoint, threads=1, home=slow_home)
     assert reasons[name].startswith("optimum-cli export onnx failed: ")

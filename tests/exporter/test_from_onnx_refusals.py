@@ -203,7 +203,7 @@ def test_a_maximum_length_beyond_the_positions(checkpoint: Path, encoder: Path) 
 
 
 def graph(**changed: Any) -> onnx.ModelProto:
-    """Return a little graph in the form of an encoder, and what of that is changed."""
+    """Return a little graph with the structure of an encoder, and what of that is changed."""
     axes = ["batch", "sequence"]
     spec: dict[str, Any] = {
         "inputs": {"input_ids": (TensorProto.INT64, axes), "attention_mask": (TensorProto.INT64, axes)},

@@ -24,13 +24,13 @@ EXPORT_EACH = """
 import contextlib, io, json, sys
 from pathlib import Path
 from monograph.commands import main
-said = {}
+results = {}
 for number, source in enumerate(sys.argv[2:]):
     output = Path(sys.argv[1]) / f"bundle-{number}"
     with contextlib.redirect_stderr(io.StringIO()) as stderr, contextlib.redirect_stdout(io.StringIO()):
         code = main(["export", source, str(output)])
-    said[source] = [code, stderr.getvalue(), output.exists()]
-print(json.dumps(said))
+    results[source] = [code, stderr.getvalue(), output.exists()]
+print(json.dumps(results))
 """
 # Without torch: what of an export comes before the loading.
 LOCATE = """
@@ -80,7 +80,7 @@ def export_each(hub: Hub, home: Path, *sources: str) -> dict[str, tuple[int, str
     done = python(EXPORT_EACH, home, *sources, env=environment(hub, home))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    return {source: tuple(said) for source, said in json.loads(done.stdout).items()}
+    return {source: tuple(results) for source, results in json.loads(done.stdout).items()}
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def exported(
     add_recipe(hub, tmp_path_factory.mktemp("recipe"))
     for code, message, exists in export_each(hub, home, NAME, RECIPE.name).values():
         assert (code, exists) == (0, True), message
-    return home, repository, hub.asked(NAME)
+    return home, repository, hub.requests_to(NAME)
 
 
 def add_recipe(hub: Hub, folder: Path) -> None:
@@ -182,14 +182,14 @@ def refused(hub: Hub, checkpoint: Path) -> dict[str, tuple[str, ...]]:
 
 def test_each_failure_is_one_line_and_no_output(hub: Hub, tiny_checkpoint: Path, tmp_path: Path) -> None:
     words = refused(hub, tiny_checkpoint)
-    said = export_each(hub, tmp_path, *words)
-    for source, (code, message, exists) in said.items():
+    results = export_each(hub, tmp_path, *words)
+    for source, (code, message, exists) in results.items():
         assert (code, exists) == (1, False), source
         assert message.startswith("monograph: error: "), source
         assert message.count("\n") == 1, source
         for word in words[source]:
             assert word in message, (source, message)
-        requests = hub.asked(source.split("@")[0])
+        requests = hub.requests_to(source.split("@")[0])
         assert all(requests.count(path) <= 2 for path in requests), source
         assert len(requests) <= 30, source
     assert not list(tmp_path.glob("bundle*"))
@@ -223,7 +223,7 @@ def test_what_is_no_source_is_an_export_error(source: Any, tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_path_that_was_mistyped_is_said_to_be_none() -> None:
+def test_a_mistyped_path_is_refused_as_missing() -> None:
     with pytest.raises(ExportError, match=r"^there is no folder out/minilm; as a repository on the Hub: "):
         locate_checkpoint("out/minilm")
 

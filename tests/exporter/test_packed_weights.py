@@ -74,7 +74,7 @@ def test_layers_weights_are_packed_as_the_file_has_them(aligned: Path, tmp_path:
 
 
 @pytest.mark.usefixtures("verified_on_cpu")
-def test_weights_that_are_not_aligned_are_not_kept(tmp_path: Path) -> None:
+def test_weights_that_are_not_aligned_are_not_cached(tmp_path: Path) -> None:
     """Its positions take 28,896 bytes. Kernels that read what lies behind them end the process."""
     config = checkpoints.TINY_BERT | {"max_position_embeddings": 301, "hidden_size": 24}
     bundle = export(checkpoints.tiny(tmp_path, config=config), tmp_path / "bundle").path

@@ -27,7 +27,7 @@ from monograph_export.graph.splade import PART_TOKENS
 from monograph_export.tasks.sparse import SPARSE_EXPORT, active_overlap
 from support.architectures import ARCHITECTURES
 from support.checkpoints import save_transformer
-from support.sparse_encoders import save_inference_free, save_masked_words, splade_modules
+from support.sparse_encoders import save_inference_free, save_masked_lm, splade_modules
 
 pytestmark = pytest.mark.usefixtures("verified_on_cpu")
 
@@ -151,7 +151,7 @@ def test_a_bare_model_without_a_head_is_refused(tmp_path: Path) -> None:
 
 
 def test_autoencoders_are_refused_by_name(tmp_path: Path) -> None:
-    body = save_masked_words("BERT", tmp_path / "body")
+    body = save_masked_lm("BERT", tmp_path / "body")
     transformer = Transformer(str(body), config_kwargs={"local_files_only": True})
     modules = [transformer, Pooling(32, "mean"), SparseAutoEncoder(32, 64)]
     model = SparseEncoder(modules=modules, device="cpu")

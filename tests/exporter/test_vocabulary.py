@@ -68,7 +68,7 @@ def bpe_with_suffix() -> Tokenizer:
 
 
 @pytest.mark.parametrize("make", [sentencepiece_bpe, bpe_with_suffix])
-def test_other_forms_of_bpe_split_a_corpus_as_before(make: Callable[[], Tokenizer]) -> None:
+def test_other_kinds_of_bpe_split_a_corpus_as_before(make: Callable[[], Tokenizer]) -> None:
     tokenizer, texts = make(), LATIN_AND_CYRILLIC[::2]
     part = reduced(tokenizer, corpus(*texts))
     assert part.get_vocab_size() < 0.9 * tokenizer.get_vocab_size()

@@ -21,9 +21,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 TEXTS = 200_000
 # After so many the buffers of every length are there.
 WARM = 20_000
-MOST_GROWTH = 1.05
+MAX_GROWTH = 1.05
 IDLE_SECONDS = 5
-MOST_IDLE_CPU_SECONDS = 0.05
+MAX_IDLE_CPU_SECONDS = 0.05
 RUN = """
 import json, sys, time
 import numpy as np
@@ -74,13 +74,13 @@ def test_memory_stays_and_nothing_works_when_idle(
 ) -> None:
     command = [sys.executable, "-c", RUN, str(request.getfixturevalue(bundle)), device, compute_dtype]
     command += map(str, (TEXTS, WARM, IDLE_SECONDS))
-    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    seen = told["anonymous"]
-    print(f"{bundle}, {device} {compute_dtype}: {[round(size / 1e6) for size in seen]} MB, idle {told['idle']:.3f} s")
-    assert told["texts"] == TEXTS
+    report = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    seen = report["anonymous"]
+    print(f"{bundle}, {device} {compute_dtype}: {[round(size / 1e6) for size in seen]} MB, idle {report['idle']:.3f} s")
+    assert report["texts"] == TEXTS
     assert len(seen) == TEXTS // WARM
-    assert max(seen) <= MOST_GROWTH * seen[0]
-    assert told["idle"] <= MOST_IDLE_CPU_SECONDS
+    assert max(seen) <= MAX_GROWTH * seen[0]
+    assert report["idle"] <= MAX_IDLE_CPU_SECONDS
 
 
 def anonymous_bytes() -> int:
@@ -88,7 +88,7 @@ def anonymous_bytes() -> int:
     return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) * 1024
 
 
-# Slow because it takes two minutes until every kernel that is kept has been replaced.
+# Slow because it takes two minutes until every cached kernel has been replaced.
 @pytest.mark.slow
 def test_memory_is_flat_over_thousands_of_shapes(minilm_bundle: Path, tmp_path: Path) -> None:
     random = np.random.default_rng(0)

@@ -20,7 +20,7 @@ from support import checkpoints
 from support.architectures import ARCHITECTURES, MAX_LENGTH
 
 SENTENCE = "seven grey geese flew over the quiet harbour before the rain began and nobody in the café looked up"
-# From one token beside the special ones to more than are kept, in no order, so that batches are ragged.
+# From one token beside the special ones to more than the maximum length, in no order, so that batches are ragged.
 TEXTS = ["a", "", *(" ".join((SENTENCE.split() * 5)[:count]) for count in (30, 1, 90, 3, 12, 60, 2, 7)), "x" * 90]
 TOLERANCE = 1e-5
 MIN_COSINE = 0.999

@@ -75,7 +75,7 @@ def layer(activation: str, width: int, wide: int, **more: Any) -> dict[str, Any]
 
 
 @on_cpu
-# The least opset, where axes are attributes; one where only ReduceSum has them as an input; and one where all have.
+# The lowest opset, where axes are attributes; one where only ReduceSum has them as an input; and one where all have.
 @pytest.mark.parametrize("opset", [11, 14, 18])
 def test_every_pooling_mode(opset: int, transformer: Path, encoder: Callable[[int], Path], tmp_path: Path) -> None:
     model = checkpoints.build_model(transformer, max_length=64, pooling=Pooling.POOLING_MODES, normalize=False)

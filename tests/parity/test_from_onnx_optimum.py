@@ -104,11 +104,11 @@ def python_without_torch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_bundle_made_without_torch_equals_the_traced_one(
     file: str, checkpoint: Path, python_without_torch: Path, minilm_bundle: Path, tmp_path: Path
 ) -> None:
-    said = run(
+    output = run(
         python_without_torch, "-P", "-m", "monograph", "export", checkpoint, tmp_path / "bundle", "--from-onnx", file,
         "--recipe", "all-MiniLM-L6-v2",
     )  # fmt: skip
-    print(f"\n{said}")
+    print(f"\n{output}")
     difference = np.abs(embedded(tmp_path / "bundle") - embedded(minilm_bundle)).max()
     print(f"max abs difference to the traced bundle {difference:.1e}")
     assert difference <= 1e-5

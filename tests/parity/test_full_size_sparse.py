@@ -33,7 +33,7 @@ size = None if sys.argv[4] == "None" else int(sys.argv[4])
 with SparseEncoder(sys.argv[1], *sys.argv[2].split(), threads=2) as model:
     model.encode_active("a first text")
     idle = memory("VmRSS")
-    # What was needed to open it is no longer the most.
+    # Reset the peak that opening it reached.
     open("/proc/self/clear_refs", "w").write("5")
     model.encode_active(texts, batch_size=size)
     print(memory("VmHWM") - idle)

@@ -62,7 +62,7 @@ def test_unseen_english_sentences_stay_near(model: Embedder, minilm_torch: Any, 
 
 
 @pytest.mark.parametrize("track", ["track5.en-en", "track4a.es-en"])
-def test_similarity_scores_are_kept(model: Embedder, minilm_torch: Any, data: Path, track: str) -> None:
+def test_int8_preserves_similarity_scores(model: Embedder, minilm_torch: Any, data: Path, track: str) -> None:
     before = sts17_spearman(lambda texts: by_torch(minilm_torch, texts), data / "sts17", track)
     after = sts17_spearman(model.encode, data / "sts17", track)
     print(f"\n{model.device} {track}: Spearman {before:.2f} at float32, {after:.2f} at int8")
@@ -70,7 +70,7 @@ def test_similarity_scores_are_kept(model: Embedder, minilm_torch: Any, data: Pa
 
 
 @pytest.mark.slow
-def test_retrieval_is_kept(model: Embedder, minilm_torch: Any, data: Path) -> None:
+def test_int8_preserves_retrieval_quality(model: Embedder, minilm_torch: Any, data: Path) -> None:
     before = cranfield_ndcg10(lambda texts: by_torch(minilm_torch, texts), data / "cranfield")
     after = cranfield_ndcg10(model.encode, data / "cranfield")
     print(f"\n{model.device}: Cranfield nDCG@10 {before:.4f} at float32, {after:.4f} at int8")

@@ -63,6 +63,6 @@ def test_a_bit_is_set_where_a_value_is_above_zero(precision: Precision) -> None:
     vectors = np.array([[0.0, -0.0, 1e-45, -1e-45, np.inf, -np.inf, np.nan, 1.0, 2.0, -2.0, 3.0]], dtype=np.float32)
     ours = quantize(vectors, precision, None)
     assert_bits_equal(ours, quantize_embeddings(vectors, precision))
-    # As int8 the byte is less 128, which turns its highest bit over.
+    # As int8 the byte is less 128, which flips its highest bit.
     highest = 0x80 if precision == "binary" else 0
     assert ours.view(np.uint8).tolist() == [[0b00101001 ^ highest, 0b10100000 ^ highest]]

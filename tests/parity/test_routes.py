@@ -71,7 +71,7 @@ def test_queries_and_documents_take_their_routes(asymmetric: Path, asymmetric_bu
         assert model.max_length is None
 
 
-def test_a_route_without_a_limit_has_widths_of_its_own(asymmetric_bundle: Path) -> None:
+def test_a_route_without_a_limit_has_padding_buckets_of_its_own(asymmetric_bundle: Path) -> None:
     with Embedder(asymmetric_bundle, device="openvino") as model:
         padding_buckets = {
             name: pipeline.engine.padding_buckets for name, pipeline in model._open.routes.pipelines.items()
@@ -135,7 +135,7 @@ def test_the_command_line_takes_a_task(asymmetric: Path, asymmetric_bundle: Path
 
 
 def test_heads_behind_one_transformer_share_its_weights(transformer: Path, tmp_path: Path) -> None:
-    """The form of older asymmetric models: routes by names of their own, and none without a task."""
+    """The layout of older asymmetric models: routes by names of their own, and none without a task."""
     model = checkpoints.build_model(transformer, max_length=64, normalize=False)
     model.append(Router({"QRY": [Dense(32, 24)], "DOC": [Dense(32, 24)]}, allow_empty_key=False))
     bundle = export(model, tmp_path / "bundle")

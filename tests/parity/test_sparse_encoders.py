@@ -20,7 +20,7 @@ from monograph.bundle import open_bundle
 from monograph.sparse.arrays import similarity, similarity_pairwise
 from monograph_export import export
 from support.architectures import MAX_LENGTH
-from support.sparse_encoders import save_inference_free, save_masked_words, save_splade, save_token_weights
+from support.sparse_encoders import save_inference_free, save_masked_lm, save_splade, save_token_weights
 
 SENTENCE = "seven grey geese flew over the quiet harbour before the rain began and nobody in the café looked up"
 WORDS = SENTENCE.split() * 6
@@ -62,7 +62,7 @@ KINDS: Mapping[str, Callable[[Path], Path] | None] = {
         "BERT", folder, "sum", "log1p_relu", vocab_size=5000, tie_word_embeddings=False
     ),
     "BERT as saved before": _as_saved_before,
-    "BERT, bare": lambda folder: save_masked_words("BERT", folder / "bare"),
+    "BERT, bare": lambda folder: save_masked_lm("BERT", folder / "bare"),
     "DistilBERT, two logarithms": lambda folder: save_splade("DistilBERT", folder, "max", "log1p_relu"),
     "RoBERTa": lambda folder: save_splade("RoBERTa", folder),
     "XLM-R": lambda folder: save_splade("XLM-R", folder),
@@ -184,7 +184,7 @@ def test_prompts_go_before_the_texts(encode: str, options: dict[str, str], tied:
     assert (np.abs(np.asarray(theirs) - without).max() > 0.1) == (encode != "encode_document")
 
 
-def test_bfloat16_turns_no_vector(tied: Exported) -> None:
+def test_bfloat16_preserves_the_direction_of_every_vector(tied: Exported) -> None:
     expected = tied.expected(TEXTS)
     with SparseEncoder(tied.bundle.path, "openvino", "bfloat16") as model:
         actual = model.encode(TEXTS).toarray()

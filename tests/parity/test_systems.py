@@ -25,7 +25,7 @@ TESTED_ELSEWHERE = ("all-MiniLM-L6-v2", "bert-mean-128")
 
 
 def shrunk(recipe: Recipe) -> Recipe:
-    """Return the recipe with a table of 2,000 rows and one narrow layer: the same form, a fraction of the work."""
+    """Return the recipe with a table of 2,000 rows and one narrow layer: the same structure, a fraction of the work."""
     config = dict(recipe.architecture["config"])
     distilled = config["model_type"] == "distilbert"
     config["vocab_size"] = 2000

@@ -74,20 +74,20 @@ def test_probes_have_every_length_to_130_and_some_to_the_longest(probes: Probes)
 
 
 def test_a_right_engine_passes(routes: Routes, probes: Probes) -> None:
-    verdict = verify(routes, [probes])
-    assert verdict.passed, verdict.reason
-    assert verdict.max_abs_difference <= 1e-5
+    result = verify(routes, [probes])
+    assert result.passed, result.reason
+    assert result.max_abs_difference <= 1e-5
 
 
 @pytest.mark.parametrize("rows", [range(1, 2), range(2, 100)], ids=["alone", "beside others"])
 @pytest.mark.parametrize("width", [2, 6, 16, 30, 32, 64, 128, 256])
 def test_a_fault_at_one_width_does_not_pass(routes: Routes, probes: Probes, width: int, rows: range) -> None:
     faulty = with_engine(routes, FaultyAtOneWidth(routes.main.engine, width, rows))
-    verdict = verify(faulty, [probes])
-    assert not verdict.passed
-    assert "max abs difference" in verdict.reason
-    # The reason names the text that is worst; an engine with few widths pads it to the faulty one.
-    worst = int(verdict.reason.split(" tokens")[0].rsplit(" ", 1)[1])
+    result = verify(faulty, [probes])
+    assert not result.passed
+    assert "max abs difference" in result.reason
+    # The reason names the text that is worst; an engine with few padding buckets pads it to the faulty one.
+    worst = int(result.reason.split(" tokens")[0].rsplit(" ", 1)[1])
     assert worst <= width
 
 
@@ -106,10 +106,10 @@ def test_nan_does_not_pass(routes: Routes, probes: Probes) -> None:
             return super().run(inputs) * (np.nan if inputs["input_ids"].shape[1] == self.width else 1)
 
     faulty = with_engine(routes, NotANumber(routes.main.engine, 32, range(0)))
-    verdict = verify(faulty, [probes])
-    assert not verdict.passed
+    result = verify(faulty, [probes])
+    assert not result.passed
     # What is no number has none in JSON either.
-    json.dumps(verdict.to_json(), allow_nan=False)
+    json.dumps(result.to_json(), allow_nan=False)
 
 
 @pytest.mark.parametrize("compute_dtype", dtypes_of("openvino"))
@@ -117,8 +117,8 @@ def test_every_type_is_verified_with_the_tolerance_of_its_own(
     long_bundle: Path, probes: Probes, compute_dtype: str
 ) -> None:
     opened = open_routes(open_bundle(long_bundle), device="openvino", compute_dtype=compute_dtype, threads=None)
-    verdict = verify(opened, [probes])
+    result = verify(opened, [probes])
     opened.close()
-    assert verdict.passed, verdict.reason
-    assert verdict.compute_dtype == compute_dtype
-    assert verdict.tolerance.startswith("max abs" if compute_dtype == "float32" else "cosine")
+    assert result.passed, result.reason
+    assert result.compute_dtype == compute_dtype
+    assert result.tolerance.startswith("max abs" if compute_dtype == "float32" else "cosine")

@@ -52,9 +52,9 @@ def test_texts_of_the_corpus_embed_as_before(kind: str, tmp_path: Path) -> None:
     weights = (tmp_path / "checkpoint" / "model.safetensors").read_bytes()
     export(tmp_path / "checkpoint", tmp_path / "bundle", keep_vocab=corpus, coverage=others)
     assert (tmp_path / "checkpoint" / "model.safetensors").read_bytes() == weights
-    said = monograph("info", tmp_path / "bundle").stdout.decode()
+    output = monograph("info", tmp_path / "bundle").stdout.decode()
     for words in ("tokens kept: those that the texts of corpus.txt need", f"of {len(OTHERS)} texts of others.txt"):
-        assert words in said
+        assert words in output
     expected = SentenceTransformer(str(tmp_path / "checkpoint"), device="cpu").encode(TEXTS, batch_size=1)
     for device in ("cpu", "openvino"):
         with Embedder(tmp_path / "bundle", device, "float32") as embedder:

@@ -134,7 +134,7 @@ def build_model(
 
 
 def tiny(folder: Path, *, config: dict[str, Any] | None = None, max_length: int = 96, **options: Any) -> Path:
-    """Save a tiny BERT checkpoint of real form and return its folder."""
+    """Save a tiny BERT checkpoint of realistic structure and return its folder."""
     transformer = save_transformer(config or TINY_BERT, wordpiece(1000, lowercase=True), folder / "transformer")
     model = build_model(transformer, max_length=max_length, **options)
     model.save(str(folder / "checkpoint"), create_model_card=False)

@@ -22,8 +22,8 @@ _SPREAD = 0.2
 
 def save_classifier(architecture: str, folder: Path, **config: Any) -> Path:
     """Save a classifier of transformers, and nothing of sentence-transformers, and return its folder."""
-    found = ARCHITECTURES[architecture]
-    settings = dict(found.config) | {"initializer_range": _SPREAD} | config
+    spec = ARCHITECTURES[architecture]
+    settings = dict(spec.config) | {"initializer_range": _SPREAD} | config
     if "id2label" not in settings:
         settings = {"num_labels": 1} | settings
     torch.manual_seed(0)
@@ -36,7 +36,7 @@ def save_classifier(architecture: str, folder: Path, **config: Any) -> Path:
             if parameter.ndim == 1:
                 parameter.add_(torch.randn_like(parameter) * 0.05)
     model.save_pretrained(folder)
-    tokenizer = found.tokenizer()
+    tokenizer = spec.tokenizer()
     if settings["vocab_size"] == _UNIGRAM_SIZE:
         tokenizer.backend_tokenizer.post_processor = _XLMR_PAIRS
     tokenizer.model_max_length = MAX_LENGTH

@@ -1,4 +1,4 @@
-"""Encoders as ONNX files, in the form that optimum writes: traced by torch's first exporter, axes dynamic."""
+"""Encoders as ONNX files, as optimum writes them: traced by torch's first exporter, axes dynamic."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 class _Encoder(nn.Module):
-    """A transformer as a function of tensors: the vectors of its tokens, and their mean where that is asked for."""
+    """A transformer as a function of tensors: the vectors of its tokens, and their mean where requested."""
 
     def __init__(self, transformer: Path, inputs: Sequence[str], pooled: bool) -> None:
         super().__init__()

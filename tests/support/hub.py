@@ -48,11 +48,11 @@ class Repository:
 
 @dataclass
 class Hub:
-    """What the server has and what it was asked."""
+    """What the server has and the requests that it got."""
 
     repositories: dict[str, Repository] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
-    # The first part of each path that was asked for, with the token that came along.
+    # The first part of each path that was requested, with the token that came along.
     tokens: set[tuple[str, str | None]] = field(default_factory=set)
     stopped: threading.Event = field(default_factory=threading.Event)
     port: int = 0
@@ -67,7 +67,7 @@ class Hub:
         self.repositories[name] = Repository(files)
         return self.repositories[name]
 
-    def asked(self, name: str) -> list[str]:
+    def requests_to(self, name: str) -> list[str]:
         """Return the requests that were made for a repository."""
         return [f"{method} {path}" for method, path in self.requests if f"{name}/" in f"{path}/"]
 
@@ -92,10 +92,10 @@ def serve() -> Iterator[Hub]:
 
 def environment(hub: Hub, home: Path, **more: str) -> dict[str, str]:
     """Return the variables with which a process uses the Hub and nothing of this machine's own caches."""
-    kept = {
+    inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("HF_", "MONOGRAPH_CACHE", "XDG_"))
     }
-    return kept | {
+    return inherited | {
         "HF_ENDPOINT": hub.endpoint,
         "HF_HOME": str(home / "huggingface"),
         "MONOGRAPH_CACHE": str(home / "monograph"),

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 TOLERANCE = 1e-5
 
 
-def assert_close(found: NDArray[Any], expected: NDArray[Any]) -> None:
+def assert_close(actual: NDArray[Any], expected: NDArray[Any]) -> None:
     """Compare vectors or scores: max abs difference <= TOLERANCE x max(1, largest absolute value expected)."""
-    assert found.shape == expected.shape
-    assert found.dtype == np.float32
-    assert np.abs(found - expected).max() <= TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    assert actual.shape == expected.shape
+    assert actual.dtype == np.float32
+    assert np.abs(actual - expected).max() <= TOLERANCE * max(1.0, float(np.abs(expected).max()))

@@ -15,14 +15,14 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 from support.architectures import ARCHITECTURES, MAX_LENGTH
 from support.checkpoints import wordpiece_of
 
-# With weights of twice the size bfloat16 turned MPNet's vectors by a cosine of 0.998.
+# With weights of twice the size, MPNet's vectors at bfloat16 had a cosine of 0.998.
 _SPREAD = 0.15
 
 
-def save_masked_words(architecture: str, folder: Path, **config: Any) -> Path:
-    """Save a model of masked words of transformers, and nothing of sentence-transformers, and return its folder."""
-    found = ARCHITECTURES[architecture]
-    settings = dict(found.config) | {"initializer_range": _SPREAD} | config
+def save_masked_lm(architecture: str, folder: Path, **config: Any) -> Path:
+    """Save a masked language model of transformers, and nothing of sentence-transformers, and return its folder."""
+    spec = ARCHITECTURES[architecture]
+    settings = dict(spec.config) | {"initializer_range": _SPREAD} | config
     torch.manual_seed(0)
     model: Any = AutoModelForMaskedLM.from_config(
         AutoConfig.for_model(settings.pop("model_type"), **settings), dtype=torch.float32
@@ -35,7 +35,7 @@ def save_masked_words(architecture: str, folder: Path, **config: Any) -> Path:
         # Of a trained model few weights are above 0.
         model.get_output_embeddings().bias.sub_(1.5)
     model.save_pretrained(folder)
-    tokenizer = found.tokenizer()
+    tokenizer = spec.tokenizer()
     tokenizer.model_max_length = MAX_LENGTH
     tokenizer.save_pretrained(folder)
     return folder
@@ -45,13 +45,13 @@ def splade_modules(
     architecture: str, folder: Path, pooling: str = "max", activation: str = "relu", **config: Any
 ) -> list[Any]:
     """Return the modules of a SPLADE model; what it is made of is saved in a folder."""
-    body = save_masked_words(architecture, folder, **config)
+    body = save_masked_lm(architecture, folder, **config)
     return [_transformer(body, MAX_LENGTH), SpladePooling(pooling, activation)]
 
 
 def save_splade(architecture: str, folder: Path, pooling: str = "max", activation: str = "relu", **config: Any) -> Path:
     """Save a SPLADE model with a prompt for queries, as sentence-transformers does, and return its folder."""
-    modules = splade_modules(architecture, folder / "masked-words", pooling, activation, **config)
+    modules = splade_modules(architecture, folder / "masked-lm", pooling, activation, **config)
     return _saved(SparseEncoder(modules=modules, device="cpu", prompts={"query": "the harbour "}), folder)
 
 
@@ -65,15 +65,15 @@ def save_full_size_splade(folder: Path, vocab_file: Path) -> Path:
     bias = model.get_output_embeddings().bias
     with torch.no_grad():
         bias.copy_(torch.where(torch.rand(bias.shape) < 0.02, -0.5, -5.0))
-    model.save_pretrained(folder / "masked-words")
-    wordpiece_of(vocab_file, lowercase=True).save_pretrained(folder / "masked-words")
-    transformer = _transformer(folder / "masked-words", 256)
+    model.save_pretrained(folder / "masked-lm")
+    wordpiece_of(vocab_file, lowercase=True).save_pretrained(folder / "masked-lm")
+    transformer = _transformer(folder / "masked-lm", 256)
     return _saved(SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu"), folder)
 
 
 def save_inference_free(folder: Path, *, config: Mapping[str, Any] | None = None, **options: Any) -> Path:
     """Save a model whose queries are weights of their tokens, and whose documents go through SPLADE."""
-    documents = splade_modules("BERT", folder / "masked-words", **(config or {}))
+    documents = splade_modules("BERT", folder / "masked-lm", **(config or {}))
     queries = _token_weights(documents[0].tokenizer)
     router = Router.for_query_document(query_modules=[queries], document_modules=documents)
     return _saved(SparseEncoder(modules=[router], device="cpu", **options), folder)

@@ -28,20 +28,20 @@ class Tatoeba:
         return [line for line in lines if line][:limit]
 
     def english(self, count: int) -> list[str]:
-        """Return ``count`` different English sentences, taken in turn from all pairs of languages."""
+        """Return ``count`` different English sentences, taken alternately from all pairs of languages."""
         files = [path.read_text(encoding="utf-8").split("\n") for path in sorted(self._folder.glob("*.eng"))]
-        max_concurrency = max(map(len, files))
+        longest = max(map(len, files))
         sentences = dict.fromkeys(
-            lines[turn] for turn in range(max_concurrency) for lines in files if turn < len(lines)
+            lines[position] for position in range(longest) for lines in files if position < len(lines)
         )
-        found = [sentence for sentence in sentences if sentence][:count]
-        assert len(found) == count, f"only {len(found)} sentences"
-        return found
+        chosen = [sentence for sentence in sentences if sentence][:count]
+        assert len(chosen) == count, f"only {len(chosen)} sentences"
+        return chosen
 
     def mixed(self, count: int, languages: list[str] | None = None) -> list[str]:
-        """Return ``count`` sentences, taken in turn from the languages (default: all)."""
+        """Return ``count`` sentences, taken alternately from the languages (default: all)."""
         each = [self.sentences(language) for language in languages or self.languages()]
-        max_concurrency = max(map(len, each))
-        taken = [sentences[turn] for turn in range(max_concurrency) for sentences in each if turn < len(sentences)]
+        longest = max(map(len, each))
+        taken = [sentences[position] for position in range(longest) for sentences in each if position < len(sentences)]
         assert len(taken) >= count, f"only {len(taken)} sentences"
         return taken[:count]
