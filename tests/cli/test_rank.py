@@ -52,7 +52,11 @@ def test_rank_of_nothing_prints_nothing(tiny_cross_bundle: Path) -> None:
 
 def test_what_rank_cannot_use_is_one_line(tiny_bundle: Path, tiny_cross_bundle: Path, file: Path) -> None:
     assert_error(monograph("rank", tiny_bundle, QUERY, file), 1, "its task is 'embedding'")
-    assert_error(monograph("embed", tiny_cross_bundle, file), 1, "its task is 'rerank'")
+    assert_error(
+        monograph("embed", tiny_cross_bundle, file),
+        1,
+        "the bundle is a cross-encoder, which gives no vectors: use `monograph rank`",
+    )
     assert_error(monograph("rank", tiny_cross_bundle, QUERY, file.parent / "absent"), 1, "absent")
     assert_error(monograph("rank", tiny_cross_bundle, QUERY, file, "--top-k", "0"), 2, "--top-k")
 
