@@ -180,9 +180,9 @@ def test_agreement_is_what_its_words_say() -> None:
     same = EMBEDDING_EXPORT.agreement(vectors, 3 * vectors)
     assert (same.texts, round(same.mean_cosine, 6), round(same.worst_cosine, 6)) == (40, 1, 1)
     assert (round(same.spearman, 6), same.neighbour_agreement) == (1, 1)
-    turned = vectors.copy()
-    turned[0] *= -1
-    other = EMBEDDING_EXPORT.agreement(vectors, turned)
+    flipped = vectors.copy()
+    flipped[0] *= -1
+    other = EMBEDDING_EXPORT.agreement(vectors, flipped)
     assert round(other.worst_cosine, 6) == -1
     assert round(other.mean_cosine, 6) == round(38 / 40, 6)
     assert other.neighbour_agreement < 1

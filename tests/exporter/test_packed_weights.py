@@ -119,8 +119,8 @@ def test_another_bundle_has_other_packed_weights(aligned: Path, copied: Path, tm
 
 def test_what_gives_other_vectors_is_removed(copied: Path, tmp_path: Path) -> None:
     (probes,) = read_probes(copied)
-    turned = type(probes)(probes.texts, probes.token_counts, np.roll(probes.vectors, 1, axis=1))
-    file = write_probes(copied, [turned])
+    rolled = type(probes)(probes.texts, probes.token_counts, np.roll(probes.vectors, 1, axis=1))
+    file = write_probes(copied, [rolled])
     manifest = json.loads((copied / "manifest.json").read_bytes())
     manifest["files"]["probes.json"] = {
         "bytes": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()

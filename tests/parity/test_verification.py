@@ -22,7 +22,7 @@ from support import checkpoints
 
 
 class FaultyAtOneWidth(Engine):
-    """A real engine whose rows are turned around where a batch is ``width`` tokens wide and has so many rows."""
+    """A real engine whose vectors are rolled where a batch is ``width`` tokens wide and has so many rows."""
 
     name = "faulty"
 
