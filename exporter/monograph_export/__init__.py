@@ -85,7 +85,7 @@ def export(
             linear layers as int8 products with static ranges, and the table as int8.
         table: "fp32", or "int8": token embeddings as int8 rows with a scale each. None is "int8" for vocabularies of
             more than 100,000 and with int8 layers, "fp32" otherwise; of a cross-encoder only with int8 layers.
-        calibration: UTF-8 file of texts, one a line, that set the ranges of int8 layers; half of them are held out to
+        calibration: UTF-8 file of texts, one per line, that set the ranges of int8 layers; half of them are held out to
             measure the result. None takes those of ``keep_vocab``, or built-in sentences of 37 languages. For a
             cross-encoder each line is a query, a tab and a passage; None are pairs of these sentences.
         reduce_range: 7 bits for the weights of int8 layers, for CPUs with AVX2 and without VNNI.
@@ -98,7 +98,7 @@ def export(
             smallest. None is 0.25 with int8 layers, where single scores jump, and 0.1 without.
         min_active_overlap: The minimum of the share of a sparse vector's active dimensions, those of either model, that
             both have, on average over held-out texts.
-        keep_vocab: UTF-8 file or files of texts, one a line. Only the tokens that they need are retained, and every
+        keep_vocab: UTF-8 file or files of texts, one per line. Only the tokens that they need are retained, and every
             single character of their scripts; their vectors stay the same.
         keep_scripts: ISO 15924 codes, such as ("Latn", "Cyrl") or "Latn,Cyrl": the tokens of these scripts are
             retained, the others not (unless a text of ``keep_vocab`` needs them).

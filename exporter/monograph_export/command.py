@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibration",
         metavar="FILE",
-        help="texts, one a line, that set the ranges of int8 layers; for a cross-encoder a query, a tab and a passage; "
+        help="texts, one per line, that set the ranges of int8 layers; for a cross-encoder a query, a tab and a passage; "
         "default: built-in sentences of 37 languages",
     )
     parser.add_argument(
@@ -52,7 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="texts, one a line: retain the tokens they need, and the characters of their scripts; may be repeated",
+        help="texts, one per line: retain the tokens they need, and the characters of their scripts; may be repeated",
     )
     parser.add_argument(
         "--keep-scripts",
@@ -67,7 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="other texts, one a line: report how the retained tokens cover them; may be repeated",
+        help="other texts, one per line: report how the retained tokens cover them; may be repeated",
     )
     for limit in LIMITS:
         at_int8 = f"{limit.int8_default} with --precision int8, else " if limit.int8_default else ""

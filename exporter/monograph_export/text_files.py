@@ -6,8 +6,8 @@ import importlib.resources
 from collections.abc import Sequence
 from pathlib import Path
 
-from monograph.commands.text_lines import open_texts
 from monograph.errors import ExportError, InputError
+from monograph.text_lines import open_texts
 
 
 def read_sentences(package: str, file: str, language: str | None = None) -> list[str]:
@@ -21,7 +21,7 @@ def read_sentences(package: str, file: str, language: str | None = None) -> list
 
 
 def read_texts(file: Path) -> list[str]:
-    """Return the different texts of a file that are not blank, in its order: one a line, or .jsonl, as `embed` reads.
+    """Return the different texts of a file that are not blank, in its order: one per line, or .jsonl, as `embed` reads.
 
     Raises:
         ExportError: the file cannot be read, is not UTF-8 or has no text.

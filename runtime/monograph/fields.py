@@ -82,10 +82,6 @@ class Fields:
         )
         return 0.0
 
-    def strings(self, key: str) -> tuple[str, ...]:
-        """Return a required list of strings."""
-        return cast(tuple[str, ...], self._list(key, str))
-
     def integers(self, key: str) -> tuple[int, ...]:
         """Return a required list of integers."""
         return cast(tuple[int, ...], self._list(key, int))

@@ -9,31 +9,61 @@ from monograph.fields import Fields
 
 
 @dataclass(frozen=True)
+class Tolerance:
+    """How far outputs may be from the reference: by the cosine of vectors, or else by the difference of values.
+
+    One of both is None. ``exact`` says that nothing rounds, so that only the order of float32 sums may differ.
+    """
+
+    max_abs_difference: float | None = None
+    min_cosine: float | None = None
+    exact: bool = True
+
+    def __str__(self) -> str:
+        if self.min_cosine is not None:
+            return f"cosine >= {self.min_cosine}"
+        return f"max abs difference <= {self.max_abs_difference:.2e}"
+
+    def violation(self, deviation: Deviation) -> str:
+        """Return in words how a deviation exceeds the tolerance, "" where it does not. NaN exceeds it."""
+        where = f"{deviation.case}, {deviation.worst_tokens} tokens"
+        if self.min_cosine is not None:
+            cosine = -1.0 if deviation.worst_cosine is None else deviation.worst_cosine
+            return "" if cosine >= self.min_cosine else f"cosine {cosine:.6f} is below {self.min_cosine}, {where}"
+        difference, allowed = deviation.max_abs_difference, self.max_abs_difference or 0.0
+        return "" if difference <= allowed else f"max abs difference {difference:.2e} exceeds {allowed:.2e}, {where}"
+
+
+@dataclass(frozen=True)
 class Deviation:
     """How far the outputs of one way of batching the probes are from the reference, and where they are furthest.
 
-    ``worst_tokens`` is the length of the probe with the largest difference. ``min_cosine`` is None for scores, which
+    ``worst_tokens`` is the length of the probe with the largest difference. ``worst_cosine`` is None for scores, which
     have no direction.
     """
 
     case: str
     max_abs_difference: float
-    min_cosine: float | None
+    worst_cosine: float | None
     worst_tokens: int
 
 
 @dataclass(frozen=True)
 class VerificationResult:
-    """Whether a bundle equals its reference on an engine, and by how much it differs; ``reason`` is "" if it passed."""
+    """Whether a bundle equals its reference on an engine computing in a type, and by how much it differs.
+
+    ``version`` is the engine's, ``probes`` the number of inputs compared. The difference and the cosine are the worst
+    of all ``cases``, the ways of batching the probes; ``reason`` says why the bundle failed, "" if it passed.
+    """
 
     engine: str
     version: str
     device: str
     compute_dtype: str
     passed: bool
-    tolerance: str
+    tolerance: Tolerance
     max_abs_difference: float
-    min_cosine: float | None
+    worst_cosine: float | None
     probes: int
     reason: str
     cases: tuple[Deviation, ...] = ()
@@ -45,10 +75,10 @@ class VerificationResult:
     def describe(self, reference: str) -> str:
         """Return the result as one line; ``reference`` is what the bundle was compared with, in words."""
         if self.passed:
-            outcome = f"{'equal' if self.tolerance.startswith('max abs') else 'close'} to {reference}"
+            outcome = f"{'equal' if self.tolerance.exact else 'close'} to {reference}"
         else:
             outcome = f"WRONG: {self.reason}"
-        cosine = "" if self.min_cosine is None else f", worst cosine {self.min_cosine:.6f}"
+        cosine = "" if self.worst_cosine is None else f", worst cosine {self.worst_cosine:.6f}"
         return (
             f"{self.device} ({self.engine} {self.version}) {self.compute_dtype}: {outcome}, "
             f"max abs difference {self.max_abs_difference:.1e}{cosine} over {self.probes} probes"

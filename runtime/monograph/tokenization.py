@@ -59,11 +59,6 @@ class TextTokenizer:
         truncation = self._tokenizer.truncation
         return None if truncation is None else int(truncation["max_length"])
 
-    @property
-    def vocabulary_size(self) -> int:
-        """One more than the largest token id."""
-        return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
-
     def token(self, id_: int) -> str:
         """Return the token of an id, "" for one that no token has."""
         return self._tokenizer.id_to_token(id_) or ""

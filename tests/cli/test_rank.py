@@ -75,7 +75,7 @@ def test_info_and_verify_speak_of_scores(tiny_cross_bundle: Path) -> None:
     done = monograph("verify", tiny_cross_bundle, "--device", "cpu", "--json")
     [result] = json.loads(done.stdout)["verifications"]
     assert result["passed"]
-    assert result["min_cosine"] is None
+    assert result["worst_cosine"] is None
 
 
 def test_export_says_how_many_labels_there_are(tiny_cross_checkpoint: Path, tmp_path: Path) -> None:

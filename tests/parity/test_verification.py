@@ -121,4 +121,5 @@ def test_every_type_is_verified_with_the_tolerance_of_its_own(
     opened.close()
     assert result.passed, result.reason
     assert result.compute_dtype == compute_dtype
-    assert result.tolerance.startswith("max abs" if compute_dtype == "float32" else "cosine")
+    assert result.tolerance.exact is (compute_dtype == "float32")
+    assert (result.tolerance.min_cosine is None) is result.tolerance.exact

@@ -38,7 +38,6 @@ def toy_bundle(bundle_copy: Path, edit_manifest: Edit) -> Path:
     def change(value: dict[str, Any]) -> None:
         value["task"] = "toy"
         value["toy"] = {"dimension": value.pop("embedding")["dimension"], "scale": 2.0}
-        value["graphs"][0]["engines"].append("toy-runtime")
         value["graphs"][0]["devices"].append("toy")
 
     edit_manifest(change)

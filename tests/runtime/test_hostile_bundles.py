@@ -39,7 +39,7 @@ MANIFESTS: dict[str, Callable[[dict[str, Any]], object]] = {
         value["embedding"].update(dimension=12),
         value["graphs"][0]["outputs"]["sentence_embedding"].update(shape=["batch", 12]),
     ),
-    "a measurement beyond a float": lambda value: value["quality"]["verifications"][0].update(min_cosine=10**400),
+    "a measurement beyond a float": lambda value: value["quality"]["verifications"][0].update(worst_cosine=10**400),
     "a part beyond any": lambda value: value["graphs"][0].update(parts={"table": 10**400}),
     "a part of less than nothing": lambda value: value["graphs"][0].update(parts={"table": -1}),
     "a compression without figures": lambda value: value["quality"].update(compression={"table": "int8"}),

@@ -9,9 +9,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from monograph.commands.text_lines import TextLines
 from monograph.errors import InputError
 from monograph.inputs import check_utf8
+from monograph.text_lines import TextLines
 
 
 def numbered_lines(file: Path) -> Iterator[tuple[int, str]]:

@@ -132,7 +132,7 @@ def _joined(folds: Sequence[Fold]) -> Fold:
 
 @contextmanager
 def _inputs_of(linears: Mapping[str, nn.Linear]) -> Iterator[dict[str, list[Tensor]]]:
-    """Give a dictionary of the inputs of each layer, by name: one a call, for a layer may be called several times."""
+    """Give a dictionary of the inputs of each layer, by name: one per call, for a layer may be called several times."""
     inputs: dict[str, list[Tensor]] = {}
 
     def record(name: str) -> RemovableHandle:

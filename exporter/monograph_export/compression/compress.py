@@ -136,7 +136,7 @@ def _layers_report(
         calibration_inputs=len(inputs.calibration),
         calibration_agreement=dict(vars(agreement)),
         float32_inputs=tuple(name for group in quantizer.float_inputs for name in group.originals),
-        smoothing_strength={group.stats.names[0]: group.smoothing.strength for group in rounded},
+        smoothing_strength={name: group.smoothing.strength for group in rounded for name in group.originals},
         reduce_range=options.reduce_range,
     )
 

@@ -77,7 +77,6 @@ def _store(variant: _Variant, folder: Path) -> Graph:
         raise ExportError("the traced graph imports no standard operators")
     return Graph(
         file=variant.file,
-        engines=tuple(dict.fromkeys(entry.engine for entry in variant.engines)),
         devices=tuple(entry.kind for entry in variant.engines),
         precision=graph.precision,
         opset=opset,

@@ -59,7 +59,6 @@ class Graph:
     """
 
     file: str
-    engines: tuple[str, ...]
     devices: tuple[str, ...]
     precision: str
     opset: int

@@ -54,17 +54,15 @@ def _unknown_version(version: int) -> str:
 
 def _read_section(top: Fields, task: Task[Any] | None) -> object:
     """Return the section of the task; note where it is missing, and where that of another task is there."""
-    section = None
+    if task is None:
+        return None
     for name in task_names():
-        if task is None or (name != task.name and not top.has(name)):
-            continue
-        if name != task.name:
+        if name != task.name and top.has(name):
             top.problems.append(f"{name} is there, and the task is {task.name!r}")
-        elif top.has(name):
-            section = top.child(name).read(task.section_type)
-        else:
-            top.problems.append(f"{name} is missing")
-    return section
+    if top.has(task.name):
+        return top.child(task.name).read(task.section_type)
+    top.problems.append(f"{task.name} is missing")
+    return None
 
 
 def _inconsistencies(manifest: Manifest, task: Task[Any] | None) -> Iterator[str]:
@@ -124,9 +122,10 @@ def _quote(routes: Collection[str | None]) -> str:
 def _graph_problems(graph: Graph, manifest: Manifest, task: Task[Any] | None) -> Iterator[str]:
     if unknown := sorted(set(graph.op_domains) - set(OP_DOMAINS)):
         yield f"op_domains has the unknown {', '.join(unknown)}"
-    foreign = sorted(set(graph.inputs) - set(GRAPH_INPUTS))
-    if foreign or "input_ids" not in graph.inputs:
-        yield f"inputs must have input_ids and may have {', '.join(GRAPH_INPUTS[1:])}, not {', '.join(foreign)}"
+    if "input_ids" not in graph.inputs:
+        yield "inputs must have input_ids"
+    if foreign := sorted(set(graph.inputs) - set(GRAPH_INPUTS)):
+        yield f"inputs may have {', '.join(GRAPH_INPUTS)}, not {', '.join(foreign)}"
     if graph.max_batch_size is not None and graph.max_batch_size < 1:
         yield "max_batch_size must be at least 1"
     if any(not 0 <= size <= _MAX_FILE_BYTES for size in graph.parts.values()):

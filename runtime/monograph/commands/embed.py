@@ -12,11 +12,11 @@ from tqdm import tqdm
 
 from monograph.atomic import find_parent_problem
 from monograph.commands import options
-from monograph.commands.text_lines import TextLines, open_texts
 from monograph.errors import InputError
 from monograph.model import Model, model_source, open_model, prepare_call
 from monograph.tasks import Task, tasks
 from monograph.tasks.base import EmbedOption
+from monograph.text_lines import TextLines, open_texts
 from monograph.vector_file import VectorFormat, open_vector_file
 
 HELP = "embed the lines of a file, or of standard input, with an embedding model or a sparse encoder"

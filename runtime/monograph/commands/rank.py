@@ -6,8 +6,8 @@ import argparse
 import json
 
 from monograph.commands import options
-from monograph.commands.text_lines import open_texts
 from monograph.cross_encoder import CrossEncoder
+from monograph.text_lines import open_texts
 
 HELP = "rank the lines of a file, or of standard input, by their score for a query"
 

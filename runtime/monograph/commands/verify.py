@@ -102,6 +102,6 @@ def _print(result: VerificationResult) -> None:
     width = max(len(case.case) for case in result.cases)
     for case in result.cases:
         difference = f"max abs difference {case.max_abs_difference:.2e}"
-        cosine = "" if case.min_cosine is None else f"  worst cosine {case.min_cosine:.7f}"
+        cosine = "" if case.worst_cosine is None else f"  worst cosine {case.worst_cosine:.7f}"
         print(f"  {case.case:<{width}} {difference}{cosine}")
     print(f"passed: {result.probes} probes" if result.passed else f"FAILED: {result.reason}", flush=True)

@@ -231,8 +231,10 @@ def _name(value: Any, names: Collection[str]) -> str:
 
 
 def _spec(value: Any) -> TensorSpec:
+    # A graph of other ranks differs from the manifest, which is said where both are compared.
+    names = (*_AXES, *map(str, range(len(_AXES), len(value.partial_shape))))
     axes: list[str | int] = [
-        name if size.is_dynamic else size.get_length() for name, size in zip(_AXES, value.partial_shape, strict=True)
+        name if size.is_dynamic else size.get_length() for name, size in zip(names, value.partial_shape, strict=False)
     ]
     short = value.element_type.to_string()
     return TensorSpec(_NAMES.get(short, short), tuple(axes))

@@ -28,7 +28,7 @@ _PASSED = b"passed"
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A bundle, what runs it, and its folder wherever the process changes its directory to."""
+    """A bundle, what runs it, and the absolute path of its folder."""
 
     bundle: Bundle
     routes: Routes
@@ -115,7 +115,9 @@ def open_routes(
     cache = cache_folder(cache_dir)
     options = EngineOptions(device, compute_dtype, available_cpus() if threads is None else threads, cache)
     if device != "auto" and not check_verifications:
-        return load_routes(bundle, tokenizers, options, check_verifications=False)
+        return load_routes(
+            bundle, tokenizers, options, check_verifications=False, max_tokens_per_batch=max_tokens_per_batch
+        )
     opener = _Opener(bundle, tokenizers, cache, max_tokens_per_batch)
     if device == "auto":
         return opener.open_preferred(options)
@@ -160,7 +162,10 @@ class _Opener:
             if not failure:
                 on_failure.pop_all()
                 return routes
-        raise DeviceError(f"{options.device} at {engine.compute_dtype} fails on the bundle's probes: {failure}")
+        raise DeviceError(
+            f"{options.device} at {engine.compute_dtype} fails on the bundle's probes ({failure}): choose another "
+            "device or compute_dtype"
+        )
 
     def _failure_on_probes(self, routes: Routes) -> str:
         """Return what is wrong with the engine's vectors, "" for nothing; what passed once on this CPU is trusted."""
@@ -191,7 +196,11 @@ def _candidates(bundle: Bundle, compute_dtype: str, refusals: list[MonographErro
             continue
         possible = [dtype for dtype in dtypes if compute_dtype in ("auto", dtype)]
         if not possible:
-            refusals.append(DeviceError(f"{device} computes in {' or '.join(dtypes)}, not in {compute_dtype}"))
+            refusals.append(
+                DeviceError(
+                    f"{device} computes in {' or '.join(dtypes)}, not in {compute_dtype}: leave compute_dtype at 'auto'"
+                )
+            )
         yield from ((device, dtype) for dtype in possible)
 
 

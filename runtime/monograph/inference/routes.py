@@ -1,18 +1,16 @@
-"""The pipelines of a bundle: one, or one a route for a model that embeds queries and documents differently."""
+"""The pipelines of a bundle: one, or one per route for a model that embeds queries and documents differently."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 from monograph.bundle import Bundle
-from monograph.bundle.manifest import Routing, TokenizerSpec
+from monograph.bundle.manifest import TokenizerSpec
 from monograph.engines import EngineOptions, open_engine
 from monograph.errors import BundleError, InputError
 from monograph.inference.pipeline import BatchRunner, Pipeline
-from monograph.tasks import Task
 from monograph.tokenization import TextTokenizer
 
 # By the name of their route; without routes the one tokenizer is under None.
@@ -21,19 +19,16 @@ Tokenizers = Mapping[str | None, TextTokenizer]
 
 @dataclass(frozen=True)
 class Routes:
-    """Pipelines by the name of their route, all on the same device; without routes the one pipeline is under None.
+    """A bundle's pipelines by their route, all on the same device; without routes the one pipeline is under None."""
 
-    ``task`` is the bundle's.
-    """
-
-    task: Task[Any]
+    bundle: Bundle
     pipelines: Mapping[str | None, Pipeline]
-    routing: Routing | None
 
     @property
     def main(self) -> Pipeline:
         """The pipeline of texts without a task, or the first where the model requires one."""
-        default = None if self.routing is None else self.routing.default
+        routing = self.bundle.manifest.routing
+        default = None if routing is None else routing.default
         return next(iter(self.pipelines.values())) if default is None else self.pipelines[default]
 
     @property
@@ -52,13 +47,14 @@ class Routes:
         """
         if task is not None and not isinstance(task, str):
             raise InputError(f"task must be a str, got {type(task).__name__}")
-        if self.routing is None:
+        routing = self.bundle.manifest.routing
+        if routing is None:
             if task is not None:
                 raise InputError(f"task {task!r}: this model embeds every text in one way, so leave task out")
             return self.main
-        route = self.routing.route_of(task)
+        route = routing.route_of(task)
         if route is None:
-            known = ", ".join(map(repr, self.routing.tasks))
+            known = ", ".join(map(repr, routing.tasks))
             problem = (
                 "no task was given, and this model has no default" if task is None else f"task {task!r} is unknown"
             )
@@ -100,9 +96,9 @@ def load_routes(
             runner = BatchRunner(engine, specification, manifest.output_width, max_tokens_per_batch)
             pipelines[route] = Pipeline(tokenizer, specification, runner)
     except BaseException:
-        Routes(bundle.task, pipelines, manifest.routing).close()
+        Routes(bundle, pipelines).close()
         raise
-    return Routes(bundle.task, pipelines, manifest.routing)
+    return Routes(bundle, pipelines)
 
 
 def load_tokenizers(bundle: Bundle) -> Tokenizers:

@@ -24,7 +24,9 @@ _Run = Callable[[TokenizedTexts], _Outputs]
 
 
 class Scheduler:
-    """Lets the texts of any number of callers be computed together, ``turns`` joint batches at a time.
+    """Batches the texts of concurrent callers, with up to ``max_concurrency`` joint batches at a time.
+
+    ``run`` returns the outputs of any texts in their order.
 
     Calls are joined that together cost no more than ``max_cost`` (in tokens, as ``batch_cost`` counts) and have no more
     than ``max_texts``. A call of a single text may cost more, and then runs alone.

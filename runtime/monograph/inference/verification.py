@@ -15,8 +15,8 @@ from monograph.bundle.manifest import POOLING_MASK
 from monograph.errors import BundleError
 from monograph.inference.pipeline import Pipeline
 from monograph.inference.routes import Routes
-from monograph.quality import Deviation, VerificationResult
-from monograph.tasks.base import FLOAT32_TOLERANCE, Outputs, Task, Tolerance
+from monograph.quality import Deviation, Tolerance, VerificationResult
+from monograph.tasks.base import FLOAT32_TOLERANCE, Outputs, Task
 from monograph.tokenization import TokenizedTexts
 
 # Rows of the ragged batches: neighbours of very different length share one.
@@ -39,7 +39,7 @@ def verify(routes: Routes, sets: Sequence[Probes], tolerance: float = FLOAT32_TO
     for comparison in comparisons:
         comparison.run_all()
     cases = tuple(case for comparison in comparisons for case in comparison.cases)
-    cosines = [case.min_cosine for case in cases if case.min_cosine is not None]
+    cosines = [case.worst_cosine for case in cases if case.worst_cosine is not None]
     reason = next((reason for comparison in comparisons if (reason := comparison.failure())), "")
     engine = routes.main.engine
     return VerificationResult(
@@ -48,9 +48,9 @@ def verify(routes: Routes, sets: Sequence[Probes], tolerance: float = FLOAT32_TO
         device=engine.device,
         compute_dtype=engine.compute_dtype,
         passed=not reason,
-        tolerance=str(max((one.tolerance for one in comparisons), key=lambda allowed: allowed.max_abs_difference)),
+        tolerance=max((one.tolerance for one in comparisons), key=lambda allowed: allowed.max_abs_difference or 0.0),
         max_abs_difference=max(case.max_abs_difference for case in cases),
-        min_cosine=min(cosines) if cosines else None,
+        worst_cosine=min(cosines) if cosines else None,
         probes=sum(len(probes.texts) for probes in sets),
         reason=reason,
         cases=cases,
@@ -84,7 +84,7 @@ def _check_complete(routes: Routes, sets: Sequence[Probes]) -> None:
         if (route, prompted) not in known
     ]
     if missing:
-        raise BundleError("probes.json", missing)
+        raise BundleError(routes.bundle.path, missing)
 
 
 @dataclass
@@ -101,14 +101,16 @@ class _Comparison:
     @classmethod
     def of(cls, routes: Routes, probes: Probes, tolerance: float) -> _Comparison:
         if probes.route not in routes.pipelines:
-            raise BundleError("probes.json", [f"probes of the route {probes.route!r}, which no graph has"])
+            raise BundleError(routes.bundle.path, [f"probes of the route {probes.route!r}, which no graph has"])
         pipeline = routes.pipelines[probes.route]
         width = pipeline.runner.output_width
         if probes.vectors.shape[1] != width:
-            raise BundleError("probes.json", [f"{probes.vectors.shape[1]} dimensions, the graph gives {width}"])
-        engine = pipeline.engine
-        allowed = routes.task.tolerance(probes.vectors, tolerance, engine.graph.precision, engine.min_cosine)
-        return cls(routes.task, pipeline, probes, pipeline.tokenize(probes.texts, probes.prompt), allowed, [])
+            raise BundleError(
+                routes.bundle.path, [f"probes of {probes.vectors.shape[1]} dimensions, the graph gives {width}"]
+            )
+        task, engine = routes.bundle.task, pipeline.engine
+        allowed = task.tolerance(probes.vectors, tolerance, engine.graph.precision, engine.min_cosine)
+        return cls(task, pipeline, probes, pipeline.tokenize(probes.texts, probes.prompt), allowed, [])
 
     def run_all(self) -> None:
         """Compute the probes in every way of batching."""

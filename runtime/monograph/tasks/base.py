@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from monograph.quality import Agreement, Deviation
+from monograph.quality import Agreement, Deviation, Tolerance
 from monograph.vector_file.formats import VectorFormat
 
 SectionT = TypeVar("SectionT")
@@ -81,31 +81,6 @@ class DensePostProcess(ABC):
 
 
 @dataclass(frozen=True)
-class Tolerance:
-    """How far outputs may be from the reference: by their cosine, or where that is None by the difference of values."""
-
-    max_abs_difference: float
-    min_cosine: float | None = None
-    noun: str = "max abs difference"
-
-    def __str__(self) -> str:
-        if self.min_cosine is not None:
-            return f"cosine >= {self.min_cosine}"
-        return f"{self.noun} <= {self.max_abs_difference:.2e}"
-
-    def violation(self, deviation: Deviation) -> str:
-        """Return in words how a deviation exceeds the tolerance, "" where it does not. NaN exceeds it."""
-        where = f"{deviation.case}, {deviation.worst_tokens} tokens"
-        difference, allowed = deviation.max_abs_difference, self.max_abs_difference
-        if self.min_cosine is None:
-            return (
-                "" if difference <= allowed else f"max abs difference {difference:.2e} exceeds {allowed:.2e}, {where}"
-            )
-        cosine = -1.0 if deviation.min_cosine is None else deviation.min_cosine
-        return "" if cosine >= self.min_cosine else f"cosine {cosine:.6f} is below {self.min_cosine}, {where}"
-
-
-@dataclass(frozen=True)
 class EmbedOption:
     """An option of `monograph embed` that one task has: ``keyword`` of its ``post_process``.
 
@@ -142,7 +117,8 @@ class Task(ABC, Generic[SectionT]):
     has_routes: ClassVar[bool] = True
     section_type: ClassVar[type[Any]]
     agreement_type: ClassVar[type[Agreement]]
-    # Of `monograph embed`: its options, and the formats of its files by their suffix. None, and there is no embedding.
+    # Of `monograph embed`: its options, and the formats of its files by their suffix, .jsonl among them. A task without
+    # formats has no vectors to write.
     embed_options: ClassVar[Sequence[EmbedOption]] = ()
     vector_formats: ClassVar[Mapping[str, Callable[[Any], VectorFormat[Any]]]] = {}
 
@@ -178,7 +154,9 @@ class Task(ABC, Generic[SectionT]):
         the engine keeps in the type it computes in, None at float32.
         """
         rounded = MIN_COSINE_BY_PRECISION.get(precision, min_cosine)
-        return Tolerance(float32 * max(1.0, float(np.abs(reference).max(initial=0))), rounded)
+        if rounded is not None:
+            return Tolerance(min_cosine=rounded, exact=False)
+        return Tolerance(max_abs_difference=float32 * largest_magnitude(reference))
 
     def compare(self, case: str, outputs: Outputs, reference: Outputs, token_counts: Sequence[int]) -> Deviation:
         """Return how far outputs are from the reference, float32 [n, d] each, of inputs with these token counts."""
@@ -186,9 +164,9 @@ class Task(ABC, Generic[SectionT]):
         # NaN compares as neither larger nor smaller, and must fail. Not infinity, which JSON has no number for.
         differences = np.where(np.isfinite(differences), differences, np.finfo(np.float32).max)
         worst = int(np.argmax(differences))
-        return Deviation(case, float(differences[worst]), self.min_cosine(outputs, reference), token_counts[worst])
+        return Deviation(case, float(differences[worst]), self.worst_cosine(outputs, reference), token_counts[worst])
 
-    def min_cosine(self, outputs: Outputs, reference: Outputs) -> float | None:
+    def worst_cosine(self, outputs: Outputs, reference: Outputs) -> float | None:
         """Return the least cosine of rows, float32 [n, d] each; None for outputs that have no direction."""
         norms = np.sqrt(_dots(outputs, outputs)), np.sqrt(_dots(reference, reference))
         cosines = _dots(outputs, reference) / np.maximum(norms[0] * norms[1], 1e-30)
@@ -196,6 +174,11 @@ class Task(ABC, Generic[SectionT]):
         # encoder. Zeros have no direction to be wrong, and a vector that is tiny beside the others is as near.
         zero = (norms[1] == 0) & (norms[0] <= _MAX_NORM_FOR_ZERO * norms[1].max(initial=0))
         return float(np.nan_to_num(np.where(zero, 1.0, cosines), nan=-1.0).min())
+
+
+def largest_magnitude(reference: Outputs) -> float:
+    """Return the largest absolute value of a reference, at least 1: tolerances are relative to it."""
+    return max(1.0, float(np.abs(reference).max(initial=0)))
 
 
 def _dots(first: Outputs, second: Outputs) -> NDArray[np.float64]:

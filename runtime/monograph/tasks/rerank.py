@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monograph.errors import InputError
-from monograph.tasks.base import MIN_COSINE_BY_PRECISION, DensePostProcess, Outputs, Task, Tolerance
+from monograph.quality import Tolerance
+from monograph.tasks.base import MIN_COSINE_BY_PRECISION, DensePostProcess, Outputs, Task, largest_magnitude
 
 # What may turn a logit into a score.
 ACTIVATIONS = ("Identity", "Sigmoid")
@@ -136,13 +137,13 @@ class RerankTask(Task[RerankSection]):
 
     def tolerance(self, reference: Outputs, float32: float, precision: str, min_cosine: float | None) -> Tolerance:
         """Return what is allowed; a score has no direction, so its value is compared wherever something rounds."""
-        largest = max(1.0, float(np.abs(reference).max(initial=0)))
+        largest = largest_magnitude(reference)
         if MIN_COSINE_BY_PRECISION.get(precision, min_cosine) is None:
-            return Tolerance(float32 * largest)
+            return Tolerance(max_abs_difference=float32 * largest)
         allowed = SCORE_TOLERANCE_BY_PRECISION.get(precision, SCORE_TOLERANCE)
-        return Tolerance(allowed * largest, noun="difference of scores")
+        return Tolerance(max_abs_difference=allowed * largest, exact=False)
 
-    def min_cosine(self, outputs: Outputs, reference: Outputs) -> None:  # noqa: ARG002
+    def worst_cosine(self, outputs: Outputs, reference: Outputs) -> None:  # noqa: ARG002
         """Return None: a score has no direction."""
         return
 

@@ -1,14 +1,6 @@
-"""Files of vectors, written block by block and resumable after an interrupt."""
+"""A file of vectors that is written block by block, and resumed where a run was interrupted."""
 
-from monograph.vector_file.formats import JsonLinesFormat, NpyFormat, VectorFormat, json_lines, sparse_json_lines
-from monograph.vector_file.partial import VectorFile, open_vector_file
+from monograph.vector_file.formats import NpyFormat, VectorFormat
+from monograph.vector_file.partial import open_vector_file
 
-__all__ = [
-    "JsonLinesFormat",
-    "NpyFormat",
-    "VectorFile",
-    "VectorFormat",
-    "json_lines",
-    "open_vector_file",
-    "sparse_json_lines",
-]
+__all__ = ["NpyFormat", "VectorFormat", "open_vector_file"]
