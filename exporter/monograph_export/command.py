@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibration",
         metavar="FILE",
-        help="texts, one per line, that set the ranges of int8 layers; for a cross-encoder a query, a tab and a passage; "
+        help="texts, one per line, that set the ranges of int8 layers; for a cross-encoder a query, tab and passage; "
         "default: built-in sentences of 37 languages",
     )
     parser.add_argument(
