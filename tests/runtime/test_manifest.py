@@ -255,7 +255,7 @@ def test_a_required_field_that_is_absent_is_named(path: Steps) -> None:
         (("source", "sha256"), {"model.safetensors": 1}, "hold strings only"),
         (("graphs",), {"0": {}}, "be a list"),
         (("graphs", 0), "model.onnx", "be an object"),
-        ("onnxruntime", "be a list"),
+        (("graphs", 0, "devices"), "cpu", "be a list"),
         (("graphs", 0, "devices"), ["cpu", None], "hold strings only"),
         (("graphs", 0, "opset"), "23", "be an integer"),
         (("graphs", 0, "opset"), True, "be an integer"),
