@@ -142,6 +142,8 @@ def test_it_pickles_and_closes(tiny_cross_bundle: Path) -> None:
 def test_a_progress_bar_counts_pairs(tiny_cross_encoder: CrossEncoder, capsys: pytest.CaptureFixture[str]) -> None:
     tiny_cross_encoder.predict([*PAIRS, *PAIRS], show_progress_bar=True)
     assert "8/8" in capsys.readouterr().err
+    tiny_cross_encoder.predict(PAIRS[0], show_progress_bar=True)
+    assert "1/1" in capsys.readouterr().err
     tiny_cross_encoder.predict(PAIRS, show_progress_bar=False)
     assert capsys.readouterr() == ("", "")
 

@@ -133,8 +133,8 @@ class Pipeline:
         if isinstance(texts, list) and len(texts) == 1:
             # Nothing to deduplicate or to order. Behind a run the CPU's caches hold weights, and Python code is slow.
             for _, outputs in self.outputs(texts, prompt, batch_size):
+                on_texts(1)
                 yield post_process(outputs)
-            on_texts(1)
             return
         # Texts are tokenized, and sorted by length, a window at a time: memory is bounded by it, not by the corpus.
         blocks = [texts] if isinstance(texts, list) else split_into_windows(texts)
