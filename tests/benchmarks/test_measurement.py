@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from monograph.bundle import open_bundle
 from monograph.errors import InputError
-from monograph_bench.measurement.reference import Reference, cosines, score_agreement
+from monograph_bench.measurement.reference import Reference, cosines, read_reference, score_agreement
 from monograph_bench.measurement.roofline import Work, count_work
 from monograph_bench.measurement.session import Plan, run_session
 from monograph_bench.measurement.speed import Rounds
@@ -270,6 +270,22 @@ def test_pairs_of_a_file(tmp_path: Path) -> None:
 
 def reference(*rows: list[float]) -> Reference:
     return Reference(Workload("probes", ()), np.array(rows, np.float32), "")
+
+
+@pytest.mark.parametrize("changed", ["compression", "vocabulary", "encoder_file"])
+def test_only_the_unchanged_model_is_the_reference(changed: str, tiny_bundle: Path) -> None:
+    bundle = open_bundle(tiny_bundle)
+    quality = bundle.manifest.quality
+    result = read_reference({"first": _with_quality(bundle, **{changed: "any"}), "second": bundle})
+    assert result is not None
+    assert result.description == f"the {len(result.texts.texts)} probes of second: {quality.reference}"
+    assert quality.reference.startswith("sentence-transformers in torch, float32")
+    assert read_reference({"first": _with_quality(bundle, **{changed: "any"})}) is None
+
+
+def _with_quality(bundle: Bundle, **changes: Any) -> Bundle:
+    manifest = bundle.manifest
+    return replace(bundle, manifest=replace(manifest, quality=replace(manifest.quality, **changes)))
 
 
 def test_scores_are_compared_by_their_spread_and_their_order() -> None:

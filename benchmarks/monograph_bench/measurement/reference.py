@@ -80,12 +80,14 @@ def read_reference(bundles: Mapping[str, Bundle]) -> Reference | None:
     """Return the probes of the first bundle whose reference is the unchanged model, None where there is no such bundle.
 
     The probes of a compressed bundle are torch's with the same rounding, which would hide what the rounding costs, and
-    those of one with a pruned vocabulary are of the model with fewer tokens.
+    those of one with a pruned vocabulary are of the model with fewer tokens. Those of an encoder's ONNX file are what
+    that file gives, which may be quantized itself.
     """
     for name, bundle in bundles.items():
-        if bundle.manifest.quality.compression is None and bundle.manifest.quality.vocabulary is None:
+        quality = bundle.manifest.quality
+        if quality.compression is None and quality.vocabulary is None and quality.encoder_file is None:
             probes, *_ = read_probes(bundle.path, bundle.manifest.output_width)
-            description = f"torch at float32, by the {len(probes.texts)} probes of {name}"
+            description = f"the {len(probes.texts)} probes of {name}: {quality.reference}"
             return Reference(Workload(PROBES, probes.texts), probes.vectors, description)
     return None
 
