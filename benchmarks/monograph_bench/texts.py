@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from monograph.errors import InputError
+from monograph.errors import ExportError, InputError
 from monograph.inputs import Input
 from monograph_export import compression
 from monograph_export.text_files import read_sentences, read_texts
@@ -71,12 +71,14 @@ def file_workload(file: Path, limit: int | None) -> Workload:
     """Return the distinct texts of a user's file, at most ``limit``.
 
     Raises:
-        ExportError: the file cannot be read, is not UTF-8 or has no text.
-        InputError: it is named as a mix is.
+        InputError: the file cannot be read, is not UTF-8, has no text, or is named as a mix is.
 
     """
     if file.name in MIXES:
         raise InputError(
             f"{file} is named as the length mix {file.name}: the report could not tell them apart, rename it"
         )
-    return Workload(file.name, tuple(read_texts(file)[:limit]))
+    try:
+        return Workload(file.name, tuple(read_texts(file)[:limit]))
+    except ExportError as error:
+        raise InputError(str(error)) from error

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from monograph.bundle import open_bundle
+from monograph.bundle import Bundle, open_bundle
 from monograph.errors import InputError
 from monograph_bench.measurement.reference import Reference, cosines, read_reference, score_agreement
 from monograph_bench.measurement.roofline import Work, count_work
@@ -32,7 +33,7 @@ from monograph_bench.profiles.rerank import file_pairs, make_pairs
 from monograph_bench.report.table import lines_of
 from monograph_bench.results import Results, Settings, SystemResult, read_results
 from monograph_bench.systems import System, Unavailable, bundle_system, bundle_systems, open_bundles, token_lengths
-from monograph_bench.texts import MIXES, Workload, make_workload
+from monograph_bench.texts import MIXES, Workload, file_workload, make_workload
 
 QUICK = Settings(rounds=1, starts=1, calls=3, trial_texts=8)
 
@@ -255,6 +256,15 @@ def test_each_query_of_pairs_has_a_hundred_passages(language: str | None) -> Non
     queries = [pair[0] for pair in pairs]
     assert [queries.count(query) for query in dict.fromkeys(queries)] == [100, 100, 50]
     assert queries == sorted(queries, key=queries.index)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\n"])
+def test_a_file_without_texts_is_no_input(content: bytes | None, tmp_path: Path) -> None:
+    file = tmp_path / "mine.txt"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InputError, match=r"mine\.txt"):
+        file_workload(file, None)
 
 
 def test_pairs_of_a_file(tmp_path: Path) -> None:
