@@ -17,9 +17,7 @@ from monograph_bench.report.page import write_page
 from monograph_bench.report.table import lines_of
 from monograph_bench.results import Settings, read_results
 from monograph_bench.systems import PEER, System, Unavailable, bundle_systems, common_profile, open_bundles
-
-# Above it a model is multilingual, and so are the texts.
-_LARGE_VOCABULARY = 100_000
+from monograph_export.compression.options import LARGE_VOCABULARY
 
 
 @dataclass(frozen=True)
@@ -88,8 +86,8 @@ def _peer_systems(request: Request, task: str, threads: int) -> dict[str, System
 
 
 def _language(bundles: Mapping[str, Bundle]) -> str | None:
-    """Return the language of the texts: None, which is all of them, for a multilingual model."""
-    large = any(bundle.manifest.tokenizer.vocabulary_size > _LARGE_VOCABULARY for bundle in bundles.values())
+    """Return the language of the texts: None, which is all, for a multilingual model, known by its vocabulary."""
+    large = any(bundle.manifest.tokenizer.vocabulary_size > LARGE_VOCABULARY for bundle in bundles.values())
     return None if large else "en"
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from monograph.bundle import Bundle, read_probes
 from monograph.similarity import similarity_pairwise
 from monograph_bench.results import SystemResult
 from monograph_bench.texts import Workload
+from monograph_export.tasks.rerank import RERANK_EXPORT
 
 PROBES = "probes"
 
@@ -105,28 +105,16 @@ def cosines(vectors: NDArray[np.float32], reference: Reference) -> dict[str, flo
 def score_agreement(scores: NDArray[np.float32], reference: Reference) -> dict[str, float]:
     """Return how logits, float32 [n] or [n, labels], agree with the reference; nothing for another number of labels.
 
-    The keys and their meaning are those of a compressed bundle's manifest: "spearman" is the rank correlation, 0 where
-    there is none, and "mean_difference" and "worst_difference" are absolute ones as parts of the spread of the
-    reference's, the largest less the smallest. Of several labels the worst counts.
+    The metrics are those of a compressed bundle's manifest, computed by the same code.
     """
-    expected = reference.vectors
     logits = scores.reshape(len(scores), -1)
-    if logits.shape != expected.shape:
+    if logits.shape != reference.vectors.shape:
         return {}
-    moved = np.abs(logits - expected) / np.maximum(np.ptp(expected, axis=0), np.finfo(np.float32).tiny)
-    # JSON has no number for what is none.
-    moved = np.where(np.isfinite(moved), moved, np.finfo(np.float32).max)
-    return {
-        "spearman": min(_rank_correlation(*columns) for columns in zip(expected.T, logits.T, strict=True)),
-        "mean_difference": float(moved.mean(axis=0).max()),
-        "worst_difference": float(moved.max()),
-    }
-
-
-def _rank_correlation(expected: NDArray[np.float32], logits: NDArray[np.float32]) -> float:
-    if not np.isfinite(logits).all() or np.ptp(expected) == 0 or np.ptp(logits) == 0:
-        return 0.0
-    return float(spearmanr(expected, logits).statistic)
+    metrics = asdict(RERANK_EXPORT.agreement(reference.vectors, logits))
+    del metrics["pairs"]
+    # JSON has neither NaN nor infinity.
+    largest = float(np.finfo(np.float32).max)
+    return {name: float(np.nan_to_num(value, nan=largest, posinf=largest)) for name, value in metrics.items()}
 
 
 COSINE = Comparison(

@@ -15,6 +15,8 @@ from monograph_export.compression.texts import CalibrationFile
 
 PRECISIONS = ("fp32", "fp16", "int8")
 TABLES = ("fp32", "int8")
+# Above this many rows the table is most of a model, and int8 is the default. Such models are multilingual.
+LARGE_VOCABULARY = 100_000
 
 
 @dataclass(frozen=True)

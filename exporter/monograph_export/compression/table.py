@@ -15,9 +15,7 @@ from monograph_export.checkpoint.vocabulary_layers import (
     token_table,
 )
 from monograph_export.compression.int8 import Int8Bag, Int8Linear, Int8Table
-
-# Above this many rows the table is most of a model, and int8 is the default.
-LARGE_VOCABULARY = 100_000
+from monograph_export.compression.options import LARGE_VOCABULARY
 
 
 def has_plain_table(model: BaseModel) -> bool:
