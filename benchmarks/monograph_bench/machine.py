@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 
 from monograph.cpu import available_cpus, cpu_identity
+from monograph.engines.registry import engines
 from monograph.errors import InputError
-from monograph_bench.engines import engine_facts
 
 # The instruction sets that embedding speed depends on, by their names among the flags of /proc/cpuinfo.
 TELLING_FLAGS = (
@@ -31,8 +31,8 @@ def describe_machine() -> dict[str, Any]:
     identity = cpu_identity().splitlines()
     fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in identity[1:])}
     flags = (fields.get("flags") or fields.get("Features") or "").split()
-    engines = [engine.distribution for engine in engine_facts()]
-    packages = ["monograph", "numpy", "tokenizers", *engines, "torch", "sentence-transformers"]
+    distributions = [engine.distribution for engine in engines()]
+    packages = ["monograph", "numpy", "tokenizers", *distributions, "torch", "sentence-transformers"]
     return {
         "cpu": fields.get("model name", identity[0]),
         "instruction_sets": [flag for flag in TELLING_FLAGS if flag in flags],

@@ -1,10 +1,9 @@
-"""What the benchmark knows of each engine: its package, and how it multiplies matrices."""
+"""How each engine multiplies matrices on the CPU."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,29 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from monograph.engines.onnxruntime import import_onnxruntime
 from monograph.engines.openvino import import_openvino
-from monograph.engines.registry import engines
 
 # Rows, inner size and columns of the product: large enough that nothing but the product counts.
 SIZE = 2048
 Products = Mapping[str, Callable[[], object]]
-
-
-@dataclass(frozen=True)
-class EngineFacts:
-    """The package by which an engine is installed, and whether it is; and how it multiplies matrices on the CPU.
-
-    ``make_products`` returns a product of SIZE x SIZE for each type, for a number of threads; it is None for an engine
-    whose rate is not measured.
-    """
-
-    distribution: str
-    installed: bool
-    make_products: Callable[[int], Products] | None
-
-
-def engine_facts() -> list[EngineFacts]:
-    """Return the facts of each registered engine, the preferred first."""
-    return [EngineFacts(entry.distribution, entry.installed, _PRODUCTS.get(entry.kind)) for entry in engines()]
 
 
 def _openvino_products(threads: int) -> Products:
@@ -89,5 +69,6 @@ def _onnxruntime_products(threads: int) -> Products:
     }
 
 
-# By the kind of device that is this machine's CPU.
-_PRODUCTS = {"cpu": _onnxruntime_products, "openvino": _openvino_products}
+# By the kind of device that is this machine's CPU: what makes a product of SIZE x SIZE for each type, for a number of
+# threads. The rates of other engines are not measured.
+PRODUCTS: Mapping[str, Callable[[int], Products]] = {"cpu": _onnxruntime_products, "openvino": _openvino_products}

@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from monograph.engines.registry import engines
 from monograph.errors import MonographError
-from monograph_bench.engines import SIZE, engine_facts
+from monograph_bench.measurement.matrix_products import PRODUCTS, SIZE
 from monograph_bench.process import environment_variables
 
 _SECONDS = 0.5
@@ -54,9 +55,9 @@ def main(cpus: str) -> None:
     numbers = [int(cpu) for cpu in cpus.split(",")]
     os.sched_setaffinity(0, numbers)
     rates: dict[str, float] = {}
-    for engine in engine_facts():
-        if engine.installed and engine.make_products is not None:
-            for dtype, run in engine.make_products(len(numbers)).items():
+    for engine in engines():
+        if engine.installed and engine.kind in PRODUCTS:
+            for dtype, run in PRODUCTS[engine.kind](len(numbers)).items():
                 rates[dtype] = max(rates.get(dtype, 0.0), _rate(run))
     sys.stdout.write(json.dumps(rates) + "\n")
 
