@@ -21,7 +21,7 @@ from monograph.errors import MonographError
 from monograph_bench.peers import catalog, environments
 from monograph_bench.peers.catalog import PEERS, peers_for
 from monograph_bench.peers.environments import PeerError, find_python, set_up
-from monograph_bench.peers.modules import CheckpointError, read_modules
+from monograph_bench.peers.modules import read_modules
 from monograph_bench.peers.settings import write_settings
 from monograph_bench.peers.systems import peer_systems
 from monograph_bench.process import WORKER
@@ -160,9 +160,9 @@ def test_both_spellings_read_alike(tmp_path: Path) -> None:
     new = read_modules(checkpoint)
     old = read_modules(checkpoints.respell_as_legacy(checkpoint))
     for modules in (new, old):
-        assert modules.poolings == ("cls",)
-        assert (modules.dimension, modules.max_length, modules.normalized, modules.lowercase) == (32, 100, True, False)
-        assert [entry.kind for entry in modules.entries] == ["Transformer", "Pooling", "Normalize"]
+        assert (modules.poolings, modules.token_width, modules.max_length) == (("cls",), 32, 100)
+        assert (modules.normalized, modules.lowercase) == (True, False)
+        assert [entry.name for entry in modules.entries] == ["Transformer", "Pooling", "Normalize"]
         assert modules.beyond_pooling() == []
 
 
@@ -183,7 +183,7 @@ def test_a_folder_that_is_no_checkpoint_is_a_reason(tmp_path: Path) -> None:
 def test_a_module_of_others_is_a_reason(tmp_path: Path) -> None:
     checkpoint = checkpoints.tiny(tmp_path)
     _change(checkpoint / "modules.json", lambda modules: modules[1].update(type="somewhere.else.Pooling"))
-    with pytest.raises(CheckpointError, match=r"somewhere\.else\.Pooling is not of Sentence Transformers"):
+    with pytest.raises(PeerError, match=r"somewhere\.else\.Pooling is not of Sentence Transformers"):
         read_modules(checkpoint)
 
 
@@ -235,7 +235,7 @@ def test_poolings_in_an_order_that_older_releases_have_not_are_refused(tmp_path:
     checkpoint = checkpoints.tiny(tmp_path, pooling=["mean", "cls"])
     folder = tmp_path / "exported"
     folder.mkdir()
-    with pytest.raises(CheckpointError, match=r"pooling mean \+ cls, in this order"):
+    with pytest.raises(PeerError, match=r"pooling mean \+ cls, in this order"):
         write_settings(checkpoint, read_modules(checkpoint), folder)
 
 

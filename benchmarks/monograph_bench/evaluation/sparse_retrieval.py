@@ -13,6 +13,8 @@ from scipy.sparse import csr_array
 from monograph_bench.evaluation.beir import BeirFolder
 from monograph_bench.evaluation.encoder import not_finite
 from monograph_bench.evaluation.retrieval import DEPTH, ranked, ranking_scores
+from monograph_export.checkpoint.checkpoint import read_checkpoint
+from monograph_export.tasks.sparse import SPARSE_EXPORT
 
 
 class SparseEncoder(Protocol):
@@ -94,10 +96,6 @@ class TorchSparseEncoder:
 
 def load_torch_sparse(folder: Path) -> TorchSparseEncoder:
     """Load a checkpoint folder in torch on the CPU at float32."""
-    # Here and not above: bundles are evaluated without torch.
-    from monograph_export.checkpoint.checkpoint import read_checkpoint
-    from monograph_export.tasks.sparse import SPARSE_EXPORT
-
     return TorchSparseEncoder(SPARSE_EXPORT.load(read_checkpoint(folder)).whole)
 
 

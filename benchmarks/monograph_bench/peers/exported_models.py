@@ -71,8 +71,8 @@ def export_for_peers(
     """Return the folder of a checkpoint in a format, "onnx" or "openvino"; it is exported unless it is cached.
 
     Raises:
-        PeerError: the environment that exports it is not there, or the export fails.
-        CheckpointError: the checkpoint has no spelling that older releases read.
+        PeerError: the environment that exports it is not there, the export fails, or the checkpoint has no spelling
+            that older releases read.
 
     """
     export = _EXPORTS[name]

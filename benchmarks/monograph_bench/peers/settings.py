@@ -7,7 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from monograph_bench.peers.modules import OLD_POOLING_KEYS, CheckpointError, Module, Modules, read_object
+from monograph_bench.peers.environments import PeerError
+from monograph_bench.peers.modules import Modules
+from monograph_export.checkpoint.checkpoint import SETTINGS_FILE, ModuleEntry, read_optional_object
+from monograph_export.checkpoint.module_settings import POOLING_FLAGS, TOKENIZER_CONFIG
 
 _COPIED = ("*.json", "*.txt", "*.model")
 _SKIPPED = ("modules.json", "README.txt", "*.index.json")
@@ -28,14 +31,14 @@ def write_settings(checkpoint: Path, modules: Modules, folder: Path) -> None:
     written where each peer looks for it.
 
     Raises:
-        CheckpointError: a module has settings that the old spelling has not.
+        PeerError: a module has settings that the old spelling has not.
 
     """
     write_tokenizer(modules.transformer, modules.max_length, folder)
     listing = []
     for index, module in enumerate(modules.entries):
-        place = "" if index == 0 else f"{index}_{module.kind}"
-        kind = f"sentence_transformers.models.{module.kind}"
+        place = "" if index == 0 else f"{index}_{module.name}"
+        kind = f"sentence_transformers.models.{module.name}"
         listing.append({"idx": index, "name": str(index), "path": place, "type": kind})
         if index:
             (folder / place).mkdir()
@@ -45,7 +48,7 @@ def write_settings(checkpoint: Path, modules: Modules, folder: Path) -> None:
         folder / "sentence_bert_config.json",
         {"max_seq_length": modules.max_length, "do_lower_case": modules.lowercase},
     )
-    general = checkpoint / "config_sentence_transformers.json"
+    general = checkpoint / SETTINGS_FILE
     if general.exists():
         shutil.copyfile(general, folder / general.name)
 
@@ -54,19 +57,19 @@ def write_tokenizer(source: Path, max_length: int, folder: Path) -> None:
     """Copy what lies beside a transformer's weights, over what the export wrote; ``max_length`` is where texts are cut.
 
     Raises:
-        CheckpointError: the tokenizer's settings cannot be read.
+        ExportError: the tokenizer's settings cannot be read.
 
     """
     skipped = {path for pattern in _SKIPPED for path in source.glob(pattern)}
     for path in {path for pattern in _COPIED for path in source.glob(pattern)} - skipped:
         shutil.copyfile(path, folder / path.name)
-    tokenizer = read_object(folder / "tokenizer_config.json")
+    tokenizer = read_optional_object(folder / TOKENIZER_CONFIG)
     # Where fastembed and light-embed cut texts; in fastembed a smaller "max_length" would win over it.
     tokenizer.pop("max_length", None)
     # The name that transformers 4 has for it, which 5 reads too.
     if tokenizer.get("tokenizer_class") == "TokenizersBackend":
         tokenizer["tokenizer_class"] = "PreTrainedTokenizerFast"
-    _write(folder / "tokenizer_config.json", tokenizer | {"model_max_length": max_length})
+    _write(folder / TOKENIZER_CONFIG, tokenizer | {"model_max_length": max_length})
     # Which transformers 5 no longer writes, and light-embed asks for.
     special = folder / "special_tokens_map.json"
     if not special.exists():
@@ -78,8 +81,8 @@ def _content(token: str | dict[str, Any]) -> str:
     return token if isinstance(token, str) else str(token["content"])
 
 
-def _write_module(module: Module, modules: Modules, place: Path) -> None:
-    match module.kind:
+def _write_module(module: ModuleEntry, modules: Modules, place: Path) -> None:
+    match module.name:
         case "Pooling":
             _write(place / "config.json", _old_pooling(module.settings, modules))
         case "Dense":
@@ -89,22 +92,22 @@ def _write_module(module: Module, modules: Modules, place: Path) -> None:
         case "Normalize":
             pass
         case _:
-            raise CheckpointError(f"module {module.kind} is not written for peers")
+            raise PeerError(f"module {module.name} is not written for peers")
 
 
 def _old_pooling(settings: dict[str, Any], modules: Modules) -> dict[str, Any]:
-    if modules.poolings != tuple(mode for mode in OLD_POOLING_KEYS if mode in modules.poolings):
-        raise CheckpointError(f"pooling {' + '.join(modules.poolings)}, in this order, has no spelling that peers read")
-    flags = {key: mode in modules.poolings for mode, key in OLD_POOLING_KEYS.items()}
+    if modules.poolings != tuple(mode for mode in POOLING_FLAGS.values() if mode in modules.poolings):
+        raise PeerError(f"pooling {' + '.join(modules.poolings)}, in this order, has no spelling that peers read")
+    flags = {flag: mode in modules.poolings for flag, mode in POOLING_FLAGS.items()}
     include = settings.get("include_prompt", True)
-    return {"word_embedding_dimension": modules.dimension, **flags, "include_prompt": include}
+    return {"word_embedding_dimension": modules.token_width, **flags, "include_prompt": include}
 
 
-def _old_dense(module: Module) -> dict[str, Any]:
+def _old_dense(module: ModuleEntry) -> dict[str, Any]:
     extra = {key: value for key, value in module.settings.items() if key not in _DENSE_SETTINGS}
     refused = [key for key, value in extra.items() if value not in _NEUTRAL.get(key, ())]
     if refused:
-        raise CheckpointError(f"module Dense with {', '.join(refused)} has no spelling that peers read")
+        raise PeerError(f"module Dense with {', '.join(refused)} has no spelling that peers read")
     return {key: module.settings[key] for key in _DENSE_SETTINGS if key in module.settings}
 
 

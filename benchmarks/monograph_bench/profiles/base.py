@@ -106,8 +106,8 @@ class TaskProfile(abc.ABC):
         """Return what a peer's export of a checkpoint folder is made of.
 
         Raises:
-            CheckpointError: the checkpoint is malformed, or of another task.
-            PeerError: the peer does not compute all that the checkpoint has.
+            ExportError: the checkpoint is malformed.
+            PeerError: it is of another task, or the peer does not compute all that it has.
 
         """
 

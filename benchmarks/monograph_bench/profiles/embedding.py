@@ -19,6 +19,8 @@ from monograph_bench.peers.exported_models import ExportSource
 from monograph_bench.peers.modules import Modules, read_modules
 from monograph_bench.peers.settings import write_settings
 from monograph_bench.profiles.base import Call, Evaluations, TextProfile
+from monograph_export.checkpoint.checkpoint import read_checkpoint
+from monograph_export.tasks.embedding import EMBEDDING_EXPORT
 
 
 def _evaluate_sts(model: Any, pairs: StsPairs) -> dict[str, float]:
@@ -60,10 +62,6 @@ class EmbeddingProfile(TextProfile):
 
     def load_in_torch(self, folder: Path) -> Any:
         """Load a SentenceTransformer."""
-        # Here and not above: bundles are evaluated without torch.
-        from monograph_export.checkpoint.checkpoint import read_checkpoint
-        from monograph_export.tasks.embedding import EMBEDDING_EXPORT
-
         return EMBEDDING_EXPORT.load(read_checkpoint(folder)).whole
 
 

@@ -12,24 +12,19 @@ from monograph_bench.evaluation.parallel_texts import read_parallel
 from monograph_bench.evaluation.reranking import rerank_scores
 from monograph_bench.measurement.reference import SCORE_DIFFERENCE
 from monograph_bench.peers.catalog import Peer
+from monograph_bench.peers.environments import PeerError
 from monograph_bench.peers.exported_models import ExportSource
-from monograph_bench.peers.modules import (
-    TRANSFORMER_SETTINGS,
-    CheckpointError,
-    Module,
-    max_length_of,
-    read_listing,
-    read_object,
-)
+from monograph_bench.peers.modules import max_length_of, module_names, transformer_of
 from monograph_bench.peers.settings import write_tokenizer
 from monograph_bench.profiles.base import DEFAULT_COUNT, Call, Evaluations, Selection, TaskProfile
 from monograph_bench.texts import Workload, texts_of_mix
+from monograph_export.checkpoint.checkpoint import read_checkpoint
+from monograph_export.tasks.rerank import RERANK_EXPORT
 
 # Passages that are reranked for a query: what a first search usually hands on.
 PASSAGES = 100
 _CALLED_PAIRS = 1000
 _OWN_PAIRS = "rerank"
-_TRANSFORMER = "Transformer"
 
 
 class RerankProfile(TaskProfile):
@@ -68,26 +63,16 @@ class RerankProfile(TaskProfile):
 
         The export has no modules.json: without one every release of sentence-transformers loads a classifier.
         """
-        listing = checkpoint / "modules.json"
-        kinds = [_TRANSFORMER]
-        if listing.exists():
-            kinds = [str(item["type"]).rsplit(".", 1)[-1] for item in read_listing(listing)]
-        if kinds != [_TRANSFORMER]:
-            raise CheckpointError(
-                f"{listing} lists {', '.join(kinds)}: peers load a cross-encoder that is one Transformer"
-            )
-        if not (checkpoint / "config.json").exists():
-            raise CheckpointError(f"{checkpoint} has no config.json: it is not a cross-encoder")
-        transformer = Module(_TRANSFORMER, checkpoint, read_object(checkpoint / TRANSFORMER_SETTINGS))
-        write = partial(write_tokenizer, checkpoint, max_length_of(transformer))
-        return ExportSource(checkpoint, checkpoint, "text-classification", write)
+        read = read_checkpoint(checkpoint)
+        names = module_names(read)
+        if names not in ([], ["Transformer"]):
+            raise PeerError(f"{checkpoint} lists {', '.join(names)}: peers load a cross-encoder that is a Transformer")
+        transformer = transformer_of(read)
+        write = partial(write_tokenizer, transformer.folder, max_length_of(transformer))
+        return ExportSource(checkpoint, transformer.folder, "text-classification", write)
 
     def load_in_torch(self, folder: Path) -> Any:
         """Load a CrossEncoder."""
-        # Here and not above: bundles are evaluated without torch.
-        from monograph_export.checkpoint.checkpoint import read_checkpoint
-        from monograph_export.tasks.rerank import RERANK_EXPORT
-
         return RERANK_EXPORT.load(read_checkpoint(folder)).whole
 
 

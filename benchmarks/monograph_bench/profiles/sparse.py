@@ -10,17 +10,12 @@ from typing import Any, ClassVar
 from monograph.tasks.sparse import SPARSE
 from monograph_bench.evaluation.sparse_retrieval import load_torch_sparse, sparse_retrieval_scores
 from monograph_bench.peers.catalog import Peer
+from monograph_bench.peers.environments import PeerError
 from monograph_bench.peers.exported_models import ExportSource
-from monograph_bench.peers.modules import (
-    TRANSFORMER_SETTINGS,
-    CheckpointError,
-    Module,
-    max_length_of,
-    read_listing,
-    read_object,
-)
+from monograph_bench.peers.modules import max_length_of, module_names
 from monograph_bench.peers.settings import write_tokenizer
 from monograph_bench.profiles.base import Call, Evaluations, TextProfile
+from monograph_export.checkpoint.checkpoint import MODULES_FILE, read_checkpoint
 
 # The transformer is a class of its own in the spelling of sentence-transformers 5.
 _MODULES = (["Transformer", "SpladePooling"], ["MLMTransformer", "SpladePooling"])
@@ -40,19 +35,15 @@ class SparseProfile(TextProfile):
 
     def export_source(self, checkpoint: Path, peer: Peer) -> ExportSource:  # noqa: ARG002 - the same for every peer
         """Return the masked language model of a folder with the settings of SPLADE's pooling."""
-        listing = checkpoint / "modules.json"
-        if not listing.exists():
-            raise CheckpointError(f"{checkpoint} has no modules.json: it is not a sparse encoder")
-        modules = read_listing(listing)
-        kinds = [str(module["type"]).rsplit(".", 1)[-1] for module in modules]
-        places = [str(module.get("path", "")) for module in modules]
-        if kinds not in _MODULES or places[0] not in ("", "."):
-            raise CheckpointError(
-                f"{listing} lists {', '.join(kinds)}: peers load a sparse encoder that is a Transformer with "
-                "SpladePooling"
+        read = read_checkpoint(checkpoint)
+        names = module_names(read)
+        if names not in _MODULES or read.modules[0].folder != checkpoint:
+            raise PeerError(
+                f"{checkpoint} lists {', '.join(names) or 'no modules'}: peers load a sparse encoder that is a "
+                "Transformer with SpladePooling"
             )
-        transformer = Module(kinds[0], checkpoint, read_object(checkpoint / TRANSFORMER_SETTINGS))
-        write = partial(_write_settings, checkpoint, places[1], max_length_of(transformer))
+        transformer, pooling = read.modules
+        write = partial(_write_settings, checkpoint, pooling.folder, max_length_of(transformer))
         return ExportSource(checkpoint, checkpoint, "fill-mask", write)
 
     def load_in_torch(self, folder: Path) -> Any:
@@ -60,12 +51,13 @@ class SparseProfile(TextProfile):
         return load_torch_sparse(folder)
 
 
-def _write_settings(checkpoint: Path, pooling: str, max_length: int, folder: Path) -> None:
+def _write_settings(checkpoint: Path, pooling: Path, max_length: int, folder: Path) -> None:
     write_tokenizer(checkpoint, max_length, folder)
     # As they are: the peers' release reads what this one writes.
-    shutil.copyfile(checkpoint / "modules.json", folder / "modules.json")
-    (folder / pooling).mkdir(parents=True)
-    shutil.copyfile(checkpoint / pooling / "config.json", folder / pooling / "config.json")
+    shutil.copyfile(checkpoint / MODULES_FILE, folder / MODULES_FILE)
+    copy = folder / pooling.relative_to(checkpoint)
+    copy.mkdir(parents=True)
+    shutil.copyfile(pooling / "config.json", copy / "config.json")
 
 
 PROFILE = SparseProfile()

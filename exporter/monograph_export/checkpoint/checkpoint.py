@@ -68,7 +68,7 @@ class Checkpoint:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The content of config_sentence_transformers.json, empty without it."""
-        return read_object(self.folder / SETTINGS_FILE) if (self.folder / SETTINGS_FILE).exists() else {}
+        return read_optional_object(self.folder / SETTINGS_FILE)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -79,6 +79,16 @@ class Checkpoint:
     def architectures(self) -> tuple[str, ...]:
         """The classes of transformers that config.json names."""
         return tuple(str(name) for name in self.config.get("architectures") or ())
+
+    @property
+    def token_width(self) -> int:
+        """The width of a token's vector, which config.json must state."""
+        size = self.config.get("hidden_size", self.config.get("dim", self.config.get("d_model")))
+        if type(size) is not int or size < 1:
+            raise ExportError(
+                f"{self.folder / _CONFIG_FILE} does not state the hidden_size, the width of a token's vector"
+            )
+        return size
 
     @cached_property
     def source(self) -> Source:
@@ -199,6 +209,11 @@ def _license(card: Path) -> str | None:
         return str(canonicalize_license_expression(str(stated)))
     except InvalidLicenseExpression:
         return f"LicenseRef-{re.sub(r'[^A-Za-z0-9.-]+', '-', str(stated))}"
+
+
+def read_optional_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object of a file as ``read_object``, an empty one where there is no such file."""
+    return read_object(path) if path.exists() else {}
 
 
 def read_object(path: Path) -> dict[str, Any]:

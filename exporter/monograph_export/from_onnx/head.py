@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from monograph.errors import ExportError, UnsupportedModuleError
 from monograph_export.checkpoint.checkpoint import Checkpoint, ModuleEntry
+from monograph_export.checkpoint.module_settings import read_pooling
 from monograph_export.from_onnx.modules import ACTIVATIONS, Dense, LayerNorm, Module, Normalize
-from monograph_export.from_onnx.pooling import FLAGS, POOLING_MODES, Pooling
+from monograph_export.from_onnx.pooling import Pooling
 from monograph_export.from_onnx.weights import read_weights
 
 _SENTENCE, _TOKENS = "sentence_embedding", "token_embeddings"
@@ -78,21 +79,18 @@ def read_head(checkpoint: Checkpoint) -> Head:
     ]
     if refused:
         raise UnsupportedModuleError(f"{folder}: {'; '.join(refused)}")
-    pooling = _read_pooling(pooling_entry)
+    pooling = Pooling(*read_pooling(pooling_entry))
     return Head(transformer.folder, transformer.settings, pooling, _read_modules(following, pooling.width))
 
 
 def _bare(checkpoint: Checkpoint) -> Head:
     """Return the head of a transformer without modules.json, behind which Sentence Transformers puts mean pooling."""
-    folder, config = checkpoint.folder, checkpoint.config
+    folder = checkpoint.folder
     if any(name.endswith("ForCausalLM") for name in checkpoint.architectures):
         raise UnsupportedModuleError(
             f"{folder}: a generative model without modules.json cannot be exported from an ONNX file"
         )
-    size = config.get("hidden_size", config.get("dim", config.get("d_model")))
-    if type(size) is not int or size < 1:
-        raise ExportError(f"{folder / 'config.json'} does not state the hidden_size, the width of a token's vector")
-    return Head(folder, {}, Pooling(size), ())
+    return Head(folder, {}, Pooling(checkpoint.token_width), ())
 
 
 def _transformer_problems(config: Mapping[str, Any]) -> list[str]:
@@ -109,23 +107,6 @@ def _transformer_problems(config: Mapping[str, Any]) -> list[str]:
 def _feature_problems(config: Mapping[str, Any]) -> list[str]:
     keys = ("module_input_name", "module_output_name")
     return [f"{key} {config[key]!r}" for key in keys if config.get(key) not in (None, _SENTENCE)]
-
-
-def _read_pooling(entry: ModuleEntry) -> Pooling:
-    config = entry.settings
-    stated = config.get("pooling_mode")
-    if stated is None:
-        modes = [mode for flag, mode in FLAGS.items() if config.get(flag)] or ["mean"]
-    else:
-        modes = [stated] if isinstance(stated, str) else stated
-    if not isinstance(modes, list) or not modes or not all(mode in POOLING_MODES for mode in modes):
-        raise UnsupportedModuleError(f"{entry.folder}: pooling_mode {stated!r}; there are {', '.join(POOLING_MODES)}")
-    width = config.get("embedding_dimension", config.get("word_embedding_dimension"))
-    if type(width) is not int or width < 1:
-        raise ExportError(
-            f"{entry.folder / 'config.json'} must state embedding_dimension, the width of a token's vector"
-        )
-    return Pooling(width, tuple(modes))
 
 
 def _read_modules(entries: Sequence[ModuleEntry], width: int) -> tuple[Module, ...]:

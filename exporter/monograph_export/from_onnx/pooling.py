@@ -11,15 +11,6 @@ from numpy.typing import NDArray
 
 from monograph_export.from_onnx.operators import Appender
 
-# Sentence Transformers' names, the flags of old configs, in the order in which these are concatenated.
-FLAGS = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens": "weightedmean",
-    "pooling_mode_lasttoken": "lasttoken",
-}
 _MIN_COUNT = 1e-9
 # Below every value. Not infinity, of which a text without any token would make a vector that is no number.
 _LOWEST = float(np.finfo(np.float32).min)
@@ -140,7 +131,6 @@ _MODES: Mapping[str, _Mode] = {
     "weightedmean": _Mode(_weighted_mean, _append_weighted_mean),
     "lasttoken": _Mode(_last_token, _append_last_token),
 }
-POOLING_MODES = tuple(_MODES)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from tokenizers import Tokenizer, normalizers
 
 from monograph.bundle.manifest import TokenizerSpec
 from monograph.errors import ExportError, first_line
-from monograph_export.checkpoint.checkpoint import read_object
+from monograph_export.checkpoint.checkpoint import read_optional_object
+from monograph_export.checkpoint.module_settings import TOKENIZER_CONFIG, read_max_length
 from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE, limited, write_tokenizer
 
-_CONFIG_FILE = "tokenizer_config.json"
 # With these transformers 5 makes the step that adds special tokens anew, and tokens that it does not find it adds.
 _REBUILDING = ("add_bos_token", "add_eos_token")
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -58,15 +58,15 @@ def read_tokenizer(folder: Path, settings: Mapping[str, Any]) -> CheckpointToken
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:
         raise ExportError(f"{file} cannot be read: {first_line(error)}") from error
-    config = read_object(folder / _CONFIG_FILE) if (folder / _CONFIG_FILE).exists() else {}
+    config = read_optional_object(folder / TOKENIZER_CONFIG)
     _check_same_tokens(tokenizer, config, folder)
     _apply_bert_settings(tokenizer, config)
     if settings.get("do_lower_case"):
         _lowercase(tokenizer)
     side = config.get("truncation_side", "right")
     if side not in ("left", "right"):
-        raise ExportError(f"{folder / _CONFIG_FILE}: truncation_side {side!r} is neither 'left' nor 'right'")
-    return CheckpointTokenizer(tokenizer, _max_length(folder, settings, config), side, _pad_id(tokenizer, config))
+        raise ExportError(f"{folder / TOKENIZER_CONFIG}: truncation_side {side!r} is neither 'left' nor 'right'")
+    return CheckpointTokenizer(tokenizer, read_max_length(folder, settings), side, _pad_id(tokenizer, config))
 
 
 def _check_same_tokens(tokenizer: Tokenizer, config: Mapping[str, Any], folder: Path) -> None:
@@ -79,7 +79,7 @@ def _check_same_tokens(tokenizer: Tokenizer, config: Mapping[str, Any], folder: 
     problems += [f"the token {token!r}, which {TOKENIZER_FILE} does not have" for token in absent]
     if problems:
         raise ExportError(
-            f"{folder / _CONFIG_FILE} has {', '.join(problems)}: transformers then gives other tokens than "
+            f"{folder / TOKENIZER_CONFIG} has {', '.join(problems)}: transformers then gives other tokens than "
             f"{TOKENIZER_FILE}, so export the checkpoint itself"
         )
 
@@ -105,28 +105,6 @@ def _lowercase(tokenizer: Tokenizer) -> None:
         steps = [present]
     if not any(isinstance(step, normalizers.Lowercase) for step in steps):
         tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
-
-
-def _max_length(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> int | None:
-    """Return the stated limit, or that of the tokenizer and the encoder's positions; None where there is none."""
-    stated = settings.get("max_seq_length")
-    if stated is not None:
-        return _checked(stated, folder, "max_seq_length")
-    limits = [config.get("model_max_length")]
-    positions = folder / "config.json"
-    if positions.exists():
-        encoder = read_object(positions)
-        # XLNet states -1 in code, whatever its config says.
-        if encoder.get("model_type") != "xlnet" and encoder.get("max_position_embeddings") != -1:
-            limits.append(encoder.get("max_position_embeddings"))
-    return min((_checked(limit, folder, "the maximum length") for limit in limits if limit is not None), default=None)
-
-
-def _checked(limit: object, folder: Path, name: str) -> int:
-    # transformers writes "no limit" as a float of 31 digits.
-    if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit >= 1:
-        raise ExportError(f"{folder}: {name} is {limit!r} and not a number of tokens")
-    return int(limit)
 
 
 def _pad_id(tokenizer: Tokenizer, config: Mapping[str, Any]) -> int | None:
