@@ -15,7 +15,7 @@ from monograph_bench.peers.environments import set_up
 from monograph_bench.results import Settings
 from monograph_bench.texts import MIXES
 
-HELP = "measure speed, latency, start-up, memory and equality of bundles on this machine, beside what else there is"
+HELP = "measure speed, latency, start-up, memory and accuracy of bundles on this machine, and compare other software"
 _ALL = "all"
 
 
@@ -24,63 +24,89 @@ def configure(parser: argparse.ArgumentParser) -> None:
     # A run takes minutes: its progress goes to stderr as with -v.
     parser.set_defaults(verbose=True)
     parser.add_argument(
-        "bundles", nargs="*", metavar="BUNDLE", help="folders that `monograph export` wrote, all of one task"
+        "bundles",
+        nargs="*",
+        metavar="BUNDLE",
+        help="folders that `monograph export` wrote; all must be of the same task",
     )
-    parser.add_argument("--device", default=_ALL, help="all that is installed (default), auto, cpu, openvino, ...")
-    parser.add_argument("--compute-dtype", default=_ALL, choices=(_ALL, *compute_dtype_names()), help="default: all")
+    parser.add_argument("--device", default=_ALL, help="all installed devices (default), auto, cpu, openvino, ...")
+    parser.add_argument(
+        "--compute-dtype",
+        default=_ALL,
+        choices=(_ALL, *compute_dtype_names()),
+        help="type that bundles compute in; default: all types of each device",
+    )
     add_threads(parser)
     parser.add_argument(
         "--mix",
         action="append",
         default=[],
         choices=tuple(MIXES),
-        help="length mix, of models of texts only; may be repeated; default: mixed, or none with --texts",
+        help="mix of text lengths, not for rerankers; may be repeated; default: mixed, or none with --texts",
     )
     parser.add_argument(
         "--texts",
         type=Path,
         metavar="FILE",
-        help="measure with your own texts, one a line; rerankers: pairs, a tab between query and passage",
+        help="measure with your own texts, one text per line; for rerankers, one query, a tab and a passage per line",
     )
     parser.add_argument(
-        "--count", type=positive, help="texts, or pairs, of each; default: 1000, of long ones 200, of a file all"
+        "--count",
+        type=positive,
+        help="number of texts or pairs in each mix and from the file; default: 1000, 200 for the mix long, and the "
+        "whole file",
     )
-    parser.add_argument("--rounds", type=positive, default=Settings.rounds, help=f"default: {Settings.rounds}")
     parser.add_argument(
-        "--starts", type=positive, default=Settings.starts, help=f"of each system's process; default: {Settings.starts}"
+        "--rounds",
+        type=positive,
+        default=Settings.rounds,
+        help=f"number of passes over the texts; default: {Settings.rounds}",
+    )
+    parser.add_argument(
+        "--starts",
+        type=positive,
+        default=Settings.starts,
+        help=f"how many times the process of each system is started and timed; default: {Settings.starts}",
     )
     parser.add_argument(
         "--timeout",
         type=positive,
         default=Settings.timeout,
         metavar="SECONDS",
-        help=f"that a system may take for a start, or a pass over the texts; default: {Settings.timeout}",
+        help=f"time limit for each start of a system and each pass over the texts; default: {Settings.timeout}",
     )
     parser.add_argument(
         "--against",
         type=_peers,
         default=[],
         metavar="PEERS",
-        help=f"measure beside them: {','.join(PEERS)}, or all; with other than embedding models "
-        f"only {', '.join(peers_for(None))}",
+        help=f"other software to measure and compare: {','.join(PEERS)}, or all; rerankers and sparse encoders are "
+        f"measured with {', '.join(peers_for(None))} only",
     )
-    parser.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="the model that the peers load")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FOLDER", help="folder of the original model, which the peers load"
+    )
     parser.add_argument(
         "--setup-peers",
         type=_peers,
         nargs="?",
         const=list(PEERS),
         metavar="PEERS",
-        help="make the environments of all peers, or of those named, and measure nothing",
+        help="create the virtual environments of all peers, or of those named, and exit without measuring",
     )
-    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the results, with every round")
-    parser.add_argument("--page", type=Path, metavar="FILE.html", help="write the report as one page with plots")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE.json", help="write the results to this file, including every round"
+    )
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE.html", help="write the report to this file as a single page with plots"
+    )
     parser.add_argument(
         "--compare",
         type=Path,
         nargs=2,
         metavar=("OLD.json", "NEW.json"),
-        help="measure nothing: name what became slower beyond noise, and exit 1 where something did",
+        help="compare two result files without measuring: list what became slower beyond noise, and exit 1 if anything "
+        "did",
     )
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from monograph.commands import options
 from monograph_bench.bench_command import import_implementation
 
-HELP = "score a bundle on local data sets: similarity, translation, distance to a teacher, retrieval, reranking"
-_EITHER = "a bundle, or st:CHECKPOINT for sentence-transformers itself, in torch at float32"
+HELP = "score a bundle on your own data sets: similarity, translation, distance to a teacher, retrieval, reranking"
+_EITHER = "a bundle, or st:CHECKPOINT to run a checkpoint by sentence-transformers in torch at float32"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,25 +20,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
         embedding,
         "--sts",
         ("FILE", "GOLD"),
-        "pairs of sentences with gold scores: Pearson and Spearman of their cosines, and of the model's own similarity "
-        "where that is another; a table with the columns sentence1, sentence2 and score, STSbenchmark's file, .jsonl, "
-        "or SemEval's two files",
+        "pairs of sentences with gold scores, for the Pearson and Spearman correlations of their cosines, and of the "
+        "model's own similarity if that is different; FILE is a table with the columns sentence1, sentence2 and score, "
+        "STSbenchmark's file, .jsonl, or the first of SemEval's two files",
     )
     _add_files(
         embedding,
         "--translation",
         ("SOURCE", "TARGET"),
-        "two files, line i of one the translation of line i of the other, or one file of pairs with a tab between "
-        "them: the share of texts whose nearest neighbour by cosine is their translation, in both directions",
+        "two files, in which line i of one is the translation of line i of the other, or one file of pairs separated "
+        "by a tab, for the share of texts whose nearest neighbour by cosine is their translation, in both directions",
     )
     _add_files(
         embedding,
         "--mse",
         ("FILE", "TARGET"),
-        "texts, one a line: mean squared difference from the teacher's vectors; with TARGET the teacher embeds FILE "
-        "and the model TARGET, its translation",
+        "one text per line, for the mean squared difference from the teacher's vectors; with TARGET, the teacher "
+        "embeds FILE and the model embeds TARGET, its translation",
     )
-    embedding.add_argument("--teacher", metavar="MODEL", help=f"the teacher of --mse: {_EITHER}")
+    embedding.add_argument("--teacher", metavar="MODEL", help=f"the teacher for --mse: {_EITHER}")
     retrieval = parser.add_argument_group("data for embedding models and sparse encoders")
     retrieval.add_argument(
         "--retrieval",
@@ -46,11 +46,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=Path,
         metavar="FOLDER",
-        help="BEIR folder (corpus.jsonl, queries.jsonl, qrels/test.tsv): nDCG@10, MAP@100, Recall@10 and @100 by the "
-        "model's similarity, with its prompts for queries and documents; of sparse vectors also how many dimensions "
-        "are not zero",
+        help="BEIR folder (corpus.jsonl, queries.jsonl, qrels/test.tsv), for nDCG@10, MAP@100, Recall@10 and @100 by "
+        "the model's similarity, with its prompts for queries and documents; for sparse vectors also the number of "
+        "nonzero dimensions",
     )
-    retrieval.add_argument("--split", default="test", help="which file of qrels/ --retrieval uses; default: test")
+    retrieval.add_argument("--split", default="test", help="the file of qrels/ that --retrieval uses; default: test")
     reranking = parser.add_argument_group("data for rerankers")
     reranking.add_argument(
         "--rerank",
@@ -58,12 +58,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=Path,
         metavar="FILE",
-        help='JSON lines of {"query": text, "positive": [texts], "negative": [texts]}, or "documents", '
-        'in the order of a first search, in place of "negative": MAP, MRR@10 and nDCG@10 of the documents by '
-        "their scores",
+        help='JSON lines of {"query": text, "positive": [texts], "negative": [texts]}, for MAP, MRR@10 and nDCG@10 of '
+        'the documents by their scores; instead of "negative" a line may have "documents", in the order of a first '
+        "search",
     )
     parser.add_argument(
-        "--reference", metavar="MODEL", help=f"evaluate this as well and print the difference: {_EITHER}"
+        "--reference", metavar="MODEL", help=f"also evaluate this model and print the difference: {_EITHER}"
     )
     options.add_engine(parser)
     options.add_json(parser)

@@ -88,7 +88,7 @@ def test_malformed_sts_is_an_error_with_its_line(tmp_path: Path, lines: list[str
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        (['{"sentence1": "a"'], ("line 1 is not JSON", "one object a line")),
+        (['{"sentence1": "a"'], ("line 1 is not JSON", "one object per line")),
         (["[1]"], ("line 1 is JSON, and not an object",)),
         (['{"sentence1": "a", "sentence2": "b"}'], ("line 1 must have texts in sentence1",)),
         (['{"sentence1": "a", "sentence2": "b", "score": "x"}'], ("line 1: 'x' is not a score",)),

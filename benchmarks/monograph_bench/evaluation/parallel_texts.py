@@ -87,7 +87,7 @@ def read_parallel(source_file: Path, target_file: Path | None = None) -> Paralle
 
 
 def read_lines(file: Path) -> list[str]:
-    """Return the texts of a file, one a line, at least one and none of them blank.
+    """Return the texts of a file, one per line, at least one and none of them blank.
 
     Raises:
         InputError: naming the file and the line that is blank or not UTF-8.
@@ -115,7 +115,7 @@ def _pairs(file: Path) -> ParallelTexts:
         if len(fields) != 2 or not all(field.strip() for field in fields):
             raise InputError(
                 f"{file} line {number} is not two texts with a tab between them ({len(fields)} columns): choose two "
-                "with `cut -f`, or name two files of a text a line"
+                "with `cut -f`, or name two files with one text per line"
             )
         pairs.append((fields[0], fields[1]))
     source, target = map(list, zip(*_some(pairs, file), strict=True))

@@ -72,9 +72,9 @@ def json_records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{file} line {number} is not JSON ({error}): write one object a line") from error
+            raise InputError(f"{file} line {number} is not JSON ({error}): write one object per line") from error
         if not isinstance(record, dict):
-            raise InputError(f"{file} line {number} is JSON, and not an object: write one object a line")
+            raise InputError(f"{file} line {number} is JSON, and not an object: write one object per line")
         yield number, record
 
 
