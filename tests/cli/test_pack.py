@@ -10,23 +10,11 @@ import time
 from pathlib import Path
 
 from monograph.bundle import open_bundle
-from support.command import restore_ctrl_c
+from support.command import assert_error, monograph, restore_ctrl_c
 
 
 def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "monograph", *map(str, arguments)]
-
-
-def monograph(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120, check=False)
-
-
-def assert_error(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    assert done.returncode == 1
-    assert done.stderr.startswith("monograph: error: ")
-    assert done.stderr.count("\n") == 1
-    for word in words:
-        assert word in done.stderr
 
 
 def no_room() -> None:
@@ -37,29 +25,29 @@ def no_room() -> None:
 def test_a_bundle_travels_as_one_file(tiny_bundle: Path, tmp_path: Path) -> None:
     packed = monograph("pack", tiny_bundle, tmp_path / "tiny.tar")
     assert packed.returncode == 0, packed.stderr
-    assert packed.stdout.startswith(f"{tmp_path / 'tiny.tar'}: ")
+    assert packed.stdout.decode().startswith(f"{tmp_path / 'tiny.tar'}: ")
     unpacked = monograph("unpack", tmp_path / "tiny.tar", tmp_path / "there")
     assert unpacked.returncode == 0, unpacked.stderr
-    assert str(tmp_path / "there") in unpacked.stdout
+    assert str(tmp_path / "there") in unpacked.stdout.decode()
     assert monograph("similarity", tmp_path / "there", "a", "b").returncode == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["there", "tiny.tar"]
 
 
 def test_errors_are_one_line(tiny_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a tar")
-    assert_error(monograph("pack", tmp_path, tmp_path / "x.tar"), "not a bundle")
-    assert_error(monograph("pack", tiny_bundle, tmp_path / "file"), "exists already")
-    assert_error(monograph("unpack", tmp_path / "file", tmp_path / "there"), "not a tar", "monograph pack")
-    assert_error(monograph("unpack", tmp_path / "x.tar", tmp_path / "there"), f"there is no file {tmp_path / 'x.tar'}")
-    assert_error(monograph("pack", tiny_bundle, tmp_path / "no" / "x.tar"), f"there is no folder {tmp_path / 'no'}")
+    assert_error(monograph("pack", tmp_path, tmp_path / "x.tar"), 1, "not a bundle")
+    assert_error(monograph("pack", tiny_bundle, tmp_path / "file"), 1, "exists already")
+    assert_error(monograph("unpack", tmp_path / "file", tmp_path / "there"), 1, "not a tar", "monograph pack")
+    absent = tmp_path / "x.tar"
+    assert_error(monograph("unpack", absent, tmp_path / "there"), 1, f"there is no file {absent}")
+    assert_error(monograph("pack", tiny_bundle, tmp_path / "no" / "x.tar"), 1, f"there is no folder {tmp_path / 'no'}")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_full_disk_leaves_nothing(tiny_bundle: Path, tmp_path: Path) -> None:
     assert monograph("pack", tiny_bundle, tmp_path / "tiny.tar").returncode == 0
     for arguments in (("pack", tiny_bundle, tmp_path / "x.tar"), ("unpack", tmp_path / "tiny.tar", tmp_path / "there")):
-        done = subprocess.run(command(*arguments), preexec_fn=no_room, capture_output=True, text=True, check=False)
-        assert_error(done, "File too large")
+        assert_error(monograph(*arguments, before=no_room), 1, "File too large")
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.tar"]
 
 
