@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from monograph.errors import InputError
-from monograph_bench.report.markdown import BEGIN, END, table_of, with_table
+from monograph_bench.report.markdown import BEGIN, END, main, table_of, with_table
 from monograph_bench.results import SCHEMA_VERSION, read_results
 
 PROJECT = Path(__file__).parents[2]
@@ -40,3 +40,14 @@ def test_results_from_before_tasks_are_read_as_those_of_embedding_models(tmp_pat
     path.write_text(json.dumps(values | {"schema_version": 1}))
     results = read_results(path)
     assert (results.schema_version, results.task) == (SCHEMA_VERSION, "embedding")
+
+
+def test_the_command_renews_table_and_plot(tmp_path: Path) -> None:
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    before, _, after = readme.partition(BEGIN)
+    (tmp_path / "README.md").write_text(f"{before}{BEGIN}\nold\n{END}{after.partition(END)[2]}", encoding="utf-8")
+    main(
+        str(PROJECT / "benchmarks" / "results" / "minilm.json"), str(tmp_path / "README.md"), str(tmp_path / "plot.svg")
+    )
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == readme
+    assert "<svg" in (tmp_path / "plot.svg").read_text(encoding="utf-8")

@@ -341,3 +341,14 @@ def test_no_stopped_process_is_left_where_the_benchmark_is_killed(tiny_bundle: P
     while psutil.pid_exists(int(done.stdout)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not psutil.pid_exists(int(done.stdout))
+
+
+def test_texts_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.txt"
+    file.write_text("A boat.\nBread.\nA boat.\n")
+    assert file_workload(file, None) == Workload("mine.txt", ("A boat.", "Bread."))
+    assert file_workload(file, 1).texts == ("A boat.",)
+    with pytest.raises(InputError, match="named as the length mix short"):
+        file_workload(tmp_path / "short", None)
+    with pytest.raises(InputError, match="length mix 'odd' is unknown"):
+        make_workload("odd", 1, "en")

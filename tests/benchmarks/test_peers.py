@@ -386,3 +386,8 @@ def _adapters_base() -> Any:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def test_a_folder_without_modules_is_no_sparse_encoder(tmp_path: Path) -> None:
+    _, reasons = peer_systems(["st-onnx"], tmp_path, threads=1, home=tmp_path, task="sparse")
+    assert reasons["st-onnx"].endswith("has no modules.json: it is not a sparse encoder")

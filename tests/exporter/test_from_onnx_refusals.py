@@ -20,6 +20,7 @@ from sentence_transformers import SentenceTransformer
 
 from monograph import ExportError, ParityError, UnsupportedModuleError
 from monograph_export import export
+from monograph_export.from_onnx.tokenizer import read_tokenizer
 from monograph_export.from_onnx.weights import read_weights
 from monograph_export.recipes import read_recipe
 from support import encoders
@@ -284,3 +285,36 @@ def test_a_missing_package_is_named_with_the_extra(
     monkeypatch.setitem(sys.modules, "safetensors", None)
     words = "export from an ONNX file needs safetensors: pip install 'monograph[from-onnx,onnx]'"
     assert_refused(tiny_checkpoint, encoder, ExportError, words)
+
+
+def test_a_tokenizer_that_cannot_be_read_is_named(checkpoint: Path, encoder: Path) -> None:
+    (checkpoint / "tokenizer.json").write_text("{}")
+    assert_refused(checkpoint, encoder, ExportError, "tokenizer.json cannot be read")
+    (checkpoint / "tokenizer.json").unlink()
+    assert_refused(checkpoint, encoder, ExportError, "has no tokenizer.json", "save it there")
+
+
+@pytest.mark.parametrize("limit", [0, True, "many"])
+def test_a_limit_that_is_no_number_of_tokens_is_named(limit: object, checkpoint: Path, encoder: Path) -> None:
+    edit(checkpoint / "sentence_bert_config.json", lambda value: {**value, "max_seq_length": limit})
+    assert_refused(checkpoint, encoder, ExportError, f"max_seq_length is {limit!r} and not a number of tokens")
+
+
+def test_a_padding_token_with_its_properties_is_read(checkpoint: Path) -> None:
+    """As old configs have it; without one it is that of tokenizer.json."""
+    config = checkpoint / "tokenizer_config.json"
+    for token, expected in (({"content": "[MASK]", "lstrip": True}, "[MASK]"), ("[SEP]", "[SEP]")):
+        edit(config, lambda value, token=token: {**value, "pad_token": token})  # type: ignore[misc]
+        read = read_tokenizer(checkpoint, {})
+        assert read.pad_id == read.tokenizer.token_to_id(expected)
+
+
+def test_lower_casing_comes_first_whatever_the_tokenizer_does(checkpoint: Path) -> None:
+    file = checkpoint / "tokenizer.json"
+    nfkc = {"type": "NFKC"}
+    for normalizer in (None, nfkc, {"type": "Sequence", "normalizers": [nfkc]}, {"type": "Lowercase"}):
+        edit(file, lambda value, normalizer=normalizer: {**value, "normalizer": normalizer})  # type: ignore[misc]
+        steps = read_tokenizer(checkpoint, {"do_lower_case": True}).tokenizer.normalizer
+        assert steps.normalize_str("\u00c9CLAIR \ufb01") == (
+            "éclair ﬁ" if normalizer in (None, {"type": "Lowercase"}) else "éclair fi"
+        )

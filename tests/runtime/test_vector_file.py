@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -261,3 +262,14 @@ def test_an_output_that_is_a_folder_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a folder: name a file"):
         write(tmp_path, [])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_locks_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    open_locked(tmp_path / "vectors.npy").close()
+    assert "vectors.npy is not guarded against a second run: No locks available" in caplog.text
