@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from monograph.errors import MonographError
 from monograph.hub.requests import bound_requests, explain_errors
 
@@ -132,16 +130,16 @@ def _cache_names(name: HubName, cached_files: list[str]) -> None:
     Without the names an offline run could not know whether the cache has everything that it needs.
     """
     from huggingface_hub import snapshot_download
+    from tqdm import tqdm
+
+    class NoBar(tqdm):  # type: ignore[misc]
+        """A bar that shows nothing: huggingface_hub would show it even where there is no terminal."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **(options | {"disable": True}))
 
     patterns = [glob.escape(file) for file in cached_files]
-    snapshot_download(name.repository, revision=name.revision, allow_patterns=patterns, tqdm_class=_NoBar)
-
-
-class _NoBar(tqdm):  # type: ignore[misc]
-    """A bar that shows nothing: huggingface_hub would show it even where there is no terminal."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **(options | {"disable": True}))
+    snapshot_download(name.repository, revision=name.revision, allow_patterns=patterns, tqdm_class=NoBar)
 
 
 def _remove_if_damaged(link: Path) -> bool:

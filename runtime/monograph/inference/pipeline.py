@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from monograph.batching import (
     TokenBatch,
@@ -205,6 +204,9 @@ def show_progress(total: int, show: bool | None, noun: str) -> Iterator[Callable
         # Not a disabled bar: tqdm makes a semaphore, which a worker of multiprocessing leaves behind with a warning.
         yield lambda _: None
         return
+    # Here, since it takes as long to import as the rest of the runtime, and few callers want a bar.
+    from tqdm import tqdm
+
     bar: tqdm[Any]
     with tqdm(total=total, desc=noun.capitalize(), unit=f" {noun}") as bar:
         yield bar.update
