@@ -16,8 +16,9 @@ import pytest
 
 from monograph import InputError
 from monograph.tasks.embedding import EMBEDDING, EmbeddingSection
-from monograph.vector_file import NpyFormat, VectorFormat, open_vector_file
 from monograph.vector_file.disk import open_locked
+from monograph.vector_file.formats import NpyFormat, VectorFormat
+from monograph.vector_file.partial import open_vector_file
 from monograph.vector_file.progress import TextsDigest
 
 FLOATS = NpyFormat(np.dtype(np.float32), 3)

@@ -17,7 +17,8 @@ from monograph.model import Model, model_source, open_model, prepare_call
 from monograph.tasks import Task, tasks
 from monograph.tasks.base import EmbedOption
 from monograph.text_lines import TextLines, open_texts
-from monograph.vector_file import VectorFormat, open_vector_file
+from monograph.vector_file.formats import VectorFormat
+from monograph.vector_file.partial import open_vector_file
 
 HELP = "embed the lines of a file, or of standard input, with an embedding model or a sparse encoder"
 _STDOUT_SUFFIX = ".jsonl"
