@@ -390,4 +390,7 @@ def _adapters_base() -> Any:
 
 def test_a_folder_without_modules_is_no_sparse_encoder(tmp_path: Path) -> None:
     _, reasons = peer_systems(["st-onnx"], tmp_path, threads=1, home=tmp_path, task="sparse")
-    assert reasons["st-onnx"].endswith("has no modules.json: it is not a sparse encoder")
+    assert reasons["st-onnx"].endswith("has neither modules.json nor config.json: it is not a checkpoint")
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    _, reasons = peer_systems(["st-onnx"], tmp_path, threads=1, home=tmp_path, task="sparse")
+    assert "lists no modules: peers load a sparse encoder" in reasons["st-onnx"]
