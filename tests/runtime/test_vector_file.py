@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import pkgutil
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -274,3 +275,24 @@ def test_a_file_system_without_locks_is_warned_of(
     monkeypatch.setattr("fcntl.flock", flock)
     open_locked(tmp_path / "vectors.npy").close()
     assert "vectors.npy is not guarded against a second run: No locks available" in caplog.text
+
+
+@pytest.mark.parametrize("step", ["disk._lock", "partial.VectorFile"])
+def test_an_interrupt_while_the_file_is_made_leaves_none(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"monograph.vector_file.{step}"
+    with monkeypatch.context() as patch:
+        calls: list[object] = []
+
+        def interrupt_once(*arguments: Any, **options: Any) -> Any:
+            calls.append(arguments)
+            if len(calls) == 1:
+                raise KeyboardInterrupt
+            return real(*arguments, **options)
+
+        real = pkgutil.resolve_name(path)
+        patch.setattr(path, interrupt_once)
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path / "out.npy", (4,))
+    assert not list(tmp_path.iterdir())

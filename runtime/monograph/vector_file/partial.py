@@ -43,15 +43,21 @@ def open_vector_file(
     """
     if output.is_dir():
         raise InputError(f"{output} is a folder: name a file")
-    with open_locked(_partial_path(output)) as file:
-        vectors = VectorFile(file, output, vector_format, settings, resume=resume)
-        try:
-            vectors.start()
-            yield vectors
-            vectors.finish()
-        except BaseException as error:
-            vectors.abandon(error)
-            raise
+    partial = _partial_path(output)
+    try:
+        with open_locked(partial) as file:
+            vectors = VectorFile(file, output, vector_format, settings, resume=resume)
+            try:
+                vectors.start()
+                yield vectors
+                vectors.finish()
+            except BaseException as error:
+                vectors.abandon(error)
+                raise
+    except KeyboardInterrupt:
+        # It may have come as the file was made, before there was anything to abandon.
+        _remove_if_empty(partial)
+        raise
 
 
 class VectorFile(Generic[Block]):
@@ -189,6 +195,17 @@ class VectorFile(Generic[Block]):
                 f"{self._partial} has {size:,} bytes where {self._state} says {progress.size:,}: remove "
                 f"{self._partial} to start over"
             )
+
+
+def _remove_if_empty(partial: Path) -> None:
+    """Remove a file without a single byte, unless another run has it."""
+    if not partial.exists():
+        return
+    with suppress(InputError), open_locked(partial) as file:
+        if partial.stat().st_size == 0:
+            if not HAS_LOCKS:
+                file.close()
+            partial.unlink()
 
 
 def _partial_path(output: Path) -> Path:
