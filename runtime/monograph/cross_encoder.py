@@ -17,7 +17,7 @@ Pairs = Pair | Iterable[Any]
 
 
 class RankedDocument(TypedDict):
-    """A document of ``rank``: its position among the documents, its score, and where it was asked for its text."""
+    """A document of ``rank``: its position among the documents, its score, and, with ``return_documents``, its text."""
 
     corpus_id: int
     score: float

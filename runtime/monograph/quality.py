@@ -160,11 +160,11 @@ class CoverageReport:
 
 @dataclass(frozen=True)
 class VocabularyReport:
-    """Which tokens a pruned vocabulary keeps (``tokens`` of ``original_tokens``), and what was proven of them.
+    """Which tokens a pruned vocabulary retains (``tokens`` of ``original_tokens``), and what was proven of them.
 
     ``same_tokens`` texts are tokenized as before, and the vectors of ``same_vectors`` of them differ by at most
-    ``max_abs_difference``. ``corpus`` names the texts whose tokens are kept, ``scripts`` the scripts kept whole and
-    ``character_scripts`` those whose single characters are kept (ISO 15924 codes).
+    ``max_abs_difference``. ``corpus`` names the texts whose tokens are retained, ``scripts`` the scripts retained whole
+    and ``character_scripts`` those whose single characters are retained (ISO 15924 codes).
     """
 
     tokens: int

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from monograph.atomic import find_parent_problem
 from monograph.commands import options
 from monograph.errors import InputError
+from monograph.inference.pipeline import show_progress
 from monograph.model import Model, model_source, open_model, prepare_call
 from monograph.tasks import Task, tasks
 from monograph.tasks.base import EmbedOption
@@ -101,9 +101,9 @@ class _VectorStream:
             **self._call.post_process.settings,
         }
 
-    def blocks(self, texts: Iterable[str], bar: tqdm[Any]) -> Iterator[Any]:
-        """Yield blocks of vectors in the order of the texts and advance a progress bar."""
-        return self._call.iterate(texts, bar.update)
+    def blocks(self, texts: Iterable[str], on_texts: Callable[[int], object]) -> Iterator[Any]:
+        """Yield blocks of vectors in the order of the texts; ``on_texts`` is that of ``Pipeline.map``."""
+        return self._call.iterate(texts, on_texts)
 
 
 def _embedding_tasks() -> list[Task[Any]]:
@@ -157,21 +157,23 @@ def _check_output(output: Path, texts: TextLines) -> None:
 def _write_file(texts: TextLines, stream: _VectorStream, output: Path, arguments: argparse.Namespace) -> None:
     with (
         open_vector_file(output, stream.format, stream.settings, resume=arguments.resume) as file,
-        _progress(texts, file.texts, arguments) as bar,
+        _progress(texts, file.texts, arguments) as on_texts,
     ):
-        for block in stream.blocks(file.remaining(texts), bar):
+        for block in stream.blocks(file.remaining(texts), on_texts):
             file.append(block)
 
 
 def _write_lines(texts: TextLines, stream: _VectorStream, arguments: argparse.Namespace) -> None:
-    with _progress(texts, 0, arguments) as bar:
-        for block in stream.blocks(texts, bar):
+    with _progress(texts, 0, arguments) as on_texts:
+        for block in stream.blocks(texts, on_texts):
             sys.stdout.write(stream.format.body(block).decode("ascii"))
             # So that the reader of a pipe gets each block at once.
             sys.stdout.flush()
 
 
-def _progress(texts: TextLines, done: int, arguments: argparse.Namespace) -> tqdm[Any]:
+def _progress(
+    texts: TextLines, done: int, arguments: argparse.Namespace
+) -> AbstractContextManager[Callable[[int], object]]:
     shown = not arguments.quiet and sys.stderr.isatty()
     total = texts.count() if shown else None
-    return tqdm(total=total, initial=done, desc="Texts", unit=" texts", disable=not shown)
+    return show_progress(total, shown, "texts", initial=done)

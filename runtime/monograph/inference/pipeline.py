@@ -25,7 +25,7 @@ from monograph.engines import Engine
 from monograph.errors import MonographError
 from monograph.inference.scheduler import Scheduler
 from monograph.inputs import Input, InputT, add_prompt
-from monograph.tasks.base import Outputs, PostProcess, ResultT
+from monograph.tasks.base import Outputs, PostProcess, ResultT, scatter_rows
 from monograph.tokenization import TextTokenizer, TokenizedTexts
 
 logger = logging.getLogger(__name__)
@@ -60,10 +60,7 @@ class BatchRunner:
         """Return the graph's output for each text, float32 [n, ``output_width``], in the texts' order."""
         if len(tokens.starts) == 2:
             return self.engine.run(pad_single(tokens, self.input_names, self._pad_id, self.padding_buckets))
-        outputs = np.empty((len(tokens.lengths), self.output_width), dtype=np.float32)
-        for rows, part in self.stream(tokens):
-            outputs[rows] = part
-        return outputs
+        return scatter_rows(self.stream(tokens), (len(tokens.lengths), self.output_width), np.float32)
 
     def stream(
         self, tokens: TokenizedTexts, batch_size: int | None = None
@@ -83,7 +80,7 @@ class BatchRunner:
         )
 
     def pad(self, tokens: TokenizedTexts, plan: Iterable[NDArray[np.intp]]) -> Iterator[TokenBatch]:
-        """Yield the batches of a plan, each padded only when it is asked for."""
+        """Yield the batches of a plan, each padded only when it is needed."""
         return (pad_batch(tokens, rows, self.input_names, self._pad_id, self.padding_buckets) for rows in plan)
 
     def run_batches(
@@ -196,17 +193,22 @@ class Pipeline:
 
 
 @contextmanager
-def show_progress(total: int, show: bool | None, noun: str) -> Iterator[Callable[[int], object]]:
-    """Show a progress bar over ``total`` texts or pairs if wanted, and give the function that advances it."""
+def show_progress(
+    total: int | None, show: bool | None, noun: str, initial: int = 0
+) -> Iterator[Callable[[int], object]]:
+    """Show a progress bar over texts or pairs if wanted, and give the function that advances it.
+
+    ``total`` is their number, None where it is not known; ``initial`` how many are done already.
+    """
     # The rule of SentenceTransformer.encode: by default, show the bar to those who log at INFO or more.
     shown = logger.getEffectiveLevel() in (logging.INFO, logging.DEBUG) if show is None else show
     if not shown:
         # Not a disabled bar: tqdm makes a semaphore, which a worker of multiprocessing leaves behind with a warning.
         yield lambda _: None
         return
-    # Here, since it takes as long to import as the rest of the runtime, and few callers want a bar.
+    # An eighth of the time of `import monograph`, and few callers want a bar.
     from tqdm import tqdm
 
     bar: tqdm[Any]
-    with tqdm(total=total, desc=noun.capitalize(), unit=f" {noun}") as bar:
+    with tqdm(total=total, initial=initial, desc=noun.capitalize(), unit=f" {noun}") as bar:
         yield bar.update

@@ -40,7 +40,7 @@ class Scheduler:
         self._lock = threading.Lock()
         self._max_concurrency = max_concurrency
         # The threads that hold a slot, each with the calls of its joint batch. Nothing else records that a slot is
-        # taken: an interrupt may come between any two steps, and whoever is interrupted releases what it has here.
+        # taken: an interrupt may come between any two steps, and an interrupted thread releases what it has here.
         self._running: dict[int, list[_Call]] = {}
         self._waiting: deque[_Call] = deque()
 

@@ -16,7 +16,7 @@ from monograph.errors import BundleError
 from monograph.inference.pipeline import Pipeline
 from monograph.inference.routes import Routes
 from monograph.quality import Deviation, Tolerance, VerificationResult
-from monograph.tasks.base import FLOAT32_TOLERANCE, Outputs, Task
+from monograph.tasks.base import FLOAT32_TOLERANCE, Outputs, Task, scatter_rows
 from monograph.tokenization import TokenizedTexts
 
 # Rows of the ragged batches: neighbours of very different length share one.
@@ -124,7 +124,7 @@ class _Comparison:
             plan = list(_cut_ragged(shuffled, self.probes.token_counts, rows))
             self._run(f"ragged batches of {rows}", plan)
         outputs = self.pipeline.outputs(self.probes.texts, self.probes.prompt)
-        self._compare("batched by length", _scatter(outputs, self.probes.vectors.shape))
+        self._compare("batched by length", outputs)
 
     def run_alone(self) -> None:
         """Compute each probe alone."""
@@ -139,19 +139,13 @@ class _Comparison:
 
     def _run(self, case: str, plan: Sequence[NDArray[np.intp]]) -> None:
         outputs = self.pipeline.runner.run_batches(self.tokens, plan)
-        self._compare(case, _scatter(outputs, self.probes.vectors.shape))
+        self._compare(case, outputs)
 
-    def _compare(self, case: str, outputs: Outputs) -> None:
+    def _compare(self, case: str, parts: Iterable[tuple[NDArray[np.intp], Outputs]]) -> None:
+        outputs = scatter_rows(parts, (len(self.probes.texts), self.probes.vectors.shape[1]), np.float32)
         name = case if self.probes.route is None else f"{self.probes.route}: {case}"
         name = f"{name}, prompted" if self.probes.prompt else name
         self.cases.append(self.task.compare(name, outputs, self.probes.vectors, self.probes.token_counts))
-
-
-def _scatter(parts: Iterable[tuple[NDArray[np.intp], Outputs]], shape: tuple[int, ...]) -> Outputs:
-    outputs = np.empty(shape, dtype=np.float32)
-    for rows, part in parts:
-        outputs[rows] = part
-    return outputs
 
 
 def _pair_with_shorter(order: NDArray[np.intp], lengths: NDArray[np.int64]) -> list[NDArray[np.intp]]:

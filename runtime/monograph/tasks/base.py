@@ -65,10 +65,7 @@ class DensePostProcess(ABC):
 
     def collect(self, parts: Iterable[tuple[NDArray[np.intp], NDArray[Any]]], count: int) -> NDArray[Any]:
         """Return ``count`` rows in order from parts, each with the positions of its rows (intp [b])."""
-        results = np.empty((count, self.width), dtype=self.dtype)
-        for positions, rows in parts:
-            results[positions] = rows
-        return results
+        return scatter_rows(parts, (count, self.width), self.dtype)
 
     def take(self, results: NDArray[Any], positions: NDArray[np.intp]) -> NDArray[Any]:
         """Return the rows at some positions (intp [n])."""
@@ -174,6 +171,16 @@ class Task(ABC, Generic[SectionT]):
         # encoder. Zeros have no direction to be wrong, and a vector that is tiny beside the others is as near.
         zero = (norms[1] == 0) & (norms[0] <= _MAX_NORM_FOR_ZERO * norms[1].max(initial=0))
         return float(np.nan_to_num(np.where(zero, 1.0, cosines), nan=-1.0).min())
+
+
+def scatter_rows(
+    parts: Iterable[tuple[NDArray[np.intp], NDArray[Any]]], shape: tuple[int, int], dtype: np.dtype[Any] | type[Any]
+) -> NDArray[Any]:
+    """Return an array of a shape and type from its rows in parts, each with the positions of its rows (intp [b])."""
+    rows = np.empty(shape, dtype=dtype)
+    for positions, part in parts:
+        rows[positions] = part
+    return rows
 
 
 def largest_magnitude(reference: Outputs) -> float:

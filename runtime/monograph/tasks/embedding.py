@@ -27,8 +27,8 @@ _MAX_FLOAT32 = 3.4e38
 class EmbeddingSection:
     """The vectors of an embedding model.
 
-    ``normalized`` says that they have unit length; ``truncate_dim`` is the number of dimensions kept by default, None
-    for all; ``ranges`` the smallest and largest value of each dimension, for int8 and uint8 vectors.
+    ``normalized`` says that they have unit length; ``truncate_dim`` is the number of dimensions retained by default,
+    None for all; ``ranges`` the smallest and largest value of each dimension, for int8 and uint8 vectors.
     """
 
     dimension: int
@@ -92,7 +92,7 @@ class VectorPostProcess(DensePostProcess):
         vectors = outputs[:, : self.dimension]
         if self.normalize:
             vectors = normalize(vectors)
-        return vectors if self.precision == "float32" else quantize(vectors, self.precision, self.ranges)
+        return quantize(vectors, self.precision, self.ranges)
 
     @property
     def settings(self) -> dict[str, str]:

@@ -21,7 +21,7 @@ from monograph.vector_file.formats import SPARSE_FORMATS
 class SparseSection:
     """The vectors of a sparse encoder: a weight for each of ``dimension`` tokens, most of them 0.
 
-    ``max_active_dims`` is how many of a vector's largest weights are kept by default, None for all.
+    ``max_active_dims`` is how many of a vector's largest weights are retained by default, None for all.
     """
 
     dimension: int
