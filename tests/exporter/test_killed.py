@@ -37,7 +37,7 @@ def test_a_kill_leaves_a_complete_bundle_or_none(moment: str | None, tiny_checkp
     def reached() -> bool:
         if moment is None:
             return output.exists()
-        return any((folder / moment).exists() for folder in tmp_path.glob(".bundle.partial-*"))
+        return any((folder / moment).exists() for folder in tmp_path.glob(".bundle.partial-*/content"))
 
     child = forkserver().Process(target=export, args=(tiny_checkpoint, output))
     child.start()

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from monograph.atomic import atomic_folder, remove_abandoned
+from monograph.atomic import atomic_folder
 from monograph.bundle.bundle import check_staged, open_bundle, parse_manifest
 from monograph.bundle.files import is_plain_name
 from monograph.bundle.manifest import MANIFEST_FILE
@@ -87,7 +87,6 @@ def _download(name: HubName, commit: str, folder: Path) -> None:
         # Those that the repository lacks are reported by the check of the folder.
         download_files(name.repository, commit, lambda names: [MANIFEST_FILE, *files & set(names)])
         folder.parent.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(folder)
         with atomic_folder(folder) as staging:
             for file in (MANIFEST_FILE, *files):
                 _link_or_copy(snapshot / file, staging / file)
