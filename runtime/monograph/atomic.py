@@ -71,10 +71,10 @@ def publish_folder(folder: Path, path: Path) -> None:
     folder.rename(path)
 
 
-def describe_write_error(error: OSError, path: Path) -> str:
-    """Return why ``path`` cannot be written and what to do: of a full disk, which it is and how much is free."""
+def find_full_disk(error: OSError, path: Path) -> str:
+    """Return what to free if ``path`` could not be written because the disk is full, "" for any other error."""
     if error.errno not in _FULL:
-        return f"{error.filename or path} cannot be written ({error.strerror or error})"
+        return ""
     disk = Path(os.path.realpath(path))
     while not (disk.is_mount() or disk == disk.parent):
         disk = disk.parent

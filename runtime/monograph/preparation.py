@@ -9,7 +9,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from monograph.atomic import describe_write_error, publish_folder
+from monograph.atomic import find_full_disk, publish_folder
 from monograph.bundle import Bundle, open_bundle
 from monograph.bundle.sources import locate_bundle
 from monograph.cache import PRIVATE_FOLDER, VARIABLE, cache_folder, check_cache, make_private_folder
@@ -63,7 +63,8 @@ def prepare(
             for place in new:
                 _publish(staged / place, cache / place)
     except OSError as error:
-        raise MonographError(f"{describe_write_error(error, cache)}; or {_ADVICE}") from error
+        problem = find_full_disk(error, cache) or f"{error.filename or cache} cannot be written ({error.strerror})"
+        raise MonographError(f"{problem}, or {_ADVICE}") from error
     return tuple(cache / place for place in places)
 
 
