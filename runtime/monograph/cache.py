@@ -22,6 +22,7 @@ VARIABLE = "MONOGRAPH_CACHE"
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
 _DIGEST_BYTES = 32
+_MAX_SHOWN = 200
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # O_NONBLOCK: opening a pipe would wait for its writer. Windows has none of these.
 _READ_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
@@ -68,12 +69,10 @@ def usable_cache(cache_dir: str | os.PathLike[str] | None = None) -> Path | None
     real, problem = check_cache(folder)
     if not problem:
         return real
-    name = ascii(os.fspath(folder))
-    if name not in _unused:
-        _unused.add(name)
-        logger.warning(
-            "the cache %s is not used: %s; pass cache_dir or set %s to a folder of your own", name, problem, VARIABLE
-        )
+    if str(folder) not in _unused:
+        _unused.add(str(folder))
+        advice = f"pass cache_dir or set {VARIABLE} to a folder of your own"
+        logger.warning("the cache %s is not used: %s; %s", _shown(folder), problem, advice)
     return None
 
 
@@ -154,7 +153,7 @@ def write_cached(path: Path, value: bytes) -> None:
             file.write(_digest(path, value))
             file.write(value)
     except OSError as error:
-        logger.info("the cache %s cannot be written: %s", ascii(str(path)), error.strerror)
+        logger.info("the cache %s cannot be written: %s", _shown(path), error.strerror)
 
 
 def _digest(path: Path, value: bytes) -> bytes:
@@ -175,17 +174,23 @@ def _is_trusted(status: os.stat_result) -> bool:
     return not _HAS_OWNERS or status.st_uid in (os.geteuid(), 0)
 
 
+def _shown(path: Path) -> str:
+    """Return a path as part of one line of a log."""
+    text = ascii(str(path))
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+
 def _problem_of(folder: Path) -> str:
     """Return why a folder of the cache or above it is not trusted, "" if it is."""
     status = folder.stat()
     if not stat.S_ISDIR(status.st_mode):
-        return f"{str(folder)!a} is not a folder"
+        return f"{_shown(folder)} is not a folder"
     if not _HAS_OWNERS:
         return ""
     # In a container without root, root's files belong to another number; the owner of / can replace everything.
     if status.st_uid not in (os.geteuid(), 0, Path("/").stat().st_uid):
-        return f"{str(folder)!a} belongs to another user"
+        return f"{_shown(folder)} belongs to another user"
     # In a sticky folder others cannot rename what is not theirs. A group is trusted with the folders above.
     if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-        return f"{str(folder)!a} is writable by all users (chmod o-w)"
+        return f"{_shown(folder)} is writable by all users (chmod o-w)"
     return ""

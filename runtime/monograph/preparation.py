@@ -64,7 +64,8 @@ def prepare(
                 _publish(staged / place, cache / place)
     except OSError as error:
         problem = find_full_disk(error, cache) or f"{error.filename or cache} cannot be written ({error.strerror})"
-        raise MonographError(f"{problem}, or {_ADVICE}") from error
+        megabytes = 2 * sum(bundle.weights_path(graph).stat().st_size for graph in bundle.manifest.graphs) / 1e6
+        raise MonographError(f"{problem}, or {_ADVICE}; packed weights take about {megabytes:,.0f} MB") from error
     return tuple(cache / place for place in places)
 
 

@@ -44,6 +44,7 @@ _MIN_BYTES = 1024
 _KEY = b"prepacked_"
 _BLOCKS = re.compile(_KEY + rb"\d+.{1,16}?\w+\+\d+\|([\d;]+)", re.DOTALL)
 _NUMBERS_PER_BLOCK = 3
+_ROOM_BYTES = 2**20
 # The kernels load whole AVX-512 vectors, and an unaligned load crashes the process (seen with 1.31).
 _ALIGNMENT = 64
 
@@ -106,7 +107,10 @@ def write_packed_weights(
         )
     # ONNX Runtime's classes vary.
     except Exception as error:
-        raise MonographError(f"ONNX Runtime cannot pack the weights of {graph_file} ({first_line(error)})") from error
+        _check_room(folder)
+        raise MonographError(
+            f"ONNX Runtime cannot write the packed weights of {graph_file} to {folder} ({first_line(error)})"
+        ) from error
     if not _is_aligned(graph.read_bytes()):
         raise MonographError(
             f"ONNX Runtime {runtime.__version__} writes the packed weights of {graph_file} unaligned, so that its "
@@ -117,6 +121,12 @@ def write_packed_weights(
     _write_hashes(folder, {"graph": sha256_of(graph), "weights": sha256_of(weights)})
     if find_packed_graph(folder) is None:
         raise OSError(errno.ENOSPC, "the packed weights are incomplete", str(folder))
+
+
+def _check_room(folder: Path) -> None:
+    """Raise ``OSError`` if nothing more can be written, which ONNX Runtime's errors do not say."""
+    with (folder / "room").open("wb") as file:
+        file.write(bytes(_ROOM_BYTES))
 
 
 def _are_intact(weights: Path, hashes: dict[str, Any], folder: Path) -> bool:
