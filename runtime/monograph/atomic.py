@@ -12,8 +12,8 @@ from typing import IO
 
 from monograph.staging import staging_file, staging_folder
 
-# A disk, a quota, the size that a file may have.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# The disk itself, and the user's part of it. Windows knows no quota.
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 @contextmanager
@@ -72,7 +72,10 @@ def publish_folder(folder: Path, path: Path) -> None:
 
 
 def find_full_disk(error: OSError, path: Path) -> str:
-    """Return what to free if ``path`` could not be written because the disk is full, "" for any other error."""
+    """Return what to free if ``path`` could not be written for lack of space, "" for any other error."""
+    what = f"{path} cannot be written ({error.strerror})"
+    if error.errno == errno.EFBIG:
+        return f"{what}: raise the limit of file sizes (ulimit -f), or choose a disk for larger files"
     if error.errno not in _FULL:
         return ""
     disk = Path(os.path.realpath(path))
@@ -82,7 +85,7 @@ def find_full_disk(error: OSError, path: Path) -> str:
         free = f", which has {shutil.disk_usage(disk).free / 1e6:,.1f} MB left"
     except OSError:
         free = ""
-    return f"{path} cannot be written ({error.strerror}): free space on the disk {disk}{free}"
+    return f"{what}: free space on the disk {disk}{free}"
 
 
 def find_parent_problem(path: Path) -> str:
