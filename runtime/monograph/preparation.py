@@ -44,7 +44,7 @@ def prepare(
     folder = cache_folder(cache_dir)
     cache, problem = check_cache(folder)
     if problem:
-        raise MonographError(f"the cache {folder} cannot be used ({problem}): {_ADVICE}")
+        raise MonographError(f"the cache {folder} cannot be used ({problem}): {_OWN_CACHE}")
     bundle = open_bundle(locate_bundle(path, cache_dir))
     try:
         make_private_folder(cache)
@@ -65,11 +65,11 @@ def prepare(
     except OSError as error:
         problem = find_full_disk(error, cache) or f"{error.filename or cache} cannot be written ({error.strerror})"
         megabytes = 2 * sum(bundle.weights_path(graph).stat().st_size for graph in bundle.manifest.graphs) / 1e6
-        raise MonographError(f"{problem}, or {_ADVICE}; packed weights take about {megabytes:,.0f} MB") from error
+        raise MonographError(f"{problem}, or {_OWN_CACHE}; packed weights take about {megabytes:,.0f} MB") from error
     return tuple(cache / place for place in places)
 
 
-_ADVICE = f"pass cache_dir or set {VARIABLE} to a folder of your own with enough space"
+_OWN_CACHE = f"pass cache_dir or set {VARIABLE} to a folder of your own with enough space"
 
 
 def _publish(staged: Path, folder: Path) -> None:

@@ -17,7 +17,7 @@ from monograph.errors import BundleError, MonographError
 from monograph.hub import HubName, download_files, parse_hub_name, resolve_commit
 
 logger = logging.getLogger(__name__)
-_ADVICE = f"pass cache_dir or set {VARIABLE} to a folder that is yours, writable and has enough space"
+_OWN_CACHE = f"pass cache_dir or set {VARIABLE} to a folder that is yours, writable and has enough space"
 
 
 def locate_bundle(source: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -45,7 +45,7 @@ def locate_bundle(source: str | os.PathLike[str], cache_dir: str | os.PathLike[s
         raise _not_available(name, error) from error
     folder, problem = check_cache(bundles / commit)
     if problem:
-        raise BundleError(name, [f"it cannot be written to {folder} ({problem}): {_ADVICE}"])
+        raise BundleError(name, [f"it cannot be written to {folder} ({problem}): {_OWN_CACHE}"])
     _ensure(name, commit, folder)
     return folder
 
@@ -102,7 +102,7 @@ def _download(name: HubName, commit: str, folder: Path) -> None:
         if _find_problems(folder):
             problem = find_full_disk(error, folder) or f"it cannot be written to {folder} ({error})"
             damaged = "it is damaged there, remove that folder, or " if folder.exists() else ""
-            raise BundleError(name, [f"{problem}: {damaged}{_ADVICE}"]) from error
+            raise BundleError(name, [f"{problem}: {damaged}{_OWN_CACHE}"]) from error
 
 
 def _choose_manifest(name: HubName, names: Collection[str]) -> list[str]:
