@@ -79,7 +79,8 @@ def find_full_disk(error: OSError, path: Path) -> str:
     if error.errno not in _FULL:
         return ""
     disk = Path(os.path.realpath(path))
-    while not (disk.is_mount() or disk == disk.parent):
+    # Path.is_mount is not there on Windows before Python 3.12.
+    while not os.path.ismount(disk):
         disk = disk.parent
     try:
         free = f", which has {shutil.disk_usage(disk).free / 1e6:,.1f} MB left"

@@ -126,8 +126,14 @@ def read_private(path: Path) -> bytes | None:
         if not is_private(path.parent, folder=True):
             return None
         handle = os.open(path, _READ_FLAGS)
-        with os.fdopen(handle, "rb") as file:
-            return file.read() if _is_private(os.fstat(handle), folder=False) else None
+        try:
+            # Before it is read: a folder or pipe opens as well.
+            if not _is_private(os.fstat(handle), folder=False):
+                return None
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                return file.read()
+        finally:
+            os.close(handle)
     except OSError:
         return None
 

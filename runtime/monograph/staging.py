@@ -104,8 +104,11 @@ def _remove_if_abandoned(path: Path, *, same_kernel: bool) -> None:
         handle = os.open(lock, _OPEN_FLAGS)
     except FileNotFoundError:
         # A folder is without a lock before its writer has made one, and after everything else was removed; the writer
-        # expects that its folder may vanish.
-        path.rmdir()
+        # expects that its folder may vanish. A process that outlived its parent may have put something there since.
+        if _is_old(path, status):
+            _remove_root(path, None)
+        else:
+            path.rmdir()
         return
     locked = _try_lock(handle) if same_kernel else None
     if (locked is None and _is_old(path, status)) or (locked and _is_file(lock, handle)):

@@ -179,3 +179,13 @@ def test_a_name_may_be_as_long_as_the_disk_allows(characters: str, tmp_path: Pat
     with atomic_file(tmp_path / f"{characters[:-1]}.") as file:
         file.write(b"all")
     assert len(names(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_what_a_child_put_where_its_parent_was_cleaned_up_goes_after_a_day(old: bool, tmp_path: Path) -> None:
+    root = tmp_path / f".x.partial-{staging._kernel()}-00000000"
+    (root / "content" / "late").mkdir(parents=True)
+    for path in (root, *root.rglob("*")) if old else ():
+        os.utime(path, (time.time() - 25 * 3600,) * 2)
+    remove_abandoned(tmp_path)
+    assert root.exists() is not old
