@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from monograph.atomic import atomic_folder, find_folder_problem
+from monograph.atomic import atomic_folder, find_folder_problem, find_full_disk
 from monograph.bundle.files import sha256_of
 from monograph.bundle.manifest import MANIFEST_FILE, FileEntry, Manifest
 from monograph.errors import ExportError
@@ -29,7 +29,7 @@ def staged(output: Path) -> Iterator[Path]:
     except OSError as error:
         if folder is not None and _is_elsewhere(error.filename, folder):
             raise ExportError(f"cannot use {error.filename}: {error.strerror}") from error
-        raise ExportError(f"cannot write {output}: {error}") from error
+        raise ExportError(find_full_disk(error, output) or f"cannot write {output}: {error}") from error
 
 
 def _is_elsewhere(name: object, folder: Path) -> bool:

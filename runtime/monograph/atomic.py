@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import glob
+import errno
 import os
-import secrets
 import shutil
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-_ABANDONED_SECONDS = 24 * 60 * 60
+from monograph.staging import staging_file, staging_folder
+
+# The disk itself, and the user's part of it. Windows knows no quota.
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 @contextmanager
-def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
-    """Open a file beside ``path`` that replaces it once it is written without an error.
+def atomic_file(path: Path, *, durable: bool = True, mode: int = 0o666) -> Iterator[IO[bytes]]:
+    """Open a file beside ``path``, with permissions ``mode`` less the umask, that replaces it at the end.
+
+    An error, an interrupt or a kill before the end leaves a file at ``path`` unchanged; what a kill leaves beside it,
+    the next call that writes into the same folder removes.
 
     ``durable`` syncs it to disk before the rename, so that a power cut cannot leave a truncated file; callers that
     detect such a file and can write it again go without, which is faster.
@@ -26,53 +30,63 @@ def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
         OSError: it cannot be written; a file at ``path`` is unchanged.
 
     """
-    partial = _staging_path(path)
-    try:
+    with staging_file(path, mode=mode) as (staged, file):
+        yield file
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
         # Closed before the rename, which Windows refuses for an open file; a full disk may be reported only then.
-        with partial.open("xb") as file:
-            yield file
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+        file.close()
+        staged.replace(path)
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, *, mode: int = 0o777) -> Iterator[Path]:
     """Give a staging folder beside ``path``, and rename it to ``path`` at the end.
 
-    An error, an interrupt or a kill before the end leaves no ``path``. A kill leaves the staging folder, named
-    ``.NAME.partial-...``, which ``remove_abandoned`` deletes.
+    An error, an interrupt or a kill before the end leaves no ``path``; what a kill leaves beside it, the next call that
+    writes into the same folder removes. ``mode`` less the umask are the folder's permissions.
 
     Raises:
         OSError: it cannot be written, or ``path`` exists by now and is not an empty folder.
 
     """
-    folder = _staging_path(path)
-    folder.mkdir()
-    try:
+    with staging_folder(path, mode=mode) as folder:
         yield folder
-        _sync(folder)
-        # Untested: Windows never renames over a folder. rmdir fails, as it should, unless it is empty.
-        if os.name == "nt" and path.is_dir():
-            path.rmdir()
-        # Replaces an empty folder, and fails where another process was faster.
-        folder.rename(path)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        publish_folder(folder, path)
 
 
-def remove_abandoned(path: Path) -> None:
-    """Delete the staging folders of ``path`` left by killed processes: those without a change for a day."""
-    for folder in path.parent.glob(f"{glob.escape(_staging_prefix(path))}*"):
-        # Another process may delete it at the same time.
-        with suppress(FileNotFoundError):
-            if folder.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
+def publish_folder(folder: Path, path: Path) -> None:
+    """Sync the files of a folder to disk and rename it to ``path``, on the same disk.
+
+    Raises:
+        OSError: as ``atomic_folder``.
+
+    """
+    _sync(folder)
+    # Untested: Windows never renames over a folder. rmdir fails, as it should, unless it is empty.
+    if os.name == "nt" and path.is_dir():
+        path.rmdir()
+    # Replaces an empty folder, and fails where another process was faster.
+    folder.rename(path)
+
+
+def find_full_disk(error: OSError, path: Path) -> str:
+    """Return what to free if ``path`` could not be written for lack of space, "" for any other error."""
+    what = f"{path} cannot be written ({error.strerror})"
+    if error.errno == errno.EFBIG:
+        return f"{what}: raise the limit of file sizes (ulimit -f), or choose a disk for larger files"
+    if error.errno not in _FULL:
+        return ""
+    disk = Path(os.path.realpath(path))
+    # Path.is_mount is not there on Windows before Python 3.12.
+    while not os.path.ismount(disk):
+        disk = disk.parent
+    try:
+        free = f", which has {shutil.disk_usage(disk).free / 1e6:,.1f} MB left"
+    except OSError:
+        free = ""
+    return f"{what}: free space on the disk {disk}{free}"
 
 
 def find_parent_problem(path: Path) -> str:
@@ -85,14 +99,6 @@ def find_folder_problem(path: Path) -> str:
     if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
         return f"{path} exists already: remove it, or choose another name"
     return find_parent_problem(path)
-
-
-def _staging_path(path: Path) -> Path:
-    return path.with_name(f"{_staging_prefix(path)}{secrets.token_hex(4)}")
-
-
-def _staging_prefix(path: Path) -> str:
-    return f".{path.name}.partial-"
 
 
 def _sync(folder: Path) -> None:

@@ -1,10 +1,16 @@
-"""The cache: files that can be computed or downloaded again."""
+"""The cache: files that can be computed or downloaded again.
+
+What is read from it decides vectors, and engines map parts of it. So only this user and root may be able to write
+there: a file is used if it and its folder belong to one of them and are writable by no one else, and if no folder above
+belongs to anyone else. Without a cache everything works, slower.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import os
+import stat
 from pathlib import Path
 
 from monograph.atomic import atomic_file
@@ -12,7 +18,16 @@ from monograph.errors import InputError
 
 logger = logging.getLogger(__name__)
 VARIABLE = "MONOGRAPH_CACHE"
+# Permissions of folders and files of the cache.
+PRIVATE_FOLDER = 0o700
+PRIVATE_FILE = 0o600
 _DIGEST_BYTES = 32
+_MAX_SHOWN = 200
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+# O_NONBLOCK: opening a pipe would wait for its writer. Windows has none of these.
+_READ_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
+_HAS_OWNERS = hasattr(os, "geteuid")
+_unused: set[str] = set()
 
 
 def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -41,14 +56,95 @@ def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     return user_cache / "monograph"
 
 
-def read_cached(path: Path) -> bytes | None:
-    """Return what ``write_cached`` wrote, None where it is missing, unreadable or damaged."""
+def usable_cache(cache_dir: str | os.PathLike[str] | None = None) -> Path | None:
+    """Return the cache folder without links in its path, or None where nothing of it can be used; it is not created.
+
+    Why it is not used is logged, once in a process.
+
+    Raises:
+        InputError: ``cache_dir`` is not a path.
+
+    """
+    folder = cache_folder(cache_dir)
+    real, problem = check_cache(folder)
+    if not problem:
+        return real
+    if str(folder) not in _unused:
+        _unused.add(str(folder))
+        advice = f"pass cache_dir or set {VARIABLE} to a folder of your own"
+        logger.warning("the cache %s is not used: %s; %s", _shown(folder), problem, advice)
+    return None
+
+
+def check_cache(folder: Path) -> tuple[Path, str]:
+    """Return a folder without links in its path, and why nothing in it can be used, "" if it can.
+
+    It and those above need not exist. Links are the user's to make: what counts is where they lead.
+    """
     try:
-        content = path.read_bytes()
+        # An engine opens files by their path, so those above may not be replaced between the check and that. And
+        # without links it cannot be led elsewhere.
+        real = Path(os.path.realpath(folder))
+        return real, next((problem for above in (*real.parents[::-1], real) if (problem := _problem_of(above))), "")
+    except FileNotFoundError:
+        return real, ""
+    # A path with a NUL is a ValueError.
+    except (OSError, ValueError) as error:
+        return folder, getattr(error, "strerror", None) or str(error)
+
+
+def is_private(path: Path, *, folder: bool) -> bool:
+    """Return whether a folder or regular file belongs to this user or root, and no one else may write it.
+
+    Raises:
+        OSError: it is not there, or cannot be reached.
+
+    """
+    status = path.lstat()
+    # A folder of the cache may be this user's link to another disk.
+    if folder and stat.S_ISLNK(status.st_mode) and _is_trusted(status):
+        status = path.stat()
+    return _is_private(status, folder=folder)
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder of the cache where it is missing, and those above, for this user alone.
+
+    Raises:
+        OSError: it cannot be made.
+
+    """
+    if not path.is_dir():
+        if path != path.parent:
+            make_private_folder(path.parent)
+        path.mkdir(PRIVATE_FOLDER, exist_ok=True)
+
+
+def read_private(path: Path) -> bytes | None:
+    """Return the content of a file of the cache, None where it is missing, unreadable or not private."""
+    try:
+        if not is_private(path.parent, folder=True):
+            return None
+        handle = os.open(path, _READ_FLAGS)
+        try:
+            # Before it is read: a folder or pipe opens as well.
+            if not _is_private(os.fstat(handle), folder=False):
+                return None
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                return file.read()
+        finally:
+            os.close(handle)
     except OSError:
         return None
+
+
+def read_cached(path: Path) -> bytes | None:
+    """Return what ``write_cached`` wrote, None where it is missing, unreadable, damaged or not private."""
+    content = read_private(path)
+    if content is None:
+        return None
     digest, value = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-    return value if hashlib.sha256(value).digest() == digest else None
+    return value if _digest(path, value) == digest else None
 
 
 def write_cached(path: Path, value: bytes) -> None:
@@ -57,10 +153,50 @@ def write_cached(path: Path, value: bytes) -> None:
     A failure (read-only, full) is only logged: everything works without the cache.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         # A file truncated by a power cut does not match its hash.
-        with atomic_file(path, durable=False) as file:
-            file.write(hashlib.sha256(value).digest())
+        with atomic_file(path, durable=False, mode=PRIVATE_FILE) as file:
+            file.write(_digest(path, value))
             file.write(value)
     except OSError as error:
-        logger.info("the cache %s cannot be written: %s", path, error.strerror)
+        logger.info("the cache %s cannot be written: %s", _shown(path), error.strerror)
+
+
+def _digest(path: Path, value: bytes) -> bytes:
+    """Return the hash of a value and its name, so that no value passes for that of another key."""
+    digest = hashlib.sha256(os.fsencode(path.name) + b"\0")
+    digest.update(value)
+    return digest.digest()
+
+
+def _is_private(status: os.stat_result, *, folder: bool) -> bool:
+    kind = stat.S_ISDIR if folder else stat.S_ISREG
+    # Windows shows no one's permission to write but this user's.
+    others_write = _HAS_OWNERS and status.st_mode & _OTHERS_WRITE
+    return kind(status.st_mode) and _is_trusted(status) and not others_write
+
+
+def _is_trusted(status: os.stat_result) -> bool:
+    return not _HAS_OWNERS or status.st_uid in (os.geteuid(), 0)
+
+
+def _shown(path: Path) -> str:
+    """Return a path as part of one line of a log."""
+    text = ascii(str(path))
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+
+def _problem_of(folder: Path) -> str:
+    """Return why a folder of the cache or above it is not trusted, "" if it is."""
+    status = folder.stat()
+    if not stat.S_ISDIR(status.st_mode):
+        return f"{_shown(folder)} is not a folder"
+    if not _HAS_OWNERS:
+        return ""
+    # In a container without root, root's files belong to another number; the owner of / can replace everything.
+    if status.st_uid not in (os.geteuid(), 0, Path("/").stat().st_uid):
+        return f"{_shown(folder)} belongs to another user"
+    # In a sticky folder others cannot rename what is not theirs. A group is trusted with the folders above.
+    if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+        return f"{_shown(folder)} is writable by all users (chmod o-w)"
+    return ""

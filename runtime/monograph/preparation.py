@@ -9,11 +9,14 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+from monograph.atomic import find_full_disk, publish_folder
 from monograph.bundle import Bundle, open_bundle
 from monograph.bundle.sources import locate_bundle
-from monograph.cache import VARIABLE, cache_folder
+from monograph.cache import PRIVATE_FOLDER, VARIABLE, cache_folder, check_cache, make_private_folder
+from monograph.engines.packed_weights import PACKED_NOT_USED, find_packed_graph
 from monograph.errors import MonographError
 from monograph.inference.opening import open_routes
+from monograph.staging import staging_folder
 
 
 def prepare(
@@ -27,7 +30,7 @@ def prepare(
 
     The arguments are those of ``Embedder``. ONNX Runtime then memory-maps the packed weights: processes start faster
     and share them. They take about twice the disk space of the bundle's weights, and are valid for this bundle, version
-    of ONNX Runtime and kind of CPU.
+    of ONNX Runtime and kind of CPU. They are used once the bundle's probes were right with them in another process.
 
     Returns:
         The folders of packed weights, one per graph; none on other devices.
@@ -35,29 +38,59 @@ def prepare(
     Raises:
         BundleError: the bundle is missing or damaged.
         DeviceError: the device cannot run the bundle here.
-        MonographError: the packed weights cannot be used, or gave wrong vectors and were removed.
-        OSError: the cache cannot be written.
+        MonographError: the cache cannot be used or written, or the packed weights gave wrong vectors.
 
     """
+    folder = cache_folder(cache_dir)
+    cache, problem = check_cache(folder)
+    if problem:
+        raise MonographError(f"the cache {folder} cannot be used ({problem}): {_OWN_CACHE}")
     bundle = open_bundle(locate_bundle(path, cache_dir))
-    with closing(
-        open_routes(bundle, device=device, compute_dtype=compute_dtype, threads=threads, cache_dir=cache_dir)
-    ) as routes:
-        engines = [pipeline.engine for pipeline in routes.pipelines.values()]
-        folders = tuple(folder for engine in engines if (folder := engine.prepare()) is not None)
-    if folders and (failure := _verify_in_subprocess(bundle, cache_folder(cache_dir))):
-        for folder in folders:
-            shutil.rmtree(folder)
-        raise MonographError(f"with packed weights the bundle is wrong, and they were removed: {failure}")
-    return folders
+    try:
+        make_private_folder(cache)
+        with (
+            closing(
+                open_routes(bundle, device=device, compute_dtype=compute_dtype, threads=threads, cache_dir=cache)
+            ) as routes,
+            # A cache folder of its own, within the other: the same disk, and the process that proves it finds it.
+            staging_folder(cache / "prepared", mode=PRIVATE_FOLDER) as staged,
+        ):
+            engines = [pipeline.engine for pipeline in routes.pipelines.values()]
+            places = [place for engine in engines if (place := engine.prepare(staged)) is not None]
+            new = [place for place in places if (staged / place).exists()]
+            if new and (failure := _verify_in_subprocess(bundle, staged)):
+                raise MonographError(f"with packed weights the bundle is wrong, and they were removed: {failure}")
+            for place in new:
+                _publish(staged / place, cache / place)
+    except OSError as error:
+        problem = find_full_disk(error, cache) or f"{error.filename or cache} cannot be written ({error.strerror})"
+        megabytes = 2 * sum(bundle.weights_path(graph).stat().st_size for graph in bundle.manifest.graphs) / 1e6
+        raise MonographError(f"{problem}, or {_OWN_CACHE}; packed weights take about {megabytes:,.0f} MB") from error
+    return tuple(cache / place for place in places)
+
+
+_OWN_CACHE = f"pass cache_dir or set {VARIABLE} to a folder of your own with enough space"
+
+
+def _publish(staged: Path, folder: Path) -> None:
+    """Rename proven packed weights into use, in place of any that cannot be used."""
+    make_private_folder(folder.parent)
+    if folder.exists() and find_packed_graph(folder) is None:
+        shutil.rmtree(folder)
+    try:
+        publish_folder(staged, folder)
+    except OSError:
+        # Another process may have proven the same first.
+        if find_packed_graph(folder) is None:
+            raise
 
 
 def _verify_in_subprocess(bundle: Bundle, cache: Path) -> str:
-    """Verify the bundle in a process that may crash; return the failure, "" for none."""
+    """Verify the bundle with a cache, in a process that may crash; return the failure, "" for none."""
     command = [sys.executable, "-P", "-m", "monograph", "verify", str(bundle.path), "--device", "cpu"]
     environment = os.environ | {VARIABLE: str(cache)}
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603 - ours
-    if result.returncode == 0:
+    if result.returncode == 0 and PACKED_NOT_USED not in result.stderr:
         return ""
     lines = [line for line in (*result.stdout.splitlines(), *result.stderr.splitlines()) if line]
     return lines[-1] if lines else f"the process ended with {result.returncode}"

@@ -201,7 +201,7 @@ def test_a_failed_write_leaves_the_old_output(suffix: str, tiny_bundle: Path, tm
     output = tmp_path / f"out{suffix}"
     output.write_bytes(b"the old result")
     done = monograph("embed", tiny_bundle, *ON_CPU, "-", "-o", output, stdin=b"a\n" * 20, before=no_room)
-    assert_error(done, 1, f"{output.name}.partial: File too large")
+    assert_error(done, 1, f"{output.name}.partial cannot be written (File too large): raise the limit")
     assert output.read_bytes() == b"the old result"
     assert names(tmp_path) == [output.name]
 

@@ -65,7 +65,7 @@ def test_ctrl_c_leaves_nothing(tiny_bundle: Path, tmp_path: Path) -> None:
         process.stdin.write(content[: len(content) // 2])
         process.stdin.flush()
         deadline = time.monotonic() + 60
-        while not list((tmp_path / "place").glob(".there.partial-*/manifest.json")):
+        while not list((tmp_path / "place").glob(".there.partial-*/content/manifest.json")):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         # By then it waits for the rest of a file. A signal in the moment before a wait begins would not end that wait.

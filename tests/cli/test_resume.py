@@ -173,7 +173,7 @@ def test_a_full_disk_keeps_what_was_done_before(whole: Path, tiny_bundle: Path, 
     # The second block is written in part.
     size = whole.stat().st_size * BLOCKS[0] // len(LINES) + 20_000
     done = monograph("embed", tiny_bundle, "-", "-o", output, stdin=INPUT, before=room_for(size))
-    assert_error(done, 1, "out", ".partial: File too large; ", f"{BLOCKS[0]:,} texts are in")
+    assert_error(done, 1, "out", ".partial cannot be written (File too large)", f"{BLOCKS[0]:,} texts are in")
     assert output.with_name(f"{output.name}.partial").stat().st_size == size
     assert_resumes_to(whole, tiny_bundle, output)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -13,6 +17,7 @@ from monograph.bundle import open_bundle
 from monograph_export import export
 from support.command import forkserver
 
+PROJECT = Path(__file__).parents[2]
 # The file whose appearance in the staging folder is the moment of the kill; "" is the folder, None the bundle itself.
 MOMENTS = ("", "model.onnx.data", "manifest.json", None)
 
@@ -37,7 +42,7 @@ def test_a_kill_leaves_a_complete_bundle_or_none(moment: str | None, tiny_checkp
     def reached() -> bool:
         if moment is None:
             return output.exists()
-        return any((folder / moment).exists() for folder in tmp_path.glob(".bundle.partial-*"))
+        return any((folder / moment).exists() for folder in tmp_path.glob(".bundle.partial-*/content"))
 
     child = forkserver().Process(target=export, args=(tiny_checkpoint, output))
     child.start()
@@ -51,3 +56,15 @@ def test_a_kill_leaves_a_complete_bundle_or_none(moment: str | None, tiny_checkp
     bundle = open_bundle(output, check="full")
     assert bundle.manifest.quality.verifications
     assert len(bundle.manifest.files) == 4
+
+
+def test_kills_at_random_moments_leave_nothing_half_and_one_thing_at_most() -> None:
+    """A short form of scripts/kills, which is run by hand with more of them, and for export as well."""
+    folders = [str(PROJECT / "tests"), str(PROJECT / "scripts")]
+    command = [sys.executable, "-c", "import kills; kills.main()", "--kills", "3", "unpack", "pack", "prepare", "embed"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    counts = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["command"] for one in counts] == ["unpack", "pack", "prepare", "embed"]
+    assert all(one["kills"] == 3 for one in counts)

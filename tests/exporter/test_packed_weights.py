@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ import pytest
 from monograph import Embedder, MonographError, prepare
 from monograph.bundle import read_probes
 from monograph.bundle.probes import write_probes
+from monograph.engines.packed_weights import find_packed_graph
 from monograph_export import export
 from support import checkpoints
 from support.command import monograph
@@ -54,7 +57,8 @@ def test_vectors_are_the_same_to_the_last_bit(aligned: Path, tmp_path: Path) -> 
     with Embedder(aligned, "cpu", cache_dir=tmp_path) as model:
         expected = model.encode(TEXTS)
     [folder] = prepare(aligned, "cpu", cache_dir=tmp_path)
-    assert files(folder) == ["model.onnx", "model.onnx.data"]
+    assert files(folder) == ["hashes", "model.onnx", "model.onnx.data"]
+    assert files(tmp_path) == ["packed"]
     written = (folder / "model.onnx").stat().st_mtime_ns
     assert prepare(aligned, "cpu", cache_dir=tmp_path) == (folder,)
     assert (folder / "model.onnx").stat().st_mtime_ns == written
@@ -80,7 +84,8 @@ def test_weights_that_are_not_aligned_are_not_cached(tmp_path: Path) -> None:
     bundle = export(checkpoints.tiny(tmp_path, config=config), tmp_path / "bundle").path
     with pytest.raises(MonographError, match="so that its kernels cannot read them: use the bundle without"):
         prepare(bundle, "cpu", cache_dir=tmp_path)
-    assert files(tmp_path / "packed") == []
+    assert not list(tmp_path.glob("*packed*"))
+    assert not list(tmp_path.glob(".prepared*"))
     with Embedder(bundle, "cpu", cache_dir=tmp_path) as model:
         assert np.isfinite(model.encode(TEXTS)).all()
 
@@ -99,14 +104,62 @@ def test_a_process_has_less_memory_of_its_own(aligned: Path, tmp_path: Path) -> 
     assert before - after > 8e6
 
 
-def test_packed_weights_that_cannot_be_loaded_are_left_alone(
-    aligned: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def flip(path: Path, position: int) -> None:
+    """Change one byte and nothing else that a program can set: size and time of modification stay."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.seek(position)
+        byte = file.read(1)
+        file.seek(position)
+        file.write(bytes([byte[0] ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def damage_graph(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes(b"cut short")
+
+
+def damage_weights(folder: Path) -> None:
+    flip(folder / "model.onnx.data", 10_000)
+
+
+def damage_hashes(folder: Path) -> None:
+    flip(folder / "hashes", 40)
+
+
+def link_weights(folder: Path) -> None:
+    (folder / "model.onnx.data").rename(folder / "elsewhere")
+    (folder / "model.onnx.data").symlink_to("elsewhere")
+
+
+def open_to_group(folder: Path) -> None:
+    folder.chmod(0o770)
+
+
+@pytest.mark.parametrize("damage", [damage_graph, damage_weights, damage_hashes, link_weights, open_to_group])
+def test_packed_weights_that_were_damaged_are_not_used_and_written_again(
+    damage: Callable[[Path], None], aligned: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     [folder] = prepare(aligned, "cpu", cache_dir=tmp_path)
-    (folder / "model.onnx").write_bytes(b"cut short")
+    damage(folder)
     with caplog.at_level(logging.WARNING), Embedder(aligned, "cpu", cache_dir=tmp_path) as model:
         assert model.encode("a boat").shape == (256,)
-    assert f"packed weights are not used: remove {folder}" in caplog.text
+    assert f"packed weights are not used: {folder} is damaged, or others may write there" in caplog.text
+    assert prepare(aligned, "cpu", cache_dir=tmp_path) == (folder,)
+    assert files(folder) == ["hashes", "model.onnx", "model.onnx.data"]
+    assert find_packed_graph(folder) is not None
+
+
+def test_a_copied_cache_is_hashed_once(aligned: Path, tmp_path: Path) -> None:
+    [folder] = prepare(aligned, "cpu", cache_dir=tmp_path / "cache")
+    copied = Path(shutil.copytree(folder, tmp_path / "copied"))
+    hashes = [(copied / "hashes").read_bytes()]
+    for _ in range(2):
+        assert find_packed_graph(copied) == copied / "model.onnx"
+        hashes.append((copied / "hashes").read_bytes())
+    assert hashes[0] != hashes[1] == hashes[2]
+    flip(copied / "model.onnx.data", 0)
+    assert find_packed_graph(copied) is None
 
 
 def test_another_bundle_has_other_packed_weights(aligned: Path, copied: Path, tmp_path: Path) -> None:
@@ -128,12 +181,12 @@ def test_what_gives_other_vectors_is_removed(copied: Path, tmp_path: Path) -> No
     (copied / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(MonographError, match="the bundle is wrong, and they were removed: "):
         prepare(copied, "cpu", cache_dir=tmp_path / "cache")
-    assert files(tmp_path / "cache" / "packed") == []
+    assert files(tmp_path / "cache") == []
 
 
 def test_a_cache_that_cannot_be_written_is_an_error(aligned: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OSError, match="Not a directory"):
+    with pytest.raises(MonographError, match=r"is not a folder.*: pass cache_dir or set MONOGRAPH_CACHE"):
         prepare(aligned, "cpu", cache_dir=tmp_path / "file")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -170,19 +171,30 @@ def test_a_damaged_bundle_that_cannot_be_downloaded_again_names_its_folder(
     open_bundle(folder, "full")
 
 
-def test_what_killed_downloads_left_is_removed_after_a_day(
-    repository: Repository, locate: Locate, tmp_path: Path
-) -> None:
+def test_what_a_killed_download_left_is_removed(repository: Repository, locate: Locate, tmp_path: Path) -> None:
     place = tmp_path / "monograph" / "bundles" / "some-org--tiny"
-    staging = [place / f".{repository.commit}.partial-{name}" for name in ("old", "young")]
-    other = place / f".{'0' * 40}.partial-old"
-    for folder in (*staging, other):
-        folder.mkdir(parents=True)
-        (folder / "model.onnx.data").write_bytes(b"half")
-    for folder in (staging[0], other):
-        os.utime(folder, (time.time() - 25 * 3600,) * 2)
+    place.mkdir(parents=True)
+    code = f"""
+import os, signal
+from pathlib import Path
+from monograph.atomic import atomic_folder
+with atomic_folder(Path({str(place)!r}) / "{"0" * 40}") as folder:
+    (folder / "model.onnx.data").write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert len(list(place.iterdir())) == 1
     path_of(locate())
-    assert {path.name for path in place.iterdir()} == {repository.commit, staging[1].name, other.name}
+    assert [path.name for path in place.iterdir()] == [repository.commit]
+
+
+def test_a_bundle_that_others_may_write_is_downloaded_again(repository: Repository, locate: Locate) -> None:
+    folder = path_of(locate())
+    folder.chmod(0o770)
+    (folder / "more").write_bytes(b"")
+    assert path_of(locate()) == folder
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert not (folder / "more").exists()
 
 
 def test_a_bundle_is_packed_by_its_name(hub: Hub, repository: Repository, tiny_bundle: Path, tmp_path: Path) -> None:

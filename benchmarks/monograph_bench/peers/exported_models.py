@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from monograph.atomic import atomic_folder, remove_abandoned
+from monograph.atomic import atomic_folder
 from monograph.bundle.files import sha256_of
 from monograph_bench.peers.environments import PeerError, find_python, requirements_of, run_tool
 
@@ -83,7 +83,6 @@ def export_for_peers(
     report(f"exporting {source.checkpoint.name} for peers: {name}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(folder)
         with atomic_folder(folder) as staging:
             _run_optimum(export, python, source, staging)
             _move(staging, export)

@@ -53,7 +53,8 @@ def write_tokenizer(
     tokenizer: Tokenizer, path: Path, pad_id: int | None, special_ids: tuple[int, ...] = ()
 ) -> TokenizerSpec:
     """Write a tokenizer that does all that is done with texts, truncation included, and describe it."""
-    tokenizer.save(str(path), pretty=False)
+    # Its own save() raises no OSError for a full disk.
+    path.write_text(tokenizer.to_str(pretty=False), encoding="utf-8", newline="")
     return TokenizerSpec(
         file=path.name,
         max_length=max_length_of(tokenizer),

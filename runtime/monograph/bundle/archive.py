@@ -12,7 +12,7 @@ import tarfile
 from pathlib import Path
 from typing import IO
 
-from monograph.atomic import atomic_file, atomic_folder, find_folder_problem, find_parent_problem
+from monograph.atomic import atomic_file, atomic_folder, find_folder_problem, find_full_disk, find_parent_problem
 from monograph.bundle.bundle import check_staged, open_bundle, parse_manifest
 from monograph.bundle.files import is_plain_name
 from monograph.bundle.manifest import MANIFEST_FILE
@@ -52,7 +52,8 @@ def pack_bundle(bundle_path: str | os.PathLike[str], file: str | os.PathLike[str
                 _append(archive, bundle.path / name)
             archive.write(bytes(2 * tarfile.BLOCKSIZE))
     except OSError as error:
-        raise BundleError(bundle.path, [f"it cannot be packed into {target} ({error})"]) from error
+        problem = find_full_disk(error, target) or f"it cannot be packed into {target} ({error})"
+        raise BundleError(bundle.path, [problem]) from error
     return target
 
 
@@ -77,7 +78,8 @@ def unpack_bundle(file: str | os.PathLike[str], folder: str | os.PathLike[str]) 
             _extract(source, archive, staging)
             check_staged(staging, source)
     except OSError as error:
-        raise BundleError(source, [f"it cannot be unpacked into {target} ({error})"]) from error
+        problem = find_full_disk(error, target) or f"it cannot be unpacked into {target} ({error})"
+        raise BundleError(source, [problem]) from error
     return target
 
 

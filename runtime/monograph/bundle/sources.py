@@ -8,15 +8,16 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from monograph.atomic import atomic_folder, remove_abandoned
+from monograph.atomic import atomic_folder, find_full_disk
 from monograph.bundle.bundle import check_staged, open_bundle, parse_manifest
 from monograph.bundle.files import is_plain_name
 from monograph.bundle.manifest import MANIFEST_FILE
-from monograph.cache import VARIABLE, cache_folder
+from monograph.cache import PRIVATE_FOLDER, VARIABLE, cache_folder, check_cache, is_private, make_private_folder
 from monograph.errors import BundleError, MonographError
 from monograph.hub import HubName, download_files, parse_hub_name, resolve_commit
 
 logger = logging.getLogger(__name__)
+_OWN_CACHE = f"pass cache_dir or set {VARIABLE} to a folder that is yours, writable and has enough space"
 
 
 def locate_bundle(source: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -42,8 +43,11 @@ def locate_bundle(source: str | os.PathLike[str], cache_dir: str | os.PathLike[s
         commit = resolve_commit(name)
     except MonographError as error:
         raise _not_available(name, error) from error
-    _ensure(name, commit, bundles / commit)
-    return bundles / commit
+    folder, problem = check_cache(bundles / commit)
+    if problem:
+        raise BundleError(name, [f"it cannot be written to {folder} ({problem}): {_OWN_CACHE}"])
+    _ensure(name, commit, folder)
+    return folder
 
 
 def _ensure(name: HubName, commit: str, folder: Path) -> None:
@@ -74,9 +78,9 @@ def _find_problems(folder: Path) -> tuple[str, ...]:
     """Return the problems that the fast check finds in a cached bundle."""
     try:
         open_bundle(folder)
+        return () if is_private(folder, folder=True) else ("others may write there",)
     except BundleError as error:
         return error.problems
-    return ()
 
 
 def _download(name: HubName, commit: str, folder: Path) -> None:
@@ -86,9 +90,8 @@ def _download(name: HubName, commit: str, folder: Path) -> None:
         files = _list_files(name, snapshot)
         # Those that the repository lacks are reported by the check of the folder.
         download_files(name.repository, commit, lambda names: [MANIFEST_FILE, *files & set(names)])
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(folder)
-        with atomic_folder(folder) as staging:
+        make_private_folder(folder.parent)
+        with atomic_folder(folder, mode=PRIVATE_FOLDER) as staging:
             for file in (MANIFEST_FILE, *files):
                 _link_or_copy(snapshot / file, staging / file)
             check_staged(staging, name)
@@ -97,10 +100,9 @@ def _download(name: HubName, commit: str, folder: Path) -> None:
     except OSError as error:
         # Another process may have written the same bundle first.
         if _find_problems(folder):
-            advice = f"pass cache_dir or set {VARIABLE} to a folder that is writable and has enough space"
-            if folder.exists():
-                advice = f"it is damaged there, remove that folder, or {advice}"
-            raise BundleError(name, [f"it cannot be written to {folder} ({error}): {advice}"]) from error
+            problem = find_full_disk(error, folder) or f"it cannot be written to {folder} ({error})"
+            damaged = "it is damaged there, remove that folder, or " if folder.exists() else ""
+            raise BundleError(name, [f"{problem}: {damaged}{_OWN_CACHE}"]) from error
 
 
 def _choose_manifest(name: HubName, names: Collection[str]) -> list[str]:
@@ -124,11 +126,14 @@ def _list_files(name: HubName, snapshot: Path) -> set[str]:
 
 
 def _link_or_copy(cached: Path, target: Path) -> None:
-    """Hard-link the target of a link in the cache, or copy it where the disk allows no hard link."""
+    """Hard-link the target of a link in the Hub's cache, or copy it: where others may write it, or without links."""
     if not cached.exists():
         return
     blob = cached.resolve()
     try:
-        target.hardlink_to(blob)
-    except OSError:
-        shutil.copyfile(blob, target)
+        if is_private(blob, folder=False):
+            target.hardlink_to(blob)
+            return
+    except OSError as error:
+        logger.debug("%s is copied: %s", blob, error.strerror)
+    shutil.copyfile(blob, target)

@@ -71,11 +71,15 @@ class Engine(ABC):
         for batch in batches:
             yield batch, self.run(batch.inputs)
 
-    def prepare(self) -> Path | None:
-        """Cache what speeds up the next start of this engine and return its folder, None for nothing.
+    def prepare(self, cache: Path) -> Path | None:  # noqa: ARG002
+        """Write what speeds up the next start of this engine to a cache folder, unless its own cache has that.
+
+        Returns:
+            The place of its folder within the cache folder, None for an engine without.
 
         Raises:
             OSError: it cannot be written.
+            MonographError: the engine cannot write it.
 
         """
         return None

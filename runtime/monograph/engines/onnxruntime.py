@@ -18,7 +18,13 @@ from monograph.bundle import Bundle
 from monograph.bundle.manifest import Graph
 from monograph.engines.base import Engine, EngineOptions
 from monograph.engines.native import NativeObject, import_engine
-from monograph.engines.packed_weights import find_packed_graph, locate_packed_weights, write_packed_weights
+from monograph.engines.packed_weights import (
+    PACKED_FOLDER,
+    PACKED_NOT_USED,
+    find_packed_graph,
+    packed_weights_name,
+    write_packed_weights,
+)
 from monograph.errors import BundleError, DeviceError, MonographError, first_line
 
 logger = logging.getLogger(__name__)
@@ -74,10 +80,10 @@ class OnnxRuntimeEngine(Engine):
         self._file = bundle.path / graph.file
         # Dynamically quantized graphs come from an ONNX file: with the fusions of that file they round as it does.
         self._disabled = () if graph.max_batch_size == 1 else (*_SLOWER_FUSIONS, _COPYING)
-        self._packed = (
-            None if cache is None else locate_packed_weights(cache, bundle, graph, self.version, self._disabled)
-        )
-        session = self._open_packed(runtime) or self._open(runtime, bundle)
+        self._packed = Path(PACKED_FOLDER) / packed_weights_name(bundle, graph, self.version, self._disabled)
+        session = None if cache is None else self._open_packed(runtime, cache / self._packed)
+        self._maps_packed = session is not None
+        session = session or self._open(runtime, bundle)
         check_signature(session, bundle, graph)
         self._session = NativeObject(session)
         # Frees the memory of batches larger than planned, which the arena would hold for good.
@@ -86,17 +92,17 @@ class OnnxRuntimeEngine(Engine):
         # More callers than threads would not be faster, and each would need buffers.
         self._slots = threading.Semaphore(self.max_concurrency)
 
-    def prepare(self) -> Path | None:
-        """Write the graph with packed weights to the cache, for the next start."""
-        if self._packed is not None and find_packed_graph(self._packed) is None:
+    def prepare(self, cache: Path) -> Path | None:
+        """Write the graph with packed weights to a cache folder, unless this engine runs from them already."""
+        if not self._maps_packed:
             runtime = import_onnxruntime()
             options = session_options(runtime, self.threads)
-            write_packed_weights(runtime, self._file, self._packed, options, self._disabled)
+            write_packed_weights(runtime, self._file, cache / self._packed, options, self._disabled)
         return self._packed
 
-    def _open_packed(self, runtime: ModuleType) -> Any:
-        """Open a session of the packed weights, None where there are none or they cannot be loaded."""
-        file = None if self._packed is None else find_packed_graph(self._packed)
+    def _open_packed(self, runtime: ModuleType, folder: Path) -> Any:
+        """Open a session of the packed weights in a folder, None where there are none or they cannot be loaded."""
+        file = find_packed_graph(folder)
         if file is None:
             return None
         options = session_options(runtime, self.threads)
@@ -106,7 +112,7 @@ class OnnxRuntimeEngine(Engine):
             return runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         # ONNX Runtime's classes vary; the bundle's own graph is the fallback.
         except Exception as error:  # noqa: BLE001
-            logger.warning("packed weights are not used: remove %s (%s)", file.parent, first_line(error))
+            logger.warning("%s: remove %s (%s)", PACKED_NOT_USED, file.parent, first_line(error))
             return None
 
     def _open(self, runtime: ModuleType, bundle: Bundle) -> Any:

@@ -1,46 +1,82 @@
 """Weights in the layout of ONNX Runtime's kernels, cached and memory-mapped instead of packed at every start.
 
 A session packs its weights into private memory. Mapped files are read on demand, and processes share their pages.
+
+Beside the two files are their hashes. That of the graph is compared at every start. The weights are hashed again only
+where the system says that they may have changed since: hashing them takes longer than a start.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
+import logging
 import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from monograph.atomic import atomic_folder, remove_abandoned
 from monograph.bundle import Bundle
+from monograph.bundle.files import sha256_of
 from monograph.bundle.manifest import Graph
+from monograph.cache import (
+    PRIVATE_FILE,
+    is_private,
+    make_private_folder,
+    read_cached,
+    read_private,
+    write_cached,
+)
 from monograph.cpu import cpu_identity
-from monograph.errors import MonographError
+from monograph.errors import MonographError, first_line
 
+logger = logging.getLogger(__name__)
+PACKED_FOLDER = "packed"
+# How every warning of this kind begins.
+PACKED_NOT_USED = "packed weights are not used"
 _FILE = "model.onnx"
+_WEIGHTS = f"{_FILE}.data"
+_HASHES = "hashes"
 # Smaller weights stay in the graph, as constants of the kernels.
 _MIN_BYTES = 1024
 # Packed weights in a graph: the kernel's name, then offset, length and checksum of each block.
 _KEY = b"prepacked_"
 _BLOCKS = re.compile(_KEY + rb"\d+.{1,16}?\w+\+\d+\|([\d;]+)", re.DOTALL)
 _NUMBERS_PER_BLOCK = 3
+_ROOM_BYTES = 2**20
 # The kernels load whole AVX-512 vectors, and an unaligned load crashes the process (seen with 1.31).
 _ALIGNMENT = 64
 
 
-def locate_packed_weights(cache: Path, bundle: Bundle, graph: Graph, version: str, disabled: tuple[str, ...]) -> Path:
-    """Return the folder for the packed weights of a graph, of one ONNX Runtime version and one kind of CPU.
+def packed_weights_name(bundle: Bundle, graph: Graph, version: str, disabled: tuple[str, ...]) -> str:
+    """Return the name of the folder for the packed weights of a graph, of one ONNX Runtime version and kind of CPU.
 
     ``disabled`` are the optimizers that are off.
     """
     key = (bundle.manifest_sha256, graph.file, version, cpu_identity(), *disabled)
-    return cache / "packed" / hashlib.sha256("\n".join(key).encode()).hexdigest()[:32]
+    return hashlib.sha256("\n".join(key).encode()).hexdigest()[:32]
 
 
 def find_packed_graph(folder: Path) -> Path | None:
-    """Return the graph with packed weights in a folder, None where there is none."""
-    file = folder / _FILE
-    return file if file.is_file() else None
+    """Return the graph with packed weights in a folder; None where there is none, or none that may be used."""
+    graph, weights = folder / _FILE, folder / _WEIGHTS
+    try:
+        folder.lstat()
+    # Not there, or a cache that cannot be searched.
+    except OSError:
+        return None
+    if (content := read_private(graph)) is not None and (hashes := _read_hashes(folder)) is not None:
+        intact = hashlib.sha256(content).hexdigest() == hashes["graph"]
+        try:
+            if intact and is_private(weights, folder=False) and _are_intact(weights, hashes, folder):
+                return graph
+        except OSError:
+            pass
+    logger.warning(
+        "%s: %s is damaged, or others may write there; run `monograph prepare` again", PACKED_NOT_USED, folder
+    )
+    return None
 
 
 def write_packed_weights(
@@ -52,28 +88,74 @@ def write_packed_weights(
 
     Raises:
         OSError: the folder cannot be written.
-        MonographError: ONNX Runtime wrote unaligned weights. It aligns only those of more than 1 MB, and the others
-            where the sizes of all before them happen to be aligned.
+        MonographError: ONNX Runtime could not write them, or wrote unaligned weights. It aligns only those of more than
+            1 MB, and the others where the sizes of all before them happen to be aligned.
 
     """
     for entry, value in (
-        ("session.optimized_model_external_initializers_file_name", f"{_FILE}.data"),
+        ("session.optimized_model_external_initializers_file_name", _WEIGHTS),
         ("session.optimized_model_external_initializers_min_size_in_bytes", str(_MIN_BYTES)),
         ("session.save_external_prepacked_constant_initializers", "1"),
     ):
         options.add_session_config_entry(entry, value)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    remove_abandoned(folder)
-    with atomic_folder(folder) as staging:
-        options.optimized_model_filepath = str(staging / _FILE)
+    make_private_folder(folder)
+    graph, weights = folder / _FILE, folder / _WEIGHTS
+    options.optimized_model_filepath = str(graph)
+    try:
         runtime.InferenceSession(
             str(graph_file), options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
         )
-        if not _is_aligned((staging / _FILE).read_bytes()):
-            raise MonographError(
-                f"ONNX Runtime {runtime.__version__} writes the packed weights of {graph_file} unaligned, so that its "
-                "kernels cannot read them: use the bundle without them"
-            )
+    # ONNX Runtime's classes vary.
+    except Exception as error:
+        _check_room(folder)
+        raise MonographError(
+            f"ONNX Runtime cannot write the packed weights of {graph_file} to {folder} ({first_line(error)})"
+        ) from error
+    if not _is_aligned(graph.read_bytes()):
+        raise MonographError(
+            f"ONNX Runtime {runtime.__version__} writes the packed weights of {graph_file} unaligned, so that its "
+            "kernels cannot read them: use the bundle without them"
+        )
+    for path in (graph, weights):
+        path.chmod(PRIVATE_FILE)
+    _write_hashes(folder, {"graph": sha256_of(graph), "weights": sha256_of(weights)})
+    if find_packed_graph(folder) is None:
+        raise OSError(errno.ENOSPC, "the packed weights are incomplete", str(folder))
+
+
+def _check_room(folder: Path) -> None:
+    """Raise ``OSError`` if nothing more can be written, which ONNX Runtime's errors do not say."""
+    with (folder / "room").open("wb") as file:
+        file.write(bytes(_ROOM_BYTES))
+
+
+def _are_intact(weights: Path, hashes: dict[str, Any], folder: Path) -> bool:
+    """Compare the weights with their hash, unless nothing has touched the file since that was done."""
+    if hashes["state"] == _state_of(weights):
+        return True
+    if sha256_of(weights) != hashes["weights"]:
+        return False
+    _write_hashes(folder, hashes)
+    return True
+
+
+def _read_hashes(folder: Path) -> dict[str, Any] | None:
+    content = read_cached(folder / _HASHES)
+    return None if content is None else dict(json.loads(content))
+
+
+def _write_hashes(folder: Path, hashes: dict[str, Any]) -> None:
+    state = _state_of(folder / _WEIGHTS)
+    write_cached(folder / _HASHES, json.dumps({**hashes, "state": state}).encode())
+
+
+def _state_of(path: Path) -> list[int]:
+    """Return what changes with every write to a file, and with every other file in its place.
+
+    A program can set the time of modification, but not that of the last change.
+    """
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def _is_aligned(graph: bytes) -> bool:

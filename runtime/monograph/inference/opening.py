@@ -12,7 +12,7 @@ from pathlib import Path
 
 from monograph.bundle import Bundle, Check, Probes, open_bundle, read_probes
 from monograph.bundle.sources import locate_bundle
-from monograph.cache import cache_folder, read_cached, write_cached
+from monograph.cache import read_cached, usable_cache, write_cached
 from monograph.cpu import available_cpus, cpu_identity
 from monograph.engines import EngineOptions, automatic_devices, dtypes_for
 from monograph.engines.devices import check_compute_dtype, was_verified
@@ -112,7 +112,7 @@ def open_routes(
     """
     check_compute_dtype(compute_dtype)
     tokenizers = load_tokenizers(bundle)
-    cache = cache_folder(cache_dir)
+    cache = usable_cache(cache_dir)
     options = EngineOptions(device, compute_dtype, available_cpus() if threads is None else threads, cache)
     if device != "auto" and not check_verifications:
         return load_routes(
@@ -130,7 +130,7 @@ class _Opener:
 
     bundle: Bundle
     tokenizers: Tokenizers
-    cache: Path
+    cache: Path | None
     max_tokens_per_batch: int | None
 
     def open_preferred(self, options: EngineOptions) -> Routes:
@@ -171,8 +171,9 @@ class _Opener:
         """Return what is wrong with the engine's vectors, "" for nothing; what passed once on this CPU is trusted."""
         engine, manifest_hash = routes.main.engine, self.bundle.manifest_sha256
         key = (manifest_hash, engine.name, engine.version, engine.device, engine.compute_dtype, cpu_identity())
-        entry = self.cache / "verifications" / hashlib.sha256("\n".join(key).encode()).hexdigest()[:32]
-        if read_cached(entry) == _PASSED:
+        name = hashlib.sha256("\n".join(key).encode()).hexdigest()[:32]
+        entry = None if self.cache is None else self.cache / "verifications" / name
+        if entry is not None and read_cached(entry) == _PASSED:
             return ""
         try:
             sets = read_probes(self.bundle.path, self.bundle.manifest.output_width)
@@ -180,7 +181,7 @@ class _Opener:
         except MonographError as error:
             # An engine that loads a graph and cannot run it is no better than one that cannot load it.
             failure = str(error)
-        if not failure:
+        if not failure and entry is not None:
             write_cached(entry, _PASSED)
         return failure
 

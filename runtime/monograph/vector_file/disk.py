@@ -6,8 +6,9 @@ import errno
 import io
 import logging
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from monograph.errors import InputError
@@ -30,12 +31,13 @@ def open_locked(path: Path) -> io.FileIO:
     Where the system or the file system has no such locks, a warning is logged.
 
     Raises:
-        InputError: another process writes the file.
+        InputError: another process writes the file; or it is a link or no file, or another user has put it where all
+            may write.
         OSError: it cannot be opened or identified.
 
     """
     for _ in range(_MAX_TRIES):
-        file = io.FileIO(path, "r+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
+        file = io.FileIO(path, "r+", opener=_open_own)
         try:
             _lock(file, path)
             # The run that held the lock may have renamed or removed the file before we got it.
@@ -47,6 +49,30 @@ def open_locked(path: Path) -> io.FileIO:
         file.close()
     reason = "its inode number changes every time: this file system cannot lock it, choose another folder"
     raise OSError(errno.EIO, reason, str(path))
+
+
+def _open_own(name: str, flags: int) -> int:
+    """Open a file that this user may continue, or create it; a link is not followed to what it would overwrite."""
+    no_links = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    advice = "remove it, or choose another output"
+    with suppress(FileExistsError):
+        return os.open(name, flags | no_links | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        handle = os.open(name, flags | no_links | os.O_CREAT, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP and Path(name).is_symlink():
+            raise InputError(f"{name} is a link, which is not followed: {advice}") from error
+        raise
+    status = os.fstat(handle)
+    problem = "" if stat.S_ISREG(status.st_mode) else "is not a regular file"
+    if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
+        # As in /tmp. In a folder that is shared with some, another's file may be continued.
+        all_write = Path(name).absolute().parent.stat().st_mode & stat.S_IWOTH
+        problem = problem or ("belongs to another user" if all_write else "")
+    if problem:
+        os.close(handle)
+        raise InputError(f"{name} {problem}: {advice}")
+    return handle
 
 
 def _lock(file: io.FileIO, path: Path) -> None:
@@ -88,14 +114,26 @@ def replace_durably(path: Path, content: bytes) -> None:
         OSError: it cannot be written; the old file is unchanged.
 
     """
-    new = path.with_name(f"{path.name}.new")
+    new = _new_path(path)
     try:
-        with io.FileIO(new, "w") as file:
+        # A new file, and not what a link or another user's file of that name would lead to.
+        new.unlink(missing_ok=True)
+        with io.FileIO(new, "x") as file:
             write_durably(file, content)
         new.replace(path)
     except BaseException:
         new.unlink(missing_ok=True)
         raise
+
+
+def remove_replaceable(path: Path) -> None:
+    """Remove a file, if it is there, and what a kill during ``replace_durably`` left beside it."""
+    for file in (path, _new_path(path)):
+        file.unlink(missing_ok=True)
+
+
+def _new_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.new")
 
 
 def sync_folder(folder: Path) -> None:

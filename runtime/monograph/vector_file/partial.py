@@ -11,8 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Generic
 
+from monograph.atomic import find_full_disk
 from monograph.errors import InputError, MonographError
-from monograph.vector_file.disk import HAS_LOCKS, open_locked, sync_folder, write_durably
+from monograph.vector_file.disk import HAS_LOCKS, open_locked, remove_replaceable, sync_folder, write_durably
 from monograph.vector_file.formats import Block, VectorFormat
 from monograph.vector_file.progress import Progress, TextsDigest, read_progress, write_progress
 
@@ -38,7 +39,8 @@ def open_vector_file(
     Raises:
         InputError: another run writes the file, or the partial file cannot be resumed with these settings, or would be
             lost.
-        OSError: the file cannot be written.
+        MonographError: the disk is full.
+        OSError: the file cannot be written for another reason.
 
     """
     if output.is_dir():
@@ -58,6 +60,13 @@ def open_vector_file(
         # It may have come as the file was made, before there was anything to abandon.
         _remove_if_empty(partial)
         raise
+    except OSError as error:
+        if not (problem := find_full_disk(error, partial)):
+            raise
+        full = MonographError(problem)
+        for note in getattr(error, "__notes__", ()):
+            full.add_note(note)
+        raise full from error
 
 
 class VectorFile(Generic[Block]):
@@ -96,7 +105,7 @@ class VectorFile(Generic[Block]):
     def start(self) -> None:
         """Truncate the file to the vectors that are complete."""
         if self._progress is None:
-            self._state.unlink(missing_ok=True)
+            remove_replaceable(self._state)
             self._file.truncate(0)
         self._file.seek(0)
         # Zeros in place of the header: an incomplete file cannot be loaded.
@@ -148,7 +157,7 @@ class VectorFile(Generic[Block]):
         self._partial.replace(self._output)
         sync_folder(self._output.parent)
         # Last: a power cut in between leaves a complete file and an obsolete state.
-        self._state.unlink(missing_ok=True)
+        remove_replaceable(self._state)
 
     def abandon(self, error: BaseException) -> None:
         """Leave the vectors that are done and add a note to ``error``; remove the files where there are none."""
@@ -158,7 +167,7 @@ class VectorFile(Generic[Block]):
         if self._progress is None:
             self._close_on_windows()
             self._partial.unlink(missing_ok=True)
-            self._state.unlink(missing_ok=True)
+            remove_replaceable(self._state)
         elif self._partial.exists() and (self._input_matches or isinstance(error, KeyboardInterrupt)):
             error.add_note(f"{self.texts:,} texts are in {self._partial}, --resume continues from there")
 

@@ -1,0 +1,215 @@
+"""Staging files and folders: where they are, and how those that a killed process left are told from those in use.
+
+``.NAME.partial-KERNEL-RANDOM`` lies beside NAME and is locked for as long as its writer lives: a file by itself, a
+folder by ``lock`` in it, beside the ``content`` that is renamed. The system frees the lock of a process however it
+ends, so what can be locked is abandoned. Locks are valid for all containers of a kernel and not for all hosts of a
+shared disk: what another kernel wrote, and what cannot be locked, is abandoned after a day without a change.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import hashlib
+import io
+import os
+import platform
+import re
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_STAGED_NAME = re.compile(r"\..+\.partial-(?P<kernel>[0-9a-f]{8})-[0-9a-f]{8}", re.DOTALL)
+_LOCK = "lock"
+_CONTENT = "content"
+_ABANDONED_SECONDS = 24 * 60 * 60
+# A run that cleans up may hold the lock of what was just made, for a moment.
+_MAX_TRIES = 100
+# So that the staging name is not too long where the name itself is not: 255 bytes, of up to four a character.
+_MAX_NAME_CHARACTERS = 50
+# Windows has no O_NOFOLLOW, other systems no O_BINARY.
+_OPEN_FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+
+@contextmanager
+def staging_folder(path: Path, *, mode: int = 0o777) -> Iterator[Path]:
+    """Give a new empty folder beside ``path``, with permissions ``mode`` less the umask; it is removed at the end.
+
+    What killed processes left in the same parent folder is removed first.
+
+    Raises:
+        OSError: the folder cannot be made.
+
+    """
+    remove_abandoned(path.parent)
+    root, lock = _make_root(path)
+    try:
+        (root / _CONTENT).mkdir(mode)
+        yield root / _CONTENT
+    finally:
+        _remove_root(root, lock)
+
+
+@contextmanager
+def staging_file(path: Path, *, mode: int = 0o666) -> Iterator[tuple[Path, io.BufferedWriter]]:
+    """Give the path of a new file beside ``path`` and the file, open for writing; it is removed if it is still there.
+
+    The file is locked until the end, also where the caller closes it earlier. What killed processes left in the same
+    parent folder is removed first.
+
+    Raises:
+        OSError: the file cannot be made.
+
+    """
+    remove_abandoned(path.parent)
+    staged, handle = _make_file(path, mode)
+    lock = None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            # The lock lasts until the second handle is closed. Windows renames no open file, and has no locks.
+            lock = None if fcntl is None else os.dup(handle)
+            yield staged, file
+    finally:
+        with suppress(FileNotFoundError):
+            staged.unlink()
+        if lock is not None:
+            os.close(lock)
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Delete the staging files and folders in a folder that this user's killed processes left; errors are ignored."""
+    with suppress(OSError), os.scandir(parent) as entries:
+        staged = [(Path(entry.path), match) for entry in entries if (match := _STAGED_NAME.fullmatch(entry.name))]
+        for path, match in staged:
+            with suppress(OSError):
+                _remove_if_abandoned(path, same_kernel=match["kernel"] == _kernel())
+
+
+def _remove_if_abandoned(path: Path, *, same_kernel: bool) -> None:
+    status = path.lstat()
+    folder = stat.S_ISDIR(status.st_mode)
+    if not (folder or stat.S_ISREG(status.st_mode)) or (fcntl is not None and status.st_uid != os.geteuid()):
+        return
+    lock = path / _LOCK if folder else path
+    try:
+        handle = os.open(lock, _OPEN_FLAGS)
+    except FileNotFoundError:
+        # A folder is without a lock before its writer has made one, and after everything else was removed; the writer
+        # expects that its folder may vanish. A process that outlived its parent may have put something there since.
+        if _is_old(path, status):
+            _remove_root(path, None)
+        else:
+            path.rmdir()
+        return
+    locked = _try_lock(handle) if same_kernel else None
+    if (locked is None and _is_old(path, status)) or (locked and _is_file(lock, handle)):
+        if folder:
+            _remove_root(path, handle)
+            return
+        path.unlink()
+    os.close(handle)
+
+
+def _remove_root(root: Path, lock: int | None) -> None:
+    """Remove a staging folder, whose lock this process holds, with the lock last."""
+    if fcntl is None and lock is not None:
+        # Windows removes no open file.
+        os.close(lock)
+        lock = None
+    shutil.rmtree(root / _CONTENT, ignore_errors=True)
+    if not (root / _CONTENT).exists():
+        (root / _LOCK).unlink(missing_ok=True)
+    if lock is not None:
+        os.close(lock)
+    with suppress(OSError):
+        root.rmdir()
+
+
+def _make_root(path: Path) -> tuple[Path, int | None]:
+    """Make a staging folder with a lock that this process holds; return both, None for a system without locks."""
+    for _ in range(_MAX_TRIES):
+        root = _staged_path(path)
+        root.mkdir(0o700)
+        try:
+            handle = os.open(root / _LOCK, _OPEN_FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileNotFoundError:
+            # Another run cleaned up between the two steps.
+            continue
+        except BaseException:
+            root.rmdir()
+            raise
+        if fcntl is None:
+            os.close(handle)
+            return root, None
+        if _hold(handle, root / _LOCK):
+            return root, handle
+        os.close(handle)
+    raise OSError(errno.EIO, "this file system loses what was just made: choose another folder", str(path))
+
+
+def _make_file(path: Path, mode: int) -> tuple[Path, int]:
+    """Make a staging file that this process has locked and return its path and handle."""
+    for _ in range(_MAX_TRIES):
+        staged = _staged_path(path)
+        handle = os.open(staged, _OPEN_FLAGS | os.O_CREAT | os.O_EXCL, mode)
+        if _hold(handle, staged):
+            return staged, handle
+        os.close(handle)
+    raise OSError(errno.EIO, "this file system loses what was just made: choose another folder", str(path))
+
+
+def _hold(handle: int, path: Path) -> bool:
+    """Lock a new file; return whether it is still there and no other run has its lock."""
+    return _try_lock(handle) is not False and _is_file(path, handle)
+
+
+def _try_lock(handle: int) -> bool | None:
+    """Lock an open file; return False if another process has the lock, None where there are no locks."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _is_file(path: Path, handle: int) -> bool:
+    """Return whether a path still leads to an open file."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+def _is_old(path: Path, status: os.stat_result) -> bool:
+    content = path / _CONTENT
+    files = [content, *content.iterdir()] if content.is_dir() else []
+    changed = max(status.st_mtime, *(file.lstat().st_mtime for file in files), 0)
+    return changed < time.time() - _ABANDONED_SECONDS
+
+
+def _staged_path(path: Path) -> Path:
+    return path.with_name(f".{path.name[:_MAX_NAME_CHARACTERS]}.partial-{_kernel()}-{secrets.token_hex(4)}")
+
+
+@functools.cache
+def _kernel() -> str:
+    """Return what tells this running kernel from others: 8 hexadecimal digits."""
+    try:
+        # Containers have their host's.
+        identity = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
+    except OSError:
+        identity = platform.node()
+    return hashlib.sha256(identity.encode()).hexdigest()[:8]
