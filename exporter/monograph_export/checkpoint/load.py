@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from monograph.errors import ExportError, UnsupportedModuleError, first_line
 from monograph_export.checkpoint.checkpoint import Checkpoint
+from monograph_export.checkpoint.features import FeatureError, features_of
 from monograph_export.checkpoint.modules import SETTINGS, ModelKind, setting_problems
 
 # A row of the table in transformers' report: name | status |, the status perhaps in color.
@@ -104,10 +105,15 @@ def check_order(model: BaseModel, name: object, kind: ModelKind) -> None:
         raise UnsupportedModuleError(
             f"{name}: the modules {', '.join((first, *others))} do not begin with one {' or '.join(_FIRST)}"
         )
-    if first == "StaticEmbedding":
-        return
     if first not in _WHOLE and kind.pooling not in (None, *others):
         raise UnsupportedModuleError(f"{name}: there is no Pooling among {', '.join((first, *others))}")
+    if kind.pooling == "Pooling":
+        try:
+            features_of(model)
+        except FeatureError as error:
+            raise UnsupportedModuleError(f"{name}: {error}") from error
+    if first == "StaticEmbedding":
+        return
     if model.tokenizer is None or not getattr(model.tokenizer, "is_fast", False):
         raise ExportError(f"{name}: its tokenizer has no tokenizer.json form, so the Rust tokenizers cannot run it")
 
