@@ -15,8 +15,14 @@ _QUOTED = 300
 
 
 def plain_line(error: BaseException) -> str:
-    """Return the first line of an error's message without control codes, its type where the message is empty."""
-    return printable(first_line(error)) or type(error).__name__
+    """Return the first line of an error's message without control codes, its type where the message is empty.
+
+    A heading that ends in a colon is followed by what it announces.
+    """
+    line = first_line(error)
+    if line.endswith(":"):
+        line = " ".join([line, *str(error).strip().splitlines()[1:2]])
+    return printable(line) or type(error).__name__
 
 
 def printable(text: str) -> str:
