@@ -26,8 +26,8 @@ def find_obstacle(checkpoint: Checkpoint) -> str | None:
     if quantization:
         method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
         return (
-            f"its weights are quantized already ({method}), which has no exact graph: export the checkpoint that it was "
-            "made of, with --precision int8 for small weights"
+            f"its weights are quantized already ({method}), which has no exact graph: export the checkpoint that it "
+            "was made of, with --precision int8 for small weights"
         )
     return None
 
@@ -37,7 +37,9 @@ def load_problem(error: BaseException, mismatched: Sequence[str]) -> str:
     text = str(error)
     version = importlib.metadata.version("transformers")
     if isinstance(error, pickle.UnpicklingError):
-        return "its weights hold more than tensors and are not loaded (weights_only): save the checkpoint as safetensors"
+        return (
+            "its weights hold more than tensors and are not loaded (weights_only): save the checkpoint as safetensors"
+        )
     if is_out_of_memory(error):
         return "there is not enough memory to load it at float32: close other programs, or use a larger machine"
     if "trust_remote_code" in text or "custom code" in text:
@@ -54,8 +56,8 @@ def load_problem(error: BaseException, mismatched: Sequence[str]) -> str:
         return f"its config.json has no model_type that transformers {version} knows: it is incomplete"
     if "no file named" in text:
         return (
-            "it has no weights, neither model.safetensors nor pytorch_model.bin: download them too, or convert those of "
-            "another format with transformers"
+            "it has no weights, neither model.safetensors nor pytorch_model.bin: download them too, or convert those "
+            "of another format with transformers"
         )
     if mismatched:
         return (

@@ -73,9 +73,9 @@ def _position_tables(model: BaseModel) -> Iterator[nn.Embedding]:
     own = token_table(model)
     for path, module in model[0].auto_model.named_modules():
         name = path.rpartition(".")[2]
-        if isinstance(module, nn.Embedding) and module is not own and _RELATIVE not in name:
-            if any(part in name for part in _POSITIONS):
-                yield module
+        of_positions = any(part in name for part in _POSITIONS) and _RELATIVE not in name
+        if of_positions and isinstance(module, nn.Embedding) and module is not own:
+            yield module
 
 
 def _runs(model: BaseModel, features: dict[str, Any], length: int) -> bool:

@@ -25,10 +25,17 @@ from monograph_export.tasks.base import ExportTask
 
 # The first opset with Attention as one standard op.
 OPSET = 23
-_LOGGERS = ("torch", "torch.onnx", "torch.export", "torch.fx.experimental.symbolic_shapes", "onnxscript", "transformers")
+_LOGGERS = (
+    "torch",
+    "torch.onnx",
+    "torch.export",
+    "torch.fx.experimental.symbolic_shapes",
+    "onnxscript",
+    "transformers",
+)
 # In torch's messages: an operator that it has no translation of, and where a model's code calls what it cannot trace.
 _NO_OPERATOR = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
-_PLACE = re.compile(r'File "([^"]+)", line (\d+), in (\w+)')
+_PLACE = re.compile(r'File "([^"]+)", line (\d+)')
 
 
 def trace(model: BaseModel, task: ExportTask[Any]) -> ir.Model:
@@ -87,8 +94,12 @@ def _cause(error: Exception) -> str:
     cause = innermost(error)
     operator = _NO_OPERATOR.search(str(cause))
     reason = f"ONNX has no form of its operator {operator[1]}" if operator else plain_line(cause)
-    place = _PLACE.search(str(cause))
-    where = f", in {place[3]} ({PurePath(place[1]).name}, line {place[2]})" if place else ""
+    # Whatever torch adds of the operators that it has tried.
+    reason = reason.partition(" Tried overloads")[0]
+    # The last is the innermost; the first may be this package's.
+    places = [PurePath(file) for file, _ in _PLACE.findall(str(cause))]
+    models = [file.name for file in places if "transformers" in file.parts]
+    where = f" ({models[-1]})" if models else ""
     advice = "the architecture needs another version of transformers or torch, or an ONNX file with --from-onnx"
     return f"{reason.removesuffix('.')}{where}: {advice}"
 

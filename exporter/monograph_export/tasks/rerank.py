@@ -65,7 +65,7 @@ class RerankExport(ExportTask[Pair]):
     costs = "by what they move scores on average, relative to their spread"
 
     def detects(self, checkpoint: Checkpoint, *, requested: bool) -> bool:
-        """Tell whether a checkpoint is a classifier; one that names no class of transformers is known by other signs."""
+        """Tell whether a checkpoint is a classifier, by its weights where it names no class of transformers."""
         if super().detects(checkpoint, requested=requested):
             return True
         if checkpoint.modules or checkpoint.architectures:
