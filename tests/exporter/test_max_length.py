@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sentence_transformers import SentenceTransformer
 
 from monograph import ExportError
 from monograph_export.checkpoint.checkpoint import read_checkpoint
@@ -95,15 +94,11 @@ def test_a_limit_that_is_no_number_of_tokens_is_refused(stated: object, tmp_path
         loaded_length(checkpoint)
 
 
-def test_a_limit_that_special_tokens_fill_is_refused_or_runs(tmp_path: Path) -> None:
+def test_a_limit_that_special_tokens_fill_is_refused(tmp_path: Path) -> None:
+    """Sentence Transformers then truncates nothing, and fails at a long text."""
     checkpoint = with_limits(ARCHITECTURES["RoBERTa"].save(tmp_path), 1)
-    try:
-        SentenceTransformer(str(checkpoint), device="cpu").encode("some words")
-    except Exception:  # noqa: BLE001 - whatever sentence-transformers says
-        with pytest.raises(ExportError, match="maximum length of 1 tokens"):
-            loaded_length(checkpoint)
-    else:
-        assert loaded_length(checkpoint) == 1
+    with pytest.raises(ExportError, match="a maximum length of 1 tokens leaves no room"):
+        loaded_length(checkpoint)
 
 
 @pytest.mark.parametrize("table", [1, 2, 63, 64, 97, 500])
