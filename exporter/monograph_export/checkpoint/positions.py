@@ -44,8 +44,8 @@ def limit_length(model: BaseModel, name: object, samples: Any, texts: str) -> No
     if limit is not None and features["input_ids"].shape[-1] > limit:
         # transformers then truncates nothing.
         raise ExportError(
-            f"{name}: a maximum length of {limit} tokens leaves no room beside the special tokens: set max_seq_length in "
-            "sentence_bert_config.json to a larger number, 512 for example"
+            f"{name}: a maximum length of {limit} tokens leaves no room beside the special tokens: set max_seq_length "
+            "in sentence_bert_config.json to a larger number, 512 for example"
         )
     tables = list(_position_tables(model))
     if not tables:
