@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from pathlib import Path
 from types import ModuleType
 
 from monograph.commands.options import add_threads, positive
 from monograph.engines.registry import compute_dtype_names
 from monograph.errors import InputError, MonographError
+from monograph.paths import user_path
 from monograph_bench.peers.catalog import PEERS, peers_for
 from monograph_bench.peers.environments import set_up
 from monograph_bench.results import Settings
@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--texts",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help="measure with your own texts, one text per line; for rerankers, one query, a tab and a passage per line",
     )
@@ -84,7 +84,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         f"measured with {', '.join(peers_for(None))} only",
     )
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="FOLDER", help="folder of the original model, which the peers load"
+        "--checkpoint", type=user_path, metavar="FOLDER", help="folder of the original model, which the peers load"
     )
     parser.add_argument(
         "--setup-peers",
@@ -95,14 +95,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="create the virtual environments of all peers, or of those named, and exit without measuring",
     )
     parser.add_argument(
-        "--output", type=Path, metavar="FILE.json", help="write the results to this file, including every round"
+        "--output", type=user_path, metavar="FILE.json", help="write the results to this file, including every round"
     )
     parser.add_argument(
-        "--page", type=Path, metavar="FILE.html", help="write the report to this file as a single page with plots"
+        "--page", type=user_path, metavar="FILE.html", help="write the report to this file as a single page with plots"
     )
     parser.add_argument(
         "--compare",
-        type=Path,
+        type=user_path,
         nargs=2,
         metavar=("OLD.json", "NEW.json"),
         help="compare two result files without measuring: list what became slower beyond noise, and exit 1 if anything "

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from monograph.bundle import Bundle
 from monograph.errors import ExportError
+from monograph.paths import user_path
 from monograph_export.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from monograph_export.checkpoint.source import locate_checkpoint, locate_with_encoder, recipe_of
 from monograph_export.compression.options import (
@@ -125,7 +126,7 @@ def export(
     )
     vocabulary.check()
     compression = CompressionOptions(
-        precision, table, None if calibration is None else read_calibration(Path(calibration)), reduce_range
+        precision, table, None if calibration is None else read_calibration(user_path(calibration)), reduce_range
     )
     compression.check()
     limits = RequestedLimits(
@@ -146,7 +147,7 @@ def export(
     if from_onnx is not None:
         _check_unchanged(compression, vocabulary, limits)
     # Not resolve(), which would follow a link that output may be.
-    target = Path(os.path.abspath(output))  # noqa: PTH100
+    target = Path(os.path.abspath(user_path(output)))  # noqa: PTH100
     check_output(target)
     known = recipe_of(source, recipe)
     if from_onnx is None:
@@ -238,7 +239,7 @@ def _missing(packages: Sequence[str]) -> str | None:
 
 
 def _paths(files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
-    return [Path(file) for file in ([files] if isinstance(files, (str, os.PathLike)) else files)]
+    return [user_path(file) for file in ([files] if isinstance(files, (str, os.PathLike)) else files)]
 
 
 def _codes(scripts: str | Sequence[str]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from monograph.atomic import atomic_file
 from monograph.errors import InputError
+from monograph.paths import user_path
 
 logger = logging.getLogger(__name__)
 VARIABLE = "MONOGRAPH_CACHE"
@@ -36,15 +37,15 @@ def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     ``cache_dir`` wins, then the variable MONOGRAPH_CACHE, then ``monograph`` in XDG_CACHE_HOME or ``~/.cache``.
 
     Raises:
-        InputError: ``cache_dir`` is not a path.
+        InputError: ``cache_dir`` is not a path, or the home folder of a "~" is unknown.
 
     """
     if cache_dir is not None:
         if not isinstance(cache_dir, (str, os.PathLike)):
             raise InputError(f"cache_dir must be a str or a path, got {type(cache_dir).__name__}")
-        return Path(cache_dir)
+        return user_path(cache_dir)
     if variable := os.environ.get(VARIABLE):
-        return Path(variable)
+        return user_path(variable)
     user_cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     # The XDG specification says to ignore relative paths.
     if not user_cache.is_absolute():

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from monograph.errors import InputError
 from monograph.inputs import check_utf8
+from monograph.paths import user_path
 
 _CHUNK_BYTES = 1 << 20
 
@@ -90,14 +91,14 @@ def open_texts(name: str, field: str | None) -> Iterator[TextLines]:
     any other.
 
     Raises:
-        InputError: standard input is closed.
+        InputError: standard input is closed, or the home folder of a "~" is unknown.
         OSError: the file cannot be opened.
 
     """
     if field is None and name.endswith(".jsonl"):
         field = "text"
     if name != "-":
-        with Path(name).open("rb") as file:
+        with user_path(name).open("rb") as file:
             yield TextLines(file, name, field)
     elif sys.stdin is None:
         raise InputError("standard input is closed: name a file")

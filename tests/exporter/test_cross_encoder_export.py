@@ -19,10 +19,14 @@ from monograph.bundle import read_probes
 from monograph.quality import LayersReport
 from monograph.tasks.rerank import ScoreAgreement
 from monograph_export import export
+from monograph_export.checkpoint.checkpoint import read_checkpoint
 from monograph_export.compression.options import Limits, RequestedLimits
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.trace import trace
+from monograph_export.tasks import task_of
+from monograph_export.tasks.embedding import EMBEDDING_EXPORT
 from monograph_export.tasks.rerank import RERANK_EXPORT
+from support.checkpoints import TINY_BERT, save_transformer, wordpiece
 from support.command import monograph
 from support.cross_encoders import edit_config, save_classifier
 
@@ -212,3 +216,19 @@ def test_the_last_layer_is_computed_for_the_first_token(architecture: str, tmp_p
 def _before_layers(architecture: str) -> list[str]:
     """ELECTRA widens its embeddings by a product of their own."""
     return ["embeddings_project"] if architecture == "ELECTRA" else []
+
+
+def test_a_classifier_that_names_no_architecture_is_known_by_its_head(tmp_path: Path) -> None:
+    folder = edit_config(save_classifier("BERT", tmp_path / "classifier"), architectures=None)
+    for requested in (None, "rerank"):
+        task = task_of(read_checkpoint(folder), requested)
+        assert task is RERANK_EXPORT
+        assert task.load(read_checkpoint(folder)).main.num_labels == 1
+
+
+def test_a_body_that_names_no_architecture_has_no_head(tmp_path: Path) -> None:
+    folder = save_transformer({**TINY_BERT}, wordpiece(1000, lowercase=True), tmp_path / "body")
+    edit_config(folder, architectures=None)
+    assert task_of(read_checkpoint(folder), None) is EMBEDDING_EXPORT
+    with pytest.raises(ExportError, match=r"classifier.* the checkpoint is incomplete"):
+        task_of(read_checkpoint(folder), "rerank").load(read_checkpoint(folder))

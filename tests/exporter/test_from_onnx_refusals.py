@@ -198,9 +198,13 @@ def test_an_encoder_of_another_width(checkpoint: Path, encoder: Path) -> None:
     assert_refused(checkpoint, encoder, ExportError, "pools vectors of 16", "another model's")
 
 
-def test_a_maximum_length_beyond_the_positions(checkpoint: Path, encoder: Path) -> None:
+def test_a_maximum_length_beyond_the_positions_is_lowered(
+    checkpoint: Path, encoder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     edit(checkpoint / "sentence_bert_config.json", lambda config: {**config, "max_seq_length": 400})
-    assert_refused(checkpoint, encoder, ExportError, "320 tokens, which max_seq_length allows")
+    bundle = export(checkpoint, tmp_path / "lowered", from_onnx=encoder)
+    assert bundle.manifest.tokenizer.max_length == 300
+    assert "states a maximum length of 400 tokens, and has positions for 300" in caplog.text
 
 
 def graph(**changed: Any) -> onnx.ModelProto:

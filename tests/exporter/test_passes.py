@@ -314,6 +314,24 @@ def test_a_selection_that_saves_nothing_or_cannot_move_is_left(tail: str) -> Non
     assert not SelectFirstTokenEarly()(model).modified
 
 
+def test_what_is_taken_of_a_mask_has_the_type_of_the_mask() -> None:
+    """Last-token pooling multiplies with the mask, widened and cast, before it takes one token."""
+    model = layer(
+        "like = Shape (x) every = Unsqueeze (attention_mask, second) widened = Expand (every, like) "
+        f"real_too = Cast <to = 1> (widened) kept = Mul (last, real_too) {CLS.replace('last', 'kept')}"
+    )
+    # torch states them; shape inference does not follow Expand.
+    for node in model.graph:
+        if node.outputs[0].name in ("widened", "real_too", "kept"):
+            node.outputs[0].shape = ir.Shape(["batch", "sequence", 32])
+    before = ran(model, layer_inputs())
+    assert SelectFirstTokenEarly()(model).modified
+    taken = [node for node in model.graph if node.op_type == "GatherElements"]
+    assert {ir.DataType.INT64, ir.DataType.FLOAT} == {node.outputs[0].dtype for node in taken}
+    assert all(node.inputs[0] is not None and node.outputs[0].dtype == node.inputs[0].dtype for node in taken)
+    np.testing.assert_allclose(ran(model, layer_inputs()), before, atol=1e-5)
+
+
 def test_a_traced_model_with_cls_pooling_computes_one_token_in_its_last_layer(tmp_path: Path) -> None:
     config = checkpoints.TINY_BERT | {"num_hidden_layers": 2}
     model = SentenceTransformer(str(checkpoints.tiny(tmp_path, config=config, pooling="cls")), device="cpu")

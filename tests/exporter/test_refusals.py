@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense
 from sentence_transformers.sentence_transformer.modules import CNN, Pooling, WeightedLayerPooling
 from torch import nn
 
@@ -196,10 +197,75 @@ def test_a_checkpoint_without_pooling_is_refused(checkpoint: Path, tmp_path: Pat
     assert_refused(checkpoint, tmp_path, UnsupportedModuleError, "no Pooling")
 
 
-def test_a_maximum_length_beyond_the_positions_is_refused(tmp_path: Path) -> None:
-    """In the old spelling; in the new one Sentence Transformers lowers the limit by itself."""
-    folder = checkpoints.respell_as_legacy(checkpoints.tiny(tmp_path / "model", max_length=400))
-    assert_refused(folder, tmp_path, ExportError, "maximum length")
+def of_another_width(checkpoint: Path) -> None:
+    edit(checkpoint / "config.json", lambda config: {**config, "hidden_size": 48})
+
+
+def of_an_unknown_type(checkpoint: Path) -> None:
+    edit(checkpoint / "config.json", lambda config: {**config, "model_type": "bert_of_tomorrow"})
+
+
+def with_code_of_its_own(checkpoint: Path) -> None:
+    (checkpoint / "modeling_own.py").write_text("raise SystemExit\n")
+    own = {"model_type": "own", "auto_map": {"AutoConfig": "modeling_own.Config", "AutoModel": "modeling_own.Model"}}
+    edit(checkpoint / "config.json", lambda config: {**config, **own})
+
+
+def quantized(checkpoint: Path) -> None:
+    edit(checkpoint / "config.json", lambda config: {**config, "quantization_config": {"quant_method": "gptq"}})
+
+
+def an_adapter(checkpoint: Path) -> None:
+    (checkpoint / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+
+
+def without_weights(checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").unlink()
+
+
+def without_a_layer_s_bias(checkpoint: Path) -> None:
+    file = checkpoint / "2_Dense" / "model.safetensors"
+    save_file({"linear.weight": load_file(file)["linear.weight"]}, file, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (of_another_width, ("of its weights have other shapes than config.json states",)),
+        (of_an_unknown_type, ("does not know the model_type 'bert_of_tomorrow'", "pip install -U transformers")),
+        (with_code_of_its_own, ("needs code of its own (auto_map in config.json)", "never runs")),
+        (quantized, ("quantized already (gptq)", "--precision int8")),
+        (an_adapter, ("adapter of PEFT", "merge_and_unload")),
+        (without_weights, ("it has no weights", "download them too")),
+        (without_a_layer_s_bias, ("linear.bias",)),
+    ],
+)
+def test_what_cannot_be_loaded_is_refused_with_its_cause(
+    damage: Callable[[Path], None], words: tuple[str, ...], checkpoint: Path, tmp_path: Path
+) -> None:
+    damage(checkpoint)
+    assert_refused(checkpoint, tmp_path, ExportError, str(checkpoint), *words)
+
+
+@pytest.mark.parametrize(
+    ("modules", "words"),
+    [
+        ([Dense(32, 16, module_input_name="absent")], ("'absent'", "no module before it writes", "Dense (idx 2)")),
+        ([Dense(32, 16, module_output_name="attention_mask")], ("module_output_name 'attention_mask'",)),
+        (
+            [Dense(32, 16, module_input_name="token_embeddings", module_output_name="sentence_embedding")],
+            ("leave vectors of tokens as sentence_embedding",),
+        ),
+        ([Dense(32, 32, module_output_name="token_embeddings"), Pooling(32)], ("leaves vectors of texts",)),
+    ],
+)
+def test_features_that_make_no_vector_are_refused_by_module_and_setting(
+    modules: list[nn.Module], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    model = SentenceTransformer(str(checkpoints.tiny(tmp_path / "model", normalize=False)), device="cpu")
+    for module in modules:
+        model.append(module)
+    assert_refused(model, tmp_path, UnsupportedModuleError, *words)
 
 
 def test_a_model_card_that_is_not_yaml_is_no_obstacle(checkpoint: Path, tmp_path: Path) -> None:

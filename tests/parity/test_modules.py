@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Normalize
+from sentence_transformers.base.modules import Dense, Normalize
 from sentence_transformers.sentence_transformer.modules import Dropout, LayerNorm, Pooling, StaticEmbedding
 
 from monograph import Embedder, ExportError
+from monograph.bundle import open_bundle
 from monograph_export import export
 from monograph_export.probe_texts import probe_sentences
 from support import checkpoints
@@ -50,6 +51,7 @@ def assert_equal_to_torch(model: SentenceTransformer, folder: Path) -> None:
     [
         tuple(Pooling.POOLING_MODES),
         "cls",
+        "lasttoken",
         pytest.param("weightedmean", marks=pytest.mark.slow),
         pytest.param(("lasttoken", "mean"), marks=pytest.mark.slow),
     ],
@@ -82,6 +84,20 @@ def test_dense_stack_with_residual_layer_norm_dropout_and_normalize(transformer:
     model.insert(2, Dropout(0.5))
     model.insert(3, norm)
     assert_equal_to_torch(model, tmp_path / "bundle")
+
+
+def test_features_of_other_names_are_passed_on(transformer: Path, tmp_path: Path) -> None:
+    """As two heads have them: the vector is that of the sentence_embedding, whatever the last module writes."""
+    model = checkpoints.build_model(transformer, max_length=64, normalize=False)
+    torch.manual_seed(4)
+    model.insert(1, Dense(32, 24, module_input_name="token_embeddings", module_output_name="own"))
+    model.insert(2, Dense(24, 32, module_input_name="own", module_output_name="token_embeddings"))
+    model.append(Dense(32, 20, module_output_name="projected"))
+    model.append(Normalize(module_input_name="projected", module_output_name="sentence_embedding"))
+    model.append(Dense(20, 8, module_output_name="unused"))
+    assert_equal_to_torch(model, tmp_path / "bundle")
+    section = open_bundle(tmp_path / "bundle").manifest.section
+    assert (section.dimension, section.normalized) == (20, True)
 
 
 PROMPTS = ("represent this: ", "one two three", "x", "a b [SEP]", "☃", "many words " * 40)

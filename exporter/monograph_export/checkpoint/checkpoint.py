@@ -34,6 +34,8 @@ _TRANSFORMER_CONFIGS = (
 # A Router that was called Asym saved them under the second.
 ROUTER_CONFIGS = ("router_config.json", _CONFIG_FILE)
 _CONFIGS = {"Transformer": _TRANSFORMER_CONFIGS, "MLMTransformer": _TRANSFORMER_CONFIGS, ROUTER: ROUTER_CONFIGS}
+# That of safetensors itself.
+_LONGEST_HEADER = 100_000_000
 # What the libraries load; a folder may hold optimizer states and other exports beside it.
 _WEIGHT_PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
 
@@ -89,6 +91,11 @@ class Checkpoint:
                 f"{self.folder / _CONFIG_FILE} does not state the hidden_size, the width of a token's vector"
             )
         return size
+
+    @cached_property
+    def weight_names(self) -> frozenset[str]:
+        """The names of the weights in its safetensors files; none of other files, or of one that cannot be read."""
+        return frozenset(name for path in sorted(self.folder.glob("model*.safetensors")) for name in _names_in(path))
 
     @cached_property
     def source(self) -> Source:
@@ -185,6 +192,17 @@ def _problems(entry: ModuleEntry, kind: ModelKind, *, within_router: bool = Fals
             yield from _problems(inner, kind, within_router=True)
         for problem in setting_problems(str(entry.name), entry.settings, kind):
             yield f"module {entry.type}: {problem}"
+
+
+def _names_in(path: Path) -> list[str]:
+    """Return the names of the tensors of a safetensors file, which begins with the length of its JSON header."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            return [str(name) for name in json.loads(file.read(length) if length < _LONGEST_HEADER else b"[]")]
+    except (OSError, ValueError, RecursionError):
+        # Refused when the weights are loaded.
+        return []
 
 
 def _license(card: Path) -> str | None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from sentence_transformers.base.model import BaseModel
@@ -17,12 +16,14 @@ from sentence_transformers.sparse_encoder.modules import MLMTransformer, SparseS
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
-from monograph.errors import ExportError, UnsupportedModuleError, first_line
+from monograph.errors import ExportError, UnsupportedModuleError
 from monograph_export.checkpoint.checkpoint import Checkpoint
+from monograph_export.checkpoint.features import FeatureError, features_of
+from monograph_export.checkpoint.load_errors import find_obstacle, load_problem
 from monograph_export.checkpoint.modules import SETTINGS, ModelKind, setting_problems
 
 # A row of the table in transformers' report: name | status |, the status perhaps in color.
-_MISSING_ROW = re.compile(r"^(\S+)\s*\|\s*(?:\x1b\[[\d;]*m)?MISSING\b", re.MULTILINE)
+_REPORT_ROW = re.compile(r"^(\S+)\s*\|\s*(?:\x1b\[[\d;]*m)?(MISSING|MISMATCH)\b", re.MULTILINE)
 # Classes with an exact graph; a kind of model has some of them.
 _SUPPORTED = (
     *(Transformer, Pooling, Dense, LayerNorm, Normalize, Dropout, StaticEmbedding, Router),
@@ -44,18 +45,24 @@ def load_checkpoint(checkpoint: Checkpoint, kind: ModelKind) -> BaseModel:
 
     """
     folder = checkpoint.folder
-    with _clear_load_errors(folder), _no_progress_bar(), _missing_weights(kind.unused_weights) as missing:
-        model = kind.model_class()(
-            str(folder),
-            device="cpu",
-            trust_remote_code=False,
-            local_files_only=True,
-            # Whatever type the file has: the reference is the model in float32.
-            model_kwargs={"dtype": torch.float32, "weights_only": True, "use_kernels": False},
-        )
-    if missing:
+    if obstacle := find_obstacle(checkpoint):
+        raise ExportError(f"{folder}: {obstacle}")
+    with _no_progress_bar(), _weight_reports(kind.unused_weights) as report:
+        try:
+            model = kind.model_class()(
+                str(folder),
+                device="cpu",
+                trust_remote_code=False,
+                local_files_only=True,
+                # Whatever type the file has: the reference is the model in float32.
+                model_kwargs={"dtype": torch.float32, "weights_only": True, "use_kernels": False},
+            )
+        except Exception as error:
+            raise ExportError(f"{folder}: {load_problem(error, report.mismatched)}") from error
+    if report.missing:
         raise ExportError(
-            f"{folder}: its files lack {len(missing)} weights, {missing[0]} for one: the checkpoint is incomplete"
+            f"{folder}: its files lack {len(report.missing)} weights, {report.missing[0]} for one: "
+            "the checkpoint is incomplete"
         )
     listed, loaded = [entry.name for entry in checkpoint.modules], [type(module).__name__ for module in model]
     if listed and loaded != listed:
@@ -104,34 +111,49 @@ def check_order(model: BaseModel, name: object, kind: ModelKind) -> None:
         raise UnsupportedModuleError(
             f"{name}: the modules {', '.join((first, *others))} do not begin with one {' or '.join(_FIRST)}"
         )
-    if first == "StaticEmbedding":
-        return
     if first not in _WHOLE and kind.pooling not in (None, *others):
         raise UnsupportedModuleError(f"{name}: there is no Pooling among {', '.join((first, *others))}")
+    if kind.pooling == "Pooling":
+        try:
+            features_of(model)
+        except FeatureError as error:
+            raise UnsupportedModuleError(f"{name}: {error}") from error
+    if first == "StaticEmbedding":
+        return
     if model.tokenizer is None or not getattr(model.tokenizer, "is_fast", False):
         raise ExportError(f"{name}: its tokenizer has no tokenizer.json form, so the Rust tokenizers cannot run it")
 
 
+@dataclass(frozen=True)
+class _WeightReport:
+    """The names of weights that transformers did not find, or found in another shape."""
+
+    missing: list[str]
+    mismatched: list[str]
+
+
 @contextmanager
-def _missing_weights(unused: Collection[str]) -> Iterator[list[str]]:
+def _weight_reports(unused: Collection[str]) -> Iterator[_WeightReport]:
     """Collect the names of weights that transformers did not find and filled with random numbers.
 
     It says so in the report it logs and nowhere else. Those of modules named ``unused`` are left out.
     """
-    missing: list[str] = []
+    found = _WeightReport([], [])
     reporter = logging.getLogger("transformers.modeling_utils")
     level, shown = reporter.level, reporter.getEffectiveLevel()
 
     def read(record: logging.LogRecord) -> bool:
         message = record.getMessage()
-        missing.extend(name for name in _MISSING_ROW.findall(message) if set(unused).isdisjoint(name.split(".")))
+        for name, status in _REPORT_ROW.findall(message):
+            if set(unused).isdisjoint(name.split(".")):
+                (found.missing if status == "MISSING" else found.mismatched).append(name)
         return "LOAD REPORT" not in message and record.levelno >= shown
 
     reporter.addFilter(read)
     # Below WARNING, from which on transformers also lists every layer as not sharded.
     reporter.setLevel(min(shown, logging.INFO))
     try:
-        yield missing
+        yield found
     finally:
         reporter.removeFilter(read)
         reporter.setLevel(level)
@@ -146,16 +168,3 @@ def _no_progress_bar() -> Iterator[None]:
     finally:
         if shown:
             transformers_logging.enable_progress_bar()
-
-
-@contextmanager
-def _clear_load_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except pickle.UnpicklingError as error:
-        raise ExportError(
-            f"{folder}: its weights hold more than tensors and are not loaded (weights_only): "
-            "save the checkpoint as safetensors"
-        ) from error
-    except Exception as error:
-        raise ExportError(f"{folder} cannot be loaded: {first_line(error)}") from error

@@ -8,6 +8,7 @@ from typing import Any
 
 from monograph.errors import ExportError, UnsupportedModuleError
 from monograph_export.checkpoint.checkpoint import ModuleEntry, read_optional_object
+from monograph_export.checkpoint.max_length import checked_length
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 # The flags of old configs, in the order in which their vectors are concatenated, and the names of their modes.
@@ -57,17 +58,11 @@ def read_max_length(folder: Path, settings: Mapping[str, Any]) -> int | None:
     """
     stated = settings.get("max_seq_length")
     if stated is not None:
-        return _checked(stated, folder, "max_seq_length")
+        return checked_length(stated, folder, "max_seq_length")
     limits = [read_optional_object(folder / TOKENIZER_CONFIG).get("model_max_length")]
     encoder = read_optional_object(folder / "config.json")
     # XLNet states -1 in code, whatever its config says.
     if encoder.get("model_type") != "xlnet" and encoder.get("max_position_embeddings") != -1:
         limits.append(encoder.get("max_position_embeddings"))
-    return min((_checked(limit, folder, "the maximum length") for limit in limits if limit is not None), default=None)
-
-
-def _checked(limit: object, folder: Path, name: str) -> int:
-    # transformers writes "no limit" as a float of 31 digits.
-    if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit >= 1:
-        raise ExportError(f"{folder}: {name} is {limit!r} and not a number of tokens")
-    return int(limit)
+    checked = (checked_length(limit, folder, "the maximum length") for limit in limits)
+    return min((limit for limit in checked if limit is not None), default=None)

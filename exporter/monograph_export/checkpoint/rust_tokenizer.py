@@ -11,7 +11,7 @@ from monograph.errors import ExportError
 
 TOKENIZER_FILE = "tokenizer.json"
 # transformers gives a tokenizer without a stated limit an astronomic one.
-_NO_LIMIT = 10**9
+NO_LIMIT = 10**9
 
 
 def copied(tokenizer: Tokenizer) -> Tokenizer:
@@ -34,7 +34,7 @@ def unlimited(tokenizer: Tokenizer) -> Tokenizer:
 def limited(tokenizer: Tokenizer, max_length: float | None, side: str) -> Tokenizer:
     """Return a copy that truncates texts to so many tokens, special ones included, at a side."""
     copy = unlimited(tokenizer)
-    if max_length is not None and max_length < _NO_LIMIT:
+    if max_length is not None and max_length < NO_LIMIT:
         copy.enable_truncation(int(max_length), direction=side)
     return copy
 

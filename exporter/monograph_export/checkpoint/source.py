@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from monograph.errors import ExportError, MonographError
 from monograph.hub import HubName, download_files, parse_hub_name, resolve_commit
+from monograph.paths import user_path
 from monograph_export.checkpoint.checkpoint import MODULES_FILE, ROUTER_CONFIGS
 from monograph_export.recipes import Recipe, read_recipe, recipe_names
 
@@ -52,8 +53,9 @@ def locate_checkpoint(source: str | os.PathLike[str], encoder_file: _EncoderFile
         ExportError: SOURCE is none of these, or cannot be downloaded.
 
     """
-    if not isinstance(source, str) or os.path.lexists(source):
-        return Path(source)
+    path = user_path(source)
+    if not isinstance(source, str) or os.path.lexists(path):
+        return path
     name = _repository_of(read_recipe(source)) if source in recipe_names() else parse_hub_name(source)
     if name is None:
         raise ExportError(
@@ -76,12 +78,13 @@ def locate_with_encoder(source: str | os.PathLike[str], file: str | os.PathLike[
         ExportError: as ``locate_checkpoint``; or there is no such file, or one here and another in the checkpoint.
 
     """
-    inside = None if os.path.lexists(file) else PurePosixPath(file).as_posix()
+    named = user_path(file)
+    inside = None if os.path.lexists(named) else PurePosixPath(file).as_posix()
     folder = locate_checkpoint(source, _EncoderFile(inside))
-    there = folder / file
-    if inside is None and there.is_file() and not there.samefile(file):
+    there = folder / named
+    if inside is None and there.is_file() and not there.samefile(named):
         raise ExportError(f"there is a file {file} here and another in {folder}: give the whole path of the one meant")
-    path = Path(file) if inside is None else folder / inside
+    path = named if inside is None else folder / inside
     if not path.is_file():
         raise ExportError(f"there is no file {file}, here or in {folder}: give the encoder's ONNX file")
     return folder, path

@@ -6,6 +6,7 @@ The reference is the file itself, run by ONNX Runtime, with the modules in NumPy
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,19 +18,21 @@ from monograph.bundle.manifest import Graph, Source
 from monograph.errors import ExportError
 from monograph.fields import Fields
 from monograph.similarity import SIMILARITIES
-from monograph.tasks.embedding import EmbeddingSection
+from monograph.tasks.embedding import EMBEDDING, EmbeddingSection
 from monograph.tokenization import TextTokenizer
-from monograph_export.checkpoint.checkpoint import SETTINGS_FILE, Checkpoint
-from monograph_export.checkpoint.rust_tokenizer import check_rows
+from monograph_export.checkpoint.checkpoint import SETTINGS_FILE, Checkpoint, read_optional_object
+from monograph_export.checkpoint.max_length import describe_cut
+from monograph_export.checkpoint.rust_tokenizer import NO_LIMIT, check_rows
 from monograph_export.from_onnx.encoder import Encoder, files_of, open_encoder, table_of
 from monograph_export.from_onnx.graph import append_modules
 from monograph_export.from_onnx.head import read_head
-from monograph_export.from_onnx.reference import FileRunner, check_modules, make_probes
-from monograph_export.from_onnx.tokenizer import read_tokenizer
+from monograph_export.from_onnx.reference import FileRunner, check_modules, longest_text, make_probes
+from monograph_export.from_onnx.tokenizer import CheckpointTokenizer, read_tokenizer
 from monograph_export.graph.store import BuiltGraph
 from monograph_export.model import ExportRequest, LoadedModel, Tokenizers
 from monograph_export.probe_texts import probe_texts
 
+logger = logging.getLogger(__name__)
 # ONNX Runtime's CPU computes float16 at float32, and rounds the vectors of tokens only where they are an output.
 _ROUNDING_OF_OUTPUT = {"fp16": 1e-3}
 # Prompts that every model has.
@@ -59,11 +62,23 @@ class OnnxModel(LoadedModel):
         self._head = read_head(checkpoint)
         self._encoder = open_encoder(encoder_file)
         self._settings = _read_settings(checkpoint)
-        self._tokenizer = read_tokenizer(self._head.transformer, self._head.transformer_settings)
+        self._tokenizer = self._limited(read_tokenizer(self._head.transformer, self._head.transformer_settings))
         self.prompts: Mapping[str, str] = self._settings.prompts
         self.default_prompt_name = self._settings.default_prompt_name
         self.encoder_file = encoder_file.name
         self.source = _source_of(checkpoint, self._encoder)
+
+    def _limited(self, tokenizer: CheckpointTokenizer) -> CheckpointTokenizer:
+        """Lower the maximum length to what the encoder has positions for, with a warning."""
+        stated = tokenizer.max_length
+        limit = None if stated is None or stated >= NO_LIMIT else stated
+        positions = read_optional_object(self._head.transformer / "config.json").get("max_position_embeddings")
+        positions = positions if type(positions) is int and positions > 0 else None
+        longest = longest_text(self._encoder, limit, positions)
+        if longest is None or longest == limit:
+            return tokenizer
+        logger.warning("%s", describe_cut(self._head.transformer, limit, longest, EMBEDDING.inputs))
+        return replace(tokenizer, max_length=longest)
 
     def store_tokenizers(self, folder: Path) -> Tokenizers:
         """Write the tokenizer."""

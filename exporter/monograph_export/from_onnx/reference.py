@@ -22,8 +22,15 @@ from monograph.engines.onnxruntime import import_onnxruntime
 from monograph.errors import ExportError, ParityError, first_line
 from monograph.tasks.embedding import EMBEDDING
 from monograph.tokenization import TextTokenizer, TokenizedTexts
+from monograph_export.checkpoint.max_length import longest_that_runs
 from monograph_export.from_onnx.encoder import Encoder
 from monograph_export.from_onnx.head import Head
+
+# RoBERTa's padding has id 1, and the rows of its table up to there.
+_PADDING_ROWS = 2
+_SOME_TOKEN = 5
+# More positions are rotary ones, which have no table, and a text of so many tokens takes minutes.
+_LARGEST_TABLE = 8192
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,39 @@ class FileRunner:
 
     def _inputs(self, tokens: TokenizedTexts, row: int, names: Sequence[str]) -> dict[str, NDArray[np.int64]]:
         return pad_batch(tokens, np.array([row]), names, self.pad_id).inputs
+
+
+def longest_text(encoder: Encoder, limit: int | None, positions: int | None) -> int | None:
+    """Return the maximum of tokens of a text that an encoder's file runs on, at most ``limit``; None for no maximum.
+
+    ``positions`` is what the checkpoint's config states, the padding's among them; without one nothing is tried.
+
+    Raises:
+        ExportError: ONNX Runtime cannot load the file.
+
+    """
+    if positions is None or positions > _LARGEST_TABLE:
+        return limit
+    session = _session(encoder.file)
+
+    def runs(length: int) -> bool:
+        # Some token that pads nothing.
+        ids = np.full((1, length), _SOME_TOKEN, dtype=np.int64)
+        inputs = {
+            "input_ids": ids,
+            "attention_mask": np.ones_like(ids),
+            "token_type_ids": np.zeros_like(ids),
+            "position_ids": np.arange(length)[np.newaxis],
+        }
+        try:
+            session.run([encoder.tokens_name], {name: inputs[name] for name in encoder.input_names})
+        except Exception:  # noqa: BLE001 - of any class; a file that runs on no length is refused by the probes
+            return False
+        return True
+
+    longest = positions + 1 if limit is None else min(limit, positions + 1)
+    found = longest_that_runs(runs, longest, {positions, positions - _PADDING_ROWS})
+    return limit if found is None or found == longest else found
 
 
 def make_probes(encoder: Encoder, head: Head, runner: FileRunner, texts: list[str]) -> Probes:

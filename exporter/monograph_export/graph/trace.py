@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
+import re
 import warnings
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import Any
 
 import onnx_ir as ir
 import torch
 from onnxscript.optimizer import optimize_ir
 from sentence_transformers.base.model import BaseModel
+from transformers import PreTrainedModel
 
 from monograph.bundle.manifest import GRAPH_INPUTS
-from monograph.errors import ExportError, first_line
+from monograph.errors import ExportError
+from monograph_export.foreign_errors import innermost, is_out_of_memory, plain_line
 from monograph_export.graph.compose import ModelGraph, sample_inputs
 from monograph_export.tasks.base import ExportTask
 
 # The first opset with Attention as one standard op.
 OPSET = 23
+_LOGGERS = (
+    "torch",
+    "torch.onnx",
+    "torch.export",
+    "torch.fx.experimental.symbolic_shapes",
+    "onnxscript",
+    "transformers",
+)
+# In torch's messages: an operator that it has no translation of, and where a model's code calls what it cannot trace.
+_NO_OPERATOR = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
+_PLACE = re.compile(r'File "([^"]+)", line (\d+)')
 
 
 def trace(model: BaseModel, task: ExportTask[Any]) -> ir.Model:
@@ -41,7 +57,7 @@ def trace(model: BaseModel, task: ExportTask[Any]) -> ir.Model:
 
 def _trace(composed: ModelGraph, inputs: dict[str, torch.Tensor], output: str) -> ir.Model:
     axes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    with _quiet():
+    with _quiet() as printed:
         try:
             program = torch.onnx.export(
                 composed.eval(),
@@ -57,10 +73,35 @@ def _trace(composed: ModelGraph, inputs: dict[str, torch.Tensor], output: str) -
                 verbose=False,
             )
         except Exception as error:
-            raise ExportError(f"torch cannot trace the model: {first_line(error)}") from error
+            # Where --debug shows it, behind the traceback of torch's error.
+            error.add_note(printed.getvalue())
+            raise ExportError(f"torch cannot trace {_title(composed)}: {_cause(error)}") from error
     if program is None:
         raise ExportError("torch returned no program")
     return program.model
+
+
+def _title(composed: ModelGraph) -> str:
+    """Return the class of what is traced: that of transformers, of which the others are Sentence Transformers' own."""
+    transformers = [type(module).__name__ for module in composed.modules() if isinstance(module, PreTrainedModel)]
+    return next(iter(transformers), "the model")
+
+
+def _cause(error: Exception) -> str:
+    """Return in one line what could not be traced, and what to do."""
+    if is_out_of_memory(error):
+        return "there is not enough memory: close other programs, or use a larger machine"
+    cause = innermost(error)
+    operator = _NO_OPERATOR.search(str(cause))
+    reason = f"ONNX has no form of its operator {operator[1]}" if operator else plain_line(cause)
+    # Whatever torch adds of the operators that it has tried.
+    reason = reason.partition(" Tried overloads")[0]
+    # The last is the innermost; the first may be this package's.
+    places = [PurePath(file) for file, _ in _PLACE.findall(str(cause))]
+    models = [file.name for file in places if "transformers" in file.parts]
+    where = f" ({models[-1]})" if models else ""
+    advice = "the architecture needs another version of transformers or torch, or an ONNX file with --from-onnx"
+    return f"{reason.removesuffix('.')}{where}: {advice}"
 
 
 def _may_fold(node: ir.Node) -> bool | None:
@@ -84,16 +125,18 @@ def _name_axes(model: ir.Model) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's advice to developers of torch away from the user."""
-    loggers: list[Any] = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
+def _quiet() -> Iterator[io.StringIO]:
+    """Keep the exporter's advice to developers of torch away from the user, and give what it printed."""
+    printed = io.StringIO()
+    loggers: list[Any] = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        # Of a program that it cannot trace, torch prints all of the graph.
+        with warnings.catch_warnings(), contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
             warnings.simplefilter("ignore")
-            yield
+            yield printed
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

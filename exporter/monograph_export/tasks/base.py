@@ -134,6 +134,7 @@ class ExportTask(ABC, Generic[InputT]):
 
     def _prepare(self, model: BaseModel, name: object) -> RoutedModel:
         from monograph_export.checkpoint.load import check_modules
+        from monograph_export.checkpoint.positions import limit_length
         from monograph_export.checkpoint.routes import routes_of
 
         check_modules(model, name, self.kind)
@@ -141,7 +142,9 @@ class ExportTask(ABC, Generic[InputT]):
         model.requires_grad_(False)
         routed = routes_of(model, self.kind)
         for route, part in routed.routes.items():
-            self.check_route(part, name if route is None else f"{name}, route {route}")
+            named = name if route is None else f"{name}, route {route}"
+            self.check_route(part, named)
+            limit_length(part, named, self.samples, self.task.inputs)
         return routed
 
     def check_route(self, model: BaseModel, name: object) -> None:

@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 from monograph.errors import ExportError
 from monograph.similarity import similarity, similarity_pairwise
 from monograph.tasks.embedding import EMBEDDING, EmbeddingSection, VectorAgreement
-from monograph_export.checkpoint.modules import ROUTER, ModelKind
+from monograph_export.checkpoint.features import features_of
+from monograph_export.checkpoint.modules import ROUTER, SENTENCE_EMBEDDING, ModelKind
 from monograph_export.compression.options import (
     MEAN_COSINE,
     NEIGHBOUR_AGREEMENT,
@@ -91,8 +92,8 @@ class VectorExport(ExportTask[str]):
         return next(iter(dimensions.values()))
 
     def _dimension(self, model: BaseModel) -> int:
-        with untruncated(model, self.kind):
-            return int(model.get_embedding_dimension())
+        # Not as the last module states it: that may write a feature that no one reads.
+        return int(self.outputs(model, self.samples[:1]).shape[1])
 
 
 class EmbeddingExport(VectorExport):
@@ -140,8 +141,7 @@ def untruncated(model: BaseModel, kind: ModelKind) -> Iterator[None]:
 
 
 def _normalizes(model: BaseModel) -> bool:
-    names = [type(module).__name__ for module in model]
-    return next(name for name in reversed(names) if name != "Dropout") == "Normalize"
+    return features_of(model)[SENTENCE_EMBEDDING].normalized
 
 
 def _cosines(reference: NDArray[np.float32], outputs: NDArray[np.float32]) -> NDArray[np.float32]:

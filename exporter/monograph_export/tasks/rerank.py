@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from monograph_export.checkpoint.routes import RoutedModel
 
 _CLASSIFIER = "ForSequenceClassification"
+# What transformers calls the head of a classifier: of most models, of generative ones, of BART's kind.
+_HEADS = ("classifier.", "score.", "classification_head.")
 _ONLY = "only a Transformer that is a classifier (...ForSequenceClassification) is"
 _LINE = "a query, a tab and a passage"
 # What transformers calls labels that nobody has named.
@@ -62,6 +64,14 @@ class RerankExport(ExportTask[Pair]):
     used = "scored"
     costs = "by what they move scores on average, relative to their spread"
 
+    def detects(self, checkpoint: Checkpoint, *, requested: bool) -> bool:
+        """Tell whether a checkpoint is a classifier, by its weights where it names no class of transformers."""
+        if super().detects(checkpoint, requested=requested):
+            return True
+        if checkpoint.modules or checkpoint.architectures:
+            return False
+        return requested or _stated_activation(checkpoint) is not None or _has_classifier(checkpoint)
+
     def check_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Accept a cross-encoder that is one classifier of transformers.
 
@@ -81,8 +91,9 @@ class RerankExport(ExportTask[Pair]):
             if problems := setting_problems("Transformer", transformer.settings, self.kind):
                 raise UnsupportedModuleError(f"{folder}: module Transformer: {'; '.join(problems)}")
         names = checkpoint.architectures
-        if not any(name.endswith(_CLASSIFIER) for name in names):
-            raise UnsupportedModuleError(f"{folder}: {', '.join(names) or 'no architecture'} is not exported, {_ONLY}")
+        # Where none is named, Sentence Transformers loads a classifier, and a head that is missing is refused then.
+        if names and not any(name.endswith(_CLASSIFIER) for name in names):
+            raise UnsupportedModuleError(f"{folder}: {', '.join(names)} is not exported, {_ONLY}")
         _check_activation(folder, _stated_activation(checkpoint))
 
     def check_route(self, model: BaseModel, name: object) -> None:
@@ -160,6 +171,11 @@ def _stated_activation(checkpoint: Checkpoint) -> str | None:
         checkpoint.config.get("sbert_ce_default_activation_function"),
     )
     return next((str(place) for place in places if place is not None), None)
+
+
+def _has_classifier(checkpoint: Checkpoint) -> bool:
+    """Tell whether a checkpoint's weights have the head of a classifier, by its name in transformers."""
+    return any(name.startswith(_HEADS) for name in checkpoint.weight_names)
 
 
 def _check_activation(name: object, activation: str | None) -> None:

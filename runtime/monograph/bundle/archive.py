@@ -18,6 +18,7 @@ from monograph.bundle.files import is_plain_name
 from monograph.bundle.manifest import MANIFEST_FILE
 from monograph.bundle.sources import locate_bundle
 from monograph.errors import BundleError
+from monograph.paths import user_path
 
 # More than any manifest has; its own size is the only one that it does not state.
 _MAX_MANIFEST_BYTES = 64 * 2**20
@@ -36,7 +37,7 @@ def pack_bundle(bundle_path: str | os.PathLike[str], file: str | os.PathLike[str
         BundleError: the bundle is damaged or not available, or ``file`` exists or cannot be written.
 
     """
-    target = Path(file)
+    target = user_path(file)
     if os.path.lexists(target):
         raise BundleError(bundle_path, [f"{target} exists already: remove it, or choose another name"])
     if problem := find_parent_problem(target):
@@ -68,7 +69,7 @@ def unpack_bundle(file: str | os.PathLike[str], folder: str | os.PathLike[str]) 
 
     """
     # Not resolve(), which would follow a link that folder may be.
-    source, target = Path(file), Path(os.path.abspath(folder))  # noqa: PTH100
+    source, target = user_path(file), Path(os.path.abspath(user_path(folder)))  # noqa: PTH100
     if not source.exists():
         raise BundleError(source, [f"there is no file {source}: name one that `monograph pack` wrote"])
     if problem := find_folder_problem(target):

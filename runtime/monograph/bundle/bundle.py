@@ -14,6 +14,7 @@ from monograph.bundle.files import find_file_problems
 from monograph.bundle.manifest import MANIFEST_FILE, WEIGHTS_SUFFIX, Graph, Manifest
 from monograph.bundle.manifest_reader import read_manifest
 from monograph.errors import BundleError, InputError
+from monograph.paths import user_path
 from monograph.tasks import Task, task_named
 
 Check = Literal["fast", "full"]
@@ -60,7 +61,7 @@ def open_bundle(path: str | os.PathLike[str], check: Check = "fast") -> Bundle:
     """
     if check not in ("fast", "full"):
         raise InputError(f"check must be 'fast' or 'full', got {check!r}")
-    folder = Path(path)
+    folder = user_path(path)
     content = _read_manifest_bytes(folder)
     manifest, problems = parse_manifest(folder, content)
     problems.extend(find_file_problems(folder, manifest.files, full=check == "full"))

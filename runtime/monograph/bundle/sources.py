@@ -15,6 +15,7 @@ from monograph.bundle.manifest import MANIFEST_FILE
 from monograph.cache import PRIVATE_FOLDER, VARIABLE, cache_folder, check_cache, is_private, make_private_folder
 from monograph.errors import BundleError, MonographError
 from monograph.hub import HubName, download_files, parse_hub_name, resolve_commit
+from monograph.paths import user_path
 
 logger = logging.getLogger(__name__)
 _OWN_CACHE = f"pass cache_dir or set {VARIABLE} to a folder that is yours, writable and has enough space"
@@ -30,14 +31,15 @@ def locate_bundle(source: str | os.PathLike[str], cache_dir: str | os.PathLike[s
     Raises:
         BundleError: it is no str or path, is not available from the Hub, is not a complete bundle, or cannot be written
             to the cache.
-        InputError: ``cache_dir`` is not a path.
+        InputError: ``cache_dir`` is not a path, or the home folder of a "~" is unknown.
 
     """
     if not isinstance(source, (str, os.PathLike)):
         raise BundleError(source, [f"it must be a str or a path, got {type(source).__name__}"])
+    path = user_path(source)
     name = parse_hub_name(source) if isinstance(source, str) else None
-    if name is None or os.path.lexists(source):
-        return Path(source)
+    if name is None or os.path.lexists(path):
+        return path
     bundles = cache_folder(cache_dir) / "bundles" / name.folder_name
     try:
         commit = resolve_commit(name)

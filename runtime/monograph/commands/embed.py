@@ -14,6 +14,7 @@ from monograph.commands import options
 from monograph.errors import InputError
 from monograph.inference.pipeline import show_progress
 from monograph.model import Model, model_source, open_model, prepare_call
+from monograph.paths import user_path
 from monograph.tasks import Task, tasks
 from monograph.tasks.base import EmbedOption
 from monograph.text_lines import TextLines, open_texts
@@ -32,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=user_path,
         help=f"file to write ({formats}); default: JSON lines on standard output",
     )
     parser.add_argument(

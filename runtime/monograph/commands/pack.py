@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from monograph.bundle.archive import pack_bundle
 from monograph.commands import options
+from monograph.paths import user_path
 
 HELP = "hash every file of a bundle and write it as one file"
 
@@ -14,7 +14,7 @@ HELP = "hash every file of a bundle and write it as one file"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     options.add_bundle(parser)
-    parser.add_argument("file", metavar="FILE", type=Path, help="tar to write; must not exist yet")
+    parser.add_argument("file", metavar="FILE", type=user_path, help="tar to write; must not exist yet")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from monograph.bundle.archive import unpack_bundle
+from monograph.paths import user_path
 
 HELP = "extract the bundle of a packed file into a folder and hash every file"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("file", metavar="FILE", type=Path, help="file that `monograph pack` wrote")
-    parser.add_argument("output", metavar="OUTPUT", type=Path, help="folder to write; must not exist yet")
+    parser.add_argument("file", metavar="FILE", type=user_path, help="file that `monograph pack` wrote")
+    parser.add_argument("output", metavar="OUTPUT", type=user_path, help="folder to write; must not exist yet")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -184,7 +184,11 @@ class _Selected:
             raise _CannotMoveError
         if self._selection.op_type == "GatherElements" and value.shape[2] != positions.shape[2]:
             raise _CannotMoveError
-        return self._again(self._selection, [value, positions], _SEQUENCE)
+        gathered = self._again(self._selection, [value, positions], _SEQUENCE)
+        # Not that of the selection's own output: in front of a Cast it is another, as of the mask by which last-token
+        # pooling multiplies.
+        gathered.type = value.type
+        return gathered
 
     def _attended(self, attention: _Attention) -> ir.Value:
         """Rule F2."""

@@ -1,0 +1,104 @@
+"""Whether a loaded model has positions for texts of its maximum length; where it has fewer, texts are truncated."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from sentence_transformers.base.model import BaseModel
+from torch import nn
+
+from monograph.errors import ExportError
+from monograph_export.checkpoint.max_length import checked_length, describe_cut, longest_that_runs, tiled
+from monograph_export.checkpoint.rust_tokenizer import NO_LIMIT
+from monograph_export.checkpoint.vocabulary_layers import has_transformer, token_table
+from monograph_export.foreign_errors import is_out_of_memory, plain_line
+
+logger = logging.getLogger(__name__)
+# What the tables of learned or computed positions are called: position_embeddings, embed_positions, wpe. Relative ones
+# have a row for a distance.
+_POSITIONS, _RELATIVE = ("pos", "wpe"), "rel"
+# Rows that tables have in front of those for tokens, at most: OPT 2, and RoBERTa one more than its padding id.
+_ROWS_IN_FRONT = 2
+
+
+def limit_length(model: BaseModel, name: object, samples: Any, texts: str) -> None:
+    """Lower a model's maximum length in place to what its table of positions allows, with a warning.
+
+    ``samples`` are inputs of it, and ``texts`` is what its inputs are called.
+
+    Raises:
+        ExportError: the maximum length is not a number of tokens, or texts of that length need too much memory.
+
+    """
+    if not has_transformer(model):
+        return
+    stated = checked_length(model.max_seq_length, name, "the maximum length")
+    limit = None if stated is None or stated >= NO_LIMIT else stated
+    if limit is None:
+        # Sentence Transformers takes no other word for it.
+        model.max_seq_length = NO_LIMIT
+    features = _features(model, name, samples)
+    if limit is not None and features["input_ids"].shape[-1] > limit:
+        # transformers then truncates nothing.
+        raise ExportError(
+            f"{name}: a maximum length of {limit} tokens leaves no room beside the special tokens: set max_seq_length "
+            "in sentence_bert_config.json to a larger number, 512 for example"
+        )
+    tables = list(_position_tables(model))
+    if not tables:
+        return
+    rows = max(table.num_embeddings for table in tables)
+    in_front = {0, _ROWS_IN_FRONT, *(table.padding_idx + 1 for table in tables if table.padding_idx is not None)}
+    if limit is not None and limit + max(in_front) <= min(table.num_embeddings for table in tables):
+        return
+    # A model that runs beyond its tables does not depend on them.
+    longest = rows + 1 if limit is None else min(limit, rows + 1)
+    runs = longest_that_runs(lambda length: _runs(model, features, length), longest, {rows - n for n in in_front})
+    if runs is None or runs == longest:
+        # What fails on every length fails for another reason, and is reported where the reference is computed.
+        return
+    logger.warning("%s", describe_cut(name, limit, runs, texts))
+    model.max_seq_length = runs
+
+
+def _features(model: BaseModel, name: object, samples: Any) -> dict[str, Any]:
+    try:
+        return dict(model.preprocess([samples[0]]))
+    except Exception as error:
+        raise ExportError(
+            f"{name}: its tokenizer cannot run with a maximum length of {model.max_seq_length} tokens "
+            f"({plain_line(error)}): set max_seq_length in sentence_bert_config.json to a number that special tokens "
+            "leave room in"
+        ) from error
+
+
+def _position_tables(model: BaseModel) -> Iterator[nn.Embedding]:
+    own = token_table(model)
+    for path, module in model[0].auto_model.named_modules():
+        name = path.rpartition(".")[2]
+        of_positions = any(part in name for part in _POSITIONS) and _RELATIVE not in name
+        if of_positions and isinstance(module, nn.Embedding) and module is not own:
+            yield module
+
+
+def _runs(model: BaseModel, features: dict[str, Any], length: int) -> bool:
+    """Tell whether a model's transformer takes a text of so many tokens."""
+    sample = features["input_ids"].shape
+    longer = {
+        key: tiled(value, length) if isinstance(value, torch.Tensor) and value.shape == sample else value
+        for key, value in features.items()
+    }
+    with torch.inference_mode():
+        try:
+            model[0](longer)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise ExportError(
+                    f"there is not enough memory to run the model on a text of {length} tokens, its maximum length: "
+                    "set a lower max_seq_length in sentence_bert_config.json, or export on a machine with more memory"
+                ) from error
+            return False
+    return True
