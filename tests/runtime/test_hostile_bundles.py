@@ -105,12 +105,14 @@ def test_probes_that_cannot_be_decoded_are_a_bundle_error(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_prompt_that_is_no_utf8_is_an_input_error(bundle_copy: Path, edit_manifest: Edit) -> None:
+def test_a_prompt_that_is_no_utf8_is_refused(bundle_copy: Path, edit_manifest: Edit, tiny_embedder: Embedder) -> None:
     edit_manifest(lambda value: value["prompts"].update(query="\ud800"))
-    with Embedder(bundle_copy, device="cpu") as model:
-        for options in ({"prompt": "a\udfff"}, {"prompt_name": "query"}, {"prompt_name": ["query"]}):
-            with pytest.raises(InputError, match="prompt"):
-                model.encode(["a"], **options)
+    with pytest.raises(BundleError, match="lone surrogate"):
+        open_bundle(bundle_copy)
+    options: dict[str, Any]
+    for options in ({"prompt": "a\udfff"}, {"prompt_name": "query\udfff"}, {"prompt_name": ["query"]}):
+        with pytest.raises(InputError, match="prompt"):
+            tiny_embedder.encode(["a"], **options)
 
 
 @pytest.mark.parametrize("ranges", [[["a"] * 24, ["b"] * 24], [[1, 2], [3]], np.full((2, 24), np.nan)], ids=str)

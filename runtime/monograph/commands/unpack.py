@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from monograph.bundle.archive import unpack_bundle
+from monograph.errors import printable
 
 HELP = "extract the bundle of a packed file into a folder and hash every file"
 
@@ -19,5 +20,5 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Unpack the bundle and print its folder."""
     folder = unpack_bundle(arguments.file, arguments.output)
-    print(f"{folder}: unpacked, every hash matches")
+    print(f"{printable(folder)}: unpacked, every hash matches")
     return 0
