@@ -44,6 +44,10 @@ class Bundle:
         shared = next(name for name in self.manifest.files if name.endswith(WEIGHTS_SUFFIX))
         return self.path / (own if own in self.manifest.files else shared)
 
+    def weights_bytes(self, graph: Graph) -> int:
+        """Return the size of a graph's weights, those of other graphs in the same file included."""
+        return self.manifest.files[self.weights_path(graph).name].bytes
+
     @property
     def size_bytes(self) -> int:
         """The size of all files that the manifest lists."""

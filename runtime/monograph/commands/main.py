@@ -18,6 +18,7 @@ from types import FrameType, ModuleType
 from typing import NoReturn
 
 from monograph.errors import MonographError, first_line, printable
+from monograph.memory import check_memory_of_numpy, out_of_memory
 from monograph.version import __version__
 
 # A command is a module with HELP (str), configure(parser) and run(arguments) -> exit code. These are the runtime's;
@@ -91,6 +92,7 @@ def _open_closed_streams() -> None:
 def _run(argv: Sequence[str]) -> int:
     debug = "--debug" in argv
     try:
+        check_memory_of_numpy()
         arguments = _parser(argv).parse_args(argv)
         debug = arguments.debug
         if arguments.verbose:
@@ -102,9 +104,11 @@ def _run(argv: Sequence[str]) -> int:
         # The reader of our output has closed it, as `head` does. Python would fail at exit to flush the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
-    except (MonographError, OSError) as error:
+    except (MonographError, OSError, MemoryError) as error:
         if debug:
             raise
+        if isinstance(error, MemoryError):
+            error = out_of_memory(error, 0, "go on")
         print(f"monograph: error: {_one_line(error)}", file=sys.stderr)
         return EXIT_ERROR
 

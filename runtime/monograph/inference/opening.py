@@ -142,10 +142,14 @@ class _Opener:
         for device, compute_dtype in _candidates(self.bundle, options.compute_dtype, refusals):
             try:
                 chosen = replace(options, device=device, compute_dtype=compute_dtype)
-                return self.open_proven(chosen, trust_export=False)
+                routes = self.open_proven(chosen, trust_export=False)
             except (DeviceError, BundleError) as error:
-                logger.warning("device 'auto' goes on to the next engine: %s", error)
                 refusals.append(error)
+                continue
+            # Where no engine is left, the error says the same.
+            for refusal in refusals:
+                logger.warning("device 'auto' goes on to the next engine: %s", refusal)
+            return routes
         if all(isinstance(error, BundleError) for error in refusals):
             raise refusals[-1]
         raise DeviceError(f"no installed engine can run bundle {self.bundle.path}: {'; '.join(map(str, refusals))}")
@@ -194,7 +198,6 @@ def _candidates(bundle: Bundle, compute_dtype: str, refusals: list[MonographErro
         try:
             dtypes = dtypes_for(bundle, device)
         except DeviceError as error:
-            logger.warning("device 'auto' goes on to the next engine: %s", error)
             refusals.append(error)
             continue
         possible = [dtype for dtype in dtypes if compute_dtype in ("auto", dtype)]
