@@ -18,21 +18,25 @@ _MB = 1_000_000
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 # NumPy's OpenBLAS takes this at its import for each of its threads, the stack of the thread included.
 _NUMPY_BYTES, _NUMPY_BYTES_PER_THREAD = 10 * _MB, 41 * _MB
+_NUMPY_MAPPED_BYTES = 50 * _MB
+_ADDRESS_SPACE = "RLIMIT_AS"
 _OPENBLAS_THREADS = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
 _MAX_OPENBLAS_THREADS = 64
 # What libraries say where they could not allocate memory or start a thread.
 _SIGNS = ("bad_alloc", "allocate", "memory", "resource temporarily unavailable", "start new thread", "pthread")
 
 
-def check_memory(needed: int, purpose: str) -> None:
+def check_memory(needed: int, purpose: str, mapped: int = 0) -> None:
     """Raise ``DeviceError`` if this process may not allocate ``needed`` more bytes for ``purpose``.
 
-    Without limits that takes some microseconds.
+    ``mapped`` are those that it maps or reserves beside, which only a limit of the address space counts. Without limits
+    the check takes some microseconds.
     """
     for name, limit, used in _limits():
-        if limit - used < needed:
+        total = needed + mapped if name == _ADDRESS_SPACE else needed
+        if limit - used < total:
             raise DeviceError(
-                f"not enough memory to {purpose}: that needs about {_in_mb(needed)} beside the {_in_mb(used)} in use, "
+                f"not enough memory to {purpose}: that needs about {_in_mb(total)} beside the {_in_mb(used)} in use, "
                 f"and the limit is {_in_mb(limit)} ({name}): raise it"
             )
 
@@ -41,7 +45,7 @@ def check_memory_of_numpy() -> None:
     """Raise ``DeviceError`` if the limit is too low for the import of NumPy, which would end the process."""
     if "numpy" not in sys.modules and _has_limit():
         threads = min(_openblas_threads(), _MAX_OPENBLAS_THREADS)
-        check_memory(_NUMPY_BYTES + threads * _NUMPY_BYTES_PER_THREAD, "import NumPy")
+        check_memory(_NUMPY_BYTES + threads * _NUMPY_BYTES_PER_THREAD, "import NumPy", _NUMPY_MAPPED_BYTES)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -53,12 +57,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def out_of_memory(error: BaseException, needed: int, purpose: str) -> DeviceError:
-    """Return the error of a step that failed for lack of memory, and needs about ``needed`` bytes."""
+    """Return the error of a step that failed for lack of memory; it needs about ``needed`` bytes, 0 for unknown."""
     limits = [f"the limit is {_in_mb(limit)} ({name}), {_in_mb(used)} are in use" for name, limit, used in _limits()]
     what = "; ".join(limits) or "the machine has no more"
     return DeviceError(
-        f"not enough memory to {purpose} ({first_line(error)}): that needs about {_in_mb(needed)}, and {what}: raise "
-        "the limit, or free memory"
+        f"not enough memory to {purpose} ({first_line(error)}): "
+        f"{f'that needs about {_in_mb(needed)}, and ' if needed else ''}{what}: raise the limit, or free memory"
     )
 
 
@@ -81,7 +85,7 @@ def _limits() -> list[tuple[str, int, int]]:
         return []
     # In pages: address space, resident, shared, text, 0, data and stack.
     size, resident, shared, data = (int(fields[place]) * _PAGE_BYTES for place in (0, 1, 2, 5))
-    used = {"RLIMIT_AS": size, "RLIMIT_DATA": data, "memory.max": resident - shared}
+    used = {_ADDRESS_SPACE: size, "RLIMIT_DATA": data, "memory.max": resident - shared}
     return [(name, limit, used[name]) for name, limit in values]
 
 
@@ -92,7 +96,7 @@ def _limit_values() -> list[tuple[str, int]]:
         import resource
     except ImportError:
         return []
-    for name in ("RLIMIT_DATA", "RLIMIT_AS"):
+    for name in ("RLIMIT_DATA", _ADDRESS_SPACE):
         soft, _ = resource.getrlimit(getattr(resource, name))
         if soft != resource.RLIM_INFINITY:
             values.append((name, soft))

@@ -32,7 +32,7 @@ def dtypes_of(device: str) -> tuple[str, ...]:
 
     """
     entry = engine_for(device)
-    check_memory(entry.needed_bytes(0, 1), f"start device {device!r}")
+    check_memory(entry.needed_bytes(0, 1), f"start device {device!r}", entry.needed_address_space())
     dtypes: tuple[str, ...] = entry.load().compute_dtypes(device)
     return dtypes
 
@@ -67,7 +67,7 @@ def open_engine(
     graph = _graph_for(bundle, entry, route)
     needed = entry.needed_bytes(bundle.weights_bytes(graph), options.threads)
     purpose = f"open bundle {bundle.path} on {options.device!r}"
-    check_memory(needed, purpose)
+    check_memory(needed, purpose, entry.needed_address_space())
     try:
         return _open_graph(bundle, graph, entry, options, check_verifications=check_verifications)
     except (MonographError, MemoryError) as error:

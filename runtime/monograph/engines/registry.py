@@ -39,6 +39,7 @@ class EngineEntry:
         base_bytes: What its import, a first model and a first run allocate at least, beside the weights.
         bytes_per_thread: The same for each further thread.
         weights_share: The part of the weights that it allocates, or maps so that a limit counts it.
+        mapped_bytes: Address space that it takes beside, at least, for its libraries and what it reserves.
 
     """
 
@@ -61,6 +62,11 @@ class EngineEntry:
     base_bytes: int = 0
     bytes_per_thread: int = 0
     weights_share: float = 0.0
+    mapped_bytes: int = 0
+
+    def needed_address_space(self) -> int:
+        """Return the address space that its first model takes beside what it allocates."""
+        return 0 if self.package in sys.modules else self.mapped_bytes
 
     def needed_bytes(self, weights_bytes: int, threads: int) -> int:
         """Return what opening a graph with these weights allocates at least, and the first run after it."""
@@ -112,6 +118,7 @@ _ENGINES: list[EngineEntry] = [
         summary="OpenVINO on x86 CPUs: float32, bfloat16, int8",
         machines=_X86,
         base_bytes=100_000_000,
+        mapped_bytes=200_000_000,
     ),
     EngineEntry(
         kind="cpu",
@@ -123,6 +130,7 @@ _ENGINES: list[EngineEntry] = [
         device_help="cpu",
         summary="ONNX Runtime on CPUs: float32, int8",
         base_bytes=26_000_000,
+        mapped_bytes=40_000_000,
         bytes_per_thread=9_000_000,
         weights_share=1.08,
     ),
