@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,7 +127,7 @@ def check_utf8(text: str, name: str) -> str:
     return str.__str__(text)
 
 
-def _is_iterable(values: object) -> bool:
+def _is_iterable(values: object) -> TypeGuard[Iterable[Any]]:
     # An array of no dimension has the method and no use of it.
     return isinstance(values, Iterable) and getattr(values, "ndim", 1) != 0
 

@@ -23,7 +23,7 @@ _ADDRESS_SPACE = "RLIMIT_AS"
 _OPENBLAS_THREADS = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
 _MAX_OPENBLAS_THREADS = 64
 # What libraries say where they could not allocate memory or start a thread.
-_SIGNS = ("bad_alloc", "allocate", "memory", "resource temporarily unavailable", "start new thread", "pthread")
+_SIGNS = ("alloc", "memory", "resource temporarily unavailable", "start new thread", "pthread")
 
 
 def check_memory(needed: int, purpose: str, mapped: int = 0) -> None:

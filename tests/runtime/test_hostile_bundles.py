@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monograph import BundleError, Embedder, InputError
+from monograph import BundleError, DeviceError, Embedder, InputError
 from monograph.bundle import open_bundle, read_probes
 from monograph.commands import main
 
@@ -115,7 +115,18 @@ def test_a_prompt_that_is_no_utf8_is_refused(bundle_copy: Path, edit_manifest: E
             tiny_embedder.encode(["a"], **options)
 
 
-@pytest.mark.parametrize("ranges", [[["a"] * 24, ["b"] * 24], [[1, 2], [3]], np.full((2, 24), np.nan)], ids=str)
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        [["a"] * 24, ["b"] * 24],
+        [[1, 2], [3]],
+        np.full((2, 24), np.nan),
+        [[10**400] * 24] * 2,
+        [[None] * 24] * 2,
+        object(),
+    ],
+    ids=lambda ranges: str(ranges)[:20],
+)
 def test_ranges_that_are_no_finite_numbers_are_an_input_error(ranges: Any, tiny_embedder: Embedder) -> None:
     with pytest.raises(InputError, match="ranges"):
         tiny_embedder.encode(["a"], precision="int8", ranges=ranges)
@@ -124,3 +135,35 @@ def test_ranges_that_are_no_finite_numbers_are_an_input_error(ranges: Any, tiny_
 def test_a_number_of_threads_that_no_machine_has_is_an_input_error(tiny_bundle: Path) -> None:
     with pytest.raises(InputError, match="threads"):
         Embedder(tiny_bundle, device="cpu", threads=10**12)
+
+
+ARGUMENTS: dict[str, Callable[[Embedder], object]] = {
+    "texts of no dimension": lambda model: model.encode(np.array("a")),
+    "a stream of no dimension": lambda model: list(model.encode_iter(np.array(5))),
+    "a flag of two": lambda model: model.encode("a", normalize_embeddings=np.array([True, False])),  # type: ignore[arg-type]
+    "a precision of two": lambda model: model.encode("a", precision=np.array(["int8", "uint8"])),  # type: ignore[arg-type]
+    "integers beyond a float": lambda model: model.similarity([10**400], [1.0]),
+    "vectors of null": lambda model: model.similarity([object()], [1.0]),
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_an_argument_that_numpy_fails_on_is_an_input_error(name: str, tiny_embedder: Embedder) -> None:
+    with pytest.raises(InputError):
+        ARGUMENTS[name](tiny_embedder)
+
+
+@pytest.mark.parametrize("option", ["device", "compute_dtype", "check"])
+def test_an_option_that_is_no_str_is_refused(option: str, tiny_bundle: Path) -> None:
+    with pytest.raises((DeviceError, InputError), match=option):
+        Embedder(tiny_bundle, **{option: np.array(["cpu", "float32"])})  # type: ignore[arg-type]
+
+
+def test_a_str_with_methods_of_its_own_is_a_text_like_others(tiny_embedder: Embedder) -> None:
+    class Odd(str):
+        __slots__ = ()
+
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert (tiny_embedder.encode(Odd("a text")) == tiny_embedder.encode("a text")).all()

@@ -112,7 +112,7 @@ def open_routes(
     """
     for name, value in {"device": device, "compute_dtype": compute_dtype}.items():
         if not isinstance(value, str):
-            raise DeviceError(f"{name} must be a str, got {type(value).__name__}: leave it at 'auto'")
+            raise DeviceError(f"{name} must be a str, got {value!r}: leave it at 'auto'")
     check_compute_dtype(compute_dtype)
     tokenizers = load_tokenizers(bundle)
     cache = cache_folder(cache_dir)
