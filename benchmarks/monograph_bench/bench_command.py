@@ -8,7 +8,7 @@ from types import ModuleType
 
 from monograph.commands.options import add_threads, positive
 from monograph.engines.registry import compute_dtype_names
-from monograph.errors import InputError, MonographError
+from monograph.errors import InputError, MonographError, printable
 from monograph.paths import user_path
 from monograph_bench.peers.catalog import PEERS, peers_for
 from monograph_bench.peers.environments import set_up
@@ -120,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
     bench = import_implementation("bench", "monograph_bench.bench")
     if arguments.compare is not None:
         changes = bench.changes(*arguments.compare)
-        print("\n".join(changes) or "nothing became slower beyond noise")
+        print("\n".join(map(printable, changes)) or "nothing became slower beyond noise")
         return 1 if changes else 0
     _check(arguments)
     request = bench.Request(
@@ -136,7 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     settings = Settings(rounds=arguments.rounds, starts=arguments.starts, timeout=arguments.timeout)
     for line in bench.measure(request, settings, arguments.output, arguments.page):
-        print(line)
+        print(printable(line))
     return 0
 
 

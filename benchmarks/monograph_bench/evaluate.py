@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from monograph.errors import printable
 from monograph_bench.evaluation import data_sets
 from monograph_bench.evaluation.data_sets import DataSet, check_fit
 from monograph_bench.evaluation.models import Located, OpenModel, locate_model, open_model
@@ -64,9 +65,9 @@ def evaluate(arguments: argparse.Namespace) -> Iterator[str]:
     reference = others[0] if others else None
     rows = _rows(bundle, reference, sets)
     if arguments.json:
-        yield json.dumps(_to_json(bundle, reference, arguments.teacher, rows), indent=2, ensure_ascii=False)
+        yield json.dumps(_to_json(bundle, reference, arguments.teacher, rows), indent=2)
     else:
-        yield from _table(bundle, reference, rows)
+        yield from map(printable, _table(bundle, reference, rows))
 
 
 def _read_data_sets(
@@ -90,7 +91,7 @@ def _evaluate_model(located: Located, sets: Sequence[DataSet], arguments: argpar
         scores = []
         for data_set in sets:
             if sys.stderr.isatty():
-                sys.stderr.write(f"{located.name}: {data_set.kind} {_describe(data_set)}\n")
+                sys.stderr.write(printable(f"{located.name}: {data_set.kind} {_describe(data_set)}") + "\n")
             scores.append(data_set.evaluate(model))
         return _Evaluated(located.name, model.runs_on, scores)
 

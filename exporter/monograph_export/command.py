@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from monograph.errors import printable
 from monograph_export import export
 from monograph_export.compression.options import (
     LIMITS,
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Export and say what was written and how near it is to torch."""
     if sys.stderr.isatty():
         work = "appending modules" if arguments.from_onnx else "tracing"
-        print(f"exporting {arguments.source}: loading, {work}, verifying", file=sys.stderr)
+        print(f"exporting {printable(arguments.source)}: loading, {work}, verifying", file=sys.stderr)
     limits = {limit.keyword: getattr(arguments, limit.keyword) for limit in LIMITS}
     bundle = export(
         arguments.source,
@@ -97,11 +98,12 @@ def run(arguments: argparse.Namespace) -> int:
         **{name: bound for name, bound in limits.items() if bound is not None},
     )
     manifest, quality = bundle.manifest, bundle.manifest.quality
-    print(f"{bundle.path}: {bundle.size_bytes / 1e6:,.1f} MB, {bundle.task.describe_output(manifest.section)}")
+    description = bundle.task.describe_output(manifest.section)
+    print(printable(f"{bundle.path}: {bundle.size_bytes / 1e6:,.1f} MB, {description}"))
     if quality.vocabulary is not None:
-        print(f"vocabulary: {quality.vocabulary.describe()}")
+        print(printable(f"vocabulary: {quality.vocabulary.describe()}"))
     for verification in quality.verifications:
-        print(verification.describe(quality.reference_name))
+        print(printable(verification.describe(quality.reference_name)))
     if quality.compression is not None:
-        print(f"compressed: {quality.compression.describe()}")
+        print(printable(f"compressed: {quality.compression.describe()}"))
     return 0

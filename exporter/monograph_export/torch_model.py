@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from monograph.bundle import Probes
 from monograph.bundle.manifest import Routing, Source, TokenizerSpec
 from monograph.errors import ExportError
+from monograph.inputs import check_named
 from monograph_export.checkpoint.checkpoint import Checkpoint
 from monograph_export.checkpoint.loaded_tokenizer import (
     check_table,
@@ -65,7 +66,9 @@ class TorchModel(LoadedModel):
 
     def __init__(self, task: ExportTask[Any], routed: RoutedModel, source: Source) -> None:
         self.source = source
-        self.prompts: Mapping[str, str] = routed.main.prompts
+        self.prompts: Mapping[str, str] = {
+            name: check_named(prompt, f"the prompt {name!r}") for name, prompt in routed.main.prompts.items()
+        }
         self.default_prompt_name = routed.main.default_prompt_name
         self._task = task
         self._routed = routed

@@ -43,6 +43,22 @@ def cgroup_cpu_quota(root: Path = _CGROUP_ROOT, own: Path = _OWN_CGROUPS) -> flo
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
+def cgroup_folders(controller: str) -> list[Path]:
+    """Return the folders of a controller's cgroup and its ancestors, of version 2 and of version 1."""
+    try:
+        lines = _OWN_CGROUPS.read_text().splitlines()
+    except OSError:
+        return []
+    folders = []
+    for line in filter(None, lines):
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            folders += _ancestors(_CGROUP_ROOT, path)
+        elif controller in controllers.split(","):
+            folders += _ancestors(_CGROUP_ROOT / controllers, path)
+    return folders
+
+
 def _ancestors(root: Path, path: str) -> list[Path]:
     # In a container the group may be mounted as the root itself, so the root is read too.
     parts = [part for part in path.split("/") if part not in ("", "..")]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monograph.errors import InputError
-from monograph.inputs import Pair, check_count, check_named, check_pairs, check_texts
+from monograph.inputs import Pair, check_count, check_flag, check_named, check_pairs, check_texts
 from monograph.model import Model
 from monograph.tasks.rerank import RERANK, RerankSection
 
@@ -120,6 +120,7 @@ class CrossEncoder(Model[RerankSection]):
                 f"rank needs a model with one label, and this one has {self.num_labels}: use predict with pairs"
             )
         limit = None if top_k is None else check_count(top_k, "top_k")
+        with_texts = check_flag(return_documents, "return_documents")
         if isinstance(documents, str):
             raise InputError("documents must be a list of str, got str")
         query, texts = check_named(query, "query"), check_texts(documents)
@@ -132,6 +133,6 @@ class CrossEncoder(Model[RerankSection]):
             activation_fn=activation_fn,
         ).tolist()
         order = sorted(range(len(texts)), key=scores.__getitem__, reverse=True)[:limit]
-        if return_documents:
+        if with_texts:
             return [{"corpus_id": i, "score": scores[i], "text": texts[i]} for i in order]
         return [{"corpus_id": i, "score": scores[i]} for i in order]

@@ -8,16 +8,31 @@ MonographError
     ├── UnsupportedModuleError   a module of the checkpoint has no exact graph; it is named
     └── ParityError              the graph does not equal the PyTorch model; no bundle was written
 
-A message is one line that says what is wrong and what to do about it.
+A message is one line that says what is wrong and what to do about it. Whatever it quotes, it has no control characters
+and a bounded length.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+# Long enough for the problems of an honest bundle, and short enough for a screen.
+_MAX_MESSAGE = 4_000
+# Characters of a foreign error that are quoted.
+_MAX_QUOTE = 1_000
+# Spaces of other widths, and the joiners within words of Persian and Hindi: str.isprintable excludes them, too.
+_HARMLESS = frozenset(
+    "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u200c\u200d\u202f\u205f\u3000"
+)
+_NOT_ASCII_PRINTABLE = re.compile(r"[^ -~]")
 
 
 class MonographError(Exception):
     """Root of all errors of this package."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), _MAX_MESSAGE)
 
 
 class BundleError(MonographError):
@@ -29,7 +44,7 @@ class BundleError(MonographError):
         super().__init__(self.bundle, self.problems)
 
     def __str__(self) -> str:
-        return f"bundle {self.bundle}: {'; '.join(self.problems)}"
+        return printable(f"bundle {self.bundle}: {'; '.join(self.problems)}", _MAX_MESSAGE)
 
 
 class DeviceError(MonographError):
@@ -54,4 +69,25 @@ class ParityError(ExportError):
 
 def first_line(error: BaseException) -> str:
     """Return the first line of a foreign error's message, its type where the message is empty."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return printable(line, _MAX_QUOTE)
+
+
+def printable(text: object, limit: int | None = None) -> str:
+    """Return text of a stranger as it may be printed: on one line, and without characters that steer a terminal.
+
+    Control characters, line separators, marks that change the direction of text and lone surrogates are escaped. Of a
+    text of more than ``limit`` characters the middle is left out, because what to do often stands at the end.
+    """
+    string = str(text)
+    if limit is not None and len(string) > limit:
+        end = limit // 4
+        string = f"{string[: limit - end]}… {len(string) - limit:,} characters … {string[-end:]}"
+    return string if string.isprintable() else _NOT_ASCII_PRINTABLE.sub(_escape, string)
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match[0]
+    if character.isprintable() or character in _HARMLESS:
+        return character
+    return character.encode("unicode_escape").decode("ascii")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ def check_stream(texts: Iterable[object]) -> Iterator[str]:
         InputError: at the first text that is not usable.
 
     """
-    if isinstance(texts, (str, bytes, bytearray, dict)) or not isinstance(texts, Iterable):
+    if isinstance(texts, (str, bytes, bytearray, dict)) or not _is_iterable(texts):
         raise InputError(f"a stream of texts must be an iterable of str, got {_describe(texts)}")
     return (check_text(text, position) for position, text in enumerate(texts))
 
@@ -86,7 +86,7 @@ def check_pairs(inputs: object) -> tuple[list[Pair], bool]:
         InputError: naming position and side, where something is no pair, or not a text that can be encoded as UTF-8.
 
     """
-    if isinstance(inputs, _NOT_SEQUENCES) or not isinstance(inputs, Iterable):
+    if isinstance(inputs, _NOT_SEQUENCES) or not _is_iterable(inputs):
         raise InputError(f"inputs must be a pair of str, or a list of pairs, got {_describe(inputs)}")
     values = list(_to_python(inputs))
     single = bool(values) and not isinstance(values[0], (list, tuple))
@@ -117,13 +117,19 @@ def check_utf8(text: str, name: str) -> str:
 
     """
     try:
-        text.encode("utf-8")
+        str.encode(text, "utf-8")
     except UnicodeEncodeError as error:
         raise InputError(
             f"{name} holds a lone surrogate (U+{ord(text[error.start]):04X} at character {error.start}): "
             "put U+FFFD in its place where the text is made"
         ) from error
-    return str(text)
+    # Not str(), for which a subclass may have a method of its own.
+    return str.__str__(text)
+
+
+def _is_iterable(values: object) -> TypeGuard[Iterable[Any]]:
+    # An array of no dimension has the method and no use of it.
+    return isinstance(values, Iterable) and getattr(values, "ndim", 1) != 0
 
 
 def _to_python(texts: Iterable[Any]) -> Iterable[object]:
@@ -156,6 +162,18 @@ def check_count(value: object, name: str, maximum: int | None = None) -> int:
     if maximum is not None and value > maximum:
         raise InputError(f"{name} must be at most {maximum}, got {value!r}")
     return int(value)
+
+
+def check_flag(value: object, name: str) -> bool:
+    """Return True or False, also where it is given as None, a number or NumPy's; ``name`` is what an error calls it.
+
+    Raises:
+        InputError: it is anything else, such as an array, which is neither.
+
+    """
+    if not isinstance(value, (bool, int, np.bool_, type(None))):
+        raise InputError(f"{name} must be True or False, got {_describe(value)}")
+    return bool(value)
 
 
 def resolve_prompt(

@@ -17,6 +17,7 @@ from monograph.errors import MonographError
 from monograph.inference.opening import ModelSource, OpenModel
 from monograph.inference.pipeline import Pipeline, show_progress
 from monograph.inputs import InputT, check_count, find_prompt_name, resolve_prompt
+from monograph.memory import is_out_of_memory, out_of_memory
 from monograph.tasks.base import PostProcess, ResultT, SectionT, Task
 
 logger = logging.getLogger(__name__)
@@ -38,8 +39,17 @@ class Call(Generic[ResultT]):
         """Yield the results of inputs in order: of a list all at once, of another iterable in blocks.
 
         ``on_inputs`` is called with the number of further inputs that are done, batch by batch.
+
+        Raises:
+            MonographError: the tokenizer or the engine failed, or memory is not enough.
+
         """
-        return self.pipeline.map(inputs, self.post_process, self.prompt, self.batch_size, on_inputs)
+        try:
+            yield from self.pipeline.map(inputs, self.post_process, self.prompt, self.batch_size, on_inputs)
+        except (MonographError, MemoryError) as error:
+            if type(error) in (MonographError, MemoryError) and is_out_of_memory(error):
+                raise out_of_memory(error, 0, "compute a batch") from error
+            raise
 
 
 class Model(Generic[SectionT]):

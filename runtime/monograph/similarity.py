@@ -66,7 +66,7 @@ def normalize(vectors: Floats) -> Floats:
 def _check_vectors(vectors: ArrayLike) -> Floats:
     try:
         array = np.asarray(vectors, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"vectors must be an array of numbers [n, d]: {error}") from error
     if array.ndim == 1:
         array = array[np.newaxis, :]

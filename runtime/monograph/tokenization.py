@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models
 
-from monograph.errors import BundleError, MonographError
+from monograph.errors import BundleError, MonographError, first_line
 from monograph.inputs import Input
+from monograph.json_files import read_bounded
+from monograph.tokenizer_settings import check_model, check_settings, parse_file, read_settings
 
 # A serialized model begins with its type; within a vocabulary entry these quotes would be escaped.
 _WORD_PIECE = re.compile(rb'"model"\s*:\s*\{\s*"type"\s*:\s*"WordPiece"')
+T = TypeVar("T")
+_RAISED = (Exception, ValueError, TypeError, OverflowError, UnicodeEncodeError)
+# Four times what the largest published ones have, of 262,144 tokens.
+_MAX_BYTES = 128 * 2**20
 _SETTINGS = ("unk_token", "max_input_chars_per_word", "continuing_subword_prefix")
 
 
@@ -47,11 +54,19 @@ class TextTokenizer:
     def __init__(self, path: Path) -> None:
         try:
             self._tokenizer = read_tokenizer(path)
-        except Exception as error:
+            self._check_room()
+        except (OSError, ValueError) as error:
             raise BundleError(
-                path.parent, [f"{path.name} cannot be loaded ({error}): export the model again"]
+                path.parent, [f"{path.name} cannot be loaded ({first_line(error)}): export the model again"]
             ) from error
         self._tokenizer.no_padding()
+
+    def _check_room(self) -> None:
+        """Raise ``ValueError`` where special tokens alone exceed the maximum length, on which tokenizers panics."""
+        for is_pair in (False, True):
+            special = self._tokenizer.num_special_tokens_to_add(is_pair)
+            if self.max_length is not None and special > self.max_length:
+                raise ValueError(f"it adds {special} special tokens, and truncates to {self.max_length}")
 
     @property
     def max_length(self) -> int | None:
@@ -73,8 +88,10 @@ class TextTokenizer:
         # The fast variant leaves out character offsets.
         try:
             encodings = self._tokenizer.encode_batch_fast(list(texts))
-        except Exception as error:
-            raise MonographError(f"the tokenizer cannot run ({error}): export the model again") from error
+        except BaseException as error:
+            if not _is_of_tokenizers(error):
+                raise
+            raise MonographError(f"the tokenizer cannot run ({first_line(error)}): export the model again") from error
         if len(encodings) == 1:
             # After a run the CPU's caches hold weights, and the cumulative sum below alone takes 40 microseconds.
             one = np.array(encodings[0].ids, dtype=np.int64)
@@ -95,23 +112,58 @@ def read_tokenizer(path: Path) -> Tokenizer:
     instead of 0.92 s and 154 MB when they come from Python. Unigram and BPE are not faster so (docs/performance.md).
 
     Raises:
-        Exception: what tokenizers and json raise where the file is damaged.
+        OSError: the file cannot be read.
+        ValueError: it is too large or damaged, or has a setting that is refused.
 
     """
-    text = path.read_bytes()
-    tokenizer = _read_word_piece(json.loads(text)) if _WORD_PIECE.search(text) else None
-    return Tokenizer.from_buffer(text) if tokenizer is None else tokenizer
+    text = read_bounded(path, _MAX_BYTES)
+    is_word_piece = _WORD_PIECE.search(text) is not None
+    file = parse_file(text) if is_word_piece else read_settings(text)
+    check_settings(file)
+    tokenizer = _read_word_piece(file) if is_word_piece else None
+    if tokenizer is None:
+        tokenizer = _call(Tokenizer.from_buffer, text)
+        # It may stand in a part of the file that was not parsed.
+        check_model(tokenizer.model)
+    return tokenizer
 
 
 def _read_word_piece(file: dict[str, Any]) -> Tokenizer | None:
     """Return the tokenizer of a file's content, or None where it has tokens outside its vocabulary."""
     model = file["model"]
-    vocabulary = model.get("vocab", {})
-    # The rest of the file refers to these; one outside the vocabulary would get the next id after it.
-    special = {model.get("unk_token"), *(token["content"] for token in file.get("added_tokens", []))}
-    if not special <= vocabulary.keys() or not model.keys() >= set(_SETTINGS):
+    try:
+        vocabulary = model["vocab"]
+        # The rest of the file refers to these; one outside the vocabulary would get the next id after it.
+        special = {model.get("unk_token"), *(token["content"] for token in file.get("added_tokens", []))}
+        if not special <= vocabulary.keys() or not model.keys() >= set(_SETTINGS):
+            return None
+    except (AttributeError, KeyError, TypeError):
+        # Not the form that tokenizers writes: it says what is wrong.
         return None
     rest = {**file, "model": {**model, "vocab": {word: vocabulary[word] for word in special}}}
-    tokenizer = Tokenizer.from_str(json.dumps(rest))
-    tokenizer.model = models.WordPiece(vocabulary, **{name: model[name] for name in _SETTINGS})
+    tokenizer = _call(Tokenizer.from_str, json.dumps(rest))
+    settings = {name: model[name] for name in _SETTINGS}
+    tokenizer.model = _call(partial(models.WordPiece, **settings), vocabulary)
     return tokenizer
+
+
+def _call(function: Callable[[Any], T], argument: Any) -> T:
+    """Call a function of tokenizers; raise ``ValueError`` where it fails, whatever it raises."""
+    try:
+        return function(argument)
+    except BaseException as error:
+        if not _is_of_tokenizers(error):
+            raise
+        raise ValueError(first_line(error)) from error
+
+
+def _is_of_tokenizers(error: BaseException) -> bool:
+    """Return whether tokenizers raised an error, caught where it was called.
+
+    It raises Exception itself, what pyo3 does for a value of the wrong type, and where Rust panics a class that is no
+    Exception. A handler of the caller's signal, which runs during the call, may raise the same: but from a frame below.
+    """
+    trace = error.__traceback__
+    if trace is None or trace.tb_next is not None:
+        return False
+    return type(error) in _RAISED or type(error).__name__ == "PanicException"

@@ -118,7 +118,8 @@ def test_auto_refuses_engines_that_fail_on_the_probes_and_says_by_how_much(
     replace_file("probes.json", write_probes(bundle_copy, [rolled]).read_bytes())
     with pytest.raises(DeviceError, match=r"no installed engine can run.*openvino at float32.*max abs.*cpu at float32"):
         Embedder(bundle_copy, cache_dir=tmp_path / "cache")
-    assert "goes on to the next engine" in caplog.text
+    # The error says it all: a warning of each engine beside it would say it twice.
+    assert caplog.text == ""
     # An engine that is requested by name is not verified first.
     Embedder(bundle_copy, "cpu").close()
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monograph import BundleError, Embedder, InputError
+from monograph import BundleError, DeviceError, Embedder, InputError
 from monograph.bundle import open_bundle, read_probes
 from monograph.commands import main
 
@@ -105,15 +105,28 @@ def test_probes_that_cannot_be_decoded_are_a_bundle_error(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_prompt_that_is_no_utf8_is_an_input_error(bundle_copy: Path, edit_manifest: Edit) -> None:
+def test_a_prompt_that_is_no_utf8_is_refused(bundle_copy: Path, edit_manifest: Edit, tiny_embedder: Embedder) -> None:
     edit_manifest(lambda value: value["prompts"].update(query="\ud800"))
-    with Embedder(bundle_copy, device="cpu") as model:
-        for options in ({"prompt": "a\udfff"}, {"prompt_name": "query"}, {"prompt_name": ["query"]}):
-            with pytest.raises(InputError, match="prompt"):
-                model.encode(["a"], **options)
+    with pytest.raises(BundleError, match="lone surrogate"):
+        open_bundle(bundle_copy)
+    options: dict[str, Any]
+    for options in ({"prompt": "a\udfff"}, {"prompt_name": "query\udfff"}, {"prompt_name": ["query"]}):
+        with pytest.raises(InputError, match="prompt"):
+            tiny_embedder.encode(["a"], **options)
 
 
-@pytest.mark.parametrize("ranges", [[["a"] * 24, ["b"] * 24], [[1, 2], [3]], np.full((2, 24), np.nan)], ids=str)
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        [["a"] * 24, ["b"] * 24],
+        [[1, 2], [3]],
+        np.full((2, 24), np.nan),
+        [[10**400] * 24] * 2,
+        [[None] * 24] * 2,
+        object(),
+    ],
+    ids=lambda ranges: str(ranges)[:20],
+)
 def test_ranges_that_are_no_finite_numbers_are_an_input_error(ranges: Any, tiny_embedder: Embedder) -> None:
     with pytest.raises(InputError, match="ranges"):
         tiny_embedder.encode(["a"], precision="int8", ranges=ranges)
@@ -122,3 +135,35 @@ def test_ranges_that_are_no_finite_numbers_are_an_input_error(ranges: Any, tiny_
 def test_a_number_of_threads_that_no_machine_has_is_an_input_error(tiny_bundle: Path) -> None:
     with pytest.raises(InputError, match="threads"):
         Embedder(tiny_bundle, device="cpu", threads=10**12)
+
+
+ARGUMENTS: dict[str, Callable[[Embedder], object]] = {
+    "texts of no dimension": lambda model: model.encode(np.array("a")),
+    "a stream of no dimension": lambda model: list(model.encode_iter(np.array(5))),
+    "a flag of two": lambda model: model.encode("a", normalize_embeddings=np.array([True, False])),  # type: ignore[arg-type]
+    "a precision of two": lambda model: model.encode("a", precision=np.array(["int8", "uint8"])),  # type: ignore[arg-type]
+    "integers beyond a float": lambda model: model.similarity([10**400], [1.0]),
+    "vectors of objects": lambda model: model.similarity([object()], [1.0]),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_an_argument_that_numpy_fails_on_is_an_input_error(name: str, tiny_embedder: Embedder) -> None:
+    with pytest.raises(InputError):
+        ARGUMENTS[name](tiny_embedder)
+
+
+@pytest.mark.parametrize("option", ["device", "compute_dtype", "check"])
+def test_an_option_that_is_no_str_is_refused(option: str, tiny_bundle: Path) -> None:
+    with pytest.raises((DeviceError, InputError), match=option):
+        Embedder(tiny_bundle, **{option: np.array(["cpu", "float32"])})  # type: ignore[arg-type]
+
+
+def test_a_str_with_methods_of_its_own_is_a_text_like_others(tiny_embedder: Embedder) -> None:
+    class Odd(str):
+        __slots__ = ()
+
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert (tiny_embedder.encode(Odd("a text")) == tiny_embedder.encode("a text")).all()

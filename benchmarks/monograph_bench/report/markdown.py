@@ -5,15 +5,18 @@ python -m monograph_bench.report.markdown RESULTS.json README.md PLOT.svg renews
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from monograph.errors import InputError
+from monograph.errors import InputError, printable
 from monograph_bench.report.figures import base_of, milliseconds, profile_for, ratio, start_seconds, texts_per_second
 from monograph_bench.report.plots import throughput_plot
 from monograph_bench.results import Results, SystemResult, read_results
 
+# What would end a cell, or begin a link, code or HTML.
+_SPECIAL = re.compile(r"([|<`\[\]])")
 BEGIN, END = "<!-- begin: monograph bench -->", "<!-- end: monograph bench -->"
 
 
@@ -49,7 +52,7 @@ def _lines(results: Results) -> Iterator[str]:
     yield f"tokens on average; {results.settings['rounds']} interleaved rounds."
     yield ""
     yield (
-        f"| | {profile.task.inputs}/s | x {base.name} | {profile.call}, p50 / p99 | first {profile.result} | "
+        f"| | {profile.task.inputs}/s | x {_cell(base.name)} | {profile.call}, p50 / p99 | first {profile.result} | "
         f"anonymous memory | {profile.comparison.label} |"
     )
     yield "|---|---|---|---|---|---|---|"
@@ -58,7 +61,7 @@ def _lines(results: Results) -> Iterator[str]:
         yield _row(results, system, base, workload)
     for system in results.systems:
         if system.failure and system not in ran:
-            yield f"| {system.name} | not measured: {system.failure} | | | | | |"
+            yield f"| {_cell(system.name)} | not measured: {_cell(system.failure)} | | | | | |"
 
 
 def _row(results: Results, system: SystemResult, base: SystemResult, workload: str) -> str:
@@ -68,7 +71,7 @@ def _row(results: Results, system: SystemResult, base: SystemResult, workload: s
     worst = profile.comparison.worst_of(system)
     anonymous = system.memory.get("anonymous")
     cells = [
-        f"{system.name} (failed)" if system.failure else system.name,
+        f"{_cell(system.name)} (failed)" if system.failure else _cell(system.name),
         f"{speed.median:,.0f}" if speed else "",
         f"{ratio(system, base, workload):.2f}",
         f"{calls[50]:.1f} / {calls[99]:.1f} ms" if calls else "",
@@ -77,6 +80,11 @@ def _row(results: Results, system: SystemResult, base: SystemResult, workload: s
         "" if worst is None else format(worst, profile.comparison.short_format),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _cell(text: str) -> str:
+    """Return text of a bundle or of other software as the cell of a table."""
+    return _SPECIAL.sub(r"\\\1", printable(text))
 
 
 def main(results_file: str, readme: str, plot: str) -> None:

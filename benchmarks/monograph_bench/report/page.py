@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from monograph.atomic import atomic_file
+from monograph.errors import printable
 from monograph_bench.report.plots import plots_of
 from monograph_bench.report.table import lines_of
 from monograph_bench.results import Results
@@ -41,7 +42,7 @@ def _parts(results: Results) -> Iterator[str]:
     yield "<h2>How each system is called</h2>\n<dl>\n"
     for system in results.systems:
         if system.usage:
-            yield f"<dt>{html.escape(system.name)}</dt><dd>{html.escape(system.usage)}</dd>\n"
+            yield f"<dt>{html.escape(printable(system.name))}</dt><dd>{html.escape(printable(system.usage))}</dd>\n"
     yield "</dl>\n</body>\n</html>\n"
 
 

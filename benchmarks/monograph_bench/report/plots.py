@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from monograph.errors import printable
 from monograph_bench.report.figures import milliseconds, profile_for, texts_per_second
 from monograph_bench.results import Results, SystemResult
 
@@ -55,7 +56,7 @@ def _bars(values: Sequence[tuple[SystemResult, float]], unit: str) -> str:
     figure = Figure(figsize=(_WIDTH_INCHES, _MARGIN_INCHES + _BAR_INCHES * len(ordered)), layout="constrained")
     axes = figure.subplots()
     bars = axes.barh(
-        [system.name for system, _ in ordered],
+        [_label(system) for system, _ in ordered],
         [value for _, value in ordered],
         color=[COLORS[system.kind] for system, _ in ordered],
     )
@@ -81,7 +82,7 @@ def _speed_against_quality(results: Results, workload: str) -> str:
         # Neighbours are often as near torch and as fast: their numbers stand at different heights.
         height = _NUMBER_POINTS * (0.6 + place % _NUMBER_HEIGHTS)
         axes.annotate(str(number), (speed, quality), xytext=(0, height), textcoords="offset points", ha="center")
-    names = "\n".join(f"{number} {system.name}" for number, (system, _, _) in enumerate(points, 1))
+    names = "\n".join(f"{number} {_label(system)}" for number, (system, _, _) in enumerate(points, 1))
     figure.supxlabel(names, fontsize="small", ha="left", x=0.02)
     axes.set_xlabel(f"{profile.task.inputs}/s, {workload}")
     axes.set_ylabel(profile.comparison.axis)
@@ -90,6 +91,11 @@ def _speed_against_quality(results: Results, workload: str) -> str:
     axes.margins(x=0.12, y=0.25)
     _plain(axes)
     return _svg(figure)
+
+
+def _label(system: SystemResult) -> str:
+    # Between two dollar signs matplotlib expects a formula.
+    return printable(system.name).replace("$", r"\$")
 
 
 def _plain(axes: Axes) -> None:

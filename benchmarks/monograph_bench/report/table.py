@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from monograph.errors import printable
 from monograph_bench.report.figures import (
     PERCENTILES,
     base_of,
@@ -21,7 +22,11 @@ _BUSY_SHARE = 0.6
 
 
 def lines_of(results: Results) -> Iterator[str]:
-    """Yield the report's lines."""
+    """Yield the report's lines; names and failures in them come from bundles and other software."""
+    return map(printable, _lines(results))
+
+
+def _lines(results: Results) -> Iterator[str]:
     machine = results.machine
     yield f"{machine['cpu']}, {results.settings['threads']} threads each, {' '.join(machine['instruction_sets'])}"
     rates = ", ".join(f"{dtype} {rate / 1e9:,.0f} GFLOP/s" for dtype, rate in results.rates.items())

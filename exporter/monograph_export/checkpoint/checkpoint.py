@@ -249,6 +249,9 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes())
+        # Escapes can hold half a character, which no tokenizer takes and no manifest can hold.
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        return value
     except (OSError, ValueError, RecursionError) as error:
         raise ExportError(f"{path} cannot be read: {error}") from error

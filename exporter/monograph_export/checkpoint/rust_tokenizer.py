@@ -32,9 +32,22 @@ def unlimited(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def limited(tokenizer: Tokenizer, max_length: float | None, side: str) -> Tokenizer:
-    """Return a copy that truncates texts to so many tokens, special ones included, at a side."""
+    """Return a copy that truncates texts to so many tokens, special ones included, at a side.
+
+    Raises:
+        ExportError: ``max_length`` is no number of tokens, or the special tokens alone are more.
+
+    """
     copy = unlimited(tokenizer)
-    if max_length is not None and max_length < NO_LIMIT:
+    if max_length is None:
+        return copy
+    special = max(copy.num_special_tokens_to_add(is_pair=False), 1)
+    if isinstance(max_length, bool) or not isinstance(max_length, (int, float)) or not max_length >= special:
+        raise ExportError(
+            f"max_seq_length is {max_length!r}, and must be a number of tokens, at least {special}: correct it in "
+            "sentence_bert_config.json"
+        )
+    if max_length < NO_LIMIT:
         copy.enable_truncation(int(max_length), direction=side)
     return copy
 

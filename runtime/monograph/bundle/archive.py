@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import IO
 
 from monograph.atomic import atomic_file, atomic_folder, find_folder_problem, find_full_disk, find_parent_problem
-from monograph.bundle.bundle import check_staged, open_bundle, parse_manifest
+from monograph.bundle.bundle import MAX_MANIFEST_BYTES, check_staged, open_bundle, parse_manifest
 from monograph.bundle.files import is_plain_name
 from monograph.bundle.manifest import MANIFEST_FILE
 from monograph.bundle.sources import locate_bundle
 from monograph.errors import BundleError
 from monograph.paths import user_path
 
-# More than any manifest has; its own size is the only one that it does not state.
-_MAX_MANIFEST_BYTES = 64 * 2**20
 _MAX_USTAR_BYTES = 8 * 2**30
 _BLOCK = 2**20
 _MAX_NAME_BYTES = 100
@@ -99,7 +97,7 @@ def _append(archive: IO[bytes], path: Path) -> None:
 def _extract(source: Path, archive: IO[bytes], staging: Path) -> None:
     """Write manifest.json and the files that it lists, in the archive's order."""
     first = _read_header(source, archive)
-    if first is None or first.name != MANIFEST_FILE or first.size > _MAX_MANIFEST_BYTES:
+    if first is None or first.name != MANIFEST_FILE or first.size > MAX_MANIFEST_BYTES:
         raise BundleError(source, [f"its first file is not {MANIFEST_FILE}: {_ADVICE}"])
     _write(source, archive, first, staging)
     manifest, problems = parse_manifest(source, (staging / MANIFEST_FILE).read_bytes())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import stat
 from dataclasses import dataclass
@@ -14,10 +13,13 @@ from monograph.bundle.files import find_file_problems
 from monograph.bundle.manifest import MANIFEST_FILE, WEIGHTS_SUFFIX, Graph, Manifest
 from monograph.bundle.manifest_reader import read_manifest
 from monograph.errors import BundleError, InputError
+from monograph.json_files import parse_json, read_bounded
 from monograph.paths import user_path
 from monograph.tasks import Task, task_named
 
 Check = Literal["fast", "full"]
+# Hundreds of times what a manifest has.
+MAX_MANIFEST_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class Bundle:
         shared = next(name for name in self.manifest.files if name.endswith(WEIGHTS_SUFFIX))
         return self.path / (own if own in self.manifest.files else shared)
 
+    def weights_bytes(self, graph: Graph) -> int:
+        """Return the size of a graph's weights, those of other graphs in the same file included."""
+        return self.manifest.files[self.weights_path(graph).name].bytes
+
     @property
     def size_bytes(self) -> int:
         """The size of all files that the manifest lists."""
@@ -59,7 +65,7 @@ def open_bundle(path: str | os.PathLike[str], check: Check = "fast") -> Bundle:
         InputError: ``check`` is something else.
 
     """
-    if check not in ("fast", "full"):
+    if not isinstance(check, str) or check not in ("fast", "full"):
         raise InputError(f"check must be 'fast' or 'full', got {check!r}")
     folder = user_path(path)
     content = _read_manifest_bytes(folder)
@@ -86,8 +92,8 @@ def parse_manifest(bundle: object, content: bytes) -> tuple[Manifest, list[str]]
 
     """
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(content)
+    except ValueError as error:
         raise BundleError(bundle, [f"{MANIFEST_FILE} is not JSON ({error}): export the model again"]) from error
     return read_manifest(value)
 
@@ -100,7 +106,7 @@ def _read_manifest_bytes(folder: Path) -> bytes:
             raise BundleError(folder, [f"{MANIFEST_FILE} is a link; a bundle holds real files"])
         if not stat.S_ISREG(mode):
             raise BundleError(folder, [f"{MANIFEST_FILE} is not a regular file"])
-        return path.read_bytes()
+        return read_bounded(path, MAX_MANIFEST_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
         missing = f"there is no {MANIFEST_FILE}: this is not a bundle" if folder.exists() else "there is no such folder"
         raise BundleError(folder, [f"{missing}, make one with `monograph export SOURCE OUTPUT`"]) from error

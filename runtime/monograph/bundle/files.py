@@ -9,6 +9,9 @@ from pathlib import Path
 
 from monograph.bundle.manifest import WEIGHTS_SUFFIX, FileEntry
 
+# What is hashed at every opening is bounded: more than any graph, tokenizer or probes have.
+_MAX_HASHED_BYTES = 2**30
+
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
@@ -43,6 +46,8 @@ def _find_problem(folder: Path, name: str, entry: FileEntry, *, full: bool) -> s
             return f"{name} is not a regular file"
         if status.st_size != entry.bytes:
             return f"{name} has {status.st_size:,} bytes instead of {entry.bytes:,}"
+        if not name.endswith(WEIGHTS_SUFFIX) and status.st_size > _MAX_HASHED_BYTES:
+            return f"{name} has {status.st_size:,} bytes, more than any file but the weights"
         if (full or not name.endswith(WEIGHTS_SUFFIX)) and sha256_of(path) != entry.sha256:
             return f"{name} was changed: its sha256 is not the manifest's"
     except FileNotFoundError:

@@ -23,6 +23,7 @@ from monograph.bundle.manifest import PROBES_FILE
 from monograph.errors import BundleError
 from monograph.fields import Fields
 from monograph.inputs import Input
+from monograph.json_files import parse_json, read_bounded
 
 _DTYPE = "float32 little-endian"
 _COLUMN_DTYPE = "<i4"
@@ -30,6 +31,10 @@ _COLUMN_DTYPE = "<i4"
 _MAX_COUNT = 2**31 - 1
 # Sparse vectors take more memory than the file: at most 2 GB, for 250,000 tokens and 2,000 probes.
 _MAX_VALUES = 2**29
+# 200 vectors of 250,000 values that are not 0; others have a hundredth of that.
+_MAX_BYTES = 2**29
+# The commas of long texts count.
+_MAX_JSON_VALUES = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -97,8 +102,8 @@ def read_probes(folder: Path, width: int | None = None) -> tuple[Probes, ...]:
     """
     problems: list[str] = []
     try:
-        value = json.loads((folder / PROBES_FILE).read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        value = parse_json(read_bounded(folder / PROBES_FILE, _MAX_BYTES), _MAX_JSON_VALUES)
+    except (OSError, ValueError) as error:
         raise BundleError(folder, [f"{PROBES_FILE} cannot be read ({error}): export the model again"]) from error
     limits = _Limits(width, _MAX_VALUES)
     top = Fields(value, "", problems)
@@ -144,7 +149,7 @@ def _read_vectors(stored: Fields, limits: _Limits) -> NDArray[np.float32]:
             if limits.values < 0:
                 raise ValueError(f"more than {_MAX_VALUES:,} values in all")
             return _unpack_sparse(stored, values, *shape) if stored.has("columns") else values.reshape(shape)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         stored.problems.append(f"vectors cannot be decoded ({error})")
     else:
         stored.problems.append("vectors.shape must be two sizes")

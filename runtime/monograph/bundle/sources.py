@@ -9,12 +9,13 @@ from collections.abc import Collection
 from pathlib import Path
 
 from monograph.atomic import atomic_folder, find_full_disk
-from monograph.bundle.bundle import check_staged, open_bundle, parse_manifest
+from monograph.bundle.bundle import MAX_MANIFEST_BYTES, check_staged, open_bundle, parse_manifest
 from monograph.bundle.files import is_plain_name
 from monograph.bundle.manifest import MANIFEST_FILE
 from monograph.cache import PRIVATE_FOLDER, VARIABLE, cache_folder, check_cache, is_private, make_private_folder
 from monograph.errors import BundleError, MonographError
 from monograph.hub import HubName, download_files, parse_hub_name, resolve_commit
+from monograph.json_files import read_bounded
 from monograph.paths import user_path
 
 logger = logging.getLogger(__name__)
@@ -115,7 +116,11 @@ def _choose_manifest(name: HubName, names: Collection[str]) -> list[str]:
 
 def _list_files(name: HubName, snapshot: Path) -> set[str]:
     """Return the files that the manifest lists."""
-    manifest, problems = parse_manifest(name, (snapshot / MANIFEST_FILE).read_bytes())
+    try:
+        content = read_bounded((snapshot / MANIFEST_FILE).resolve(), MAX_MANIFEST_BYTES)
+    except ValueError as error:
+        raise BundleError(name, [f"{MANIFEST_FILE} cannot be read ({error})"]) from error
+    manifest, problems = parse_manifest(name, content)
     # Checked before these names are used for downloads and files.
     problems += [
         f"{file!r} is not a plain file name and could leave the folder"

@@ -9,8 +9,11 @@ from monograph.bundle import Bundle, open_bundle
 from monograph.bundle.manifest import TokenizerSpec
 from monograph.bundle.sources import locate_bundle
 from monograph.commands import options
+from monograph.errors import printable
 
 HELP = "print what a bundle is"
+# Characters of a value: a prompt may be a page, and a stranger's anything.
+_MAX_VALUE = 2_000
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,10 +26,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the manifest as a table or as JSON."""
     bundle = open_bundle(locate_bundle(arguments.bundle))
     if arguments.json:
-        print(json.dumps(bundle.manifest.to_json(), ensure_ascii=False, indent=2))
+        print(json.dumps(bundle.manifest.to_json(), indent=2))
         return 0
     for label, value in (*_contract_rows(bundle), *_quality_rows(bundle), *_file_rows(bundle)):
-        print(f"{label:<13}{value}")
+        print(f"{label:<13}{printable(value, _MAX_VALUE)}")
     return 0
 
 

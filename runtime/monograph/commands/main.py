@@ -18,7 +18,8 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import NoReturn
 
-from monograph.errors import MonographError, first_line
+from monograph.errors import MonographError, first_line, printable
+from monograph.memory import check_memory_of_numpy, out_of_memory
 from monograph.version import __version__
 
 # A command is a module with HELP (str), configure(parser) and run(arguments) -> exit code. These are the runtime's;
@@ -31,6 +32,8 @@ EXIT_ERROR = 1
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_TERMINATED = 128 + signal.SIGTERM
 _COMMON = ("--debug", "-v", "--verbose")
+# Characters of an error's line.
+_MAX_MESSAGE = 5_000
 
 
 class Terminated(KeyboardInterrupt):
@@ -90,6 +93,7 @@ def _open_closed_streams() -> None:
 def _run(argv: Sequence[str]) -> int:
     debug = "--debug" in argv
     try:
+        check_memory_of_numpy()
         arguments = _parser(argv).parse_args(argv)
         debug = arguments.debug
         if arguments.verbose:
@@ -101,22 +105,26 @@ def _run(argv: Sequence[str]) -> int:
         # The reader of our output has closed it, as `head` does. Python would fail at exit to flush the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
-    except (MonographError, OSError) as error:
+    except (MonographError, OSError, MemoryError) as error:
         if debug:
             raise
+        if isinstance(error, MemoryError):
+            error = out_of_memory(error, 0, "go on")
         print(f"monograph: error: {_one_line(error)}", file=sys.stderr)
         return EXIT_ERROR
 
 
 def _log(module: str) -> None:
     """Enable logging for this package and that of a command's ``module``."""
-    logging.basicConfig(format="%(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_LineFormatter("%(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler])
     for name in (__name__, module):
         logging.getLogger(name.partition(".")[0]).setLevel(logging.INFO)
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="monograph", description="One Sentence Transformer, one ONNX graph: export it, embed without torch."
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -139,7 +147,21 @@ def _add_common(parser: argparse.ArgumentParser, *, default: object) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", default=default, help="log what is done")
 
 
-class _Intermixed(argparse.ArgumentParser):
+class _LineFormatter(logging.Formatter):
+    """Formats a record as one line, whatever it quotes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, whatever the arguments are."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message, _MAX_MESSAGE))
+
+
+class _Intermixed(_Parser):
     """A parser that accepts an optional FILE after options too, which argparse by default does not."""
 
     _parsing = False
@@ -185,7 +207,7 @@ def _load(point: importlib.metadata.EntryPoint) -> ModuleType:
 
 
 def _one_line(error: Exception) -> str:
-    message = " ".join(str(error).split())
+    message = str(error)
     if isinstance(error, OSError) and error.filename is not None:
         message = f"{error.filename}: {error.strerror}"
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -196,4 +218,4 @@ def _one_line(error: Exception) -> str:
 
 def _with_notes(message: str, error: BaseException, separator: str) -> str:
     # Notes name the files that an interrupted command has left.
-    return separator.join([message, *getattr(error, "__notes__", ())])
+    return printable(separator.join([message, *getattr(error, "__notes__", ())]), _MAX_MESSAGE)

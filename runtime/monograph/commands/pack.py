@@ -6,6 +6,7 @@ import argparse
 
 from monograph.bundle.archive import pack_bundle
 from monograph.commands import options
+from monograph.errors import printable
 from monograph.paths import user_path
 
 HELP = "hash every file of a bundle and write it as one file"
@@ -20,5 +21,5 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Pack the bundle and print the size of the file."""
     file = pack_bundle(arguments.bundle, arguments.file)
-    print(f"{file}: {file.stat().st_size / 1e6:,.1f} MB")
+    print(f"{printable(file)}: {file.stat().st_size / 1e6:,.1f} MB")
     return 0

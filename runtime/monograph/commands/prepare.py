@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from monograph.commands import options
+from monograph.errors import printable
 from monograph.preparation import prepare
 
 HELP = "fill the cache for faster starts on this machine, mainly with packed weights"
@@ -21,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     folders = prepare(arguments.bundle, arguments.device, arguments.compute_dtype, arguments.threads)
     for folder in folders:
         size = sum(file.stat().st_size for file in folder.iterdir())
-        print(f"packed weights, {size / 1e6:,.1f} MB: {folder}")
+        print(f"packed weights, {size / 1e6:,.1f} MB: {printable(folder)}")
     if not folders:
         print("compiled; this device has no packed weights: they are for --device cpu")
     return 0

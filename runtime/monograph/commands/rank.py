@@ -7,6 +7,7 @@ import json
 
 from monograph.commands import options
 from monograph.cross_encoder import CrossEncoder
+from monograph.errors import printable
 from monograph.text_lines import open_texts
 
 HELP = "rank the lines of a file, or of standard input, by their score for a query"
@@ -50,5 +51,5 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     width = len(str(len(ranked)))
     for rank, document in enumerate(ranked, start=1):
-        print(f"{rank:>{width}} {document['score']:9.4f}  {document['text']}")
+        print(f"{rank:>{width}} {document['score']:9.4f}  {printable(document['text'])}")
     return 0

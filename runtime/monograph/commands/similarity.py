@@ -7,6 +7,7 @@ import json
 
 from monograph.commands import options
 from monograph.embedder import Embedder
+from monograph.errors import printable
 
 HELP = "print the similarity of texts with each other"
 
@@ -32,5 +33,5 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps({"similarity": function, "matrix": matrix.tolist()}))
     else:
         for row, text in zip(matrix, arguments.texts, strict=True):
-            print(" ".join(f"{value:7.4f}" for value in row), f" {text}")
+            print(" ".join(f"{value:7.4f}" for value in row), f" {printable(text)}")
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from monograph.bundle.archive import unpack_bundle
+from monograph.errors import printable
 from monograph.paths import user_path
 
 HELP = "extract the bundle of a packed file into a folder and hash every file"
@@ -19,5 +20,5 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Unpack the bundle and print its folder."""
     folder = unpack_bundle(arguments.file, arguments.output)
-    print(f"{folder}: unpacked, every hash matches")
+    print(f"{printable(folder)}: unpacked, every hash matches")
     return 0

@@ -13,13 +13,15 @@ from monograph.bundle.sources import locate_bundle
 from monograph.commands import options
 from monograph.engines import automatic_devices, dtypes_for, installed_devices, supports_precision_of
 from monograph.engines.registry import compute_dtype_names, device_help
-from monograph.errors import DeviceError, MonographError
+from monograph.errors import DeviceError, MonographError, printable
 from monograph.inference.opening import open_routes
 from monograph.inference.verification import verify
 from monograph.quality import VerificationResult
 
 HELP = "hash every file, run the bundle's probes on each engine and compare with their reference"
 ALL = "all"
+# Characters of the name of a case, which begins with a route's.
+_MAX_NAME = 100
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -99,9 +101,10 @@ def _verify_on(
 
 def _print(result: VerificationResult) -> None:
     print(f"{result.device} ({result.engine} {result.version}), {result.compute_dtype}: {result.tolerance}")
-    width = max(len(case.case) for case in result.cases)
-    for case in result.cases:
+    names = [printable(case.case, _MAX_NAME) for case in result.cases]
+    width = max(map(len, names))
+    for case, name in zip(result.cases, names, strict=True):
         difference = f"max abs difference {case.max_abs_difference:.2e}"
         cosine = "" if case.worst_cosine is None else f"  worst cosine {case.worst_cosine:.7f}"
-        print(f"  {case.case:<{width}} {difference}{cosine}")
-    print(f"passed: {result.probes} probes" if result.passed else f"FAILED: {result.reason}", flush=True)
+        print(f"  {name:<{width}} {difference}{cosine}")
+    print(f"passed: {result.probes} probes" if result.passed else f"FAILED: {printable(result.reason)}", flush=True)

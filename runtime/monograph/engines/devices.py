@@ -9,7 +9,8 @@ from monograph.bundle import Bundle
 from monograph.bundle.manifest import Graph
 from monograph.engines.base import Engine, EngineOptions
 from monograph.engines.registry import EngineEntry, compute_dtype_names, engine_for
-from monograph.errors import DeviceError
+from monograph.errors import DeviceError, MonographError
+from monograph.memory import check_memory, is_out_of_memory, out_of_memory
 from monograph.quality import VerificationResult
 
 
@@ -30,7 +31,9 @@ def dtypes_of(device: str) -> tuple[str, ...]:
         DeviceError: the device is not known, its engine is not installed, or it is not on this machine.
 
     """
-    dtypes: tuple[str, ...] = engine_for(device).load().compute_dtypes(device)
+    entry = engine_for(device)
+    check_memory(entry.needed_bytes(0, 1), f"start device {device!r}", entry.needed_address_space())
+    dtypes: tuple[str, ...] = entry.load().compute_dtypes(device)
     return dtypes
 
 
@@ -62,6 +65,20 @@ def open_engine(
     """
     entry = engine_for(options.device)
     graph = _graph_for(bundle, entry, route)
+    needed = entry.needed_bytes(bundle.weights_bytes(graph), options.threads)
+    purpose = f"open bundle {bundle.path} on {options.device!r}"
+    check_memory(needed, purpose, entry.needed_address_space())
+    try:
+        return _open_graph(bundle, graph, entry, options, check_verifications=check_verifications)
+    except (MonographError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise out_of_memory(error, needed, purpose) from error
+        raise
+
+
+def _open_graph(
+    bundle: Bundle, graph: Graph, entry: EngineEntry, options: EngineOptions, *, check_verifications: bool
+) -> Engine:
     module = entry.load()
     requested, possible = options.compute_dtype, _dtypes_of_graph(bundle, graph, entry, options.device)
     if requested != "auto" and requested not in possible:

@@ -14,8 +14,11 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from monograph.errors import DeviceError, MonographError, first_line
+from monograph.memory import is_out_of_memory, out_of_memory
 
 _T = TypeVar("_T")
+# What the import of a damaged or unfit installation raises.
+_IMPORT_ERRORS = (ImportError, OSError, AttributeError, NameError, RuntimeError, TypeError, ValueError, MemoryError)
 _alive: weakref.WeakSet[NativeObject[Any]] = weakref.WeakSet()
 
 
@@ -24,7 +27,12 @@ def import_engine(package: str, min_version: tuple[int, int], device: str) -> Mo
     try:
         module = importlib.import_module(package)
         version = module.__version__.split("-")[0]
-    except Exception as error:
+    except _IMPORT_ERRORS as error:
+        # A TimeoutError is the caller's, who limits the time by a signal.
+        if isinstance(error, TimeoutError):
+            raise
+        if is_out_of_memory(error):
+            raise out_of_memory(error, 0, f"import {package}") from error
         raise DeviceError(f"{package} is installed and cannot be loaded ({first_line(error)}): reinstall it") from error
     if tuple(int(part) for part in version.split(".")[:2]) < min_version:
         needed = ".".join(map(str, min_version))

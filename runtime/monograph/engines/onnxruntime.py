@@ -196,5 +196,6 @@ def session_options(runtime: ModuleType, threads: int) -> Any:
     options.add_session_config_entry("session.force_spinning_stop", "1")
     # Otherwise float32 values that are multiplied with int8 weights are rounded to blocks of int8 too.
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
-    options.log_severity_level = 3
+    # What it logs as an error it also raises, and an error is one line.
+    options.log_severity_level = 4
     return options

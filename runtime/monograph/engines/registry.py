@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import platform
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,10 @@ class EngineEntry:
         int8_dtypes: The compute dtypes in which int8 graphs are correct.
         min_cosine: For compute dtypes that round, the lowest correct cosine to the reference.
         fused_attention: Whether its float16 graphs use one attention operator that takes lengths.
+        base_bytes: What its import, a first model and a first run allocate at least, beside the weights.
+        bytes_per_thread: The same for each further thread.
+        weights_share: The part of the weights that it allocates, or maps so that a limit counts it.
+        mapped_bytes: Address space that it takes beside, at least, for its libraries and what it reserves.
 
     """
 
@@ -54,6 +59,19 @@ class EngineEntry:
     # Narrow types are held to the direction of a vector, not to its values.
     min_cosine: Mapping[str, float] = field(default_factory=lambda: {"bfloat16": 0.999, "float16": 0.999})
     fused_attention: bool = False
+    base_bytes: int = 0
+    bytes_per_thread: int = 0
+    weights_share: float = 0.0
+    mapped_bytes: int = 0
+
+    def needed_address_space(self) -> int:
+        """Return the address space that its first model takes beside what it allocates."""
+        return 0 if self.package in sys.modules else self.mapped_bytes
+
+    def needed_bytes(self, weights_bytes: int, threads: int) -> int:
+        """Return what opening a graph with these weights allocates at least, and the first run after it."""
+        base = 0 if self.package in sys.modules else self.base_bytes
+        return base + (threads - 1) * self.bytes_per_thread + int(self.weights_share * weights_bytes)
 
     @property
     def installed(self) -> bool:
@@ -99,6 +117,8 @@ _ENGINES: list[EngineEntry] = [
         device_help="openvino, openvino:NAME",
         summary="OpenVINO on x86 CPUs: float32, bfloat16, int8",
         machines=_X86,
+        base_bytes=100_000_000,
+        mapped_bytes=200_000_000,
     ),
     EngineEntry(
         kind="cpu",
@@ -109,6 +129,10 @@ _ENGINES: list[EngineEntry] = [
         extra="onnx",
         device_help="cpu",
         summary="ONNX Runtime on CPUs: float32, int8",
+        base_bytes=26_000_000,
+        mapped_bytes=40_000_000,
+        bytes_per_thread=9_000_000,
+        weights_share=1.08,
     ),
 ]
 

@@ -21,6 +21,12 @@ _LOGIN = "set HF_TOKEN or run `hf auth login`"
 # Errors of the disk with the cache; other OSErrors are of the connection.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EIO)
 _MAX_TRIES = 2
+# Whose errors a download raises.
+_LIBRARIES = (
+    "huggingface_hub",
+    *("hf_xet", "httpx", "httpx2", "httpcore", "httpcore2", "h11", "anyio", "requests", "urllib3", "http"),
+    *("ssl", "socket", "json", "filelock", "zlib"),
+)
 # Statuses on which huggingface_hub sleeps for as long as the server says, and retries.
 _BUSY = (408, 429)
 
@@ -41,7 +47,21 @@ def explain_errors(name: object) -> Iterator[None]:
             f"{name} is on a Hub, which needs huggingface_hub: pip install 'monograph[hub]'"
         ) from error
     except Exception as error:
+        if not _is_of_download(error):
+            raise
         raise MonographError(_explain(name, error)) from error
+
+
+def _is_of_download(error: Exception) -> bool:
+    """Return whether an error is of the download, and not the caller's, whose signals are handled meanwhile.
+
+    A TimeoutError is the caller's: those of requests are classes of their library.
+    """
+    if type(error).__module__ in ("builtins", __name__):
+        return (
+            isinstance(error, (OSError, ValueError, RuntimeError, _NoResponseError)) and type(error) is not TimeoutError
+        )
+    return type(error).__module__.partition(".")[0] in _LIBRARIES
 
 
 def _explain(name: object, error: Exception) -> str:

@@ -110,6 +110,9 @@ def open_routes(
         DeviceError: the device cannot run the bundle here; for "auto", no engine can.
 
     """
+    for name, value in {"device": device, "compute_dtype": compute_dtype}.items():
+        if not isinstance(value, str):
+            raise DeviceError(f"{name} must be a str, got {value!r}: leave it at 'auto'")
     check_compute_dtype(compute_dtype)
     tokenizers = load_tokenizers(bundle)
     cache = usable_cache(cache_dir)
@@ -139,10 +142,14 @@ class _Opener:
         for device, compute_dtype in _candidates(self.bundle, options.compute_dtype, refusals):
             try:
                 chosen = replace(options, device=device, compute_dtype=compute_dtype)
-                return self.open_proven(chosen, trust_export=False)
+                routes = self.open_proven(chosen, trust_export=False)
             except (DeviceError, BundleError) as error:
-                logger.warning("device 'auto' goes on to the next engine: %s", error)
                 refusals.append(error)
+                continue
+            # Where no engine is left, the error says the same.
+            for refusal in refusals:
+                logger.warning("device 'auto' goes on to the next engine: %s", refusal)
+            return routes
         if all(isinstance(error, BundleError) for error in refusals):
             raise refusals[-1]
         raise DeviceError(f"no installed engine can run bundle {self.bundle.path}: {'; '.join(map(str, refusals))}")
@@ -192,7 +199,6 @@ def _candidates(bundle: Bundle, compute_dtype: str, refusals: list[MonographErro
         try:
             dtypes = dtypes_for(bundle, device)
         except DeviceError as error:
-            logger.warning("device 'auto' goes on to the next engine: %s", error)
             refusals.append(error)
             continue
         possible = [dtype for dtype in dtypes if compute_dtype in ("auto", dtype)]

@@ -55,7 +55,7 @@ def check_rows(embeddings: Any, dimension: int | None = None) -> csr_array:
     sparse = import_scipy_sparse()
     try:
         array = embeddings if sparse.issparse(embeddings) else np.asarray(embeddings, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"vectors must be a csr_array or an array of numbers, [n, d] or [d]: {error}") from error
     if array.ndim not in (1, 2):
         raise InputError(f"vectors must have one or two dimensions, got {array.ndim}")

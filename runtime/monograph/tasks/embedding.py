@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from monograph.errors import InputError
-from monograph.inputs import check_count
+from monograph.inputs import check_count, check_flag
 from monograph.similarity import SIMILARITIES, normalize
 from monograph.tasks.base import DensePostProcess, EmbedOption, Outputs, Task
 from monograph.vector_file.formats import DENSE_FORMATS
@@ -167,8 +167,9 @@ class EmbeddingTask(Task[EmbeddingSection]):
             InputError: an option is unknown or does not fit the model.
 
         """
-        if precision not in PRECISIONS:
+        if not isinstance(precision, str) or precision not in PRECISIONS:
             raise InputError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
+        normalize_embeddings = check_flag(normalize_embeddings, "normalize_embeddings")
         dimension = section.dimension
         truncated = section.truncate_dim if truncate_dim is None else truncate_dim
         if truncated is not None:
@@ -216,7 +217,7 @@ def quantize(vectors: NDArray[np.float32], precision: Precision, ranges: Ranges 
 def _check_ranges(ranges: ArrayLike, dimension: int) -> Ranges:
     try:
         array = np.asarray(ranges, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"ranges must be an array of numbers [2, {dimension}]: {error}") from error
     if array.shape != (2, dimension):
         raise InputError(f"ranges must have the shape (2, {dimension}), got {array.shape}")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monograph.errors import InputError
+from monograph.inputs import check_flag
 from monograph.quality import Tolerance
 from monograph.tasks.base import MIN_COSINE_BY_PRECISION, DensePostProcess, Outputs, Task, largest_magnitude
 
@@ -133,7 +134,8 @@ class RerankTask(Task[RerankSection]):
                 "function yourself, to the scores of 'Identity'"
             )
         # One label alone would always have the probability 1; sentence-transformers leaves it as it is.
-        return ScorePostProcess(section.num_labels, activation, bool(apply_softmax) and section.num_labels > 1)
+        softmax = check_flag(apply_softmax, "apply_softmax") and section.num_labels > 1
+        return ScorePostProcess(section.num_labels, activation, softmax)
 
     def tolerance(self, reference: Outputs, float32: float, precision: str, min_cosine: float | None) -> Tolerance:
         """Return what is allowed; a score has no direction, so its value is compared wherever something rounds."""

@@ -1,0 +1,195 @@
+"""Bound what a regular expression of a tokenizer may cost.
+
+Tokenizers match with Oniguruma, which backtracks. A pattern passes if a match attempt at one position takes time in
+proportion to the text: then no ordinary text takes long. The patterns of published tokenizers do, with room.
+
+The cost of a pattern has two parts. Its *ways* are how many combinations of optional parts and alternatives may be
+tried; its *runs* are the unlimited repetitions that have to be shortened, step by step, where something behind them
+fails. One run is linear, two are quadratic; a repetition of what has several ways is exponential.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_MAX_CHARACTERS = 20_000
+_MAX_WAYS = 10_000
+_MAX_RUNS = 1
+# A bounded repetition up to here counts by its ways, a longer one as unlimited.
+_MAX_COUNTED = 32
+_BOUNDS = re.compile(r"\{(\d*)(,?)(\d*)\}")
+# Groups that match no text of their own, name one, or only set options; "x" would change how the rest is read.
+_GROUP = re.compile(r"\(\?(?:[:=!>|]|<[=!]|<\w+>|'\w+'|[imsaudn-]*[:)])")
+_COMMENT = re.compile(r"\(\?#[^)]*\)")
+# Escapes that refer to a group.
+_REFERENCE = re.compile(r"\\(?:[1-9]|[kg][<'])")
+_ESCAPE = re.compile(r"\\(?:[pP]\{[^}]*\}|x\{[^}]*\}|x[0-9a-fA-F]{1,2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
+
+
+class CostlyPatternError(ValueError):
+    """A pattern may take long, or is of a kind whose cost is not known."""
+
+
+@dataclass
+class _Cost:
+    """Of a part: its ways, the runs that something behind them may shorten, and whether it may match nothing."""
+
+    ways: int = 1
+    runs: int = 0
+    optional: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        return self.ways == 1 and self.runs == 0
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise ``CostlyPatternError`` unless a match attempt takes time in proportion to the text."""
+    if len(pattern) > _MAX_CHARACTERS:
+        raise CostlyPatternError(f"it has {len(pattern):,} characters")
+    reader = _Reader(pattern)
+    reader.read_alternatives()
+    if reader.place < len(pattern):
+        raise CostlyPatternError("a parenthesis is closed that was not opened")
+
+
+class _Reader:
+    def __init__(self, pattern: str) -> None:
+        self._pattern = pattern
+        self.place = 0
+        self._depth = 0
+
+    def read_alternatives(self) -> _Cost:
+        """Read up to the end of a group, or of the pattern."""
+        alternatives = [self._read_sequence()]
+        while self._next() == "|":
+            self.place += 1
+            alternatives.append(self._read_sequence())
+        ways = sum(cost.ways for cost in alternatives)
+        if ways > _MAX_WAYS:
+            raise CostlyPatternError(f"it has more than {_MAX_WAYS:,} ways to match")
+        runs = max(cost.runs for cost in alternatives)
+        return _Cost(ways, runs, any(cost.optional for cost in alternatives))
+
+    def _read_sequence(self) -> _Cost:
+        total = _Cost(optional=True)
+        # Runs at the end: nothing behind them fails, so they are not shortened.
+        trailing = 0
+        while (character := self._next()) and character not in "|)":
+            cost = self._read_repeated()
+            if cost is None:
+                continue
+            if not cost.optional or cost.runs:
+                total.runs += trailing
+                trailing = 0
+            trailing += cost.runs
+            total.ways *= cost.ways
+            total.optional = total.optional and cost.optional
+            if total.ways > _MAX_WAYS:
+                raise CostlyPatternError(f"it has more than {_MAX_WAYS:,} ways to match")
+            if total.runs > _MAX_RUNS:
+                raise CostlyPatternError("it has several unlimited repetitions in a row before something else")
+        total.runs += trailing
+        return total
+
+    def _read_repeated(self) -> _Cost | None:
+        """Read a character, class or group with its repetition; None for options and comments."""
+        cost = self._read_atom()
+        repetition = self._read_repetition()
+        if cost is None or repetition is None:
+            return cost
+        least, most, possessive = repetition
+        if self._read_repetition() is not None:
+            raise CostlyPatternError("it repeats a repetition")
+        if most == 1:
+            return _Cost(cost.ways + (least == 0), cost.runs, optional=cost.optional or least == 0)
+        if not cost.is_plain:
+            raise CostlyPatternError("it repeats a group that can match in several ways")
+        optional = cost.optional or least == 0
+        if possessive or most == least:
+            return _Cost(1, 0, optional)
+        if most is not None and most <= _MAX_COUNTED:
+            return _Cost(most - least + 1, 0, optional)
+        return _Cost(1, 1, optional)
+
+    def _read_repetition(self) -> tuple[int, int | None, bool] | None:
+        character = self._next()
+        if character and character in "*+?":
+            self.place += 1
+            suffix = self._next()
+            self.place += suffix in ("?", "+")
+            return int(character == "+"), 1 if character == "?" else None, suffix == "+"
+        bounds = _BOUNDS.match(self._pattern, self.place) if character == "{" else None
+        if bounds is None or not (bounds[1] or bounds[3]):
+            return None
+        self.place = bounds.end()
+        self.place += self._next() == "?"
+        least = int(bounds[1] or 0)
+        if not bounds[2]:
+            return least, least, False
+        return least, int(bounds[3]) if bounds[3] else None, False
+
+    def _read_atom(self) -> _Cost | None:
+        pattern = self._pattern
+        character = self._next()
+        if character == "(":
+            return self._read_group()
+        if character == "[":
+            self._skip_class()
+            return _Cost()
+        if character == "\\":
+            if _REFERENCE.match(pattern, self.place):
+                raise CostlyPatternError("it refers to a group")
+            escape = _ESCAPE.match(pattern, self.place)
+            if escape is None:
+                raise CostlyPatternError("it ends in a backslash")
+            self.place = escape.end()
+            # A line break, or a character of several code points.
+            return _Cost(ways=2) if escape[0] in ("\\R", "\\X") else _Cost()
+        self.place += 1
+        return _Cost(optional=character in "^$")
+
+    def _read_group(self) -> _Cost | None:
+        pattern = self._pattern
+        if comment := _COMMENT.match(pattern, self.place):
+            self.place = comment.end()
+            return None
+        opening = _GROUP.match(pattern, self.place)
+        if opening is None and pattern.startswith(("(?", "(*"), self.place):
+            raise CostlyPatternError(f"it has the group {pattern[self.place : self.place + 4]!r}")
+        self.place = self.place + 1 if opening is None else opening.end()
+        if opening is not None and opening[0].endswith(")"):
+            return None
+        self._depth += 1
+        if self._depth > 50:
+            raise CostlyPatternError("its groups are nested too deeply")
+        cost = self.read_alternatives()
+        self._depth -= 1
+        if self._next() != ")":
+            raise CostlyPatternError("a parenthesis is not closed")
+        self.place += 1
+        return cost
+
+    def _skip_class(self) -> None:
+        """Skip a class of characters, in which others may be nested."""
+        pattern, depth, start = self._pattern, 0, True
+        while self.place < len(pattern):
+            character = pattern[self.place]
+            self.place += 1
+            if character == "\\":
+                self.place += 1
+            elif character == "[":
+                depth += 1
+                start = True
+                self.place += self._next() == "^"
+                continue
+            elif character == "]" and not start:
+                depth -= 1
+                if not depth:
+                    return
+            start = False
+        raise CostlyPatternError("a class is not closed")
+
+    def _next(self) -> str:
+        return self._pattern[self.place : self.place + 1]

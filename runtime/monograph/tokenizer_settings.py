@@ -1,0 +1,186 @@
+"""What a tokenizer.json may say: settings with which tokenizers panics, or takes long for ordinary texts, are refused.
+
+tokenizers itself bounds how deep its file is nested and how often a regular expression backtracks at one position.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+import struct
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+from monograph.regex_cost import CostlyPatternError, check_pattern
+
+# The time for a word grows with the square of its length; published models have 100.
+_MAX_WORD_CHARACTERS = 500
+# Normalizers, pre-tokenizers and the like; published models have up to 20.
+_MAX_STEPS = 100
+# Tokens around a text or pair, by a template or a post-processor.
+_MAX_TEMPLATE_TOKENS = 1_000
+# How many characters one may become by all normalizers, and the text that one of them inserts.
+_MAX_GROWTH = 10_000
+_MAX_INSERTED = 256
+_MAX_AFFIX = 64
+_MODEL_SETTINGS = ("max_input_chars_per_word", "dropout", "continuing_subword_prefix", "end_of_word_suffix")
+_MODEL = re.compile(rb'"model"\s*:\s*\{')
+_PARTS = ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation", "padding")
+# A key of the file after its model, which tokenizers would take instead of an earlier one. Words of a vocabulary have
+# numbers.
+_LATER_PART = re.compile(rb'"(?:%b)"\s*:\s*[^\s\d-]' % "|".join(_PARTS).encode())
+# An escape of a letter could hide such a key.
+_ESCAPED_LETTER = re.compile(rb"\\u00[4567]")
+
+
+def read_settings(content: bytes) -> dict[str, Any]:
+    """Parse a tokenizer.json without its model, which is most of it and stands last.
+
+    Raises:
+        ValueError: it is not JSON, or not an object.
+
+    """
+    model = _MODEL.search(content)
+    if model and not _ESCAPED_LETTER.search(content) and not _LATER_PART.search(content, model.end()):
+        try:
+            return _parse_object(content[: model.start()] + b'"model": {}}')
+        except ValueError:
+            # The model of something within the file.
+            pass
+    return _parse_object(content)
+
+
+def parse_file(content: bytes) -> dict[str, Any]:
+    """Parse a tokenizer.json whole.
+
+    Raises:
+        ValueError: it is not JSON, or not an object.
+
+    """
+    return _parse_object(content)
+
+
+def check_settings(file: dict[str, Any]) -> None:
+    """Check what a parsed tokenizer.json says beside its vocabulary; what has another form is left to tokenizers.
+
+    Raises:
+        ValueError: saying which setting is refused, and why.
+
+    """
+    truncation = _object(file.get("truncation"))
+    # Sentence Transformers has none, and of truncation only the first part of a text.
+    if truncation.get("stride") not in (None, 0):
+        raise ValueError("truncation.stride must be 0")
+    if truncation.get("max_length") == 0:
+        raise ValueError("truncation.max_length must be at least 1")
+    steps = [*_steps(file.get("normalizer"), "normalizers"), *_steps(file.get("pre_tokenizer"), "pretokenizers")]
+    steps += _steps(file.get("decoder"), "decoders")
+    post = list(_steps(file.get("post_processor"), "processors"))
+    if len(steps) + len(post) > _MAX_STEPS:
+        raise ValueError(f"it has more than {_MAX_STEPS} normalizers, pre-tokenizers and other steps")
+    for step in steps:
+        _check_step(step)
+    if math.prod(map(_growth, _steps(file.get("normalizer"), "normalizers"))) > _MAX_GROWTH:
+        raise ValueError(f"its normalizers make more than {_MAX_GROWTH:,} characters of one")
+    _check_templates([step for step in post if step.get("type") == "TemplateProcessing"])
+    model = _object(file.get("model"))
+    check_model(SimpleNamespace(**{name: model.get(name) for name in _MODEL_SETTINGS}))
+
+
+def check_model(model: object) -> None:
+    """Check the settings of a model of tokenizers, or of a namespace with them; raise ``ValueError`` if refused."""
+    limit, dropout, *affixes = (getattr(model, name, None) for name in _MODEL_SETTINGS)
+    if isinstance(limit, int) and limit > _MAX_WORD_CHARACTERS:
+        raise ValueError(f"max_input_chars_per_word is {limit}, and must be at most {_MAX_WORD_CHARACTERS:,}")
+    if dropout not in (None, 0):
+        raise ValueError("dropout splits texts by chance, and must be null")
+    if any(isinstance(affix, str) and len(affix) > _MAX_AFFIX for affix in affixes):
+        raise ValueError(f"{' or '.join(_MODEL_SETTINGS[2:])} has more than {_MAX_AFFIX} characters")
+
+
+def _parse_object(content: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if isinstance(value, dict):
+        return value
+    raise ValueError("it must be an object")
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _steps(value: object, name: str) -> Iterator[dict[str, Any]]:
+    """Yield a normalizer or the like; of a sequence, which has them under ``name``, each."""
+    pending = [value]
+    while pending:
+        step = _object(pending.pop())
+        if step.get("type") == "Sequence" or name in step:
+            pending.extend(reversed(_list(step.get(name))))
+        elif step:
+            yield step
+
+
+def _check_step(step: dict[str, Any]) -> None:
+    kind = str(step.get("type"))
+    if kind == "FixedLength" and step.get("length") == 0:
+        raise ValueError("the length of a FixedLength must be at least 1")
+    for name in ("content", "prepend"):
+        if isinstance(text := step.get(name), str) and len(text) > _MAX_INSERTED:
+            raise ValueError(f"a {kind} inserts {len(text):,} characters")
+    pattern = _object(step.get("pattern")).get("Regex")
+    if isinstance(pattern, str):
+        try:
+            check_pattern(pattern)
+        except CostlyPatternError as error:
+            raise ValueError(f"the regular expression {pattern[:100]!r} is refused: {error}") from error
+
+
+def _growth(step: dict[str, Any]) -> int:
+    """Return how many characters a normalizer may make of one."""
+    if step.get("type") == "Precompiled":
+        return _longest_replacement(step.get("precompiled_charsmap"))
+    content, pattern = step.get("content"), _object(step.get("pattern"))
+    if not isinstance(content, str):
+        return 1
+    if isinstance(string := pattern.get("String"), str) and string:
+        return max(1, -(-len(content) // len(string)))
+    # A regular expression may match nothing, before every character.
+    return len(content) + 1
+
+
+def _longest_replacement(charsmap: object) -> int:
+    """Return the longest text of a map of sentencepiece: a trie behind its size, then texts that end in a zero."""
+    if not isinstance(charsmap, str):
+        return 1
+    data = base64.b64decode(charsmap)
+    if not data:
+        return 1
+    if len(data) < 4 or (size := struct.unpack_from("<I", data)[0]) % 4 or size + 4 > len(data):
+        raise ValueError("precompiled_charsmap is damaged")
+    return max(1, max(map(len, data[size + 4 :].split(b"\0"))))
+
+
+def _check_templates(templates: list[dict[str, Any]]) -> None:
+    for template in templates:
+        special = template.get("special_tokens")
+        # A list of them, or an object by their ids.
+        tokens = [_object(token) for token in (special.values() if isinstance(special, dict) else _list(special))]
+        lengths = {str(token.get("id")): len(_list(token.get("ids"))) for token in tokens}
+        for name, sequences in {"single": {"A": 1}, "pair": {"A": 1, "B": 1}}.items():
+            pieces = [_object(piece) for piece in _list(template.get(name))]
+            texts = [str(_object(piece.get("Sequence")).get("id")) for piece in pieces if "Sequence" in piece]
+            names = [str(_object(piece.get("SpecialToken")).get("id")) for piece in pieces if "SpecialToken" in piece]
+            if len(texts) != len(set(texts)) or not set(texts) <= sequences.keys():
+                raise ValueError(f"the template {name!r} has a text more than once, or one that is not there")
+            if sum(lengths.get(name, 1) for name in names) > _MAX_TEMPLATE_TOKENS:
+                raise ValueError(f"the template {name!r} has more than {_MAX_TEMPLATE_TOKENS:,} tokens")
