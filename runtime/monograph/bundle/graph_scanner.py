@@ -42,7 +42,7 @@ _ENGINE_OPTIONS = b"ort_config"
 # com.microsoft, which are refused because of their graphs.
 _BRANCHING = {b"If"}
 # They need not end, or read a file or an image by themselves.
-_REFUSED = {b"Loop", b"Scan", b"SequenceMap", b"EPContext", b"ImageDecoder"}
+REFUSED_OPERATORS = {b"Loop", b"Scan", b"SequenceMap", b"EPContext", b"ImageDecoder"}
 _DEFAULT_DOMAIN = b"ai.onnx"
 
 _ENTRY = MessageType("StringStringEntryProto", {1: BYTES, 2: BYTES})
@@ -220,7 +220,7 @@ class _Scanner:
                 domain = content[begin:stop]
         if domain:
             self._check_domain(domain)
-        if operator in _REFUSED:
+        if operator in REFUSED_OPERATORS:
             self.note(f"has the operator {operator.decode()}, which no export writes")
         for begin, stop in attributes:
             self._scan_attribute(begin, stop, operator, depth)
