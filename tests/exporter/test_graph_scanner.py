@@ -93,7 +93,7 @@ def damage_messages(chance: random.Random, content: bytes) -> bytes:
         part.op_type = chance.choice(["Loop", "Scan", "Relu"])
     else:
         part.MergeFrom(chance.choice([other for other in parts if type(other) is type(part)]))
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 @pytest.mark.parametrize("seed", range(4))
