@@ -20,6 +20,7 @@ from sentence_transformers import SentenceTransformer
 
 from monograph import ExportError, ParityError, UnsupportedModuleError
 from monograph_export import export
+from monograph_export.from_onnx.encoder import open_encoder
 from monograph_export.from_onnx.tokenizer import read_tokenizer
 from monograph_export.from_onnx.weights import read_weights
 from monograph_export.recipes import read_recipe
@@ -265,13 +266,58 @@ def test_weights_outside_the_folder_or_not_there(tiny_checkpoint: Path, encoder:
     file.parent.mkdir()
     onnx.save(onnx.load(encoder), file, save_as_external_data=True, location="weights")
     (file.parent / "weights").rename(tmp_path / "weights")
-    assert_refused(tiny_checkpoint, file, ExportError, "weights", "No such file")
+    assert_refused(tiny_checkpoint, file, ExportError, "weights", "not there", "No such file")
     model = onnx.load(file, load_external_data=False)
     for tensor in model.graph.initializer:
         for entry in tensor.external_data:
             entry.value = "../weights" if entry.key == "location" else entry.value
     onnx.save(model, file)
     assert_refused(tiny_checkpoint, file, ExportError, "outside its folder")
+
+
+def hidden(location: str) -> dict[str, Callable[[onnx.ModelProto], object]]:
+    """Put a tensor of another file where onnx-ir reads none: only ONNX Runtime, which gives the reference, would."""
+    tensor = TensorProto(name="w", data_type=1, dims=[4], data_location=TensorProto.EXTERNAL)
+    for key, value in {"location": location, "offset": "0", "length": "16"}.items():
+        tensor.external_data.add(key=key, value=value)
+    constant = helper.make_node("Constant", [], ["w"], value=tensor)
+    branch = helper.make_graph([constant], "branch", [], [helper.make_tensor_value_info("w", 1, [4])], [tensor])
+    chosen = helper.make_node("If", ["condition"], ["chosen"], then_branch=branch, else_branch=branch)
+    function = helper.make_function("local", "F", [], ["w"], [constant], [helper.make_opsetid("", 18)])
+    return {
+        "constant": lambda model: model.graph.node.append(constant),
+        "branch": lambda model: model.graph.node.append(chosen),
+        "function": lambda model: model.functions.append(function),
+        "sparse initializer": lambda model: model.graph.sparse_initializer.add().values.CopyFrom(tensor),
+        "training information": lambda model: model.training_info.add().algorithm.initializer.append(tensor),
+        "two locations": lambda model: (
+            model.graph.initializer.append(tensor),
+            model.graph.initializer[-1].external_data.add(key="location", value="model.onnx"),
+        ),
+    }
+
+
+@pytest.mark.parametrize("location", ["../secret", "/etc/hostname", "*/_ORT_MEM_ADDR_/*", "none", "linked/secret", "."])
+@pytest.mark.parametrize("place", hidden(""))
+def test_weights_in_any_part_of_the_file_lie_in_its_folder(place: str, location: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(bytes(16))
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / "linked").symlink_to(tmp_path)
+    model = graph()
+    hidden(location)[place](model)
+    onnx.save(model, tmp_path / "onnx" / "model.onnx")
+    with pytest.raises(ExportError, match=r"outside|not there|no file") as caught:
+        open_encoder(tmp_path / "onnx" / "model.onnx")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("operator", ["Loop", "Scan"])
+def test_a_loop(operator: str, tmp_path: Path) -> None:
+    model = graph()
+    model.graph.node.append(helper.make_node(operator, [], ["looped"], body=helper.make_graph([], "body", [], [])))
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(ExportError, match=f"has {operator}, which no bundle may have"):
+        open_encoder(tmp_path / "model.onnx")
 
 
 def test_a_graph_that_differs_leaves_no_bundle(

@@ -41,15 +41,10 @@ def test_telemetry_is_off_before_onnxruntime_is_imported(tiny_bundle: Path, befo
     assert result.stdout.split() == ["1", "1"]
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"this is no graph", bytes(range(256)) * 8, b"\x08\x0a"],
-    ids=["empty", "text", "bytes", "no graph"],
-)
 def test_a_graph_that_cannot_be_loaded_is_a_bundle_error(
-    bundle_copy: Path, replace_file: Callable[[str, bytes], None], content: bytes
+    bundle_copy: Path, replace_file: Callable[[str, bytes], None]
 ) -> None:
-    replace_file("model.onnx", content)
+    replace_file("model.onnx", (bundle_copy / "model.onnx").read_bytes().replace(b"MatMul", b"NatMul"))
     assert open_bundle(bundle_copy, check="full").path == bundle_copy
     with pytest.raises(BundleError, match=r"ONNX Runtime \S+ cannot load model\.onnx") as caught:
         Embedder(bundle_copy, device="cpu")
@@ -61,7 +56,7 @@ def test_weights_that_are_too_short_for_the_graph_are_a_bundle_error(
     bundle_copy: Path, replace_file: Callable[[str, bytes], None]
 ) -> None:
     replace_file("model.onnx.data", (bundle_copy / "model.onnx.data").read_bytes()[:1000])
-    with pytest.raises(BundleError, match=r"cannot load model\.onnx"):
+    with pytest.raises(BundleError, match=r"model\.onnx has the weights .* beyond the end of model\.onnx\.data"):
         Embedder(bundle_copy, device="cpu")
 
 

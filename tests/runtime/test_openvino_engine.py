@@ -113,11 +113,10 @@ def test_a_result_stays_as_it_is_while_the_engine_goes_on(tiny_bundle: Path, tmp
     engine.close()
 
 
-@pytest.mark.parametrize("content", [b"", b"this is no graph", bytes(range(256)) * 8], ids=["empty", "text", "bytes"])
 def test_a_graph_that_cannot_be_loaded_is_a_bundle_error(
-    bundle_copy: Path, replace_file: Callable[[str, bytes], None], content: bytes
+    bundle_copy: Path, replace_file: Callable[[str, bytes], None]
 ) -> None:
-    replace_file("model.onnx", content)
+    replace_file("model.onnx", (bundle_copy / "model.onnx").read_bytes().replace(b"MatMul", b"NatMul"))
     with pytest.raises(BundleError, match=r"OpenVINO \S+ cannot load model\.onnx") as caught:
         Embedder(bundle_copy, "openvino")
     assert len(str(caught.value).splitlines()) == 1

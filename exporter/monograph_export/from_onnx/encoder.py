@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as common
+from google.protobuf.message import Message
 
+from monograph.bundle.graph_scanner import REFUSED_OPERATORS
 from monograph.bundle.manifest import OP_DOMAINS, TOKENIZER_INPUTS
 from monograph.errors import ExportError, first_line
 from monograph_export.from_onnx.operators import MIN_OPSET
@@ -27,6 +30,8 @@ _ROUNDING = _DYNAMIC | {
     "QuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearAdd", "MatMulIntegerToFloat",
     "QAttention", "QGemm", "QOrderedMatMul", "QOrderedAttention",
 }  # fmt: skip
+# As the graph scanner has them, whose operators are bytes.
+_REFUSED = {operator.decode() for operator in REFUSED_OPERATORS}
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16}
 
 
@@ -80,10 +85,13 @@ def open_encoder(file: Path) -> Encoder:
 
     """
     loaded = _load(file)
-    _place_weights(file, loaded)
+    _place_weights(loaded)
     with _clear_errors(file):
         model = common.RemoveInitializersFromInputsPass()(common.InlinePass()(loaded).model).model
     foreign = sorted({node.domain for node in model.graph.all_nodes()} - set(OP_DOMAINS))
+    refused = sorted({node.op_type for node in model.graph.all_nodes()} & _REFUSED)
+    if refused:
+        raise ExportError(f"{file} has {', '.join(refused)}, which no bundle may have: {_EXPORT_AGAIN}")
     if foreign:
         raise ExportError(
             f"{file} has operators of {', '.join(foreign)}, which need a library of their own: {_EXPORT_AGAIN}"
@@ -102,12 +110,40 @@ def files_of(file: Path) -> tuple[Path, ...]:
         ExportError: it is no ONNX file.
 
     """
-    return (file, *sorted({Path(tensor.path) for _, tensor in _external(_load(file))}))
+    with _clear_errors(file):
+        proto = onnx.load(file, format="protobuf", load_external_data=False)
+    return (file, *sorted({file.parent / location for location in _locations(proto)}))
 
 
 def _load(file: Path) -> ir.Model:
+    """Read a graph whose weights all lie in the checkpoint; they are not read yet.
+
+    ONNX Runtime opens the file as it is, so weights that only it would read are checked, too.
+
+    Raises:
+        ExportError: it is no ONNX file, or names weights that are not there or lie elsewhere.
+
+    """
     with _clear_errors(file):
-        return ir.load(file)
+        proto = onnx.load(file, format="protobuf", load_external_data=False)
+    for location in sorted(set(_locations(proto))):
+        _check_weights(file, location)
+    with _clear_errors(file):
+        model = ir.from_proto(proto)
+        ir.external_data.set_base_dir(model.graph, file.parent)
+    return model
+
+
+def _locations(message: Message) -> Iterator[str]:
+    """Yield where a message has weights outside the file, in whatever part of it: a function, a branch, a constant."""
+    if isinstance(message, onnx.TensorProto):
+        # Parsers differ in what they make of several.
+        yield from (entry.value for entry in message.external_data if entry.key == "location")
+        return
+    for descriptor, value in message.ListFields():
+        if descriptor.message_type is not None:
+            for part in [value] if isinstance(value, Message) else value:
+                yield from _locations(part)
 
 
 @contextmanager
@@ -118,24 +154,34 @@ def _clear_errors(file: Path) -> Iterator[None]:
         raise ExportError(f"{file} cannot be read as an ONNX graph: {first_line(error)}") from error
 
 
-def _place_weights(file: Path, model: ir.Model) -> None:
-    """Refuse weights outside the file's folder, and follow links to them, as a Hub's cache has them.
-
-    By itself onnx-ir follows none.
+def _check_weights(file: Path, location: str) -> None:
+    """Refuse weights outside the file's folder, and links that lead out of the checkpoint.
 
     Raises:
-        ExportError: naming weights that lie elsewhere, or are a link to elsewhere.
+        ExportError: naming them.
 
     """
+    path = file.parent / location
+    if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(file.parent)):
+        raise ExportError(f"{file} has weights at {str(path)!r}, outside its folder: {_EXPORT_AGAIN}")
+    try:
+        real = path.resolve(strict=True)
+        regular = real.is_file()
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{file} has weights at {str(path)!r}, which are not there ({first_line(error)})") from error
+    if not any(real.is_relative_to(folder) for folder in _own_folders(file)):
+        # Whatever it is, it would become part of a bundle, which may be shared.
+        raise ExportError(f"the weights {str(path)!r} are a link to {str(real)!r}, outside the checkpoint")
+    if not regular:
+        raise ExportError(f"{file} has weights at {str(path)!r}, which is no file")
+
+
+def _place_weights(model: ir.Model) -> None:
+    """Follow links to weights, as a Hub's cache has them; by itself onnx-ir follows none."""
     for value, tensor in _external(model):
         path = Path(tensor.path)
-        if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(file.parent)):
-            raise ExportError(f"{file} has weights at {path}, outside its folder: {_EXPORT_AGAIN}")
         if path.is_symlink():
             real = path.resolve()
-            if not any(real.is_relative_to(folder) for folder in _own_folders(file)):
-                # Whatever it is, it would become part of a bundle, which may be shared.
-                raise ExportError(f"the weights {path} are a link to {real}, outside the checkpoint")
             value.const_value = ir.ExternalTensor(
                 real.name,
                 tensor.offset,

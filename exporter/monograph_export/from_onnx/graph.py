@@ -42,6 +42,8 @@ def append_modules(encoder: Encoder, head: Head) -> dict[str, int]:
 
 
 def _clean(model: ir.Model) -> None:
+    model.metadata_props.clear()
+    model.doc_string = None
     ir.passes.Sequential(
         # Weights that old files have in nodes could not lie outside the graph.
         common.LiftConstantsToInitializersPass(),

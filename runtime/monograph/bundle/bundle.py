@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from monograph.bundle.files import find_file_problems
-from monograph.bundle.manifest import MANIFEST_FILE, WEIGHTS_SUFFIX, Graph, Manifest
+from monograph.bundle.graph_scanner import WeightsFile, find_graph_problems
+from monograph.bundle.manifest import MANIFEST_FILE, Graph, Manifest
 from monograph.bundle.manifest_reader import read_manifest
 from monograph.errors import BundleError, InputError
 from monograph.json_files import parse_json, read_bounded
@@ -40,10 +42,7 @@ class Bundle:
 
     def weights_path(self, graph: Graph) -> Path:
         """Return the file of a graph's weights, which several graphs may share."""
-        own = f"{graph.file.removesuffix('.onnx')}{WEIGHTS_SUFFIX}"
-        # A valid manifest lists one.
-        shared = next(name for name in self.manifest.files if name.endswith(WEIGHTS_SUFFIX))
-        return self.path / (own if own in self.manifest.files else shared)
+        return self.path / self.manifest.weights_file(graph)
 
     def weights_bytes(self, graph: Graph) -> int:
         """Return the size of a graph's weights, those of other graphs in the same file included."""
@@ -58,7 +57,8 @@ class Bundle:
 def open_bundle(path: str | os.PathLike[str], check: Check = "fast") -> Bundle:
     """Read and check a bundle.
 
-    ``check="fast"`` compares the hashes of the small files and the size of the weights, ``"full"`` hashes all.
+    ``check="fast"`` compares the hashes of the small files and the size of the weights, ``"full"`` hashes all. Both
+    read the graphs, so that no engine is given one that reaches for anything but its weights.
 
     Raises:
         BundleError: with every problem.
@@ -70,7 +70,9 @@ def open_bundle(path: str | os.PathLike[str], check: Check = "fast") -> Bundle:
     folder = user_path(path)
     content = _read_manifest_bytes(folder)
     manifest, problems = parse_manifest(folder, content)
-    problems.extend(find_file_problems(folder, manifest.files, full=check == "full"))
+    file_problems = find_file_problems(folder, manifest.files, full=check == "full")
+    graph_problems = [] if problems else _find_graph_problems(folder, manifest, file_problems)
+    problems += [*file_problems.values(), *graph_problems]
     if problems:
         raise BundleError(folder, problems)
     return Bundle(folder, manifest, hashlib.sha256(content).hexdigest())
@@ -96,6 +98,18 @@ def parse_manifest(bundle: object, content: bytes) -> tuple[Manifest, list[str]]
     except ValueError as error:
         raise BundleError(bundle, [f"{MANIFEST_FILE} is not JSON ({error}): export the model again"]) from error
     return read_manifest(value)
+
+
+def _find_graph_problems(folder: Path, manifest: Manifest, damaged: Container[str]) -> list[str]:
+    """Return the problems of the graphs of a valid manifest whose files are not ``damaged``."""
+    problems = []
+    for file, op_domains, weights in dict.fromkeys(
+        (graph.file, graph.op_domains, manifest.weights_file(graph)) for graph in manifest.graphs
+    ):
+        if file not in damaged:
+            size = manifest.files[weights].bytes
+            problems += find_graph_problems(folder / file, WeightsFile(weights, size), op_domains)
+    return problems
 
 
 def _read_manifest_bytes(folder: Path) -> bytes:

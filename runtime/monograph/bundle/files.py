@@ -25,13 +25,13 @@ def is_plain_name(name: str) -> bool:
     return name.isprintable() and name not in ("", ".", "..") and not any(character in name for character in "/\\:")
 
 
-def find_file_problems(folder: Path, files: Mapping[str, FileEntry], *, full: bool) -> list[str]:
-    """Compare the files with the manifest's list and return every problem.
+def find_file_problems(folder: Path, files: Mapping[str, FileEntry], *, full: bool) -> dict[str, str]:
+    """Compare the files with the manifest's list and return every problem, by the file's name.
 
     ``full`` hashes all files; otherwise only the size of the weights is compared, because hashing 1.9 GB takes seconds.
     """
-    problems = (_find_problem(folder, name, entry, full=full) for name, entry in files.items())
-    return [problem for problem in problems if problem is not None]
+    problems = {name: _find_problem(folder, name, entry, full=full) for name, entry in files.items()}
+    return {name: problem for name, problem in problems.items() if problem is not None}
 
 
 def _find_problem(folder: Path, name: str, entry: FileEntry, *, full: bool) -> str | None:

@@ -20,8 +20,9 @@ TOKENIZER_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 POOLING_MASK = "pooling_mask"
 GRAPH_INPUTS = (*TOKENIZER_INPUTS, POOLING_MASK)
 PROBES_FILE = "probes.json"
-# Weights are external data beside their graph.
-WEIGHTS_SUFFIX = ".onnx.data"
+GRAPH_SUFFIX = ".onnx"
+# Weights are external data beside their graph. Only files of this name may be too large to be hashed at each start.
+WEIGHTS_SUFFIX = f"{GRAPH_SUFFIX}.data"
 # Domains of operators that the engines bring themselves. Anything else would need a library of custom
 # operators, and such a library is code: it is never loaded from a bundle.
 OP_DOMAINS = ("", "ai.onnx", "com.microsoft")
@@ -142,6 +143,12 @@ class Manifest:
         """Columns of the graphs' output, 0 where the task's section is missing."""
         task = task_named(self.task)
         return 0 if task is None or self.section is None else task.output_width(self.section)
+
+    def weights_file(self, graph: Graph) -> str:
+        """Return the name of a graph's weights: its own file, or the first that is listed, which graphs share."""
+        own = f"{graph.file.removesuffix(GRAPH_SUFFIX)}{WEIGHTS_SUFFIX}"
+        # A valid manifest lists one.
+        return own if own in self.files else next(name for name in self.files if name.endswith(WEIGHTS_SUFFIX))
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as JSON values."""

@@ -8,6 +8,7 @@ from typing import Any
 from monograph.bundle.manifest import (
     FORMAT_VERSION,
     GRAPH_INPUTS,
+    GRAPH_SUFFIX,
     OP_DOMAINS,
     PROBES_FILE,
     WEIGHTS_SUFFIX,
@@ -161,6 +162,13 @@ def _unlisted_files(manifest: Manifest) -> Iterator[str]:
     for name in (*(graph.file for graph in manifest.graphs), *sorted(tokenizers), PROBES_FILE):
         if name not in files:
             yield f"{name} is used but not listed in files"
+    for name in sorted({graph.file for graph in manifest.graphs}):
+        # By other names engines take a file for another format, or its hash is not compared.
+        if not name.endswith(GRAPH_SUFFIX):
+            yield f"the graph {name!r} is not named *{GRAPH_SUFFIX}"
+    for name in sorted(tokenizers):
+        if name.endswith(WEIGHTS_SUFFIX):
+            yield f"the tokenizer {name!r} is named as weights are"
     # By suffix, for variants of a graph may share one file of weights.
     if not any(name.endswith(WEIGHTS_SUFFIX) for name in files):
         yield f"files lists no weights (*{WEIGHTS_SUFFIX})"

@@ -28,7 +28,8 @@ from monograph.engines.packed_weights import (
 from monograph.errors import BundleError, DeviceError, MonographError, first_line
 
 logger = logging.getLogger(__name__)
-_MIN_VERSION = (1, 23)
+# The first that refuses external data outside of the graph's folder, and behind links.
+_MIN_VERSION = (1, 24)
 # Larger batches fall out of the CPU's cache and hold more memory. With two threads 512 tokens were as fast as 1,024
 # (MiniLM) or faster (LaBSE, 5 %), 2,048 were 5 to 10 % slower; more threads were not measured.
 TOKENS_PER_BATCH_AND_THREAD = 256

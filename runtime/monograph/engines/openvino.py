@@ -24,7 +24,8 @@ from monograph.engines.openvino_streams import Streams
 from monograph.errors import BundleError, DeviceError, MonographError
 
 # The first with ONNX's Attention.
-_MIN_VERSION = (2026, 1)
+# The first that follows no link to external data out of the graph's folder.
+_MIN_VERSION = (2026, 2)
 _TELEMETRY = "openvino_telemetry"
 TOKENS_PER_BATCH_AND_THREAD = 256
 # For models as wide as LaBSE fewer are as fast, and 30 MB smaller; MiniLM would lose 2 to 5 % (docs/performance.md).
