@@ -16,6 +16,7 @@ from typing import Any
 from monograph.bundle.files import sha256_of
 from monograph.bundle.manifest import Source
 from monograph.errors import ExportError, UnsupportedModuleError
+from monograph_export.checkpoint.lfs import check_no_pointer
 from monograph_export.checkpoint.modules import ROUTER, ModelKind, module_name, setting_problems
 
 MODULES_FILE = "modules.json"
@@ -230,6 +231,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def _read_json(path: Path) -> Any:
+    check_no_pointer(path)
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:

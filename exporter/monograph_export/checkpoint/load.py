@@ -17,8 +17,9 @@ from sentence_transformers.sparse_encoder.modules import MLMTransformer, SparseS
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
-from monograph.errors import ExportError, UnsupportedModuleError, first_line
+from monograph.errors import ExportError, UnsupportedModuleError
 from monograph_export.checkpoint.checkpoint import Checkpoint
+from monograph_export.checkpoint.load_causes import cause_of
 from monograph_export.checkpoint.modules import SETTINGS, ModelKind, setting_problems
 
 # A row of the table in transformers' report: name | status |, the status perhaps in color.
@@ -44,7 +45,8 @@ def load_checkpoint(checkpoint: Checkpoint, kind: ModelKind) -> BaseModel:
 
     """
     folder = checkpoint.folder
-    with _clear_load_errors(folder), _no_progress_bar(), _missing_weights(kind.unused_weights) as missing:
+    transformer = checkpoint.modules[0].folder if checkpoint.modules else folder
+    with _clear_load_errors(folder, transformer), _no_progress_bar(), _missing_weights(kind.unused_weights) as missing:
         model = kind.model_class()(
             str(folder),
             device="cpu",
@@ -109,7 +111,10 @@ def check_order(model: BaseModel, name: object, kind: ModelKind) -> None:
     if first not in _WHOLE and kind.pooling not in (None, *others):
         raise UnsupportedModuleError(f"{name}: there is no Pooling among {', '.join((first, *others))}")
     if model.tokenizer is None or not getattr(model.tokenizer, "is_fast", False):
-        raise ExportError(f"{name}: its tokenizer has no tokenizer.json form, so the Rust tokenizers cannot run it")
+        raise ExportError(
+            f"{name}: its tokenizer {type(model.tokenizer).__name__} is Python code and has no tokenizer.json form, so the "
+            "Rust tokenizers cannot run it"
+        )
 
 
 @contextmanager
@@ -149,7 +154,7 @@ def _no_progress_bar() -> Iterator[None]:
 
 
 @contextmanager
-def _clear_load_errors(folder: Path) -> Iterator[None]:
+def _clear_load_errors(folder: Path, transformer: Path) -> Iterator[None]:
     try:
         yield
     except pickle.UnpicklingError as error:
@@ -158,4 +163,4 @@ def _clear_load_errors(folder: Path) -> Iterator[None]:
             "save the checkpoint as safetensors"
         ) from error
     except Exception as error:
-        raise ExportError(f"{folder} cannot be loaded: {first_line(error)}") from error
+        raise ExportError(f"{folder} cannot be loaded: {cause_of(error, transformer)}") from error

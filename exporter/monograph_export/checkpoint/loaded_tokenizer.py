@@ -47,9 +47,9 @@ def _rust_tokenizer(model: BaseModel) -> Tokenizer:
     transformers applies settings at every call: split_special_tokens, and the language of multilingual models.
     """
     if isinstance(model[0], StaticEmbedding):
-        return model[0].tokenizer
+        return model[0].tokenizer  # type: ignore[no-any-return]
     model.tokenizer("a")
-    return model.tokenizer.backend_tokenizer
+    return model.tokenizer.backend_tokenizer  # type: ignore[no-any-return]
 
 
 def spelled_tokens(model: BaseModel) -> list[str]:

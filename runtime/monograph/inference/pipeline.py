@@ -212,8 +212,7 @@ class Pipeline:
             raise UnusableTextError(
                 _noun(texts[position]),
                 position,
-                "has no tokens, and this model has no output for such a text, in sentence-transformers either: leave it "
-                "out",
+                "has no tokens, and this model, in sentence-transformers as well, has no output for it: leave it out",
             )
         if prompt and POOLING_MASK in self.runner.input_names:
             tokens = replace(tokens, prompt_length=self._prompt_length(prompt))
