@@ -110,7 +110,7 @@ def texts_to_tokenize(spelled: Sequence[str], max_length: int | None) -> list[st
 def usable_inputs(
     tokenizer: TextTokenizer, specification: TokenizerSpec, inputs: Sequence[InputT], prompt: str = ""
 ) -> list[InputT]:
-    """Return the inputs of which a model has an output, behind a prompt: none without tokens, or with one past its table."""
+    """Return the inputs of which a model has an output, behind a prompt: with a token, and none past its table."""
     tokens = tokenizer([add_prompt(one, prompt) for one in inputs])
     return [
         one

@@ -112,8 +112,8 @@ def check_order(model: BaseModel, name: object, kind: ModelKind) -> None:
         raise UnsupportedModuleError(f"{name}: there is no Pooling among {', '.join((first, *others))}")
     if model.tokenizer is None or not getattr(model.tokenizer, "is_fast", False):
         raise ExportError(
-            f"{name}: its tokenizer {type(model.tokenizer).__name__} is Python code and has no tokenizer.json form, so the "
-            "Rust tokenizers cannot run it"
+            f"{name}: its tokenizer {type(model.tokenizer).__name__} is Python code and has no tokenizer.json form, so "
+            "the Rust tokenizers cannot run it"
         )
 
 

@@ -60,10 +60,16 @@ def _explain(error: Exception, folder: Path) -> str:
         return f"{models[0].name} {_needs(*missing)}"
     if package:
         return " ".join(["its tokenizer", *filter(None, [config.get("tokenizer_class")]), _needs(package)])
+    if "instantiate the backend tokenizer" in str(error):
+        return (
+            f"transformers {version('transformers')} cannot make its tokenizer {config.get('tokenizer_class', '')} of "
+            "the files that it has: load it where it can be, and save it as tokenizer.json (save_pretrained)"
+        )
     if "untagged enum" in str(error):
         return (
             f"tokenizers {version('tokenizers')} cannot read its tokenizer.json "
-            f"({_CONTROL.sub(' ', first_line(error))}): a newer release may have written it, so pip install -U tokenizers transformers"
+            f"({_CONTROL.sub(' ', first_line(error))}): a newer release may have written it, so pip install -U "
+            "tokenizers transformers"
         )
     return f"transformers cannot load its tokenizer: {_CONTROL.sub(' ', first_line(error))}"
 

@@ -48,7 +48,8 @@ def _rust_tokenizer(model: BaseModel) -> Tokenizer:
     """
     if isinstance(model[0], StaticEmbedding):
         return model[0].tokenizer  # type: ignore[no-any-return]
-    model.tokenizer("a")
+    # Of the empty text: a tokenizer without a vocabulary fails on others.
+    model.tokenizer("")
     return model.tokenizer.backend_tokenizer  # type: ignore[no-any-return]
 
 

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 # Where its vocabulary is missing, transformers makes a tokenizer of its special tokens alone. A few more are no
 # vocabulary either, beside a table of many: of alphabets (proteins have 20 letters, DNA 4) the table is as small.
 _NO_VOCABULARY, _TINY = 3, 32
-_LARGE_TABLE_ROWS, _LARGE_TABLE_RATIO = 256, 16
+_LARGE_TABLE_ROWS, _LARGE_TABLE_RATIO = 128, 12
 _QUOTED = 3
 
 
