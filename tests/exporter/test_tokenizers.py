@@ -160,8 +160,9 @@ def test_a_pointer_that_nothing_reads_is_no_obstacle(tiny_checkpoint: Path, tmp_
 
 
 SPIECE = b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02"
+JAPANESE = {"tokenizer_class": "BertJapaneseTokenizer", "word_tokenizer_type": "mecab"}
 TOKENIZERS: list[tuple[str, dict[str, Any], str, bytes, str]] = [
-    ("fugashi", {"tokenizer_class": "BertJapaneseTokenizer", "word_tokenizer_type": "mecab"}, "vocab.txt", b"[UNK]\n", "pip install fugashi"),
+    ("fugashi", JAPANESE, "vocab.txt", b"[UNK]\n", "pip install fugashi"),
     ("sentencepiece", {"tokenizer_class": "T5Tokenizer"}, "spiece.model", SPIECE, "pip install sentencepiece"),
     ("tiktoken", {"tokenizer_class": "PreTrainedTokenizerFast"}, "tiktoken.model", b"YQ== 0\n", "pip install tiktoken"),
     ("", {"tokenizer_class": "CanineTokenizer"}, "vocab.txt", b"", "CanineTokenizer is Python code"),
