@@ -13,7 +13,7 @@ from monograph.bundle import Bundle
 from monograph.errors import ExportError
 from monograph.paths import user_path
 from monograph_export.checkpoint.checkpoint import Checkpoint, read_checkpoint
-from monograph_export.checkpoint.source import locate_checkpoint, locate_with_encoder, recipe_of
+from monograph_export.checkpoint.source import check_files, locate_checkpoint, locate_with_encoder, recipe_of
 from monograph_export.compression.options import (
     ACTIVE_OVERLAP,
     MEAN_COSINE,
@@ -184,6 +184,7 @@ def _traced(source: object, task: str | None, vocabulary: VocabularyOptions) -> 
     name = "the model"
     if isinstance(source, (str, os.PathLike)):
         model, name = read_checkpoint(locate_checkpoint(source)), os.fspath(source)
+        check_files(model)
     chosen = task_of(model, task) if isinstance(model, Checkpoint) else task_of_model(model)
     check_requested(name, chosen, task)
     return chosen, partial(_load_traced, model)
@@ -208,6 +209,7 @@ def _from_onnx(source: object, file: str | os.PathLike[str], task: str | None) -
     check_engine()
     folder, encoder_file = locate_with_encoder(source, file)
     checkpoint = read_checkpoint(folder)
+    check_files(checkpoint, encoder_file)
     chosen = task_of(checkpoint, task)
     if FROM_ONNX not in chosen.options:
         raise ExportError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from monograph.errors import first_line
+from monograph.errors import printable
 
 # Colors, and other sequences that a terminal obeys.
 _CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b.")
@@ -19,17 +19,11 @@ def plain_line(error: BaseException) -> str:
 
     A heading that ends in a colon is followed by what it announces.
     """
-    line = first_line(error)
+    lines = str(error).strip().splitlines()
+    line = next(iter(lines), "") or type(error).__name__
     if line.endswith(":"):
-        line = " ".join([line, *str(error).strip().splitlines()[1:2]])
-    return printable(line) or type(error).__name__
-
-
-def printable(text: str) -> str:
-    """Return a text as one line without control codes, cut where it is very long."""
-    plain = _CONTROL_SEQUENCE.sub("", text)
-    line = " ".join("".join(character if character.isprintable() else " " for character in plain).split())
-    return line if len(line) <= _QUOTED else f"{line[:_QUOTED]}..."
+        line = " ".join([line, *lines[1:2]])
+    return printable(_CONTROL_SEQUENCE.sub("", line), _QUOTED)
 
 
 def innermost(error: BaseException) -> BaseException:

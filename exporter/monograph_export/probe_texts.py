@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from tokenizers import Tokenizer
 
-from monograph.inputs import Pair
+from monograph.bundle.manifest import TokenizerSpec
+from monograph.inputs import InputT, Pair, add_prompt
+from monograph.tokenization import TextTokenizer
 from monograph_export.checkpoint.rust_tokenizer import unlimited
 from monograph_export.text_files import read_sentences
 
@@ -30,16 +32,34 @@ _ODD_TEXTS = (
     "palochka: Ӏ ӏ I l 1 |",
     "averyveryverylongwordwithoutanyspaces" * 8,
     "\u200bzero\u200dwidth\ufeff and a \u0007 bell",
+    # What normalizers treat differently: a sigma at the end of a word, both spellings of one letter, full width.
+    "ΟΔΥΣΣΕΥΣ ΣΟΦΟΣ, Ὀδυσσεύς σοφός",
+    "caf\u00e9 and cafe\u0301, \u1100\u1161\u11a8 and \uac01, \u212b and \u00c5",
+    "今天，天气很好。「好」、（是）！カタカナ・ｶﾀｶﾅ",
+    "  spaces before, within   and behind  ",
+    "\n ends in a line break \n",
 )
+# Special and other added tokens that probes spell: evenly spread, where a tokenizer has more.
+_SPECIAL_TOKENS, _ADDED_TOKENS = 64, 32
+# So many share a probe, for every probe has a vector in the bundle.
+_TOKENS_IN_A_TEXT = 4
+# What stands before and behind a token in texts whose tokens alone are compared.
+_AROUND = (("", ""), ("boat", "harbour"), ("boat ", " harbour"), ("  ", "  "), ("\n", "\n"), ("boat, ", "."))
+# Texts of more tokens are not compared.
+_LONGEST_CUT = 1 << 18
 # The first text of a pair has one part of so many of its tokens in rotation: a query is shorter than a document.
 _PARTS = (3, 2, 5)
 # Rotations of the words that are tried for a text of a wanted length.
 _ATTEMPTS = 24
 
 
-def probe_texts(tokenizer: Tokenizer, max_length: int | None) -> list[str]:
-    """Return the texts to verify a bundle with; texts are cut at ``max_length`` tokens, special ones included."""
-    return [*short_probe_texts(), *_texts_of_every_length(unlimited(tokenizer), max_length)]
+def probe_texts(tokenizer: Tokenizer, max_length: int | None, spelled: Sequence[str]) -> list[str]:
+    """Return the texts to verify a bundle with; texts are cut at ``max_length`` tokens, special ones included.
+
+    They spell the tokens ``spelled``.
+    """
+    own = unlimited(tokenizer)
+    return [*short_probe_texts(), *_spelling_texts(spelled), *_texts_of_every_length(own, max_length)]
 
 
 def short_probe_texts() -> list[str]:
@@ -47,14 +67,73 @@ def short_probe_texts() -> list[str]:
     return [*probe_sentences(), *_ODD_TEXTS]
 
 
-def probe_pairs(tokenizer: Tokenizer, max_length: int | None) -> list[Pair]:
-    """Return the pairs to verify a cross-encoder with; a pair is cut at ``max_length`` tokens with special ones."""
+def probe_pairs(tokenizer: Tokenizer, max_length: int | None, spelled: Sequence[str]) -> list[Pair]:
+    """Return the pairs to verify a cross-encoder with; a pair is cut at ``max_length`` tokens with special ones.
+
+    They spell the tokens ``spelled``, in either text.
+    """
     texts = short_probe_texts()
     # Each beside the next, and some beside themselves, which a reranker scores otherwise than strangers.
     neighbours = list(zip(texts, [*texts[1:], texts[0]], strict=True))
     same = [(text, text) for text in texts[::4]]
     empty = [("", ""), ("", texts[0]), (texts[0], "")]
-    return [*neighbours, *same, *empty, *_pairs_of_every_length(unlimited(tokenizer), max_length)]
+    spelling = [
+        (text, texts[0]) if number % 2 else (texts[0], text) for number, text in enumerate(_spelling_texts(spelled))
+    ]
+    return [*neighbours, *same, *empty, *spelling, *_pairs_of_every_length(unlimited(tokenizer), max_length)]
+
+
+def chosen_tokens(tokenizer: Tokenizer, named: Iterable[str]) -> list[str]:
+    """Return the tokens that probes of a tokenizer spell: special ones, ``named`` ones first, and other added ones."""
+    added = [token for _, token in sorted(tokenizer.get_added_tokens_decoder().items())]
+    first = list(dict.fromkeys(named))
+    special = [token.content for token in added if token.special and token.content not in first]
+    others = [token.content for token in added if not token.special and token.content not in first]
+    return [*first, *_spread(special, _SPECIAL_TOKENS), *_spread(others, _ADDED_TOKENS)]
+
+
+def texts_to_tokenize(spelled: Sequence[str], max_length: int | None) -> list[str]:
+    """Return texts whose tokens alone are compared: every spelling of each token, and texts of too many tokens.
+
+    They have no vector in a bundle, which would be large with them.
+    """
+    texts = [before + token + behind for token in spelled for before, behind in _AROUND]
+    texts += [change(token) for token in spelled for change in (str.upper, str.lower)]
+    words = _words()
+    if max_length is not None and max_length <= _LONGEST_CUT:
+        texts += [
+            " ".join(itertools.islice(itertools.cycle(words), count)) for count in (max_length + 1, 3 * max_length)
+        ]
+    return texts
+
+
+def usable_inputs(
+    tokenizer: TextTokenizer, specification: TokenizerSpec, inputs: Sequence[InputT], prompt: str = ""
+) -> list[InputT]:
+    """Return the inputs of which a model has an output, behind a prompt: with a token, and none past its table."""
+    tokens = tokenizer([add_prompt(one, prompt) for one in inputs])
+    return [
+        one
+        for one, start, end in zip(inputs, tokens.starts, tokens.starts[1:], strict=False)
+        if end - start >= specification.min_length
+        and tokens.ids[start:end].max(initial=0) < specification.vocabulary_size
+    ]
+
+
+def _spread(tokens: list[str], count: int) -> list[str]:
+    """Return so many of the tokens, the first and the last among them."""
+    if len(tokens) <= count:
+        return tokens
+    return [tokens[position * (len(tokens) - 1) // (count - 1)] for position in range(count)]
+
+
+def _spelling_texts(tokens: Sequence[str]) -> Iterator[str]:
+    """Yield texts that spell tokens within words, between spaces and in other cases."""
+    for start in range(0, len(tokens), _TOKENS_IN_A_TEXT):
+        parts = [
+            f"boat{token}harbour  {token}  {token.swapcase()}." for token in tokens[start : start + _TOKENS_IN_A_TEXT]
+        ]
+        yield " ".join(parts)
 
 
 def _pairs_of_every_length(tokenizer: Tokenizer, max_length: int | None) -> Iterator[Pair]:
@@ -88,7 +167,10 @@ def _texts_of_every_length(tokenizer: Tokenizer, max_length: int | None) -> Iter
         text = _text_of_length(tokenizer, words, length)
         if text is not None:
             yield text
-    # Over the limit, so that truncation is part of what is verified.
+    # Over the limit by one token and by many, so that truncation is part of what is verified.
+    if max_length is not None and max_length < LONGEST:
+        longer = _text_of_length(tokenizer, words, max_length + 1)
+        yield from () if longer is None else (longer,)
     yield _long_text(words, max_length)
 
 

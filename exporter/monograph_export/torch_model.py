@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sentence_transformers.base.model import BaseModel
 from torch import nn
 from transformers import PreTrainedModel
@@ -15,26 +16,28 @@ from monograph.bundle import Probes
 from monograph.bundle.manifest import Routing, Source, TokenizerSpec
 from monograph.errors import ExportError
 from monograph.inputs import check_named
+from monograph.tokenization import TextTokenizer
 from monograph_export.checkpoint.checkpoint import Checkpoint
 from monograph_export.checkpoint.loaded_tokenizer import (
     check_table,
     check_tokenizer,
     pools_without_prompt,
+    spelled_tokens,
     store_tokenizer,
     token_ids,
     tokenizer_of,
 )
 from monograph_export.checkpoint.routes import RoutedModel
-from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE, max_length_of
+from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE
 from monograph_export.checkpoint.vocabulary_layers import has_transformer, token_table
 from monograph_export.compression.compress import Compressed, compress
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.store import BuiltGraph, numbered
 from monograph_export.graph.trace import trace
 from monograph_export.model import ExportRequest, LoadedModel, Tokenizers
-from monograph_export.probe_texts import short_probe_texts
+from monograph_export.probe_texts import short_probe_texts, texts_to_tokenize, usable_inputs
 from monograph_export.tasks import ExportTask
-from monograph_export.tasks.base import PRUNING, check_finite
+from monograph_export.tasks.base import PRUNING, check_finite, check_varied
 from monograph_export.vocabulary.prune import PrunedVocabulary, prune_vocabulary
 
 # Put before texts of models that leave prompts out of their pooling and bring none.
@@ -108,7 +111,7 @@ class TorchModel(LoadedModel):
         """Write the tokenizer of each route; routes with the same share a file."""
         stored: dict[str | None, TokenizerSpec] = {}
         for number, (route, model) in enumerate(self._routed.routes.items()):
-            specification = store_tokenizer(model, folder / numbered(TOKENIZER_FILE, number))
+            specification = store_tokenizer(model, folder / numbered(TOKENIZER_FILE, number), self._min_length(model))
             content = (folder / specification.file).read_bytes()
             same = (other for other in stored.values() if (folder / other.file).read_bytes() == content)
             if other := next(same, None):
@@ -116,6 +119,17 @@ class TorchModel(LoadedModel):
                 specification = replace(specification, file=other.file)
             stored[route] = specification
         return stored
+
+    def _min_length(self, model: BaseModel) -> int:
+        """Return the manifest's ``min_length``: 1 where torch has no output for an input without a token."""
+        empty = self._task.empty_input
+        if token_ids(model, empty):
+            return 0
+        try:
+            outputs = self._task.outputs(model, [empty])
+        except ExportError:
+            return 1
+        return 0 if np.isfinite(outputs).all() else 1
 
     def describe_outputs(self) -> Any:
         """Return the task's section of the manifest."""
@@ -148,13 +162,19 @@ class TorchModel(LoadedModel):
         """
         sets: list[Probes] = []
         for route, model in self._routed.routes.items():
-            tokenizer = tokenizer_of(model)
-            inputs = self._task.probe_inputs(tokenizer, max_length_of(tokenizer))
-            check_tokenizer(model, folder / tokenizers[route].file, inputs)
-            sets.append(self._probes(model, route, inputs))
+            tokenizer, specification = tokenizer_of(model), tokenizers[route]
+            max_length, spelled = specification.max_length, spelled_tokens(model)
+            written = TextTokenizer(folder / specification.file)
+            check_tokenizer(model, written, texts_to_tokenize(spelled, max_length))
+            known = [token for token in spelled if usable_inputs(written, specification, [token])]
+            inputs = self._task.probe_inputs(tokenizer, max_length, known)
+            check_tokenizer(model, written, inputs)
+            sets.append(self._probes(model, route, usable_inputs(written, specification, inputs)))
+            check_varied(sets[-1].vectors, self._task.task.inputs)
             if pools_without_prompt(model):
                 prompt = next(filter(None, model.prompts.values()), _PROMPT)
-                sets.append(self._probes(model, route, short_probe_texts(), prompt))
+                prompted = usable_inputs(written, specification, short_probe_texts(), prompt)
+                sets.append(self._probes(model, route, prompted, prompt))
         return sets
 
     def _probes(self, model: BaseModel, route: str | None, inputs: list[Any], prompt: str = "") -> Probes:

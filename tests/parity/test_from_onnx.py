@@ -259,7 +259,7 @@ def test_the_tokenizer_is_set_up_as_sentence_transformers_does(
     read = read_tokenizer(folder, body)
     assert (read.max_length, read.truncation_side) == (model.max_seq_length, model.tokenizer.truncation_side)
     assert read.pad_id == model.tokenizer.pad_token_id
-    spec = read.store(tmp_path)
+    spec = read.store(tmp_path, None)
     assert spec.max_length == model.max_seq_length
     stored = read.tokenizer.from_file(str(tmp_path / spec.file))
     for text in TEXTS:

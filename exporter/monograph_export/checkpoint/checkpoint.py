@@ -16,6 +16,7 @@ from typing import Any
 from monograph.bundle.files import sha256_of
 from monograph.bundle.manifest import Source
 from monograph.errors import ExportError, UnsupportedModuleError
+from monograph_export.checkpoint.lfs import check_no_pointer
 from monograph_export.checkpoint.modules import ROUTER, ModelKind, module_name, setting_problems
 
 MODULES_FILE = "modules.json"
@@ -248,6 +249,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def _read_json(path: Path) -> Any:
+    check_no_pointer(path)
     try:
         value = json.loads(path.read_bytes())
         # Escapes can hold half a character, which no tokenizer takes and no manifest can hold.

@@ -45,6 +45,7 @@ def load_checkpoint(checkpoint: Checkpoint, kind: ModelKind) -> BaseModel:
 
     """
     folder = checkpoint.folder
+    transformer = checkpoint.modules[0].folder if checkpoint.modules else folder
     if obstacle := find_obstacle(checkpoint):
         raise ExportError(f"{folder}: {obstacle}")
     with _no_progress_bar(), _weight_reports(kind.unused_weights) as report:
@@ -58,7 +59,7 @@ def load_checkpoint(checkpoint: Checkpoint, kind: ModelKind) -> BaseModel:
                 model_kwargs={"dtype": torch.float32, "weights_only": True, "use_kernels": False},
             )
         except Exception as error:
-            raise ExportError(f"{folder}: {load_problem(error, report.mismatched)}") from error
+            raise ExportError(f"{folder}: {load_problem(error, report.mismatched, transformer)}") from error
     if report.missing:
         raise ExportError(
             f"{folder}: its files lack {len(report.missing)} weights, {report.missing[0]} for one: "
@@ -121,7 +122,10 @@ def check_order(model: BaseModel, name: object, kind: ModelKind) -> None:
     if first == "StaticEmbedding":
         return
     if model.tokenizer is None or not getattr(model.tokenizer, "is_fast", False):
-        raise ExportError(f"{name}: its tokenizer has no tokenizer.json form, so the Rust tokenizers cannot run it")
+        raise ExportError(
+            f"{name}: its tokenizer {type(model.tokenizer).__name__} is Python code and has no tokenizer.json form, so "
+            "the Rust tokenizers cannot run it"
+        )
 
 
 @dataclass(frozen=True)

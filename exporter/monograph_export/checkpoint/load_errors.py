@@ -6,12 +6,13 @@ import importlib.metadata
 import pickle
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from monograph_export.checkpoint.checkpoint import Checkpoint, read_optional_object
-from monograph_export.foreign_errors import innermost, is_out_of_memory, plain_line
+from monograph_export.checkpoint.tokenizer_errors import tokenizer_problem
+from monograph_export.foreign_errors import is_out_of_memory, plain_line
 
 _UNKNOWN_TYPE = re.compile(r"model type `([^`]*)`")
-_PACKAGE = re.compile(r"pip install ['\"]?(?:-U |--upgrade )?([A-Za-z0-9][\w.\-]*)|requires the ([\w.\-]+) library")
 
 
 def find_obstacle(checkpoint: Checkpoint) -> str | None:
@@ -32,8 +33,11 @@ def find_obstacle(checkpoint: Checkpoint) -> str | None:
     return None
 
 
-def load_problem(error: BaseException, mismatched: Sequence[str]) -> str:
-    """Return an error of loading in one line; ``mismatched`` are weights of other shapes than the config states."""
+def load_problem(error: Exception, mismatched: Sequence[str], transformer: Path) -> str:
+    """Return an error of loading in one line.
+
+    ``mismatched`` are weights of other shapes than the config states, ``transformer`` is the folder of the tokenizer.
+    """
     text = str(error)
     version = importlib.metadata.version("transformers")
     if isinstance(error, pickle.UnpicklingError):
@@ -64,17 +68,7 @@ def load_problem(error: BaseException, mismatched: Sequence[str]) -> str:
             f"{len(mismatched)} of its weights have other shapes than config.json states, {mismatched[0]} for one: "
             "weights and config.json are of different models"
         )
-    return _missing_package(error) or f"cannot be loaded: {_line(error)}"
-
-
-def _missing_package(error: BaseException) -> str | None:
-    cause = innermost(error)
-    missing = next((one for one in (cause, error) if isinstance(one, ImportError)), None)
-    if missing is None:
-        return None
-    named = _PACKAGE.search(str(missing))
-    package = missing.name or (named and (named[1] or named[2]))
-    return f"a package is missing ({plain_line(missing)})" + (f": pip install {package}" if package else "")
+    return tokenizer_problem(error, transformer) or f"cannot be loaded: {_line(error)}"
 
 
 def _line(error: BaseException) -> str:

@@ -15,13 +15,13 @@ from monograph.errors import ParityError
 from monograph.inputs import Input
 from monograph.tokenization import TextTokenizer
 from monograph_export.checkpoint.rust_tokenizer import (
-    check_rows,
     copied,
     limited,
-    vocabulary_size_of,
     write_tokenizer,
 )
+from monograph_export.checkpoint.token_rows import check_vocabulary, used_rows
 from monograph_export.checkpoint.vocabulary_layers import rows_of
+from monograph_export.probe_texts import chosen_tokens
 
 _QUOTED = 60
 
@@ -34,11 +34,29 @@ def tokenizer_of(model: BaseModel) -> Tokenizer:
         # It adds no special tokens, and these are all that the step adds.
         tokenizer.post_processor = None
         return tokenizer
-    tokenizer = limited(model.tokenizer.backend_tokenizer, model.max_seq_length, model.tokenizer.truncation_side)
+    tokenizer = limited(_rust_tokenizer(model), model.max_seq_length, model.tokenizer.truncation_side)
     if isinstance(first, SparseStaticEmbedding):
         # Nor does this.
         tokenizer.post_processor = None
     return tokenizer
+
+
+def _rust_tokenizer(model: BaseModel) -> Tokenizer:
+    """Return the model's own Rust tokenizer, set as it is at run time.
+
+    transformers applies settings at every call: split_special_tokens, and the language of multilingual models.
+    """
+    if isinstance(model[0], StaticEmbedding):
+        return model[0].tokenizer  # type: ignore[no-any-return]
+    # Of the empty text: a tokenizer without a vocabulary fails on others.
+    model.tokenizer("")
+    return model.tokenizer.backend_tokenizer  # type: ignore[no-any-return]
+
+
+def spelled_tokens(model: BaseModel) -> list[str]:
+    """Return the special and other added tokens that the probes of a model spell."""
+    named = [] if isinstance(model[0], StaticEmbedding) else model.tokenizer.all_special_tokens
+    return chosen_tokens(_rust_tokenizer(model), named)
 
 
 def token_ids(model: BaseModel, text: Input) -> list[int]:
@@ -57,13 +75,15 @@ def pools_without_prompt(model: BaseModel) -> bool:
     return any(isinstance(module, Pooling) and not module.include_prompt for module in model)
 
 
-def store_tokenizer(model: BaseModel, path: Path) -> TokenizerSpec:
+def store_tokenizer(model: BaseModel, path: Path, min_length: int) -> TokenizerSpec:
     """Write a file of the tokenizer with lower-casing and truncation as the model applies them."""
     return write_tokenizer(
         tokenizer_of(model),
         path,
+        used_rows(_rust_tokenizer(model), rows_of(model)),
         pad_id=None if isinstance(model[0], StaticEmbedding) else model.tokenizer.pad_token_id,
         special_ids=tuple(sorted(model.tokenizer.all_special_ids)) if pools_without_prompt(model) else (),
+        min_length=min_length,
     )
 
 
@@ -71,22 +91,23 @@ def check_table(model: BaseModel) -> None:
     """Compare a model's tokenizer with its table of embeddings.
 
     Raises:
-        ExportError: the tokenizer gives ids that the table has no row for.
+        ExportError: the tokenizer has no vocabulary, or gives ids that the table has no row for.
 
     """
     # Not by tokenizer_of: a copy of LaBSE's vocabulary takes seconds.
-    own = model.tokenizer if isinstance(model[0], StaticEmbedding) else model.tokenizer.backend_tokenizer
-    check_rows(vocabulary_size_of(own), rows_of(model))
+    check_vocabulary(_rust_tokenizer(model), rows_of(model))
 
 
-def check_tokenizer(model: BaseModel, path: Path, texts: Sequence[Input]) -> None:
+def check_tokenizer(model: BaseModel, tokenizer: TextTokenizer, texts: Sequence[Input]) -> None:
     """Compare the token ids of the written tokenizer with those that the model itself computes from.
+
+    The model's are those of its own tokenizer, as Sentence Transformers calls it.
 
     Raises:
         ParityError: naming the first text whose ids differ.
 
     """
-    tokens = TextTokenizer(path)(texts)
+    tokens = tokenizer(texts)
     for position, text in enumerate(texts):
         expected = token_ids(model, text)
         written = tokens.ids[tokens.starts[position] : tokens.starts[position + 1]].tolist()

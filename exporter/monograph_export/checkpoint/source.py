@@ -13,12 +13,15 @@ from pathlib import Path, PurePosixPath
 from monograph.errors import ExportError, MonographError
 from monograph.hub import HubName, download_files, parse_hub_name, resolve_commit
 from monograph.paths import user_path
-from monograph_export.checkpoint.checkpoint import MODULES_FILE, ROUTER_CONFIGS
+from monograph_export.checkpoint.checkpoint import MODULES_FILE, ROUTER_CONFIGS, Checkpoint
+from monograph_export.checkpoint.lfs import check_no_pointer
 from monograph_export.recipes import Recipe, read_recipe, recipe_names
 
 logger = logging.getLogger(__name__)
 # Settings, vocabularies and the model card, which states the license.
 _SETTINGS = ("*.json", "*.txt", "*.model", "README.md")
+# Those of them that are not of a checkpoint may lie beside it as a pointer.
+_READ = ("*config*", "*tokenizer*", "*token*.json", "*vocab*", "*merges*", "*.model", "modules.json", "idf.json")
 _SAFETENSORS, _PICKLES = "model*.safetensors", "pytorch_model*.bin"
 
 
@@ -144,6 +147,30 @@ def needed_files(
             wanted += _matching(inside, [_SAFETENSORS]) or _matching(inside, [_PICKLES])
         chosen += [inside[file] for file in wanted]
     return chosen
+
+
+def check_files(checkpoint: Checkpoint, encoder_file: Path | None = None) -> None:
+    """Refuse a checkpoint with Git LFS pointers in place of files that loading reads.
+
+    With an ``encoder_file`` that file is read in place of the weights of the first module.
+
+    Raises:
+        ExportError: naming the first.
+
+    """
+    modules = [entry for module in checkpoint.modules for entry in (module, *module.within)]
+    folders = dict.fromkeys(entry.folder for entry in modules) or {checkpoint.folder: None}
+    for number, folder in enumerate(dict.fromkeys((*folders, checkpoint.folder))):
+        inside = [file.name for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
+        weightless = {""} if folder not in folders or (encoder_file is not None and number == 0) else set()
+        for name in needed_files(inside, {""}, weightless):
+            if not name.endswith((".json", ".txt", ".model", ".md")) or _matching([name], _READ):
+                check_no_pointer(folder / name)
+    if encoder_file is not None:
+        # Its weights may lie in files whose names begin with its own.
+        for file in sorted(encoder_file.parent.iterdir()):
+            if file.name.startswith(encoder_file.name):
+                check_no_pointer(file)
 
 
 def _settings_at_root(name: HubName, names: Collection[str]) -> list[str]:

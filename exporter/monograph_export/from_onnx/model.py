@@ -22,7 +22,7 @@ from monograph.tasks.embedding import EMBEDDING, EmbeddingSection
 from monograph.tokenization import TextTokenizer
 from monograph_export.checkpoint.checkpoint import SETTINGS_FILE, Checkpoint, read_optional_object
 from monograph_export.checkpoint.max_length import describe_cut
-from monograph_export.checkpoint.rust_tokenizer import NO_LIMIT, check_rows
+from monograph_export.checkpoint.rust_tokenizer import NO_LIMIT
 from monograph_export.from_onnx.encoder import Encoder, files_of, open_encoder, table_of
 from monograph_export.from_onnx.graph import append_modules
 from monograph_export.from_onnx.head import read_head
@@ -30,7 +30,8 @@ from monograph_export.from_onnx.reference import FileRunner, check_modules, long
 from monograph_export.from_onnx.tokenizer import CheckpointTokenizer, read_tokenizer
 from monograph_export.graph.store import BuiltGraph
 from monograph_export.model import ExportRequest, LoadedModel, Tokenizers
-from monograph_export.probe_texts import probe_texts
+from monograph_export.probe_texts import chosen_tokens, probe_texts, usable_inputs
+from monograph_export.tasks.base import check_varied
 
 logger = logging.getLogger(__name__)
 # ONNX Runtime's CPU computes float16 at float32, and rounds the vectors of tokens only where they are an output.
@@ -82,11 +83,9 @@ class OnnxModel(LoadedModel):
 
     def store_tokenizers(self, folder: Path) -> Tokenizers:
         """Write the tokenizer."""
-        specification = self._tokenizer.store(folder)
         table = table_of(self._encoder)
-        if table is not None:
-            check_rows(specification.vocabulary_size, table.shape.numpy()[0])
-        return {None: specification}
+        rows = None if table is None else int(table.shape.numpy()[0])
+        return {None: self._tokenizer.store(folder, rows)}
 
     def describe_outputs(self) -> EmbeddingSection:
         """Return the task's section of the manifest."""
@@ -102,8 +101,16 @@ class OnnxModel(LoadedModel):
 
     def make_probes(self, folder: Path, tokenizers: Tokenizers) -> list[Probes]:
         """Return the texts that the bundle is verified with, and what the file and NumPy give for them."""
-        texts = probe_texts(self._tokenizer.tokenizer, tokenizers[None].max_length)
-        return [make_probes(self._encoder, self._head, _runner(folder, tokenizers), texts)]
+        specification, runner = tokenizers[None], _runner(folder, tokenizers)
+        spelled = [
+            token
+            for token in chosen_tokens(self._tokenizer.tokenizer, ())
+            if usable_inputs(runner.tokenizer, specification, [token])
+        ]
+        texts = probe_texts(self._tokenizer.tokenizer, specification.max_length, spelled)
+        probes = make_probes(self._encoder, self._head, runner, usable_inputs(runner.tokenizer, specification, texts))
+        check_varied(probes.vectors, "texts")
+        return [probes]
 
     def build_graphs(self, precision: str) -> Mapping[str | None, BuiltGraph]:
         """Append the modules to the encoder's graph, whose precision is the file's."""

@@ -14,7 +14,8 @@ from monograph.bundle.manifest import TokenizerSpec
 from monograph.errors import ExportError, first_line
 from monograph_export.checkpoint.checkpoint import read_optional_object
 from monograph_export.checkpoint.module_settings import TOKENIZER_CONFIG, read_max_length
-from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE, limited, write_tokenizer
+from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE, limited, vocabulary_size_of, write_tokenizer
+from monograph_export.checkpoint.token_rows import check_vocabulary
 
 # With these transformers 5 makes the step that adds special tokens anew, and tokens that it does not find it adds.
 _REBUILDING = ("add_bos_token", "add_eos_token")
@@ -36,10 +37,24 @@ class CheckpointTokenizer:
     truncation_side: str
     pad_id: int | None
 
-    def store(self, folder: Path) -> TokenizerSpec:
-        """Write it as tokenizer.json."""
+    def store(self, folder: Path, rows: int | None) -> TokenizerSpec:
+        """Write it as tokenizer.json, beside a table of so many rows; None where that is not known.
+
+        Raises:
+            ExportError: the tokenizer has no vocabulary, or gives ids that the table has no row for.
+
+        """
+        size = vocabulary_size_of(self.tokenizer)
+        check_vocabulary(self.tokenizer, size if rows is None else rows)
         tokenizer = limited(self.tokenizer, self.max_length, self.truncation_side)
-        return write_tokenizer(tokenizer, folder / TOKENIZER_FILE, self.pad_id)
+        # The file takes no text without a token, so nobody knows what torch would make of it.
+        return write_tokenizer(
+            tokenizer,
+            folder / TOKENIZER_FILE,
+            size if rows is None else min(size, rows),
+            self.pad_id,
+            min_length=int(not tokenizer.encode("").ids),
+        )
 
 
 def read_tokenizer(folder: Path, settings: Mapping[str, Any]) -> CheckpointTokenizer:
@@ -61,6 +76,7 @@ def read_tokenizer(folder: Path, settings: Mapping[str, Any]) -> CheckpointToken
     config = read_optional_object(folder / TOKENIZER_CONFIG)
     _check_same_tokens(tokenizer, config, folder)
     _apply_bert_settings(tokenizer, config)
+    tokenizer.encode_special_tokens = bool(config.get("split_special_tokens"))
     if settings.get("do_lower_case"):
         _lowercase(tokenizer)
     side = config.get("truncation_side", "right")

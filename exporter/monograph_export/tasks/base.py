@@ -53,6 +53,7 @@ class ExportTask(ABC, Generic[InputT]):
         architectures: Endings of the classes of transformers that are of this task without modules.json, and
             ``requested_architectures`` of those that are if the task is requested.
         int8_for_large_tables: Whether large tables of token embeddings are int8 by default.
+        empty_input: The shortest of its inputs.
         feature: The name under which the modules leave their output.
         samples: Three inputs of different length to trace a model with; axes of size 0 or 1 would be taken for
             constants.
@@ -68,6 +69,7 @@ class ExportTask(ABC, Generic[InputT]):
     architectures: ClassVar[tuple[str, ...]] = ()
     requested_architectures: ClassVar[tuple[str, ...]] = ()
     int8_for_large_tables: ClassVar[bool] = True
+    empty_input: ClassVar[Any] = ""
     feature: ClassVar[str] = SENTENCE_EMBEDDING
     samples: ClassVar[Sequence[Any]] = ("one short text", "another text, which is a little longer", "a third")
     used: ClassVar[str] = "embedded"
@@ -169,8 +171,11 @@ class ExportTask(ABC, Generic[InputT]):
         """
 
     @abstractmethod
-    def probe_inputs(self, tokenizer: Tokenizer, max_length: int | None) -> list[InputT]:
-        """Return the inputs that a bundle is verified with: of many languages, oddities, and of every length."""
+    def probe_inputs(self, tokenizer: Tokenizer, max_length: int | None, spelled: Sequence[str]) -> list[InputT]:
+        """Return the inputs that a bundle is verified with.
+
+        They are of many languages, oddities, of every length, and spell the tokens ``spelled``.
+        """
 
     def outputs(
         self, model: BaseModel, inputs: Sequence[InputT], batch_size: int = 1, prompt: str = ""
@@ -241,6 +246,20 @@ def check_finite(reference: NDArray[np.float32]) -> None:
         raise ExportError(
             "torch itself gives vectors that are not finite: the checkpoint is damaged, or with --precision fp16 its "
             "values pass what float16 holds"
+        )
+
+
+def check_varied(reference: NDArray[np.float32], inputs: str) -> None:
+    """Refuse reference outputs, float32 [n, d], that are the same for all inputs, which ``inputs`` names.
+
+    Raises:
+        ExportError: they are.
+
+    """
+    if len(reference) > 1 and (reference == reference[0]).all():
+        raise ExportError(
+            f"all {len(reference)} {inputs} that the model is verified with have one and the same output: the "
+            "checkpoint is incomplete or damaged, in its vocabulary or its weights, so download it again"
         )
 
 

@@ -39,9 +39,9 @@ class VectorExport(ExportTask[str]):
     limits: ClassVar[Sequence[Limit]] = (MEAN_COSINE, WORST_COSINE, NEIGHBOUR_AGREEMENT)
     costs = "of the mean cosine"
 
-    def probe_inputs(self, tokenizer: Tokenizer, max_length: int | None) -> list[str]:
+    def probe_inputs(self, tokenizer: Tokenizer, max_length: int | None, spelled: Sequence[str]) -> list[str]:
         """Return the texts that a bundle is verified with."""
-        return probe_texts(tokenizer, max_length)
+        return probe_texts(tokenizer, max_length, spelled)
 
     def _compute(self, model: BaseModel, inputs: list[str], batch_size: int, prompt: str) -> Any:
         with untruncated(model, self.kind):

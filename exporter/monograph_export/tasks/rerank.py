@@ -58,6 +58,7 @@ class RerankExport(ExportTask[Pair]):
     # Sentence Transformers would make a score of the next token of a generative model; it is refused by its name.
     requested_architectures = ("ForCausalLM",)
     int8_for_large_tables = False
+    empty_input = ("", "")
     # Before any activation.
     feature = "scores"
     samples = tuple((text, _SECOND) for text in ExportTask.samples)
@@ -122,9 +123,9 @@ class RerankExport(ExportTask[Pair]):
         given = all(name and not _UNNAMED.fullmatch(name) for name in names)
         return RerankSection(labels, type(model.activation_fn).__name__, names if given else ())
 
-    def probe_inputs(self, tokenizer: Tokenizer, max_length: int | None) -> list[Pair]:
+    def probe_inputs(self, tokenizer: Tokenizer, max_length: int | None, spelled: Sequence[str]) -> list[Pair]:
         """Return the pairs that a bundle is verified with."""
-        return probe_pairs(tokenizer, max_length)
+        return probe_pairs(tokenizer, max_length, spelled)
 
     def _compute(self, model: BaseModel, inputs: list[Pair], batch_size: int, prompt: str) -> Any:
         import torch

@@ -12,9 +12,10 @@ from sentence_transformers.base.model import BaseModel
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
-from monograph.errors import ParityError
+from monograph.errors import ExportError, ParityError
 from monograph.quality import VocabularyReport
 from monograph_export.checkpoint.rust_tokenizer import unlimited
+from monograph_export.checkpoint.vocabulary_layers import rows_of
 from monograph_export.probe_texts import probe_sentences
 from monograph_export.tasks.base import ExportTask
 from monograph_export.vocabulary.coverage import Vocabularies
@@ -49,7 +50,10 @@ def prune_vocabulary(
     if not options.prunes:
         return None
     logger.info("choosing the tokens to retain")
-    whole = unlimited(model.tokenizer.backend_tokenizer)
+    own = model.tokenizer.backend_tokenizer
+    # transformers sets it anew at every call; with it a copy has no special tokens.
+    own.encode_special_tokens = False
+    whole = unlimited(own)
     reduction = reduce_tokenizer(whole, options, prompts)
     corpus, others = options.corpus, options.coverage_texts
     same = reduction.vocabularies.usable(probe_sentences()) if corpus is None else list(corpus.texts)
@@ -82,8 +86,14 @@ def _install(model: BaseModel, whole: Tokenizer, reduction: Reduction) -> None:
     # for padding and truncation of it are set at every call.
     model.tokenizer._tokenizer = unlimited(reduction.tokenizer)
     old_ids = whole.get_vocab(with_added_tokens=True)
-    rows = torch.tensor([old_ids[token] for token in sorted(reduction.ids, key=reduction.ids.__getitem__)])
-    retain_rows(model[0].auto_model, rows)
+    retained = [old_ids[token] for token in sorted(reduction.ids, key=reduction.ids.__getitem__)]
+    # Added tokens past the table have no row; their ids stay behind all others, for tokens keep their order.
+    rows = [row for row in retained if row < rows_of(model)]
+    if rows != retained[: len(rows)]:
+        raise ExportError(
+            "the tokenizer has tokens without an embedding between others: leave out --keep-vocab and --keep-scripts"
+        )
+    retain_rows(model[0].auto_model, torch.tensor(rows))
 
 
 def retain_rows(encoder: PreTrainedModel, rows: torch.Tensor) -> None:

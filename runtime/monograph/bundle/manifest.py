@@ -76,7 +76,9 @@ class TokenizerSpec:
     """How texts become token ids; ``max_length`` counts tokens, special ones included, None for no limit.
 
     ``special_ids`` are tokens that do not belong to a prompt when they end it; only models whose pooling leaves out
-    prompts have them.
+    prompts have them. ``vocabulary_size`` is at most the rows of the table of embeddings: a token with an id of that or
+    above, which some tokenizers have, has no embedding. ``min_length`` is 1 where the model has no output for a text
+    without any token, as the empty one is for tokenizers that add no special tokens.
     """
 
     file: str
@@ -85,6 +87,7 @@ class TokenizerSpec:
     pad_id: int
     vocabulary_size: int
     special_ids: tuple[int, ...] = ()
+    min_length: int = 0
 
 
 @dataclass(frozen=True)

@@ -150,6 +150,8 @@ def _tokenizer_problems(name: str, tokenizer: TokenizerSpec) -> Iterator[str]:
     for key, value in {"max_length": tokenizer.max_length, "vocabulary_size": size}.items():
         if value is not None and value < 1:
             yield f"{name}.{key} must be at least 1"
+    if tokenizer.min_length not in (0, 1):
+        yield f"{name}.min_length must be 0 or 1"
     if not 0 <= tokenizer.pad_id < max(1, size):
         yield f"{name}.pad_id must be at least 0 and below vocabulary_size"
     if not all(0 <= one < max(1, size) for one in tokenizer.special_ids):

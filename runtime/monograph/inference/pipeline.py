@@ -22,7 +22,7 @@ from monograph.batching import (
 )
 from monograph.bundle.manifest import POOLING_MASK, TokenizerSpec
 from monograph.engines import Engine
-from monograph.errors import MonographError
+from monograph.errors import InputError
 from monograph.inference.scheduler import Scheduler
 from monograph.inputs import Input, InputT, add_prompt
 from monograph.tasks.base import Outputs, PostProcess, ResultT, scatter_rows
@@ -33,6 +33,25 @@ logger = logging.getLogger(__name__)
 MAX_OUTPUT_VALUES = 8_388_608
 # Tokens of what a warm-up considers a short text.
 _SHORT = 64
+
+
+class UnusableTextError(InputError):
+    """A text, or pair, that the model has no output for.
+
+    ``position`` is its place among the texts of the call that raises it, ``noun`` what it is and ``problem`` what is
+    wrong with it.
+    """
+
+    def __init__(self, noun: str, position: int, problem: str) -> None:
+        super().__init__(noun, position, problem)
+        self.noun, self.position, self.problem = noun, position, problem
+
+    def __str__(self) -> str:
+        return f"{self.noun} {self.position} {self.problem}"
+
+    def at(self, position: int) -> UnusableTextError:
+        """Return the error for the same text at another position."""
+        return UnusableTextError(self.noun, position, self.problem)
 
 
 class BatchRunner:
@@ -134,10 +153,16 @@ class Pipeline:
             return
         # Texts are tokenized, and sorted by length, a window at a time: memory is bounded by it, not by the corpus.
         blocks = [texts] if isinstance(texts, list) else split_into_windows(texts)
+        start = 0
         for block in blocks:
             distinct, positions = deduplicate(block)
             parts = self._compute(distinct, post_process, prompt, batch_size, on_texts)
-            results = post_process.collect(parts, len(distinct))
+            try:
+                results = post_process.collect(parts, len(distinct))
+            except UnusableTextError as error:
+                first = error.position if positions is None else int((positions == error.position).argmax())
+                raise error.at(start + first) from None
+            start += len(block)
             on_texts(len(block) - len(distinct))
             yield results if positions is None else post_process.take(results, positions)
 
@@ -152,7 +177,11 @@ class Pipeline:
         """Yield the results of distinct texts with their positions, in any order."""
         start = 0
         for window in split_into_windows(texts):
-            for rows, outputs in self.outputs(window, prompt, batch_size):
+            try:
+                batches = self.outputs(window, prompt, batch_size)
+            except UnusableTextError as error:
+                raise error.at(start + error.position) from None
+            for rows, outputs in batches:
                 yield rows + start, post_process(outputs)
                 on_texts(len(rows))
             start += len(window)
@@ -171,17 +200,33 @@ class Pipeline:
         """Tokenize texts, each by itself, behind a prompt and without padding.
 
         Raises:
-            MonographError: the tokenizer gives an id that the embedding table has no row for.
+            UnusableTextError: a text has a token without an embedding, or no token where the model needs one.
 
         """
         tokens = self.tokenizer([add_prompt(text, prompt) for text in texts] if prompt else texts)
-        largest, size = int(tokens.ids.max(initial=0)), self._specification.vocabulary_size
         # Checked here because engines differ: ONNX Runtime fails, OpenVINO goes on with a row of zeros.
-        if largest >= size:
-            raise MonographError(f"the tokenizer gives the id {largest}, the vocabulary has {size}: export it again")
+        if int(tokens.ids.max(initial=0)) >= self._specification.vocabulary_size:
+            raise self._without_embedding(texts, tokens)
+        if self._specification.min_length and not tokens.lengths.all():
+            position = int((tokens.lengths == 0).argmax())
+            raise UnusableTextError(
+                _noun(texts[position]),
+                position,
+                "has no tokens, and this model, in sentence-transformers as well, has no output for it: leave it out",
+            )
         if prompt and POOLING_MASK in self.runner.input_names:
             tokens = replace(tokens, prompt_length=self._prompt_length(prompt))
         return tokens
+
+    def _without_embedding(self, texts: Sequence[Input], tokens: TokenizedTexts) -> UnusableTextError:
+        place = int((tokens.ids >= self._specification.vocabulary_size).argmax())
+        position, id_ = int(tokens.starts.searchsorted(place, side="right")) - 1, int(tokens.ids[place])
+        return UnusableTextError(
+            _noun(texts[position]),
+            position,
+            f"holds the token {self.tokenizer.token(id_)!r} (id {id_}), for which this model has no embedding: take it "
+            "out of the text, or of the prompt before it",
+        )
 
     def _prompt_length(self, prompt: str) -> int:
         """Return the tokens of a prompt by itself, without a special one at its end, as Sentence Transformers counts.
@@ -190,6 +235,10 @@ class Pipeline:
         """
         ids = self.tokenizer([prompt]).ids
         return len(ids) - int(ids[-1] in self._specification.special_ids) if len(ids) else 0
+
+
+def _noun(text: Input) -> str:
+    return "text" if isinstance(text, str) else "pair"
 
 
 @contextmanager
