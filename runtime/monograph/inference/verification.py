@@ -13,7 +13,7 @@ from monograph.batching import batch_cost
 from monograph.bundle import Probes
 from monograph.bundle.manifest import POOLING_MASK
 from monograph.errors import BundleError
-from monograph.inference.pipeline import Pipeline
+from monograph.inference.pipeline import OutputError, Pipeline
 from monograph.inference.routes import Routes
 from monograph.quality import Deviation, Tolerance, VerificationResult
 from monograph.tasks.base import FLOAT32_TOLERANCE, Outputs, Task, scatter_rows
@@ -97,6 +97,7 @@ class _Comparison:
     tokens: TokenizedTexts
     tolerance: Tolerance
     cases: list[Deviation]
+    refusal: str = ""
 
     @classmethod
     def of(cls, routes: Routes, probes: Probes, tolerance: float) -> _Comparison:
@@ -123,8 +124,7 @@ class _Comparison:
             self._run("beside a shorter text", _pair_with_shorter(shuffled, lengths))
             plan = list(_cut_ragged(shuffled, self.probes.token_counts, rows))
             self._run(f"ragged batches of {rows}", plan)
-        outputs = self.pipeline.outputs(self.probes.texts, self.probes.prompt)
-        self._compare("batched by length", outputs)
+        self._compare("batched by length", self._outputs_by_length())
 
     def run_alone(self) -> None:
         """Compute each probe alone."""
@@ -135,14 +135,24 @@ class _Comparison:
         stated, actual = np.array(self.probes.token_counts), self.tokens.lengths
         for position in np.flatnonzero(actual != stated)[:1]:
             return f"probe {position} has {actual[position]} tokens instead of {stated[position]}"
+        if self.refusal:
+            return self.refusal
         return next((reason for case in self.cases if (reason := self.tolerance.violation(case))), "")
+
+    def _outputs_by_length(self) -> Iterator[tuple[NDArray[np.intp], Outputs]]:
+        yield from self.pipeline.outputs(self.probes.texts, self.probes.prompt)
 
     def _run(self, case: str, plan: Sequence[NDArray[np.intp]]) -> None:
         outputs = self.pipeline.runner.run_batches(self.tokens, plan)
         self._compare(case, outputs)
 
     def _compare(self, case: str, parts: Iterable[tuple[NDArray[np.intp], Outputs]]) -> None:
-        outputs = scatter_rows(parts, (len(self.probes.texts), self.probes.vectors.shape[1]), np.float32)
+        shape = self.probes.vectors.shape
+        try:
+            outputs = scatter_rows(parts, (shape[0], shape[1]), np.float32)
+        except OutputError as error:
+            self.refusal = self.refusal or f"{case}: {error}"
+            outputs = np.full(shape, np.nan, dtype=np.float32)
         name = case if self.probes.route is None else f"{self.probes.route}: {case}"
         name = f"{name}, prompted" if self.probes.prompt else name
         self.cases.append(self.task.compare(name, outputs, self.probes.vectors, self.probes.token_counts))
