@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
 from monograph.bundle import Bundle, open_bundle
 from monograph.bundle.sources import locate_bundle
-from monograph.cache import VARIABLE, cache_folder
+from monograph.cache import cache_folder
+from monograph.cpu import available_cpus
+from monograph.engines import EngineOptions
 from monograph.errors import MonographError
 from monograph.inference.opening import open_routes
+from monograph.inference.verifier_process import verify_apart
 
 
 def prepare(
@@ -45,19 +46,17 @@ def prepare(
     ) as routes:
         engines = [pipeline.engine for pipeline in routes.pipelines.values()]
         folders = tuple(folder for engine in engines if (folder := engine.prepare()) is not None)
-    if folders and (failure := _verify_in_subprocess(bundle, cache_folder(cache_dir))):
+    if folders and (failure := _verify_apart(bundle, threads, cache_folder(cache_dir))):
         for folder in folders:
             shutil.rmtree(folder)
         raise MonographError(f"with packed weights the bundle is wrong, and they were removed: {failure}")
     return folders
 
 
-def _verify_in_subprocess(bundle: Bundle, cache: Path) -> str:
+def _verify_apart(bundle: Bundle, threads: int | None, cache: Path) -> str:
     """Verify the bundle in a process that may crash; return the failure, "" for none."""
-    command = [sys.executable, "-P", "-m", "monograph", "verify", str(bundle.path), "--device", "cpu"]
-    environment = os.environ | {VARIABLE: str(cache)}
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603 - ours
-    if result.returncode == 0:
-        return ""
-    lines = [line for line in (*result.stdout.splitlines(), *result.stderr.splitlines()) if line]
-    return lines[-1] if lines else f"the process ended with {result.returncode}"
+    options = EngineOptions("cpu", "auto", available_cpus() if threads is None else threads, cache)
+    try:
+        return verify_apart(bundle, options).reason
+    except MonographError as error:
+        return str(error)

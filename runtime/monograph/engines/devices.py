@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -60,9 +61,39 @@ def open_engine(
         BundleError: the engine cannot load the graph.
 
     """
+    graph, dtypes = _graph_and_dtypes(bundle, options, route)
+    entry = engine_for(options.device)
+    failure = ""
+    for dtype in dtypes:
+        engine: Engine = entry.load().create_engine(bundle, graph, replace(options, compute_dtype=dtype))
+        engine.min_cosine = entry.min_cosine.get(engine.compute_dtype)
+        failure = _failed_verification(bundle, engine) if check_verifications else ""
+        if not failure:
+            return engine
+        engine.close()
+    raise DeviceError(failure)
+
+
+def check_options(bundle: Bundle, options: EngineOptions) -> None:
+    """Raise the ``DeviceError`` that ``open_engine`` would raise before it loads a graph."""
+    for route in bundle.manifest.tokenizers:
+        _graph_and_dtypes(bundle, options, route)
+
+
+def installed_version(entry: EngineEntry) -> str:
+    """Return the version of an engine's package, which was imported."""
+    return str(sys.modules[entry.package].__version__)
+
+
+def _graph_and_dtypes(bundle: Bundle, options: EngineOptions, route: str | None) -> tuple[Graph, tuple[str, ...]]:
+    """Return the graph of a route, and the types to try it in.
+
+    Raises:
+        DeviceError: the device, its engine or the type cannot be had here.
+
+    """
     entry = engine_for(options.device)
     graph = _graph_for(bundle, entry, route)
-    module = entry.load()
     requested, possible = options.compute_dtype, _dtypes_of_graph(bundle, graph, entry, options.device)
     if requested != "auto" and requested not in possible:
         what = f"an {graph.precision} graph" if possible != dtypes_of(options.device) else "on this machine"
@@ -70,15 +101,7 @@ def open_engine(
             f"device {options.device!r} computes {what} in {' or '.join(possible)}, not in {requested}: leave "
             "compute_dtype at 'auto'"
         )
-    failure = ""
-    for dtype in possible if requested == "auto" else (requested,):
-        engine: Engine = module.create_engine(bundle, graph, replace(options, compute_dtype=dtype))
-        engine.min_cosine = entry.min_cosine.get(engine.compute_dtype)
-        failure = _failed_verification(bundle, engine) if check_verifications else ""
-        if not failure:
-            return engine
-        engine.close()
-    raise DeviceError(failure)
+    return graph, possible if requested == "auto" else (requested,)
 
 
 def check_compute_dtype(compute_dtype: object) -> None:

@@ -71,7 +71,9 @@ def _code_of(handler: Any) -> CodeType | None:
     """Return the code that calling a signal handler runs, None for one that is no Python function."""
     while isinstance(handler, functools.partial):
         handler = handler.func
-    code = getattr(handler, "__code__", None) or getattr(getattr(type(handler), "__call__", None), "__code__", None)
+    code = getattr(handler, "__code__", None)
+    if code is None and callable(handler):
+        code = getattr(type(handler).__call__, "__code__", None)
     return code if isinstance(code, CodeType) else None
 
 

@@ -78,7 +78,7 @@ class OnnxRuntimeEngine(Engine):
         self._packed = (
             None if cache is None else locate_packed_weights(cache, bundle, graph, self.version, self._disabled)
         )
-        session = self._open_packed(runtime) or self._open(runtime, bundle)
+        session = self._open_packed(runtime, bundle) or self._open(runtime, bundle)
         self._session = NativeObject(session)
         # Frees the memory of batches larger than planned, which the arena would hold for good.
         self._shrinking = runtime.RunOptions()
@@ -94,7 +94,7 @@ class OnnxRuntimeEngine(Engine):
             write_packed_weights(runtime, self._file, self._packed, options, self._disabled)
         return self._packed
 
-    def _open_packed(self, runtime: ModuleType) -> Any:
+    def _open_packed(self, runtime: ModuleType, bundle: Bundle) -> Any:
         """Open a session of the packed weights, None where there are none or they cannot be loaded."""
         file = None if self._packed is None else find_packed_graph(self._packed)
         if file is None:

@@ -35,6 +35,7 @@ class EngineEntry:
         int8_dtypes: The compute dtypes in which int8 graphs are correct.
         min_cosine: For compute dtypes that round, the lowest correct cosine to the reference.
         fused_attention: Whether its float16 graphs use one attention operator that takes lengths.
+        may_crash: Whether a damaged graph may end the process that opens it: a bundle is proven in another one first.
 
     """
 
@@ -54,6 +55,7 @@ class EngineEntry:
     # Narrow types are held to the direction of a vector, not to its values.
     min_cosine: Mapping[str, float] = field(default_factory=lambda: {"bfloat16": 0.999, "float16": 0.999})
     fused_attention: bool = False
+    may_crash: bool = False
 
     @property
     def installed(self) -> bool:
@@ -99,6 +101,7 @@ _ENGINES: list[EngineEntry] = [
         device_help="openvino, openvino:NAME",
         summary="OpenVINO on x86 CPUs: float32, bfloat16, int8",
         machines=_X86,
+        may_crash=True,
     ),
     EngineEntry(
         kind="cpu",
