@@ -135,30 +135,35 @@ class VerifierProcess:
 
     def ask(self, request: Request) -> list[Answer]:
         """Verify a bundle, once; the last answer is an error where the process ended before it was done."""
-        registered = engine_for(request.options.device), request.bundle.task
-        content = pickle.dumps(registered) + pickle.dumps(request)
+        bundle, seconds = request.bundle, request.seconds
+        # What another package has registered is unknown to a new process.
+        content = pickle.dumps((engine_for(self.device), bundle.task, seconds)) + pickle.dumps(request)
+        too_slow = f"it took longer than {seconds:.0f} seconds"
         try:
-            output, errors = self._process.communicate(content, timeout=request.seconds + _SECONDS_TO_START)
-            problem = self._problem(errors.decode(errors="replace"), request)
+            output, errors = self._process.communicate(content, timeout=seconds + _SECONDS_TO_START)
+            problem = self._problem(errors.decode(errors="replace"), too_slow)
         except subprocess.TimeoutExpired:
-            output, problem = b"", _too_slow(request)
+            output, problem = b"", too_slow
         answers = []
         try:
             answers = [Fields(json.loads(line), "", []).read(Answer) for line in output.splitlines()]
         except ValueError:
             problem = problem or "what it answered is no JSON"
         if problem or not answers:
-            failed = f"verifying on {request.options.device!r} in a process of its own failed"
-            answers.append(Answer.of_error("", DeviceError(f"{failed}: {problem or 'it gave no answer'}")))
+            error = DeviceError(
+                f"device {self.device!r} failed on bundle {bundle.path} in a process of its own "
+                f"({problem or 'it gave no answer'}): the bundle may be damaged; choose another device"
+            )
+            answers.append(Answer.of_error("", error))
         return answers
 
-    def _problem(self, errors: str, request: Request) -> str:
+    def _problem(self, errors: str, too_slow: str) -> str:
         """Return how the process failed, "" where it did not."""
         status = self._process.returncode
         if status < 0:
             return f"it was ended by {_signal_name(-status)}"
         if status and _TIMED_OUT in errors:
-            return _too_slow(request)
+            return too_slow
         last = (errors.strip().splitlines() or ["no message"])[-1]
         return f"it ended with exit status {status}: {last}" if status else ""
 
@@ -202,12 +207,12 @@ def main(device: str) -> None:
     content = io.BytesIO(sys.stdin.buffer.read())
     if not content.getbuffer():
         return
-    entry, task = pickle.load(content)  # noqa: S301 - the caller's own
+    entry, task, seconds = pickle.load(content)  # noqa: S301 - the caller's own
     register_engine(entry)
     register_task(task)
     request: Request = pickle.load(content)  # noqa: S301
     # Whoever waits has a limit of their own; this one is for a process that nobody waits for any more.
-    faulthandler.dump_traceback_later(request.seconds, exit=True)
+    faulthandler.dump_traceback_later(seconds, exit=True)
     for answer in _answer(request):
         print(json.dumps(asdict(answer)), file=answers, flush=True)
 
@@ -268,10 +273,6 @@ def _leave_no_core_file() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-
-
-def _too_slow(request: Request) -> str:
-    return f"it took longer than {request.seconds:.0f} seconds"
 
 
 def _signal_name(number: int) -> str:
