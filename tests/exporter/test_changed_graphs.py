@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from monograph import DeviceError, Embedder, MonographError
+from monograph import BundleError, DeviceError, Embedder, MonographError
 from monograph.bundle import open_bundle, read_probes
 from monograph.bundle.files import sha256_of
 from monograph.engines import EngineOptions
@@ -61,24 +61,30 @@ def mean_over_texts(model: onnx.ModelProto, output: str) -> None:
     append(model, output, lambda name: [helper.make_node("ReduceMean", [name, axes], [output], keepdims=1)])
 
 
-def twice_the_texts(model: onnx.ModelProto, output: str) -> None:
-    append(model, output, lambda name: [helper.make_node("Concat", [name, name], [output], axis=0)])
-
-
-def half_the_width(model: onnx.ModelProto, output: str) -> None:
-    """Of a size that the graph does not declare."""
-    length = constant(model, "length_axis", 1, np.int64)
-    zero, one = constant(model, "zero", [0], np.int64), constant(model, "one", [1], np.int64)
+def _one_along(model: onnx.ModelProto, output: str, axis: int) -> None:
+    """Leave one row or column, in a way that no engine knows before it runs."""
+    zero, axes = constant(model, "zero", [0], np.int64), constant(model, "axis", [axis], np.int64)
     append(
         model,
         output,
         lambda name: [
-            helper.make_node("Shape", ["input_ids"], ["ids_shape"]),
-            helper.make_node("Gather", ["ids_shape", length], ["ids_length"], axis=0),
-            helper.make_node("Unsqueeze", ["ids_length", zero], ["columns"]),
-            helper.make_node("Slice", [name, zero, "columns", one], [output]),
+            helper.make_node("ReduceMax", ["attention_mask"], ["unmasked"], keepdims=0),
+            helper.make_node("Unsqueeze", ["unmasked", zero], ["end"]),
+            helper.make_node("Slice", [name, zero, "end", axes], [output]),
         ],
     )
+
+
+def first_text_only(model: onnx.ModelProto, output: str) -> None:
+    _one_along(model, output, 0)
+
+
+def twice_the_texts(model: onnx.ModelProto, output: str) -> None:
+    append(model, output, lambda name: [helper.make_node("Concat", [name, name], [output], axis=0)])
+
+
+def one_column(model: onnx.ModelProto, output: str) -> None:
+    _one_along(model, output, 1)
 
 
 def _shorter_by(model: onnx.ModelProto) -> list[onnx.NodeProto]:
@@ -116,7 +122,14 @@ def infinity_for_a_length(model: onnx.ModelProto, output: str) -> None:
     )
 
 
-WRONG_SHAPES = {"mean over texts": mean_over_texts, "twice the texts": twice_the_texts, "width": half_the_width}
+WRONG_SHAPES = {
+    "mean over texts": mean_over_texts,
+    "first text only": first_text_only,
+    "twice the texts": twice_the_texts,
+    "one column": one_column,
+}
+# What OpenVINO knows of a graph before it runs: that its output is of another shape.
+KNOWN_BEFORE = {("mean over texts", "openvino"), ("one column", "openvino")}
 NO_NUMBERS = {"NaN": nan_for_a_length, "infinity": infinity_for_a_length}
 
 
@@ -133,6 +146,10 @@ def opened(bundle: Path, device: str) -> Iterator[Routes]:
 @pytest.mark.parametrize("name", WRONG_SHAPES)
 def test_an_output_of_another_shape_is_an_error(name: str, device: str, tmp_path: Path) -> None:
     bundle = change_graph("embedding", tmp_path, WRONG_SHAPES[name])
+    if (name, device) in KNOWN_BEFORE:
+        with pytest.raises(BundleError, match=r"model\.onnx has .*, the manifest"), opened(bundle, device):
+            pass
+        return
     with opened(bundle, device) as routes:
         pipeline, runner = routes.main, routes.main.runner
         tokens = pipeline.tokenize(TEXTS)
@@ -144,7 +161,7 @@ def test_an_output_of_another_shape_is_an_error(name: str, device: str, tmp_path
         ):
             with pytest.raises(MonographError, match=r"returned float32 \[.*\] where float32 \[\d, 24\] was due"):
                 compute()
-        if name != "mean over texts":
+        if name in ("twice the texts", "one column"):
             with pytest.raises(MonographError, match="was due"):
                 runner.warm_up()
         assert "was due" in quick_failure(routes)
@@ -176,7 +193,7 @@ def test_an_output_that_is_not_finite_is_an_error_for_that_text_only(name: str, 
 
 @pytest.mark.parametrize("device", [*DEVICES, "auto"])
 def test_users_meet_one_error(device: str, tmp_path: Path) -> None:
-    bundle = change_graph("embedding", tmp_path, mean_over_texts)
+    bundle = change_graph("embedding", tmp_path, first_text_only)
     if device != "cpu":
         with pytest.raises(DeviceError, match="was due"):
             Embedder(bundle, device, cache_dir=tmp_path / "cache")
@@ -190,7 +207,7 @@ def test_users_meet_one_error(device: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_graph_of_another_route_is_checked_too(device: str, tmp_path: Path) -> None:
-    bundle = change_graph("sparse-routes", tmp_path, mean_over_texts, "model.1.onnx")
+    bundle = change_graph("sparse-routes", tmp_path, first_text_only, "model.1.onnx")
     with opened(bundle, device) as routes:
         [changed] = [one for one in routes.pipelines.values() if one.engine.graph.file == "model.1.onnx"]
         with pytest.raises(MonographError, match="was due"):
@@ -214,7 +231,7 @@ def test_a_huge_constant_ends_no_process_of_the_caller(device: str, value: int, 
     bundle = change_graph("embedding", tmp_path, change)
     environment = {"MONOGRAPH_CACHE": str(tmp_path / "cache")}
     done = monograph("similarity", bundle, "a boat", "a ship", "--device", device, env=environment)
-    if done.returncode:
-        assert_error(done, 1)
+    assert done.returncode in (0, 1)
+    assert b"Traceback" not in done.stderr
     verified = monograph("verify", bundle, env=environment)
     assert_error(verified, 1)
