@@ -14,7 +14,6 @@ from monograph.cpu import available_cpus
 from monograph.engines import EngineOptions
 from monograph.errors import MonographError
 from monograph.inference.opening import open_routes
-from monograph.inference.verifier_process import verify_apart
 
 
 def prepare(
@@ -55,6 +54,9 @@ def prepare(
 
 def _verify_apart(bundle: Bundle, threads: int | None, cache: Path) -> str:
     """Verify the bundle in a process that may crash; return the failure, "" for none."""
+    # Not wanted by those who import the package and prepare nothing.
+    from monograph.inference.verifier_process import verify_apart
+
     options = EngineOptions("cpu", "auto", available_cpus() if threads is None else threads, cache)
     try:
         return verify_apart(bundle, options).reason
