@@ -9,8 +9,9 @@ from pathlib import Path
 
 from monograph.engines import installed_devices
 from monograph.errors import ExportError, ParityError
+from monograph.inference.verifier_process import VerifierProcess
 from monograph.quality import VerificationResult
-from monograph_export.verifier import VerifierProcess, verify_on_device, verify_other_graphs
+from monograph_export.verifier import verify_in_process, verify_on_device, verify_other_graphs
 
 logger = logging.getLogger(__name__)
 # The engine that must be right for a bundle to be written at all; the others are only recorded.
@@ -61,7 +62,7 @@ def verify_everywhere(
     # One after the other: side by side they would take each other's cores.
     for other in others:
         logger.info("verifying on %s", other.device)
-        verified, missing = other.verify(folder, tolerance)
+        verified, missing = verify_in_process(other, folder, tolerance)
         results += verified
         # The bundle is right without this engine, which will refuse it by itself.
         for name, why in missing.items():

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monograph import DeviceError, Embedder, MonographError
+from monograph import DeviceError, Embedder
 from monograph.bundle import read_probes, write_probes
 from monograph.commands.main import main
 from monograph.engines import EngineEntry, automatic_devices, dtypes_of, installed_devices, registry
+from support.broken_engine import REFUSE, breaker
 from support.command import assert_error, monograph
 
 EditManifest = Callable[[Callable[[dict[str, Any]], object]], None]
@@ -177,14 +178,13 @@ def test_an_engine_that_is_not_installed(tiny_bundle: Path, hidden: str, device:
 
 
 def test_auto_goes_on_where_an_engine_loads_a_graph_and_cannot_run_it(
-    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
-        raise MonographError("out of order")
-
-    monkeypatch.setattr("monograph.engines.openvino.OpenVinoEngine.run", fail)
+    breaker(tmp_path_factory.mktemp("site"), monkeypatch)(REFUSE)
     with Embedder(tiny_bundle, cache_dir=tmp_path) as model:
         assert model.device == "cpu"
+    with pytest.raises(DeviceError, match=r"openvino at .* fails on the bundle's probes \(out of order\)"):
+        Embedder(tiny_bundle, "openvino", cache_dir=tmp_path)
 
 
 BROKEN = """

@@ -10,12 +10,16 @@ from contextlib import closing
 
 from monograph.bundle import Bundle, Probes, open_bundle, read_probes
 from monograph.bundle.sources import locate_bundle
-from monograph.commands import options
-from monograph.engines import automatic_devices, dtypes_for, installed_devices, supports_precision_of
-from monograph.engines.registry import compute_dtype_names, device_help
+from monograph.cache import usable_cache
+from monograph.commands import options as command_options
+from monograph.cpu import available_cpus
+from monograph.engines import EngineOptions, automatic_devices, dtypes_for, installed_devices, supports_precision_of
+from monograph.engines.registry import compute_dtype_names, device_help, engine_for
 from monograph.errors import DeviceError, MonographError, printable
 from monograph.inference.opening import open_routes
+from monograph.inference.routes import load_routes, load_tokenizers
 from monograph.inference.verification import verify
+from monograph.inference.verifier_process import verify_apart
 from monograph.quality import VerificationResult
 
 HELP = "hash every file, run the bundle's probes on each engine and compare with their reference"
@@ -26,7 +30,7 @@ _MAX_NAME = 100
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    options.add_bundle(parser)
+    command_options.add_bundle(parser)
     parser.add_argument("--device", default=ALL, help=f"all that is installed (default), auto, {device_help()}")
     parser.add_argument(
         "--compute-dtype",
@@ -34,8 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=(ALL, *compute_dtype_names()),
         help="all that the device computes in (default), auto for the one it would take, or one",
     )
-    options.add_threads(parser)
-    options.add_json(parser)
+    command_options.add_threads(parser)
+    command_options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -92,10 +96,15 @@ def _expand(bundle: Bundle, device: str, compute_dtype: str, not_run: dict[str, 
 def _verify_on(
     bundle: Bundle, probes: Sequence[Probes], device: str, compute_dtype: str, threads: int | None
 ) -> VerificationResult:
+    # What users open, a device that failed verification is refused for; a type that is named is verified again.
     check = compute_dtype == "auto"
-    with closing(
-        open_routes(bundle, device=device, compute_dtype=compute_dtype, threads=threads, check_verifications=check)
-    ) as routes:
+    if device == "auto":
+        with closing(open_routes(bundle, device=device, compute_dtype=compute_dtype, threads=threads)) as routes:
+            device, compute_dtype = routes.main.engine.device, routes.main.engine.compute_dtype
+    options = EngineOptions(device, compute_dtype, available_cpus() if threads is None else threads, usable_cache())
+    if engine_for(device).may_crash:
+        return verify_apart(bundle, options, check_verifications=check)
+    with closing(load_routes(bundle, load_tokenizers(bundle), options, check_verifications=check)) as routes:
         return verify(routes, probes)
 
 

@@ -21,8 +21,8 @@ from monograph.engines.cuda_libraries import (
     find_package_problems,
     read_cuda_major,
 )
-from monograph.engines.native import NativeObject
-from monograph.engines.onnxruntime import check_signature, import_onnxruntime, session_options
+from monograph.engines.native import NativeObject, is_raised_by
+from monograph.engines.onnxruntime import PACKAGE, check_signature, import_onnxruntime, open_session, session_options
 from monograph.errors import BundleError, DeviceError, MonographError, first_line
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,6 @@ class CudaEngine(Engine):
         self.tokens_per_batch = _TOKENS_PER_BATCH
         self._outputs = list(graph.outputs)
         session = _open(runtime, bundle, graph, options.threads, number)
-        check_signature(session, bundle, graph)
         if problem := find_cpu_fallback(session):
             raise DeviceError(f"device {options.device!r}: {problem}")
         self._session = NativeObject(session)
@@ -126,6 +125,8 @@ class CudaEngine(Engine):
             with self._lock:
                 return np.asarray(session.run(self._outputs, dict(inputs))[0], dtype=np.float32)
         except Exception as error:
+            if not is_raised_by(PACKAGE, error):
+                raise
             rows, width = next(iter(inputs.values())).shape
             out_of_memory = any(message in str(error).lower() for message in _OUT_OF_MEMORY)
             raise (OutOfMemoryError if out_of_memory else MonographError)(
@@ -169,13 +170,16 @@ def _open(runtime: ModuleType, bundle: Bundle, graph: Graph, threads: int, numbe
         "arena_extend_strategy": "kSameAsRequested",
     }
     try:
-        return runtime.InferenceSession(
-            str(bundle.path / graph.file), options, providers=[(_PROVIDER, on_gpu), "CPUExecutionProvider"]
-        )
+        providers = [(_PROVIDER, on_gpu), "CPUExecutionProvider"]
+        session = open_session(runtime, bundle.path / graph.file, options, providers)
+        check_signature(session, bundle, graph)
     except Exception as error:
+        if not is_raised_by(PACKAGE, error):
+            raise
         raise BundleError(
             bundle.path, [f"ONNX Runtime {runtime.__version__} cannot load {graph.file} on a GPU ({first_line(error)})"]
         ) from error
+    return session
 
 
 def _parse_number(device: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -63,23 +64,61 @@ def open_engine(
         BundleError: the engine cannot load the graph.
 
     """
+    graph, dtypes = _graph_and_dtypes(bundle, options, route)
     entry = engine_for(options.device)
-    graph = _graph_for(bundle, entry, route)
-    needed = entry.needed_bytes(bundle.weights_bytes(graph), options.threads)
-    purpose = f"open bundle {bundle.path} on {options.device!r}"
-    check_memory(needed, purpose, entry.needed_address_space())
     try:
-        return _open_graph(bundle, graph, entry, options, check_verifications=check_verifications)
+        return _open_correct(bundle, graph, dtypes, entry, options, check_verifications=check_verifications)
     except (MonographError, MemoryError) as error:
         if is_out_of_memory(error):
-            raise out_of_memory(error, needed, purpose) from error
+            raise out_of_memory(
+                error, _needed_bytes(bundle, graph, entry, options), _purpose(bundle, options)
+            ) from error
         raise
 
 
-def _open_graph(
-    bundle: Bundle, graph: Graph, entry: EngineEntry, options: EngineOptions, *, check_verifications: bool
+def _open_correct(
+    bundle: Bundle,
+    graph: Graph,
+    dtypes: tuple[str, ...],
+    entry: EngineEntry,
+    options: EngineOptions,
+    *,
+    check_verifications: bool,
 ) -> Engine:
-    module = entry.load()
+    """Load a graph in the first of some types in which no verification of the bundle failed."""
+    failure = ""
+    for dtype in dtypes:
+        engine: Engine = entry.load().create_engine(bundle, graph, replace(options, compute_dtype=dtype))
+        engine.min_cosine = entry.min_cosine.get(engine.compute_dtype)
+        failure = _failed_verification(bundle, engine) if check_verifications else ""
+        if not failure:
+            return engine
+        engine.close()
+    raise DeviceError(failure)
+
+
+def check_options(bundle: Bundle, options: EngineOptions) -> None:
+    """Raise the ``DeviceError`` that ``open_engine`` would raise before it loads a graph."""
+    for route in bundle.manifest.tokenizers:
+        _graph_and_dtypes(bundle, options, route)
+
+
+def installed_version(entry: EngineEntry) -> str:
+    """Return the version of an engine's package, which was imported."""
+    return str(sys.modules[entry.package].__version__)
+
+
+def _graph_and_dtypes(bundle: Bundle, options: EngineOptions, route: str | None) -> tuple[Graph, tuple[str, ...]]:
+    """Return the graph of a route, and the types to try it in.
+
+    Raises:
+        DeviceError: the device, its engine or the type cannot be had here.
+
+    """
+    entry = engine_for(options.device)
+    graph = _graph_for(bundle, entry, route)
+    # Before the engine is imported.
+    check_memory(_needed_bytes(bundle, graph, entry, options), _purpose(bundle, options), entry.needed_address_space())
     requested, possible = options.compute_dtype, _dtypes_of_graph(bundle, graph, entry, options.device)
     if requested != "auto" and requested not in possible:
         what = f"an {graph.precision} graph" if possible != dtypes_of(options.device) else "on this machine"
@@ -87,15 +126,15 @@ def _open_graph(
             f"device {options.device!r} computes {what} in {' or '.join(possible)}, not in {requested}: leave "
             "compute_dtype at 'auto'"
         )
-    failure = ""
-    for dtype in possible if requested == "auto" else (requested,):
-        engine: Engine = module.create_engine(bundle, graph, replace(options, compute_dtype=dtype))
-        engine.min_cosine = entry.min_cosine.get(engine.compute_dtype)
-        failure = _failed_verification(bundle, engine) if check_verifications else ""
-        if not failure:
-            return engine
-        engine.close()
-    raise DeviceError(failure)
+    return graph, possible if requested == "auto" else (requested,)
+
+
+def _needed_bytes(bundle: Bundle, graph: Graph, entry: EngineEntry, options: EngineOptions) -> int:
+    return entry.needed_bytes(bundle.weights_bytes(graph), options.threads)
+
+
+def _purpose(bundle: Bundle, options: EngineOptions) -> str:
+    return f"open bundle {bundle.path} on {options.device!r}"
 
 
 def check_compute_dtype(compute_dtype: object) -> None:

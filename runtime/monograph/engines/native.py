@@ -9,17 +9,23 @@ import ctypes
 import functools
 import importlib
 import os
+import signal
 import weakref
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, Generic, TypeVar
 
 from monograph.errors import DeviceError, MonographError, first_line
 from monograph.memory import is_out_of_memory, out_of_memory
 
 _T = TypeVar("_T")
-# What the import of a damaged or unfit installation raises.
-_IMPORT_ERRORS = (ImportError, OSError, AttributeError, NameError, RuntimeError, TypeError, ValueError, MemoryError)
 _alive: weakref.WeakSet[NativeObject[Any]] = weakref.WeakSet()
+# What the engines' bindings make of C++'s own exceptions, of memory that is not there and of text that is not UTF-8.
+_TRANSLATED = frozenset((RuntimeError, ValueError, UnicodeDecodeError, MemoryError, IndexError, OverflowError))
+# What else the import of a broken package raises.
+_BROKEN = _TRANSLATED | {
+    *(ImportError, ModuleNotFoundError, OSError, FileNotFoundError, PermissionError, SyntaxError),
+    *(AttributeError, KeyError, NameError, TypeError, SystemError, AssertionError),
+}
 
 
 def import_engine(package: str, min_version: tuple[int, int], device: str) -> ModuleType:
@@ -27,9 +33,8 @@ def import_engine(package: str, min_version: tuple[int, int], device: str) -> Mo
     try:
         module = importlib.import_module(package)
         version = module.__version__.split("-")[0]
-    except _IMPORT_ERRORS as error:
-        # A TimeoutError is the caller's, who limits the time by a signal.
-        if isinstance(error, TimeoutError):
+    except Exception as error:
+        if type(error) not in _BROKEN or _passed_a_signal_handler(error):
             raise
         if is_out_of_memory(error):
             raise out_of_memory(error, 0, f"import {package}") from error
@@ -40,6 +45,39 @@ def import_engine(package: str, min_version: tuple[int, int], device: str) -> Mo
             f"device {device!r} needs {package}>={needed}, found {version}: pip install --upgrade {package}"
         )
     return module
+
+
+def is_raised_by(package: str, error: Exception) -> bool:
+    """Return whether an engine raised an exception: in a class of its package, or one of C++'s in its Python form.
+
+    Others are the caller's. Python runs signal handlers as soon as a native call returns, and what one raises, to end a
+    call that takes too long for example, seems to come from the engine.
+    """
+    kind = type(error)
+    if kind.__module__.partition(".")[0] == package:
+        return True
+    # Subclasses are not the engine's: a deadline may be a RuntimeError.
+    return kind in _TRANSLATED and not _passed_a_signal_handler(error)
+
+
+def _passed_a_signal_handler(error: Exception) -> bool:
+    handlers = {_code_of(signal.getsignal(number)) for number in signal.valid_signals()} - {None}
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code in handlers:
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _code_of(handler: Any) -> CodeType | None:
+    """Return the code that calling a signal handler runs, None for one that is no Python function."""
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    code = getattr(handler, "__code__", None)
+    if code is None and callable(handler):
+        code = getattr(type(handler).__call__, "__code__", None)
+    return code if isinstance(code, CodeType) else None
 
 
 class NativeObject(Generic[_T]):

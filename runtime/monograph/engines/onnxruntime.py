@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from monograph.bundle import Bundle
 from monograph.bundle.manifest import Graph
 from monograph.engines.base import Engine, EngineOptions
-from monograph.engines.native import NativeObject, import_engine
+from monograph.engines.native import NativeObject, import_engine, is_raised_by
 from monograph.engines.packed_weights import (
     PACKED_FOLDER,
     PACKED_NOT_USED,
@@ -28,6 +28,7 @@ from monograph.engines.packed_weights import (
 from monograph.errors import BundleError, DeviceError, MonographError, first_line
 
 logger = logging.getLogger(__name__)
+PACKAGE = "onnxruntime"
 # The first that refuses external data outside of the graph's folder, and behind links.
 _MIN_VERSION = (1, 24)
 # Larger batches fall out of the CPU's cache and hold more memory. With two threads 512 tokens were as fast as 1,024
@@ -82,10 +83,9 @@ class OnnxRuntimeEngine(Engine):
         # Dynamically quantized graphs come from an ONNX file: with the fusions of that file they round as it does.
         self._disabled = () if graph.max_batch_size == 1 else (*_SLOWER_FUSIONS, _COPYING)
         self._packed = Path(PACKED_FOLDER) / packed_weights_name(bundle, graph, self.version, self._disabled)
-        session = None if cache is None else self._open_packed(runtime, cache / self._packed)
+        session = None if cache is None else self._open_packed(runtime, bundle, cache / self._packed)
         self._maps_packed = session is not None
         session = session or self._open(runtime, bundle)
-        check_signature(session, bundle, graph)
         self._session = NativeObject(session)
         # Frees the memory of batches larger than planned, which the arena would hold for good.
         self._shrinking = runtime.RunOptions()
@@ -101,7 +101,7 @@ class OnnxRuntimeEngine(Engine):
             write_packed_weights(runtime, self._file, cache / self._packed, options, self._disabled)
         return self._packed
 
-    def _open_packed(self, runtime: ModuleType, folder: Path) -> Any:
+    def _open_packed(self, runtime: ModuleType, bundle: Bundle, folder: Path) -> Any:
         """Open a session of the packed weights in a folder, None where there are none or they cannot be loaded."""
         file = find_packed_graph(folder)
         if file is None:
@@ -110,24 +110,27 @@ class OnnxRuntimeEngine(Engine):
         # The file is optimized already.
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
-            return runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        # ONNX Runtime's classes vary; the bundle's own graph is the fallback.
-        except Exception as error:  # noqa: BLE001
+            session = open_session(runtime, file, options, ["CPUExecutionProvider"])
+            check_signature(session, bundle, self.graph)
+        # The bundle's own graph is the fallback.
+        except Exception as error:
+            if not isinstance(error, BundleError) and not is_raised_by(PACKAGE, error):
+                raise
             logger.warning("%s: remove %s (%s)", PACKED_NOT_USED, file.parent, first_line(error))
             return None
 
     def _open(self, runtime: ModuleType, bundle: Bundle) -> Any:
+        options = session_options(runtime, self.threads)
         try:
-            return runtime.InferenceSession(
-                str(self._file),
-                session_options(runtime, self.threads),
-                providers=["CPUExecutionProvider"],
-                disabled_optimizers=self._disabled,
-            )
+            session = open_session(runtime, self._file, options, ["CPUExecutionProvider"], self._disabled)
+            check_signature(session, bundle, self.graph)
         except Exception as error:
+            if not is_raised_by(PACKAGE, error):
+                raise
             raise BundleError(
                 bundle.path, [f"ONNX Runtime {self.version} cannot load {self._file.name} ({first_line(error)})"]
             ) from error
+        return session
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d]."""
@@ -138,6 +141,8 @@ class OnnxRuntimeEngine(Engine):
             with self._slots:
                 return np.asarray(session.run(self._outputs, dict(inputs), options)[0], dtype=np.float32)
         except Exception as error:
+            if not is_raised_by(PACKAGE, error):
+                raise
             raise MonographError(
                 f"ONNX Runtime failed on a batch of {shape[0]} texts and {shape[1]} tokens ({first_line(error)})"
             ) from error
@@ -145,6 +150,22 @@ class OnnxRuntimeEngine(Engine):
     def close(self) -> None:
         """Free the session."""
         self._session.release()
+
+
+def open_session(
+    runtime: ModuleType, file: Path, options: Any, providers: Sequence[object], disabled: Sequence[str] = ()
+) -> Any:
+    """Open a session of a graph's file; ``disabled`` are the optimizers that are off."""
+    return runtime.InferenceSession(
+        str(file),
+        options,
+        providers=providers,
+        disabled_optimizers=disabled,
+        # At any RuntimeError or ValueError, one of a caller's signal handler too, it would open the file again.
+        enable_fallback=0,
+        # A variable of the environment would have it read options from the graph.
+        read_config_from_model=0,
+    )
 
 
 def check_signature(session: Any, bundle: Bundle, graph: Graph) -> None:

@@ -18,14 +18,14 @@ from monograph.batching import TokenBatch, padding_buckets_up_to
 from monograph.bundle import Bundle
 from monograph.bundle.manifest import Graph
 from monograph.engines.base import Engine, EngineOptions
-from monograph.engines.native import NativeObject, import_engine
+from monograph.engines.native import NativeObject, import_engine, is_raised_by
 from monograph.engines.openvino_models import DTYPES, CompiledModel, Model, StaticModels, compile_graph, last_line_of
 from monograph.engines.openvino_streams import Streams
 from monograph.errors import BundleError, DeviceError, MonographError
 
-# The first with ONNX's Attention.
 # The first that follows no link to external data out of the graph's folder.
 _MIN_VERSION = (2026, 2)
+_PACKAGE = "openvino"
 _TELEMETRY = "openvino_telemetry"
 TOKENS_PER_BATCH_AND_THREAD = 256
 # For models as wide as LaBSE fewer are as fast, and 30 MB smaller; MiniLM would lose 2 to 5 % (docs/performance.md).
@@ -71,7 +71,9 @@ def compute_dtypes(device: str) -> tuple[str, ...]:
     for name in core.available_devices if target == "AUTO" else [target]:
         try:
             capabilities = core.get_property(name, "OPTIMIZATION_CAPABILITIES")
-        except RuntimeError as error:
+        except Exception as error:
+            if not is_raised_by(_PACKAGE, error):
+                raise
             raise DeviceError(f"device 'openvino:{name}' cannot be used: {last_line_of(error)}") from error
         known = _CAPABILITIES.get(name.partition(".")[0], {"FP32": "float32"})
         dtypes.update(dict.fromkeys(dtype for capability, dtype in known.items() if capability in capabilities))
@@ -111,7 +113,9 @@ class OpenVinoEngine(Engine):
                 # Every new shape costs time, and memory while its kernels are cached, so there are few.
                 self.padding_buckets = padding_buckets_up_to(limit, _BUCKET_STEPS.get(graph.precision, 1))
                 model = CompiledModel(compile_graph(core, bundle, graph, target, config, options.cache), names)
-        except RuntimeError as error:
+        except Exception as error:
+            if not is_raised_by(_PACKAGE, error):
+                raise
             raise BundleError(
                 bundle.path, [f"OpenVINO {self.version} cannot load {graph.file} ({last_line_of(error)})"]
             ) from error
@@ -150,7 +154,9 @@ class OpenVinoEngine(Engine):
         model = self._model.get()
         try:
             return model.infer(inputs)
-        except RuntimeError as error:
+        except Exception as error:
+            if not is_raised_by(_PACKAGE, error):
+                raise
             shape = next(iter(inputs.values())).shape
             raise MonographError(
                 f"OpenVINO failed on a batch of {shape[0]} texts and {shape[1]} tokens ({last_line_of(error)})"
@@ -170,7 +176,9 @@ class OpenVinoEngine(Engine):
         self._model.get()
         try:
             yield from self._streams.run(chain(first, rest))
-        except RuntimeError as error:
+        except Exception as error:
+            if not is_raised_by(_PACKAGE, error):
+                raise
             raise MonographError(f"OpenVINO failed on many batches at once ({last_line_of(error)})") from error
 
     def close(self) -> None:
@@ -199,7 +207,7 @@ def import_openvino() -> ModuleType:
     if silenced:
         sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
     try:
-        return import_engine("openvino", _MIN_VERSION, "openvino")
+        return import_engine(_PACKAGE, _MIN_VERSION, "openvino")
     finally:
         if silenced:
             # Another thread may have removed it already.
@@ -208,7 +216,13 @@ def import_openvino() -> ModuleType:
 
 @functools.cache
 def _started() -> tuple[Any, int]:
-    return import_openvino().Core(), os.getpid()
+    openvino = import_openvino()
+    try:
+        return openvino.Core(), os.getpid()
+    except Exception as error:
+        if not is_raised_by(_PACKAGE, error):
+            raise
+        raise DeviceError(f"OpenVINO cannot start ({last_line_of(error)}): reinstall openvino") from error
 
 
 def _core() -> Any:

@@ -19,6 +19,7 @@ from monograph.bundle import Bundle
 from monograph.bundle.manifest import Graph, TensorSpec
 from monograph.cache import read_cached, write_cached
 from monograph.cpu import cpu_identity
+from monograph.engines.native import is_raised_by
 from monograph.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -155,7 +156,7 @@ def compile_graph(
     is made of the bundle, the graph, the versions of monograph and OpenVINO, the device, CPU and configuration.
 
     Raises:
-        RuntimeError: OpenVINO cannot load or compile the graph.
+        Exception: what OpenVINO raises where it cannot load or compile the graph.
 
     """
     path = bundle.path / graph.file
@@ -169,7 +170,9 @@ def compile_graph(
     if blob is not None:
         try:
             return core.import_model(blob, target, import_config)
-        except RuntimeError as error:
+        except Exception as error:
+            if not is_raised_by("openvino", error):
+                raise
             logger.warning("%s cannot be used (%s): compiling again", blob_path, last_line_of(error))
     compiled = core.compile_model(_read_graph(core, path, config), target, dict(config))
     _write_blob(core, compiled, blob_path, target, import_config)
@@ -184,7 +187,9 @@ def _write_blob(core: Any, compiled: Any, path: Path, target: str, config: dict[
     blob = compiled.export_model().getvalue()
     try:
         equal = np.array_equal(_run_sample(core.import_model(blob, target, config)), _run_sample(compiled))
-    except RuntimeError as error:
+    except Exception as error:
+        if not is_raised_by("openvino", error):
+            raise
         logger.info("OpenVINO cannot read back what it compiled (%s): it is not cached", last_line_of(error))
         return
     if equal:
@@ -200,7 +205,7 @@ def _run_sample(compiled: Any) -> NDArray[np.float32]:
     return np.array(compiled.create_infer_request().infer(inputs)[0], dtype=np.float32)
 
 
-def last_line_of(error: RuntimeError) -> str:
+def last_line_of(error: Exception) -> str:
     """Return the last line of an OpenVINO error, which states the cause; those before name its source files."""
     lines = [line.strip() for line in str(error).splitlines()]
     causes = [line for line in lines if line and not line.startswith("Exception from ")]

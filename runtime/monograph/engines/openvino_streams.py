@@ -6,7 +6,6 @@ takes longer, so calls of few texts do not use them.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from collections import deque
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monograph.batching import TokenBatch
-from monograph.engines.native import NativeObject
+from monograph.engines.native import NativeObject, is_raised_by
 from monograph.engines.openvino_models import Model
 
 # Beyond the number of streams, so that none idles while a result is fetched.
@@ -44,7 +43,7 @@ class Streams:
         Where other callers hold all requests, the main model runs the batch: waiting for them could be a deadlock.
 
         Raises:
-            RuntimeError: OpenVINO's own: the model cannot be compiled, or a batch failed.
+            Exception: what OpenVINO raises where the model cannot be compiled, or a batch failed.
 
         """
         free = self._free()
@@ -73,11 +72,15 @@ class Streams:
                 request, earlier = running.popleft()
                 yield earlier, _fetch(request)
         finally:
+            # Nobody will fetch these batches.
             for request in taken:
-                # Nobody will fetch this batch.
-                with contextlib.suppress(RuntimeError):
+                try:
                     request.wait()
-                free.put(request)
+                except Exception as error:
+                    if not is_raised_by("openvino", error):
+                        raise
+                finally:
+                    free.put(request)
 
     def close(self) -> None:
         """Free the model once no run uses it any more, and never compile it again."""

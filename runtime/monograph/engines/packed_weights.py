@@ -29,6 +29,7 @@ from monograph.cache import (
     write_cached,
 )
 from monograph.cpu import cpu_identity
+from monograph.engines.native import is_raised_by
 from monograph.errors import MonographError, first_line
 
 logger = logging.getLogger(__name__)
@@ -102,11 +103,18 @@ def write_packed_weights(
     graph, weights = folder / _FILE, folder / _WEIGHTS
     options.optimized_model_filepath = str(graph)
     try:
+        # enable_fallback and read_config_from_model: as ``onnxruntime.open_session``.
         runtime.InferenceSession(
-            str(graph_file), options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
+            str(graph_file),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=disabled,
+            enable_fallback=0,
+            read_config_from_model=0,
         )
-    # ONNX Runtime's classes vary.
     except Exception as error:
+        if not is_raised_by("onnxruntime", error):
+            raise
         _check_room(folder)
         raise MonographError(
             f"ONNX Runtime cannot write the packed weights of {graph_file} to {folder} ({first_line(error)})"

@@ -40,6 +40,7 @@ class EngineEntry:
         bytes_per_thread: The same for each further thread.
         weights_share: The part of the weights that it allocates, or maps so that a limit counts it.
         mapped_bytes: Address space that it takes beside, at least, for its libraries and what it reserves.
+        may_crash: Whether a damaged graph may end the process that opens it: a bundle is proven in another one first.
 
     """
 
@@ -63,6 +64,7 @@ class EngineEntry:
     bytes_per_thread: int = 0
     weights_share: float = 0.0
     mapped_bytes: int = 0
+    may_crash: bool = False
 
     def needed_address_space(self) -> int:
         """Return the address space that its first model takes beside what it allocates."""
@@ -119,6 +121,7 @@ _ENGINES: list[EngineEntry] = [
         machines=_X86,
         base_bytes=100_000_000,
         mapped_bytes=200_000_000,
+        may_crash=True,
     ),
     EngineEntry(
         kind="cpu",

@@ -10,19 +10,20 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from monograph.bundle import Bundle, Check, Probes, open_bundle, read_probes
+from monograph.bundle import Bundle, Check, open_bundle
+from monograph.bundle.manifest import WEIGHTS_SUFFIX
 from monograph.bundle.sources import locate_bundle
 from monograph.cache import read_cached, usable_cache, write_cached
 from monograph.cpu import available_cpus, cpu_identity
 from monograph.engines import EngineOptions, automatic_devices, dtypes_for
-from monograph.engines.devices import check_compute_dtype, was_verified
+from monograph.engines.devices import check_compute_dtype, check_options, installed_version, was_verified
+from monograph.engines.registry import engine_for
 from monograph.errors import BundleError, DeviceError, MonographError
 from monograph.inference.routes import Routes, Tokenizers, load_routes, load_tokenizers
-from monograph.inference.verification import quick_failure
+from monograph.inference.verification import quick_failure, wrong_on_probes
+from monograph.version import __version__
 
 logger = logging.getLogger(__name__)
-# Longer texts would be felt at a first start.
-QUICK_PROBE_TOKENS = 128
 _PASSED = b"passed"
 
 
@@ -91,7 +92,6 @@ def open_routes(
     compute_dtype: str,
     threads: int | None,
     cache_dir: str | os.PathLike[str] | None = None,
-    check_verifications: bool = True,
     max_tokens_per_batch: int | None = None,
 ) -> Routes:
     """Load the tokenizer and the graph of a bundle, of each of its routes.
@@ -102,7 +102,6 @@ def open_routes(
         compute_dtype: "auto", or a type.
         threads: CPU threads; None for every CPU allowed.
         cache_dir: Folder for what can be computed again; None for the user's cache.
-        check_verifications: Refuse a device on which the bundle failed verification when it was exported.
         max_tokens_per_batch: As in ``BatchRunner``.
 
     Raises:
@@ -117,10 +116,6 @@ def open_routes(
     tokenizers = load_tokenizers(bundle)
     cache = usable_cache(cache_dir)
     options = EngineOptions(device, compute_dtype, available_cpus() if threads is None else threads, cache)
-    if device != "auto" and not check_verifications:
-        return load_routes(
-            bundle, tokenizers, options, check_verifications=False, max_tokens_per_batch=max_tokens_per_batch
-        )
     opener = _Opener(bundle, tokenizers, cache, max_tokens_per_batch)
     if device == "auto":
         return opener.open_preferred(options)
@@ -157,39 +152,71 @@ class _Opener:
     def open_proven(self, options: EngineOptions, *, trust_export: bool) -> Routes:
         """Open an engine that gives the reference on a few probes, or where the export verified it if that suffices.
 
+        The export's word does not suffice of an engine that a damaged graph may crash: it is the bundle's own.
+
         Raises:
             DeviceError: it does not.
 
         """
+        entry = engine_for(options.device)
+        if entry.may_crash:
+            self._prove_apart(options)
         with ExitStack() as on_failure:
             routes = load_routes(self.bundle, self.tokenizers, options, max_tokens_per_batch=self.max_tokens_per_batch)
             on_failure.callback(routes.close)
             engine = routes.main.engine
-            failure = "" if trust_export and was_verified(self.bundle, engine) else self._failure_on_probes(routes)
+            trusted = entry.may_crash or (trust_export and was_verified(self.bundle, engine))
+            failure = "" if trusted else self._failure_on_probes(routes)
             if not failure:
                 on_failure.pop_all()
                 return routes
-        raise DeviceError(
-            f"{options.device} at {engine.compute_dtype} fails on the bundle's probes ({failure}): choose another "
-            "device or compute_dtype"
+        raise DeviceError(wrong_on_probes(options.device, engine.compute_dtype, failure))
+
+    def _prove_apart(self, options: EngineOptions) -> None:
+        """Have a few probes computed in a process of its own, unless they were once on this CPU.
+
+        Raises:
+            BundleError: the engine cannot load the graph.
+            DeviceError: the device cannot run the bundle here.
+
+        """
+        check_options(self.bundle, options)
+        if _has_passed(self._apart_entry(options)):
+            return
+        # Takes longer to import than a cached result to be read.
+        from monograph.inference.verifier_process import prove
+
+        compute_dtype = prove(self.bundle, options)
+        for proven in {options.compute_dtype, compute_dtype}:
+            _record_pass(self._apart_entry(replace(options, compute_dtype=proven)))
+
+    def _apart_entry(self, options: EngineOptions) -> Path | None:
+        """Return where the cache has the proof of an engine that is not opened yet, and of these very weights.
+
+        Weights are not hashed at a start, and other weights of the same size could crash an engine.
+        """
+        entry = engine_for(options.device)
+        weights = (self.bundle.path / name for name in self.bundle.manifest.files if name.endswith(WEIGHTS_SUFFIX))
+        return self._entry(
+            *(__version__, self.bundle.manifest_sha256, entry.engine, installed_version(entry)),
+            *(options.device, options.compute_dtype, *map(_identity_of, weights)),
         )
+
+    def _entry(self, *key: str) -> Path | None:
+        if self.cache is None:
+            return None
+        digest = hashlib.sha256("\n".join([*key, cpu_identity()]).encode()).hexdigest()
+        return self.cache / "verifications" / digest[:32]
 
     def _failure_on_probes(self, routes: Routes) -> str:
         """Return what is wrong with the engine's vectors, "" for nothing; what passed once on this CPU is trusted."""
         engine, manifest_hash = routes.main.engine, self.bundle.manifest_sha256
-        key = (manifest_hash, engine.name, engine.version, engine.device, engine.compute_dtype, cpu_identity())
-        name = hashlib.sha256("\n".join(key).encode()).hexdigest()[:32]
-        entry = None if self.cache is None else self.cache / "verifications" / name
-        if entry is not None and read_cached(entry) == _PASSED:
+        entry = self._entry(manifest_hash, engine.name, engine.version, engine.device, engine.compute_dtype)
+        if _has_passed(entry):
             return ""
-        try:
-            sets = read_probes(self.bundle.path, self.bundle.manifest.output_width)
-            failure = quick_failure(routes, [_few(probes) for probes in sets])
-        except MonographError as error:
-            # An engine that loads a graph and cannot run it is no better than one that cannot load it.
-            failure = str(error)
-        if not failure and entry is not None:
-            write_cached(entry, _PASSED)
+        failure = quick_failure(routes)
+        if not failure:
+            _record_pass(entry)
         return failure
 
 
@@ -211,14 +238,16 @@ def _candidates(bundle: Bundle, compute_dtype: str, refusals: list[MonographErro
         yield from ((device, dtype) for dtype in possible)
 
 
-def _few(probes: Probes) -> Probes:
-    """Return the shortest probe, one between, and the longest that is quick."""
-    order = sorted(range(len(probes.texts)), key=lambda i: probes.token_counts[i])
-    quick = [i for i in order if probes.token_counts[i] <= QUICK_PROBE_TOKENS] or order[:1]
-    chosen = sorted({quick[0], quick[len(quick) // 2], quick[-1]})
-    return replace(
-        probes,
-        texts=tuple(probes.texts[i] for i in chosen),
-        token_counts=tuple(probes.token_counts[i] for i in chosen),
-        vectors=probes.vectors[chosen],
-    )
+def _has_passed(entry: Path | None) -> bool:
+    return entry is not None and read_cached(entry) == _PASSED
+
+
+def _record_pass(entry: Path | None) -> None:
+    if entry is not None:
+        write_cached(entry, _PASSED)
+
+
+def _identity_of(file: Path) -> str:
+    """Return what a file has of its own as long as it is neither written to nor replaced."""
+    status = file.stat()
+    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"

@@ -22,7 +22,7 @@ from monograph.batching import (
 )
 from monograph.bundle.manifest import POOLING_MASK, TokenizerSpec
 from monograph.engines import Engine
-from monograph.errors import InputError
+from monograph.errors import InputError, MonographError
 from monograph.inference.scheduler import Scheduler
 from monograph.inputs import Input, InputT, add_prompt
 from monograph.tasks.base import Outputs, PostProcess, ResultT, scatter_rows
@@ -54,8 +54,12 @@ class UnusableTextError(InputError):
         return UnusableTextError(self.noun, position, self.problem)
 
 
+class OutputError(MonographError):
+    """An engine returned something else than one finite row for each text."""
+
+
 class BatchRunner:
-    """Runs tokenized texts on an engine, in padded batches of bounded cost.
+    """Runs tokenized texts on an engine, in padded batches of bounded cost, and checks what it returns.
 
     ``max_tokens_per_batch`` bounds the padded tokens of a batch of several texts, None for what the engine likes best.
     """
@@ -76,9 +80,15 @@ class BatchRunner:
         self._max_tokens = max_tokens_per_batch
 
     def run(self, tokens: TokenizedTexts) -> Outputs:
-        """Return the graph's output for each text, float32 [n, ``output_width``], in the texts' order."""
+        """Return the graph's output for each text, float32 [n, ``output_width``], in the texts' order.
+
+        Raises:
+            OutputError: the engine returned something else.
+
+        """
         if len(tokens.starts) == 2:
-            return self.engine.run(pad_single(tokens, self.input_names, self._pad_id, self.padding_buckets))
+            single = pad_single(tokens, self.input_names, self._pad_id, self.padding_buckets)
+            return self._check(self.engine.run(single), 1)
         return scatter_rows(self.stream(tokens), (len(tokens.lengths), self.output_width), np.float32)
 
     def stream(
@@ -105,8 +115,26 @@ class BatchRunner:
     def run_batches(
         self, tokens: TokenizedTexts, plan: Iterable[NDArray[np.intp]]
     ) -> Iterator[tuple[NDArray[np.intp], Outputs]]:
-        """Yield the graph's output for each batch of a plan, in any order."""
-        return ((batch.rows, outputs) for batch, outputs in self.engine.stream(self.pad(tokens, plan)))
+        """Yield the graph's output for each batch of a plan, in any order.
+
+        Raises:
+            OutputError: the engine returned something else.
+
+        """
+        running: set[int] = set()
+
+        def started() -> Iterator[TokenBatch]:
+            for batch in self.pad(tokens, plan):
+                running.add(id(batch))
+                yield batch
+
+        for batch, outputs in self.engine.stream(started()):
+            if id(batch) not in running:
+                raise OutputError(f"{self._engine_name} returned a batch twice: choose another device")
+            running.remove(id(batch))
+            yield batch.rows, self._check(outputs, len(batch.rows))
+        if running:
+            raise OutputError(f"{self._engine_name} left out {len(running)} batches: choose another device")
 
     def warm_up(self) -> None:
         """Run one text of each length that short texts are padded to, or one text where they are not padded."""
@@ -116,7 +144,29 @@ class BatchRunner:
         ids = np.full(starts[-1], self._pad_id, dtype=np.int64)
         tokens = TokenizedTexts(ids, np.zeros_like(ids), starts)
         for batch in self.pad(tokens, np.arange(len(lengths))[:, np.newaxis]):
-            self.engine.run(batch.inputs)
+            self._check(self.engine.run(batch.inputs), 1)
+
+    def _check(self, outputs: Outputs, rows: int) -> Outputs:
+        """Return an engine's output if it is finite float32 [``rows``, ``output_width``].
+
+        NumPy would spread a single row over all texts, and a text's own numbers say nothing of what they should be.
+        """
+        if outputs.shape != (rows, self.output_width) or outputs.dtype != np.float32:
+            raise OutputError(
+                f"{self._engine_name} returned {outputs.dtype} {list(outputs.shape)} where float32 "
+                f"{[rows, self.output_width]} was due: run `monograph verify` on the bundle, or choose another device"
+            )
+        if not np.isfinite(outputs).all():
+            wrong = rows - int(np.isfinite(outputs).all(axis=1).sum())
+            raise OutputError(
+                f"{self._engine_name} returned NaN or infinity for {wrong} of {rows} texts: run `monograph verify` on "
+                "the bundle, or choose another device or compute_dtype"
+            )
+        return outputs
+
+    @property
+    def _engine_name(self) -> str:
+        return f"{self.engine.name} {self.engine.version} on {self.engine.device!r}"
 
 
 class Pipeline:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monograph.batching import batch_cost
-from monograph.bundle import Probes
+from monograph.bundle import Probes, read_probes
 from monograph.bundle.manifest import POOLING_MASK
-from monograph.errors import BundleError
-from monograph.inference.pipeline import Pipeline
+from monograph.errors import BundleError, MonographError
+from monograph.inference.pipeline import OutputError, Pipeline
 from monograph.inference.routes import Routes
 from monograph.quality import Deviation, Tolerance, VerificationResult
 from monograph.tasks.base import FLOAT32_TOLERANCE, Outputs, Task, scatter_rows
@@ -23,6 +23,8 @@ from monograph.tokenization import TokenizedTexts
 RAGGED_BATCH_ROWS = 16
 # What such a batch may cost, so that verifying long texts needs no more memory than a small machine has.
 RAGGED_BATCH_COST = 16_384
+# Longer texts would be felt at a first start.
+QUICK_PROBE_TOKENS = 128
 
 
 def verify(routes: Routes, sets: Sequence[Probes], tolerance: float = FLOAT32_TOLERANCE) -> VerificationResult:
@@ -57,20 +59,42 @@ def verify(routes: Routes, sets: Sequence[Probes], tolerance: float = FLOAT32_TO
     )
 
 
-def quick_failure(routes: Routes, sets: Sequence[Probes]) -> str:
-    """Compute each probe alone and return what is wrong, "" for nothing.
-
-    Raises:
-        BundleError: the probes are of other routes, or of another number of columns, than the graphs.
-
-    """
-    _check_complete(routes, sets)
-    for probes in sets:
-        comparison = _Comparison.of(routes, probes, FLOAT32_TOLERANCE)
-        comparison.run_alone()
-        if reason := comparison.failure():
-            return reason
+def quick_failure(routes: Routes) -> str:
+    """Compute a few of the bundle's probes, each alone and all in a batch, and return what is wrong, "" for nothing."""
+    bundle = routes.bundle
+    try:
+        sets = read_probes(bundle.path, bundle.manifest.output_width)
+        _check_complete(routes, sets)
+        for probes in sets:
+            comparison = _Comparison.of(routes, _few(probes), FLOAT32_TOLERANCE)
+            comparison.run_alone()
+            comparison.run_together()
+            if reason := comparison.failure():
+                return reason
+    except MonographError as error:
+        # An engine that loads a graph and cannot run it is no better than one that cannot load it.
+        return str(error)
     return ""
+
+
+def wrong_on_probes(device: str, compute_dtype: str, failure: str) -> str:
+    """Return the error message for a device that is wrong on a bundle's probes."""
+    return (
+        f"{device} at {compute_dtype} fails on the bundle's probes ({failure}): choose another device or compute_dtype"
+    )
+
+
+def _few(probes: Probes) -> Probes:
+    """Return the shortest probe, one between, and the longest that is quick."""
+    order = sorted(range(len(probes.texts)), key=lambda i: probes.token_counts[i])
+    quick = [i for i in order if probes.token_counts[i] <= QUICK_PROBE_TOKENS] or order[:1]
+    chosen = sorted({quick[0], quick[len(quick) // 2], quick[-1]})
+    return replace(
+        probes,
+        texts=tuple(probes.texts[i] for i in chosen),
+        token_counts=tuple(probes.token_counts[i] for i in chosen),
+        vectors=probes.vectors[chosen],
+    )
 
 
 def _check_complete(routes: Routes, sets: Sequence[Probes]) -> None:
@@ -97,6 +121,7 @@ class _Comparison:
     tokens: TokenizedTexts
     tolerance: Tolerance
     cases: list[Deviation]
+    refusal: str = ""
 
     @classmethod
     def of(cls, routes: Routes, probes: Probes, tolerance: float) -> _Comparison:
@@ -123,26 +148,40 @@ class _Comparison:
             self._run("beside a shorter text", _pair_with_shorter(shuffled, lengths))
             plan = list(_cut_ragged(shuffled, self.probes.token_counts, rows))
             self._run(f"ragged batches of {rows}", plan)
-        outputs = self.pipeline.outputs(self.probes.texts, self.probes.prompt)
-        self._compare("batched by length", outputs)
+        self._compare("batched by length", self._outputs_by_length())
 
     def run_alone(self) -> None:
         """Compute each probe alone."""
         self._run("alone, unpadded", [np.array([position]) for position in range(len(self.probes.texts))])
+
+    def run_together(self) -> None:
+        """Compute the probes in one batch, if the graph takes so many."""
+        if 1 < len(self.probes.texts) <= self.pipeline.runner.max_batch_size:
+            self._run("in a batch", [np.arange(len(self.probes.texts))])
 
     def failure(self) -> str:
         """Return the first thing that is wrong, "" where all is right."""
         stated, actual = np.array(self.probes.token_counts), self.tokens.lengths
         for position in np.flatnonzero(actual != stated)[:1]:
             return f"probe {position} has {actual[position]} tokens instead of {stated[position]}"
+        if self.refusal:
+            return self.refusal
         return next((reason for case in self.cases if (reason := self.tolerance.violation(case))), "")
+
+    def _outputs_by_length(self) -> Iterator[tuple[NDArray[np.intp], Outputs]]:
+        yield from self.pipeline.outputs(self.probes.texts, self.probes.prompt)
 
     def _run(self, case: str, plan: Sequence[NDArray[np.intp]]) -> None:
         outputs = self.pipeline.runner.run_batches(self.tokens, plan)
         self._compare(case, outputs)
 
     def _compare(self, case: str, parts: Iterable[tuple[NDArray[np.intp], Outputs]]) -> None:
-        outputs = scatter_rows(parts, (len(self.probes.texts), self.probes.vectors.shape[1]), np.float32)
+        shape = self.probes.vectors.shape
+        try:
+            outputs = scatter_rows(parts, (shape[0], shape[1]), np.float32)
+        except OutputError as error:
+            self.refusal = self.refusal or f"{case}: {error}"
+            outputs = np.full(shape, np.nan, dtype=np.float32)
         name = case if self.probes.route is None else f"{self.probes.route}: {case}"
         name = f"{name}, prompted" if self.probes.prompt else name
         self.cases.append(self.task.compare(name, outputs, self.probes.vectors, self.probes.token_counts))
