@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +13,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, models
+from tokenizers import Encoding, Tokenizer, models
 
 from monograph.errors import BundleError, MonographError
+from monograph.forks import is_inherited
 from monograph.inputs import Input
 
 # A serialized model begins with its type; within a vocabulary entry these quotes would be escaped.
 _WORD_PIECE = re.compile(rb'"model"\s*:\s*\{\s*"type"\s*:\s*"WordPiece"')
+# The process that imported tokenizers, or a fork of it.
+_PROCESS = os.getpid()
 _SETTINGS = ("unk_token", "max_input_chars_per_word", "continuing_subword_prefix")
 
 
@@ -52,6 +56,8 @@ class TextTokenizer:
                 path.parent, [f"{path.name} cannot be loaded ({error}): export the model again"]
             ) from error
         self._tokenizer.no_padding()
+        # Batches go through a pool of threads, which a forked process does not have where its parent started it.
+        self._in_batches = os.getpid() == _PROCESS and not is_inherited("tokenizers")
 
     @property
     def max_length(self) -> int | None:
@@ -70,9 +76,8 @@ class TextTokenizer:
             MonographError: the tokenizer needs something that its file lacks, an unknown token for example.
 
         """
-        # The fast variant leaves out character offsets.
         try:
-            encodings = self._tokenizer.encode_batch_fast(list(texts))
+            encodings = self._encode(texts)
         except Exception as error:
             raise MonographError(f"the tokenizer cannot run ({error}): export the model again") from error
         if len(encodings) == 1:
@@ -86,6 +91,12 @@ class TextTokenizer:
         ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int64, total)
         type_ids = np.fromiter(chain.from_iterable(encoding.type_ids for encoding in encodings), np.int64, total)
         return TokenizedTexts(ids, type_ids, starts)
+
+    def _encode(self, texts: Sequence[Input]) -> list[Encoding]:
+        if self._in_batches:
+            # The fast variant leaves out character offsets.
+            return self._tokenizer.encode_batch_fast(list(texts))
+        return [self._tokenizer.encode(*((text,) if isinstance(text, str) else text)) for text in texts]
 
 
 def read_tokenizer(path: Path) -> Tokenizer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +18,7 @@ from monograph.bundle.manifest import Graph
 from monograph.engines.base import Engine, EngineOptions
 from monograph.engines.native import NativeObject, import_engine
 from monograph.engines.packed_weights import find_packed_graph, locate_packed_weights, write_packed_weights
+from monograph.engines.slots import Slots
 from monograph.errors import BundleError, DeviceError, MonographError, first_line
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class OnnxRuntimeEngine(Engine):
         self._shrinking = runtime.RunOptions()
         self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         # More callers than threads would not be faster, and each would need buffers.
-        self._slots = threading.Semaphore(self.max_concurrency)
+        self._slots = Slots(range(self.max_concurrency))
 
     def prepare(self) -> Path | None:
         """Write the graph with packed weights to the cache, for the next start."""
@@ -128,7 +128,8 @@ class OnnxRuntimeEngine(Engine):
         shape = next(iter(inputs.values())).shape
         options = self._shrinking if math.prod(shape) > self.tokens_per_batch else None
         try:
-            with self._slots:
+            lock, _ = self._slots.choose()
+            with lock:
                 return np.asarray(session.run(self._outputs, dict(inputs), options)[0], dtype=np.float32)
         except Exception as error:
             raise MonographError(
