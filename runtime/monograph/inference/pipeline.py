@@ -24,8 +24,8 @@ from monograph.batching import (
 from monograph.bundle.manifest import POOLING_MASK, TokenizerSpec
 from monograph.engines import Engine
 from monograph.engines.native import check_process
+from monograph.engines.reentry import run_once
 from monograph.errors import MonographError
-from monograph.inference.reentry import run_once
 from monograph.inference.scheduler import Scheduler
 from monograph.inputs import Input, InputT, add_prompt
 from monograph.tasks.base import Outputs, PostProcess, ResultT, scatter_rows
