@@ -155,7 +155,6 @@ class Round:
             try:
                 for number in (signal.SIGALRM, signal.SIGUSR1):
                     signal.signal(number, signal.SIG_DFL)
-                faulthandler.cancel_dump_traceback_later()
                 # It ends a worker that hangs.
                 signal.alarm(STUCK_SECONDS)
                 code = self.in_worker(random.Random(seed))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer, models
+from tokenizers import Tokenizer, models
 
 from monograph.errors import BundleError, MonographError
 from monograph.forks import is_inherited
@@ -77,8 +77,17 @@ class TextTokenizer:
 
         """
         try:
-            encodings = self._encode(texts)
+            if self._in_batches:
+                # The fast variant leaves out character offsets.
+                encodings = self._tokenizer.encode_batch_fast(list(texts))
+            else:
+                encodings = []
+                for text in texts:
+                    encodings.append(self._tokenizer.encode(*((text,) if isinstance(text, str) else text)))
         except Exception as error:
+            if type(error) is not Exception:
+                # Not the class that tokenizers raises: a signal handler's.
+                raise
             raise MonographError(f"the tokenizer cannot run ({error}): export the model again") from error
         if len(encodings) == 1:
             # After a run the CPU's caches hold weights, and the cumulative sum below alone takes 40 microseconds.
@@ -91,12 +100,6 @@ class TextTokenizer:
         ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int64, total)
         type_ids = np.fromiter(chain.from_iterable(encoding.type_ids for encoding in encodings), np.int64, total)
         return TokenizedTexts(ids, type_ids, starts)
-
-    def _encode(self, texts: Sequence[Input]) -> list[Encoding]:
-        if self._in_batches:
-            # The fast variant leaves out character offsets.
-            return self._tokenizer.encode_batch_fast(list(texts))
-        return [self._tokenizer.encode(*((text,) if isinstance(text, str) else text)) for text in texts]
 
 
 def read_tokenizer(path: Path) -> Tokenizer:

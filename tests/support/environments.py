@@ -22,7 +22,7 @@ OF_LIBRARIES: tuple[Environment, ...] = (
     {"ORT_DISABLE_TELEMETRY": "0", "ORT_LOGGING_LEVEL": "0"},
     {"OPENVINO_LOG_LEVEL": "5", "OV_CACHE_DIR": "/nonexistent", "OV_CPU_DEBUG": "1"},
     {"ONEDNN_VERBOSE": "1", "DNNL_VERBOSE": "2"},
-    {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+    {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"},
     {"ONEDNN_MAX_CPU_ISA": "nonsense", "ONEDNN_JIT_DUMP": "0"},
     {"HF_HUB_OFFLINE": "1", "HF_HOME": "/nonexistent/\x01", "HF_ENDPOINT": "not a url"},
     {"TQDM_DISABLE": "1", "TQDM_MININTERVAL": "0", "COLUMNS": "1", "LINES": "0"},
