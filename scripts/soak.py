@@ -314,7 +314,7 @@ def run_round(folder: Path, seed: int, device: str, seconds: float, threads: int
 
 def main() -> int:
     """Run rounds until the time is over, and print all counts as JSON."""
-    parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="scripts/soak", description=main.__doc__)
     parser.add_argument("minutes", type=float)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=THREADS)
