@@ -132,8 +132,8 @@ class OnnxRuntimeEngine(Engine):
             with lock:
                 return np.asarray(session.run(self._outputs, dict(inputs), options)[0], dtype=np.float32)
         except Exception as error:
-            if not type(error).__module__.startswith("onnxruntime"):
-                # A signal handler's.
+            if not type(error).__module__.startswith("onnxruntime") and type(error) not in (ValueError, RuntimeError):
+                # A signal handler's: these two are what its Python part raises.
                 raise
             raise MonographError(
                 f"ONNX Runtime failed on a batch of {shape[0]} texts and {shape[1]} tokens ({first_line(error)})"
