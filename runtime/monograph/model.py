@@ -171,12 +171,13 @@ class Model(Generic[SectionT]):
         self._source = source
         self._model = model
         self._closed = False
-        self._opening, self._process = threading.Lock(), os.getpid()
+        # A signal handler may close the model as its thread opens it.
+        self._opening, self._process = threading.RLock(), os.getpid()
 
-    def _lock(self) -> threading.Lock:
+    def _lock(self) -> threading.RLock:
         if self._process != os.getpid():
             # It may have been held by a thread that is not in this forked process.
-            self._opening, self._process = threading.Lock(), os.getpid()
+            self._opening, self._process = threading.RLock(), os.getpid()
         return self._opening
 
     @property
@@ -186,7 +187,11 @@ class Model(Generic[SectionT]):
                 if self._closed:
                     raise MonographError("the model was closed: open it again to go on")
                 if self._model is None:
-                    self._model = self._source.open(self._source.open_bundle(), self._task.name)
+                    opened = self._source.open(self._source.open_bundle(), self._task.name)
+                    if self._closed:
+                        # By a signal handler, meanwhile.
+                        opened.routes.close()
+                    self._model = opened
         return self._model
 
     @property

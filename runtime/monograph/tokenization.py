@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, models
 
 from monograph.errors import BundleError, MonographError, first_line
+from monograph.forks import is_inherited
 from monograph.inputs import Input
 from monograph.json_files import read_bounded
 from monograph.tokenizer_settings import check_model, check_settings, parse_file, read_settings
@@ -26,6 +28,8 @@ T = TypeVar("T")
 _RAISED = (Exception, ValueError, TypeError, OverflowError, UnicodeEncodeError)
 # Four times what the largest published ones have, of 262,144 tokens.
 _MAX_BYTES = 128 * 2**20
+# The process that imported tokenizers, or a fork of it.
+_PROCESS = os.getpid()
 _SETTINGS = ("unk_token", "max_input_chars_per_word", "continuing_subword_prefix")
 
 
@@ -60,6 +64,8 @@ class TextTokenizer:
                 path.parent, [f"{path.name} cannot be loaded ({first_line(error)}): export the model again"]
             ) from error
         self._tokenizer.no_padding()
+        # Batches go through a pool of threads, which a forked process does not have where its parent started it.
+        self._in_batches = os.getpid() == _PROCESS and not is_inherited("tokenizers")
 
     def _check_room(self) -> None:
         """Raise ``ValueError`` where special tokens alone exceed the maximum length, on which tokenizers panics."""
@@ -85,9 +91,14 @@ class TextTokenizer:
             MonographError: the tokenizer needs something that its file lacks, an unknown token for example.
 
         """
-        # The fast variant leaves out character offsets.
         try:
-            encodings = self._tokenizer.encode_batch_fast(list(texts))
+            if self._in_batches:
+                # The fast variant leaves out character offsets.
+                encodings = self._tokenizer.encode_batch_fast(list(texts))
+            else:
+                encodings = []
+                for text in texts:
+                    encodings.append(self._tokenizer.encode(*((text,) if isinstance(text, str) else text)))
         except BaseException as error:
             if not _is_of_tokenizers(error):
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import errno
 import importlib
 import importlib.metadata
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Characters that the terminal cannot show are escaped.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with _raise_on_sigterm():
+        with _ended_by_signals():
             return _run(argv)
     except KeyboardInterrupt as interrupt:
         terminated = isinstance(interrupt, Terminated)
@@ -58,22 +59,43 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _raise_on_sigterm() -> Iterator[None]:
-    """Raise ``Terminated`` on SIGTERM, which would otherwise leave half-written files."""
-    # Only the main thread may set a handler, and an application's handler is left alone.
-    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    if not ours:
-        yield
-        return
-    signal.signal(signal.SIGTERM, _terminate)
+def _ended_by_signals() -> Iterator[None]:
+    """Raise ``KeyboardInterrupt`` on Ctrl-C, ``Terminated`` on SIGTERM; end the process at once on a second one.
+
+    SIGTERM would otherwise leave half-written files. An exception has to wait for the end of a native call, which may
+    last long, and so would a second one.
+    """
+    handlers = {}
+    # Only the main thread may set a handler, and an application's handlers are left alone.
+    if threading.current_thread() is threading.main_thread():
+        before = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+        handlers = {number: handler for number, handler in before.items() if signal.getsignal(number) == handler}
+    for number in handlers:
+        signal.signal(number, _interrupt)
+        _handle_once(number)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
-    raise Terminated
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    for either in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(either) == _interrupt:
+            signal.signal(either, signal.SIG_DFL)
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+def _handle_once(number: int) -> None:
+    """Have the system restore a signal's default as it delivers the signal, and not Python after a native call."""
+    if sys.platform == "linux":
+        library = ctypes.CDLL(None)
+        # Of GNU's C library alone; elsewhere the second signal waits for the end of the native call.
+        if hasattr(library, "sysv_signal"):
+            for function in (library.signal, library.sysv_signal):
+                function.argtypes, function.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+            library.sysv_signal(number, library.signal(number, None))
 
 
 def _open_closed_streams() -> None:

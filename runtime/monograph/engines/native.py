@@ -80,6 +80,15 @@ def _code_of(handler: Any) -> CodeType | None:
     return code if isinstance(code, CodeType) else None
 
 
+def check_process(process: int) -> None:
+    """Raise ``MonographError`` unless this is the process, by its id, in which a model was opened."""
+    if process != os.getpid():
+        raise MonographError(
+            "this model was opened before the process was forked, and its threads are not in this process: open "
+            "it in each worker (gunicorn: without --preload), or start the workers with 'spawn'"
+        )
+
+
 class NativeObject(Generic[_T]):
     """A session or compiled model, usable until it is released and only in the process that made it."""
 
@@ -96,11 +105,7 @@ class NativeObject(Generic[_T]):
             MonographError: it was released, or this process was forked from the one that made it.
 
         """
-        if self._process != os.getpid():
-            raise MonographError(
-                "this model was opened before the process was forked, and its threads are not in this process: open "
-                "it in each worker (gunicorn: without --preload), or start the workers with 'spawn'"
-            )
+        check_process(self._process)
         if self._value is None:
             raise MonographError("the model was closed: open it again to go on")
         return self._value

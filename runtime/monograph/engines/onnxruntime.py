@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +24,7 @@ from monograph.engines.packed_weights import (
     packed_weights_name,
     write_packed_weights,
 )
+from monograph.engines.slots import Slots
 from monograph.errors import BundleError, DeviceError, MonographError, first_line
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class OnnxRuntimeEngine(Engine):
         self._shrinking = runtime.RunOptions()
         self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         # More callers than threads would not be faster, and each would need buffers.
-        self._slots = threading.Semaphore(self.max_concurrency)
+        self._slots = Slots(range(self.max_concurrency))
 
     def prepare(self, cache: Path) -> Path | None:
         """Write the graph with packed weights to a cache folder, unless this engine runs from them already."""
@@ -138,7 +138,8 @@ class OnnxRuntimeEngine(Engine):
         shape = next(iter(inputs.values())).shape
         options = self._shrinking if math.prod(shape) > self.tokens_per_batch else None
         try:
-            with self._slots:
+            lock, _ = self._slots.choose()
+            with lock:
                 return np.asarray(session.run(self._outputs, dict(inputs), options)[0], dtype=np.float32)
         except Exception as error:
             if not is_raised_by(PACKAGE, error):

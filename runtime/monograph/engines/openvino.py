@@ -22,6 +22,7 @@ from monograph.engines.native import NativeObject, import_engine, is_raised_by
 from monograph.engines.openvino_models import DTYPES, CompiledModel, Model, StaticModels, compile_graph, last_line_of
 from monograph.engines.openvino_streams import Streams
 from monograph.errors import BundleError, DeviceError, MonographError
+from monograph.forks import is_inherited
 
 # The first that follows no link to external data out of the graph's folder.
 _MIN_VERSION = (2026, 2)
@@ -215,10 +216,16 @@ def import_openvino() -> ModuleType:
 
 
 @functools.cache
-def _started() -> tuple[Any, int]:
+def _first_process() -> int | None:
+    """Return the process that started OpenVINO first; None where another library had, before a fork."""
+    return None if is_inherited("openvino") else os.getpid()
+
+
+@functools.cache
+def _started() -> Any:
     openvino = import_openvino()
     try:
-        return openvino.Core(), os.getpid()
+        return openvino.Core()
     except Exception as error:
         if not is_raised_by(_PACKAGE, error):
             raise
@@ -227,14 +234,14 @@ def _started() -> tuple[Any, int]:
 
 def _core() -> Any:
     """Return the process's one Core; raise ``DeviceError`` in a fork of a process in which OpenVINO had started."""
-    core, process = _started()
-    if process != os.getpid():
+    # Noted before it is started: a fork may come between.
+    if _first_process() != os.getpid():
         # Its threads are gone, which it does not notice: it hangs, or runs on one thread.
         raise DeviceError(
             "OpenVINO was started before this process was forked and cannot run in it: open the first model in the "
             "worker, or start the workers with 'spawn'"
         )
-    return core
+    return _started()
 
 
 def _target(core: Any, device: str) -> str:

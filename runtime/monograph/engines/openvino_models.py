@@ -9,7 +9,6 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from queue import LifoQueue
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from monograph.bundle.manifest import Graph, TensorSpec
 from monograph.cache import read_cached, write_cached
 from monograph.cpu import cpu_identity
 from monograph.engines.native import is_raised_by
+from monograph.engines.slots import Slots
 from monograph.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -63,21 +63,17 @@ class CompiledModel(Model):
         self.threads = None if threads is None else int(threads)
         values = (*compiled.inputs, *compiled.outputs)
         self.signature = {_name(v, names): _spec(v) for v in values if not v.any_name.startswith(_EXTRA_OUTPUT)}
-        # Further callers wait for a request here; in OpenVINO each would need buffers.
-        self._requests: LifoQueue[Any] = LifoQueue()
         self.max_concurrency = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        for _ in range(self.max_concurrency):
-            self._requests.put(compiled.create_infer_request())
+        # Further callers wait for a request here; in OpenVINO each would need buffers.
+        self._requests = Slots(compiled.create_infer_request() for _ in range(self.max_concurrency))
 
     def infer(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d], the caller's own."""
-        request = self._requests.get()
-        try:
+        lock, request = self._requests.choose()
+        with lock:
             request.infer(dict(inputs), share_inputs=True, share_outputs=True)
             # Takes half the time of the dictionary of outputs.
             return np.array(request.get_output_tensor(0).data, dtype=np.float32)
-        finally:
-            self._requests.put(request)
 
 
 class StaticModels(Model):

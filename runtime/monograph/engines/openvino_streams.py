@@ -10,14 +10,13 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monograph.batching import TokenBatch
-from monograph.engines.native import NativeObject, is_raised_by
+from monograph.engines.native import NativeObject, check_process
 from monograph.engines.openvino_models import Model
 
 # Beyond the number of streams, so that none idles while a result is fetched.
@@ -35,7 +34,8 @@ class Streams:
         self._compile = compile_model
         self._compiling = threading.Lock()
         self._process = os.getpid()
-        self._requests: NativeObject[SimpleQueue[Any]] | None = None
+        self._closed = False
+        self._requests: NativeObject[deque[Any]] | None = None
 
     def run(self, batches: Iterable[TokenBatch]) -> Iterator[tuple[TokenBatch, NDArray[np.float32]]]:
         """Run batches in parallel and yield each with its output, float32 [b, d].
@@ -52,11 +52,7 @@ class Streams:
         try:
             for batch in batches:
                 finished = None
-                try:
-                    request = free.get_nowait()
-                    taken.append(request)
-                except Empty:
-                    request = None
+                request = _take(free, taken)
                 if request is None and running:
                     request, earlier = running.popleft()
                     finished = earlier, _fetch(request)
@@ -68,40 +64,58 @@ class Streams:
                     request.start_async(dict(batch.inputs), share_inputs=True)
                 if finished is not None:
                     yield finished
+                    check_process(self._process)
             while running:
                 request, earlier = running.popleft()
                 yield earlier, _fetch(request)
+                check_process(self._process)
         finally:
-            # Nobody will fetch these batches.
-            for request in taken:
-                try:
-                    request.wait()
-                except Exception as error:
-                    if not is_raised_by("openvino", error):
-                        raise
-                finally:
-                    free.put(request)
+            try:
+                self._give_back(taken, free)
+            except BaseException:
+                # An interrupt: a request must not go on with the arrays of a batch that is freed.
+                self._give_back(taken, free)
+                raise
 
     def close(self) -> None:
         """Free the model once no run uses it any more, and never compile it again."""
-        if self._process != os.getpid():
-            # The fork may have copied a held lock, and the model cannot be freed in a child.
-            return
-        with self._compiling:
-            if self._requests is None:
-                self._requests = NativeObject(SimpleQueue())
+        # Without the lock, which a fork may have copied, or the thread hold that a signal handler interrupted.
+        self._closed = True
+        if self._requests is not None:
             self._requests.release()
 
-    def _free(self) -> SimpleQueue[Any]:
+    def _give_back(self, taken: list[Any], free: deque[Any]) -> None:
+        while taken:
+            if self._process == os.getpid():
+                # Nobody will fetch this batch.
+                with contextlib.suppress(RuntimeError):
+                    taken[-1].wait()
+            # In one step of Python, as in _take.
+            free.extend(map(list.pop, (taken,)))
+
+    def _free(self) -> deque[Any]:
         """Return the queue of idle requests."""
         with self._compiling:
             if self._requests is None:
-                compiled = self._compile()
-                free: SimpleQueue[Any] = SimpleQueue()
-                for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + _EXTRA_REQUESTS):
-                    free.put(compiled.create_infer_request())
-                self._requests = NativeObject(free)
+                self._requests = NativeObject(deque(() if self._closed else self._create_requests()))
+            if self._closed:
+                self._requests.release()
         return self._requests.get()
+
+    def _create_requests(self) -> Iterator[Any]:
+        compiled = self._compile()
+        for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + _EXTRA_REQUESTS):
+            yield compiled.create_infer_request()
+
+
+def _take(free: deque[Any], taken: list[Any]) -> Any:
+    """Move an idle request to ``taken`` and return it, None where there is none."""
+    try:
+        # In one step of Python: an interrupt between two would lose the request.
+        taken.extend(map(deque.pop, (free,)))
+    except IndexError:
+        return None
+    return taken[-1]
 
 
 def _fetch(request: Any) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,6 +23,8 @@ from monograph.batching import (
 )
 from monograph.bundle.manifest import POOLING_MASK, TokenizerSpec
 from monograph.engines import Engine
+from monograph.engines.native import check_process
+from monograph.engines.reentry import run_once
 from monograph.errors import InputError, MonographError
 from monograph.inference.scheduler import Scheduler
 from monograph.inputs import Input, InputT, add_prompt
@@ -144,7 +147,7 @@ class BatchRunner:
         ids = np.full(starts[-1], self._pad_id, dtype=np.int64)
         tokens = TokenizedTexts(ids, np.zeros_like(ids), starts)
         for batch in self.pad(tokens, np.arange(len(lengths))[:, np.newaxis]):
-            self._check(self.engine.run(batch.inputs), 1)
+            self._check(run_once(self.engine.run, batch.inputs), 1)
 
     def _check(self, outputs: Outputs, rows: int) -> Outputs:
         """Return an engine's output if it is finite float32 [``rows``, ``output_width``].
@@ -180,6 +183,7 @@ class Pipeline:
         self.runner = runner
         self.engine = runner.engine
         self._specification = specification
+        self._process = os.getpid()
         self._scheduler = Scheduler(runner.run, self.engine.max_concurrency, runner.max_cost, runner.max_batch_size)
 
     def map(
@@ -243,16 +247,19 @@ class Pipeline:
         tokens = self.tokenize(texts, prompt)
         # A caller who sets the size of batches shares none with others.
         if batch_size is None and self._scheduler.accepts(tokens):
-            return [(np.arange(len(texts)), self._scheduler.run(tokens))]
-        return self.runner.stream(tokens, batch_size)
+            return [(np.arange(len(texts)), run_once(self._scheduler.run, tokens))]
+        return _step_by_step(self.runner.stream(tokens, batch_size))
 
     def tokenize(self, texts: Sequence[Input], prompt: str = "") -> TokenizedTexts:
         """Tokenize texts, each by itself, behind a prompt and without padding.
 
         Raises:
             UnusableTextError: a text has a token without an embedding, or no token where the model needs one.
+            MonographError: this process was forked from the one in which the model was opened.
 
         """
+        # Here, before anything native runs: tokenizers may have lost its threads as well as the engine.
+        check_process(self._process)
         tokens = self.tokenizer([add_prompt(text, prompt) for text in texts] if prompt else texts)
         # Checked here because engines differ: ONNX Runtime fails, OpenVINO goes on with a row of zeros.
         if int(tokens.ids.max(initial=0)) >= self._specification.vocabulary_size:
@@ -289,6 +296,12 @@ class Pipeline:
 
 def _noun(text: Input) -> str:
     return "text" if isinstance(text, str) else "pair"
+
+
+def _step_by_step(batches: Iterator[tuple[NDArray[np.intp], Outputs]]) -> Iterator[tuple[NDArray[np.intp], Outputs]]:
+    """Yield what an iterator yields; between two of its steps, the caller's own code may make other calls."""
+    while (batch := run_once(next, batches, None)) is not None:
+        yield batch
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monograph.batching import batch_cost
+from monograph.errors import MonographError
 from monograph.tokenization import TokenizedTexts
 
 _Outputs = NDArray[np.float32]
@@ -86,13 +87,11 @@ class Scheduler:
                 with self._lock:
                     if call.outputs is not None:
                         return call.outputs
-                    if call.error is not None:
-                        raise call.error
                     call.prepare_to_wait()
-                    batch = self._begin_batch(thread)
+                    batch = self._begin_batch(thread, call)
                 if batch:
                     # Whoever comes first computes for all that wait: to wake another takes longer.
-                    self._run_batch(batch, thread)
+                    self._run_batch(batch, thread, call)
                 else:
                     call.wait()
         finally:
@@ -107,13 +106,17 @@ class Scheduler:
     def _has_capacity(self) -> bool:
         return len(self._running) < self._max_concurrency
 
-    def _begin_batch(self, thread: int) -> list[_Call]:
-        """Take a slot and the calls of one batch from those that wait; return none where all slots are taken."""
-        if not self._has_capacity() or not self._waiting:
+    def _begin_batch(self, thread: int, own: _Call) -> list[_Call]:
+        """Take a slot and the calls of one batch from those that wait; return none where there is no such.
+
+        A call that is to be computed alone is left to its own thread.
+        """
+        possible = [call for call in self._waiting if call is own or not call.alone]
+        if not self._has_capacity() or not possible:
             return []
-        first = self._waiting[0]
+        first = possible[0]
         batch, cost, texts = [first], first.cost, first.texts
-        for following in islice(self._waiting, 1, None):
+        for following in islice(possible, 1, None):
             cost += following.cost
             texts += following.texts
             alike = following.tokens.prompt_length == first.tokens.prompt_length
@@ -121,35 +124,42 @@ class Scheduler:
                 break
             batch.append(following)
         self._running[thread] = batch
-        for _ in batch:
-            self._waiting.popleft()
+        for call in batch:
+            self._waiting.remove(call)
         # There may be another slot for those that are left.
         self._wake_first()
         return batch
 
-    def _run_batch(self, batch: list[_Call], thread: int) -> None:
-        """Compute a batch, give each of its calls its outputs or its error, and release the slot."""
+    def _run_batch(self, batch: list[_Call], thread: int, own: _Call) -> None:
+        """Compute a batch, give each of its calls its outputs, and release the slot.
+
+        An exception that is no error of ours was raised by a signal handler of this thread: it is not passed on to
+        other callers.
+        """
         try:
             outputs = self._compute(_join([call.tokens for call in batch]))
             ends = np.cumsum([call.texts for call in batch])
             for call, part in zip(batch, np.split(outputs, ends[:-1]), strict=True):
                 # Not a view, which would keep the others' alive.
                 call.outputs = part.copy() if len(batch) > 1 else outputs
-        except Exception as error:  # noqa: BLE001
-            # Whose text it was is not known: where there are several, each is computed by itself.
-            if len(batch) == 1:
-                batch[0].error = error
+        except MonographError:
+            # Whose text it was is not known: each is computed by itself, in its own thread, which gets the error.
+            if batch == [own]:
+                raise
         finally:
             self._end(thread)
 
     def _end(self, thread: int) -> None:
         """Release a thread's slot, if it has one, and forget the calls whose callers no longer wait."""
+        if self._process != os.getpid():
+            # Forked by a signal handler: another thread may hold the copied lock.
+            return
         with self._lock:
             self._release(thread)
 
     def _release(self, thread: int) -> None:
         for call in reversed(self._running.get(thread, ())):
-            if call.outputs is None and call.error is None and call not in self._waiting:
+            if call.outputs is None and call not in self._waiting:
                 call.alone = True
                 self._waiting.appendleft(call)
             call.wake()
@@ -164,10 +174,10 @@ class Scheduler:
 
 
 class _Call:
-    """A call until it has its ``outputs`` or its ``error``; it is woken when it does, or may take a slot.
+    """A call until it has its ``outputs``; it is woken when it does, or may take a slot.
 
-    ``alone``: the batch it was in failed or was interrupted, and it is computed by itself. ``left``: its caller no
-    longer waits. Only ``wait`` is called without the scheduler's lock.
+    ``alone``: the batch it was in failed or was interrupted, and its own thread computes it by itself. ``left``: its
+    caller no longer waits. Only ``wait`` is called without the scheduler's lock.
     """
 
     def __init__(self, tokens: TokenizedTexts) -> None:
@@ -175,7 +185,6 @@ class _Call:
         self.cost = _total_cost(tokens)
         self.texts = len(tokens.lengths)
         self.outputs: _Outputs | None = None
-        self.error: Exception | None = None
         self.alone = False
         self.left = False
         # Held while there is nothing to do. An Event has a lock inside, which an interrupt may leave locked.
