@@ -24,10 +24,24 @@ _CHECKSUM = slice(148, 156)
 # The fields of a header: place and size.
 _FIELDS = {"name": (0, 100), "mode": (100, 8), "uid": (108, 8), "size": (124, 12), "mtime": (136, 12), "type": (156, 1),
            "link": (157, 100), "magic": (257, 8), "device": (329, 8), "prefix": (345, 155)}  # fmt: skip
-_NAMES = ("../escaped", "/tmp/escaped-by-an-archive", "a/b", ".", "..", "", "manifest.json", "model.onnx", "a\nb", "\x1b[2J", "\xff",
-          "./model.onnx", "model.onnx/", "unlisted.bin", "x" * 100, "\u202eb", "C:\\x", "~/escaped")  # fmt: skip
-_SIZES = (b"00000000000\0", b"77777777777\0", b"-0000000001\0", b"\x80" + b"\0" * 10 + b"\x01", b"\xff" * 12,
-          b"\x80" + b"\xff" * 11, b"abcdefghijk\0", b" " * 12, b"\0" * 12, b"00000001000\0")  # fmt: skip
+# Where a file must never appear.
+_OUTSIDE = ("/escaped-from-an-archive", "~/escaped-from-an-archive")
+# fmt: off
+_NAMES = (*_OUTSIDE, "../escaped", "a/b", ".", "..", "", "manifest.json", "model.onnx", "a\nb", "\x1b[2J", "\xff",
+          "./model.onnx", "model.onnx/", "unlisted.bin", "x" * 100, "\u202eb", "C:\\x")
+# fmt: on
+_SIZES = (
+    b"00000000000\0",
+    b"77777777777\0",
+    b"-0000000001\0",
+    b"\x80" + b"\0" * 10 + b"\x01",
+    b"\xff" * 12,
+    b"\x80" + b"\xff" * 11,
+    b"abcdefghijk\0",
+    b" " * 12,
+    b"\0" * 12,
+    b"00000001000\0",
+)  # fmt: skip
 _TYPES = b"012345678LKSxgDMNV\0\xff"
 
 
@@ -109,7 +123,7 @@ def _check_left(place: Path, target: Path, *, complete: bool) -> None:
         manifest = json.loads((target / MANIFEST).read_bytes())
         expected |= {target, target / MANIFEST, *(target / name for name in manifest["files"])}
     left = set(place.rglob("*"))
-    escaped = [name for name in ("/tmp/escaped-by-an-archive", "~/escaped") if os.path.lexists(os.path.expanduser(name))]  # noqa: PTH111, S108
+    escaped = [name for name in _OUTSIDE if os.path.lexists(Path(name).expanduser())]
     if left != expected or escaped:
         raise Violation("files left by an archive", ", ".join(map(str, [*sorted(left ^ expected), *escaped]))[:500])
     if any(path.is_symlink() or not (path.is_file() or path.is_dir()) for path in left):
@@ -143,7 +157,13 @@ def _change_header(data: Tar, random: random.Random) -> str:
 def _add_member(data: Tar, random: random.Random) -> str:
     """Add a file, or one of the members that give the next another name, size or meaning."""
     name = random.choice(_NAMES)
-    records = {"path": name, "size": "5", "linkpath": "/etc/passwd", "GNU.sparse.realsize": "99999999999", "hdrcharset": "BINARY"}
+    records = {
+        "path": name,
+        "size": "5",
+        "linkpath": "/etc/passwd",
+        "GNU.sparse.realsize": "99999999999",
+        "hdrcharset": "BINARY",
+    }
     key = random.choice(tuple(records))
     pax = _pax(key, records[key])
     member = random.choice(
@@ -184,7 +204,9 @@ def _change_order(data: Tar, random: random.Random) -> str:
         data.members.clear()
         data.members.append(_member(MANIFEST, b"{}"))
     else:
-        data.end = random.choice((b"", bytes(_BLOCK), bytes(100), b"x" * _BLOCK, bytes(20 * _BLOCK), bytes(_BLOCK) + b"y" * 700))
+        data.end = random.choice(
+            (b"", bytes(_BLOCK), bytes(100), b"x" * _BLOCK, bytes(20 * _BLOCK), bytes(_BLOCK) + b"y" * 700)
+        )
     return action
 
 

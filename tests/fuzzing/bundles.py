@@ -50,7 +50,7 @@ class BundleKind(Kind):
         data, files = case.data, self.files(case)
         self.place.apply(data.bundle, files)
         try:
-            outcome = self.use(case, self.place.folder(data.bundle), files)
+            outcome = self.use(case, self.place.folder(data.bundle))
         finally:
             try:
                 self.place.check_opened(data.bundle, files)
@@ -81,7 +81,7 @@ class BundleKind(Kind):
         """Return the files of the mutated bundle, the same each time."""
 
     @abstractmethod
-    def use(self, case: Case, folder: Path, files: dict[str, Content]) -> str:
+    def use(self, case: Case, folder: Path) -> str:
         """Use the bundle that is in place and return RESULT or ERROR."""
 
 
@@ -130,17 +130,18 @@ class Manifests(JsonKind):
         """Mutate the manifest, or one of the files that it lists."""
         return _mutate_folder(data, random) if random.random() < 0.1 else super().mutate(data, random)
 
-    def use(self, case: Case, folder: Path, files: dict[str, Content]) -> str:
+    def use(self, case: Case, folder: Path) -> str:
         """Describe and open the bundle and encode."""
         use.check_info(folder)
         with use.open_model(folder, self.device) as model:
             outputs = use.encode(model)
             use.use_prompts(model)
-        if self._means_the_same(case.data.bundle, files):
+        if self._means_the_same(case):
             use.check_equal(outputs, self.reference(case.data.bundle))
         return RESULT
 
-    def _means_the_same(self, bundle: str, files: dict[str, Content]) -> bool:
+    def _means_the_same(self, case: Case) -> bool:
+        bundle, files = case.data.bundle, self.files(case)
         try:
             manifest = manifest_of(files)
         except (ValueError, TypeError, RecursionError):
@@ -167,7 +168,7 @@ class Probes(JsonKind):
         state_files(files)
         return files
 
-    def use(self, case: Case, folder: Path, files: dict[str, Content]) -> str:
+    def use(self, case: Case, folder: Path) -> str:
         """Verify the bundle, open it and encode."""
         verified = use.verify(folder, self.device)
         with use.open_model(folder, self.device) as model:
@@ -199,7 +200,7 @@ class Tokenizers(JsonKind):
         state_files(files)
         return files
 
-    def use(self, case: Case, folder: Path, files: dict[str, Content]) -> str:
+    def use(self, case: Case, folder: Path) -> str:  # noqa: ARG002
         """Open the bundle, encode and verify it."""
         with use.open_model(folder, self.device) as model:
             use.encode(model)
@@ -217,7 +218,8 @@ _TOKENIZER_PARTS: dict[str, list[Any]] = {
         {"type": "Prepend", "prepend": _HUGE},
         {"type": "Precompiled", "precompiled_charsmap": "AAAA"},
         {"type": "Precompiled", "precompiled_charsmap": "/////wAAAAD/////"},
-        {"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"String": "a"}, "content": "aaaaaaaa"}] * 9},
+        {"type": "Sequence",
+         "normalizers": [{"type": "Replace", "pattern": {"String": "a"}, "content": "aaaaaaaa"}] * 9},
         {"type": "Sequence", "normalizers": [{"type": "NFKD"}] * 3000},
     ],
     "pre_tokenizer": [

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from fuzzing.outcomes import Outcome
+from fuzzing.outcomes import HANG, TOO_SLOW, Outcome
 from fuzzing.supervisor import Supervisor
 
 # Of one signature, more are only counted.
@@ -61,7 +61,7 @@ class Campaign:
 
     def _confirm(self, supervisor: Supervisor, outcome: Outcome) -> Outcome:
         """Run a case again where only the machine's load may be to blame."""
-        if outcome.kind not in ("hang", "too slow"):
+        if outcome.kind not in (HANG, TOO_SLOW):
             return outcome
         supervisor.restart()
         again = supervisor.run(outcome.number)
@@ -94,7 +94,13 @@ class Campaign:
         final = supervisor.run(outcome.number, without, save=folder.absolute())
         # What crashes does so not every time, nor in the same place.
         final = final if final.signature == outcome.signature else outcome
-        record = {**final.to_json(), "seed": self.seed, "kind_of_case": self.kind, "device": self.device, "without": without}
+        record = {
+            **final.to_json(),
+            "seed": self.seed,
+            "kind_of_case": self.kind,
+            "device": self.device,
+            "without": without,
+        }
         (folder / "case.json").write_text(json.dumps(record, indent=1))
         print(
             f"FAILED {self.kind} --seed {self.seed} --first {outcome.number} --device {self.device}: {final.kind}\n"

@@ -17,13 +17,24 @@ ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_TYPE
 TENSOR_SHAPE, TENSOR_TYPE, TENSOR_NAME, TENSOR_RAW, TENSOR_ENTRY, TENSOR_LOCATION = 1, 2, 8, 9, 13, 14
 _EXTERNAL, _TYPE_TENSOR, _TYPE_GRAPH, _FLOAT = 1, 4, 5, 1
 _INTEGERS = (0, 1, 2, -1, 7, 16, 24, 31, 127, 2**31 - 1, 2**31, 2**32, 2**40, 2**62, 2**63 - 1, -(2**63), -(2**31))
+# fmt: off
 _OPERATORS = (
-    "Add", "Sub", "Mul", "Div", "MatMul", "Gather", "Reshape", "Expand", "Tile", "ConstantOfShape", "Loop", "Scan", "If",
-    "Resize", "Pad", "Range", "OneHot", "ScatterND", "GatherND", "Slice", "Concat", "Split", "Conv", "LSTM", "Softmax",
-    "NonZero", "Unique", "StringNormalizer", "TfIdfVectorizer", "RandomNormal", "ArrayFeatureExtractor", "PythonOp", "Cast",
-    "Transpose", "Squeeze", "ReduceSum", "TopK", "Einsum", "Attention", "LayerNormalization", "Identity", "Shape", "",
-)  # fmt: skip
-_DOMAINS = ("ai.onnx", "ai.onnx.ml", "com.microsoft", "com.example", "ai.onnx.preview.training", "local", "org.openvinotoolkit")
+    "Add", "Sub", "Mul", "Div", "MatMul", "Gather", "Reshape", "Expand", "Tile", "ConstantOfShape", "Loop", "Scan",
+    "If", "Pad", "Resize", "Range", "OneHot", "ScatterND", "GatherND", "Slice", "Concat", "Split",
+    "Conv", "LSTM", "Softmax", "NonZero", "Unique", "StringNormalizer", "TfIdfVectorizer", "RandomNormal", "ArrayFeatureExtractor", "PythonOp",
+    "Transpose", "Squeeze", "ReduceSum", "TopK", "Einsum", "Attention", "LayerNormalization", "Identity", "Shape",
+    "Cast", "",
+)
+_DOMAINS = ("ai.onnx", "ai.onnx.ml", "com.microsoft", "com.example", "ai.onnx.preview.training", "local",
+            "org.openvinotoolkit")
+# Of values outside of the graph; {outside} is the path of a file.
+_LOCATIONS = (
+    "../outside.bin", "./../outside.bin", "model.onnx.data/../../outside.bin", "unlisted.bin", "./model.onnx.data",
+    "tokenizer.json", "manifest.json", "link.data", "", ".", "..", "/", "/dev/zero", "/proc/self/mem",
+    "*/_ORT_MEM_ADDR_/*", "..\\outside.bin", "model.onnx.data\x00../outside.bin", "nothing.data", "{outside}",
+    "file://{outside}",
+)
+# fmt: on
 
 
 def mutate_graph(model: Message, random: random.Random, outside: Path) -> str:
@@ -68,7 +79,9 @@ def _another(one: Field, random: random.Random) -> int | bytes | Message:
         return random.choice((*_INTEGERS, one.value + 1, one.value * 2))
     if isinstance(one.value, bytes):
         at = random.randrange(len(one.value) + 1)
-        return random.choice((b"", b"\xff\xfe", one.value[:at], one.value[:at] + b"\x00" + one.value[at:], one.value * 20))
+        return random.choice(
+            (b"", b"\xff\xfe", one.value[:at], one.value[:at] + b"\x00" + one.value[at:], one.value * 20)
+        )
     message = copy.deepcopy(one.value)
     random.shuffle(message.fields)
     return message
@@ -84,19 +97,9 @@ def _tensor(random: random.Random, name: str) -> Message:
     return tensor.add(TENSOR_RAW, bytes(16))
 
 
-def _location(random: random.Random, outside: Path) -> str:
-    return random.choice(
-        (
-            "../outside.bin", str(outside), f"file://{outside}", "./../outside.bin", "model.onnx.data/../../outside.bin",
-            "unlisted.bin", "./model.onnx.data", "tokenizer.json", "manifest.json", "link.data", "", ".", "..", "/", "/dev/zero",
-            "/proc/self/mem", "*/_ORT_MEM_ADDR_/*", "..\\outside.bin", "model.onnx.data\x00../outside.bin", "nothing.data",
-        )
-    )  # fmt: skip
-
-
 def _read_elsewhere(model: Message, random: random.Random, outside: Path) -> str:
     """Let a tensor of the graph, of an attribute, of a subgraph or of a function come from another file."""
-    graph, location = _graph(model), _location(random, outside)
+    graph, location = _graph(model), random.choice(_LOCATIONS).format(outside=outside)
     offset = random.choice((None, 0, 0, 4096, -1, 2**63, "x"))
     length = random.choice((None, 16, 16, 0, -1, 2**40))
     place = random.choice(("initializer", "new initializer", "constant", "subgraph", "function"))
@@ -190,19 +193,21 @@ def _other_edge(model: Message, random: random.Random, outside: Path) -> str:
 def _other_output(model: Message, random: random.Random, outside: Path) -> str:
     """Let the graph give the value of another node under the output's name."""
     graph = _graph(model)
-    last = next((one for node in reversed(graph.children(GRAPH_NODE)) for one in node.fields if one.number == NODE_OUTPUT), None)
+    last = next(
+        (one for node in reversed(graph.children(GRAPH_NODE)) for one in node.fields if one.number == NODE_OUTPUT), None
+    )
     if last is None:
         return "none"
     name, last.value = last.value, b"renamed"
     names = [one.value for node in graph.children(GRAPH_NODE) for one in node.fields if one.number == NODE_OUTPUT]
     operator, extra = random.choice((("Identity", ()), ("ReduceSum", ()), ("Expand", ("shape",)), ("Transpose", ())))
-    node = Message("node").add(NODE_INPUT, random.choice(names)).add(NODE_OPERATOR, operator)  # type: ignore[arg-type]
+    node = Message("node").add(NODE_INPUT, random.choice(names)).add(NODE_OPERATOR, operator)
     for one in extra:
         node.add(NODE_INPUT, one)
         shape = Message("tensor").add(TENSOR_SHAPE, 2).add(TENSOR_TYPE, 7).add(TENSOR_NAME, one)
         values = (random.choice((1, 2, 3, 2**20, 2**31)), random.choice((1, 24, 2**20)))
         graph.add(GRAPH_INITIALIZER, shape.add(TENSOR_RAW, b"".join(value.to_bytes(8, "little") for value in values)))
-    graph.add(GRAPH_NODE, node.add(NODE_OUTPUT, name))  # type: ignore[arg-type]
+    graph.add(GRAPH_NODE, node.add(NODE_OUTPUT, name))
     return f"{operator} of another value"
 
 
@@ -215,12 +220,18 @@ def _many(model: Message, random: random.Random, outside: Path) -> str:
         inner = Message("graph").add(2, "inner").to_bytes()
         for _ in range(depth):
             attribute = Message("attribute").add(ATTRIBUTE_NAME, "body").add(ATTRIBUTE_GRAPH, inner)
-            node = Message("node").add(NODE_OPERATOR, "Loop").add(NODE_ATTRIBUTE, attribute.add(ATTRIBUTE_TYPE, _TYPE_GRAPH))
+            node = (
+                Message("node")
+                .add(NODE_OPERATOR, "Loop")
+                .add(NODE_ATTRIBUTE, attribute.add(ATTRIBUTE_TYPE, _TYPE_GRAPH))
+            )
             inner = Message("graph").add(GRAPH_NODE, node).to_bytes()
         graph.fields.extend(parse(inner, "opaque").fields)
         return f"subgraphs {depth} deep"
     for index in range(depth):
-        node = Message("node").add(NODE_INPUT, f"n{index}").add(NODE_OUTPUT, f"n{index + 1}").add(NODE_OPERATOR, "Concat")
+        node = (
+            Message("node").add(NODE_INPUT, f"n{index}").add(NODE_OUTPUT, f"n{index + 1}").add(NODE_OPERATOR, "Concat")
+        )
         graph.add(GRAPH_NODE, node.add(NODE_INPUT, f"n{index}"))
     return f"{depth} more nodes"
 
@@ -239,7 +250,11 @@ def _other_constant(model: Message, random: random.Random, outside: Path) -> str
     place = random.randrange(len(raw.value) // size) * size
     integer = random.choice(_INTEGERS) & (2 ** (8 * size) - 1)
     special = (b"\x00\x00\xc0\x7f", b"\x00\x00\x80\x7f", b"\xff\xff\x7f\x7f")
-    value = random.choice((integer.to_bytes(size, "little"), random.choice(special))) if size == 4 else integer.to_bytes(8, "little")
+    value = (
+        random.choice((integer.to_bytes(size, "little"), random.choice(special)))
+        if size == 4
+        else integer.to_bytes(8, "little")
+    )
     raw.value = raw.value[:place] + value + raw.value[place + size :]
     return f"{tensor.text(TENSOR_NAME)[-60:]} at byte {place}"
 

@@ -79,7 +79,7 @@ class Graphs(BundleKind):
         state_files(files)
         return files
 
-    def use(self, case: Case, folder: Path, files: dict[str, Content]) -> str:
+    def use(self, case: Case, folder: Path) -> str:
         """Open the bundle, encode and verify it; vectors may be any where nothing proved them."""
         with use.open_model(folder, self.device) as model:
             use.encode(model)

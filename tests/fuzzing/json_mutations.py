@@ -19,14 +19,16 @@ _NUMBERS = (
     0, 1, -1, 2, 7, 127, 255, 65536, 2**31 - 1, 2**31, 2**32, 2**53 + 1, 2**63 - 1, 2**63, 2**64, 10**30, 10**400,
     -(2**31) - 1, -(2**63), 0.5, -0.5, 1e308, 1e-320, float("nan"), float("inf"),
 )  # fmt: skip
+# fmt: off
 _STRINGS = (
-    "", " ", "\x00", "\x1b[31mred\x1b[0m", "a\nverified     on cpu: passed", "a\r\nb", "a\u2028b", "\u202eabc", "\x9b2J", "\x7f",
-    "\ud800", "a\udfffb", "../outside.bin", "/etc/passwd", "..", ".", "a/b", "C:\\a", "manifest.json", "model.onnx",
-    "model.onnx.data", "probes.json", "tokenizer.json", "g.onnx.data", "cpu", "cuda", "openvino", "fp16", "int8", "rerank",
-    "sparse", "embedding", "float64", "int64", "batch", "right", "left", "cosine", "dot", "ai.onnx", "com.microsoft",
-    "*/_ORT_MEM_ADDR_/*", "x" * 300, "x" * 200_000, "\N{COMBINING GRAVE ACCENT}" * 3000, "%s%n{0}", "日本語", "(" * 200 + ")" * 200,
-    "(a+)+$", "(?:a|a)*b", "[a-z]{1,1000}{1,1000}", "\\p{L}+(?!x)", "unlisted.bin",
-)  # fmt: skip
+    "", " ", "\x00", "\x1b[31mred\x1b[0m", "a\nverified     on cpu: passed", "a\r\nb", "a\u2028b", "\u202eabc",
+    "\x9b2J", "\x7f", "\ud800", "a\udfffb", "../outside.bin", "/etc/passwd", "..", ".", "a/b", "C:\\a", "manifest.json",
+    "model.onnx", "model.onnx.data", "probes.json", "tokenizer.json", "g.onnx.data", "cpu", "cuda", "openvino", "fp16",
+    "int8", "rerank", "sparse", "embedding", "float64", "int64", "batch", "right", "left", "cosine", "dot", "ai.onnx",
+    "com.microsoft", "*/_ORT_MEM_ADDR_/*", "x" * 300, "x" * 200_000, "\N{COMBINING GRAVE ACCENT}" * 3000, "%s%n{0}",
+    "日本語", "(" * 200 + ")" * 200, "(a+)+$", "(?:a|a)*b", "[a-z]{1,1000}{1,1000}", "\\p{L}+(?!x)", "unlisted.bin",
+)
+# fmt: on
 Path = tuple[Any, ...]
 
 
@@ -136,7 +138,9 @@ def _rename(tree: Any, parent: Any, key: Any, random: random.Random) -> None:
 
 def _wrap(tree: Any, parent: Any, key: Any, random: random.Random) -> None:
     value = parent[key]
-    parent[key] = random.choice((lambda: [value], lambda: {"value": value}, lambda: str(value), lambda: [value, value]))()
+    parent[key] = random.choice(
+        (lambda: [value], lambda: {"value": value}, lambda: str(value), lambda: [value, value])
+    )()
 
 
 def _nudge(tree: Any, parent: Any, key: Any, random: random.Random) -> None:

@@ -10,7 +10,9 @@ from fuzzing.case import Kind
 from fuzzing.graphs import Graphs
 from fuzzing.lines import TextLines
 
-KINDS: Mapping[str, type[Kind]] = {kind.name: kind for kind in (Manifests, Probes, Tokenizers, Graphs, Archives, TextLines)}
+KINDS: Mapping[str, type[Kind]] = {
+    kind.name: kind for kind in (Manifests, Probes, Tokenizers, Graphs, Archives, TextLines)
+}
 
 
 def kind_named(name: str) -> type[Kind]:

@@ -17,7 +17,19 @@ from fuzzing.json_mutations import hostile_value, to_bytes
 from fuzzing.outcomes import ERROR, RESULT, Violation
 from fuzzing.workplace import DATA
 
-_TEXTS = ("a harbour at night", "", " ", "Zwölf Boote", "日本語の文", "\u2028 within", "tab\there", "x" * 3000, "🦆 " * 50, "a\x0cb", "a\x85b")
+_TEXTS = (
+    "a harbour at night",
+    "",
+    " ",
+    "Zwölf Boote",
+    "日本語の文",
+    "\u2028 within",
+    "tab\there",
+    "x" * 3000,
+    "🦆 " * 50,
+    "a\x0cb",
+    "a\x85b",
+)
 _ENDS = (b"\n", b"\r\n", b"\n\n", b"\r", b"\x00\n", b"\x0b", b"\xe2\x80\xa8")
 _COMMANDS = ("embed", "rank")
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,8 @@ from monograph import MonographError
 RESULT = "result"
 ERROR = "error"
 PASSING = (RESULT, ERROR)
+HANG, TOO_SLOW = "hang", "too slow"
+# Of one call of the project.
 MAX_SECONDS = 10.0
 # Longer than any list of problems that is read.
 MAX_MESSAGE = 5000
@@ -54,6 +59,23 @@ class Outcome:
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as JSON values."""
         return asdict(self)
+
+
+@contextmanager
+def limited(what: str) -> Iterator[None]:
+    """Require that a call of the project ends within the time that is promised.
+
+    Raises:
+        Violation: it took longer, whatever came of it.
+
+    """
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds = time.monotonic() - start
+        if seconds > MAX_SECONDS:
+            raise Violation(TOO_SLOW, f"{what} took {seconds:.1f} s")
 
 
 def check_message(message: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fuzzing.outcomes import ERROR, RESULT, Violation, check_message, check_printable
+from fuzzing.outcomes import ERROR, RESULT, Violation, check_message, check_printable, limited
 from monograph import CrossEncoder, Embedder, MonographError, SparseEncoder, load
 from monograph.commands import main
 
@@ -20,7 +20,8 @@ _PREFIX = "monograph: error: "
 
 def open_model(folder: Path, device: str) -> Any:
     """Open a bundle with one thread."""
-    return load(folder, device=device, threads=1)
+    with limited("opening"):
+        return load(folder, device=device, threads=1)
 
 
 def encode(model: Any, texts: tuple[str, ...] = TEXTS) -> NDArray[Any]:
@@ -30,15 +31,16 @@ def encode(model: Any, texts: tuple[str, ...] = TEXTS) -> NDArray[Any]:
         Violation: it is not of the promised shape, or not finite.
 
     """
-    if isinstance(model, CrossEncoder):
-        outputs = model.predict([(texts[0], text) for text in texts], prompt="").reshape(len(texts), -1)
-        width = model.num_labels
-    elif isinstance(model, SparseEncoder):
-        call = model.encode if model.manifest.routing is None else model.encode_query
-        outputs, width = call(list(texts), prompt="").toarray(), model.dimension
-    else:
-        assert isinstance(model, Embedder)
-        outputs, width = model.encode(list(texts), prompt=""), model.dimension
+    with limited("encoding"):
+        if isinstance(model, CrossEncoder):
+            outputs = model.predict([(texts[0], text) for text in texts], prompt="").reshape(len(texts), -1)
+            width = model.num_labels
+        elif isinstance(model, SparseEncoder):
+            call = model.encode if model.manifest.routing is None else model.encode_query
+            outputs, width = call(list(texts), prompt="").toarray(), model.dimension
+        else:
+            assert isinstance(model, Embedder)
+            outputs, width = model.encode(list(texts), prompt=""), model.dimension
     _check_outputs(outputs, (len(texts), width))
     return outputs
 
@@ -49,9 +51,10 @@ def use_prompts(model: Any) -> None:
         with contextlib.suppress(MonographError):
             if isinstance(model, CrossEncoder):
                 outputs = model.predict([TEXTS[:2]], prompt_name=name)
+            elif isinstance(model, SparseEncoder):
+                outputs = model.encode(list(TEXTS[:1]), prompt_name=name).toarray()
             else:
                 outputs = model.encode(list(TEXTS[:1]), prompt_name=name)
-            outputs = outputs.toarray() if isinstance(model, SparseEncoder) else outputs
             _check_outputs(outputs, outputs.shape)
             if len(outputs) != 1:
                 raise Violation("shape of outputs", f"{outputs.shape} for one text")
@@ -66,7 +69,8 @@ def run_command(*arguments: object) -> tuple[int, str]:
     """
     # Standard error escapes what it cannot encode, and the command sets standard output to do so.
     streams = [io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", "\n") for _ in range(2)]
-    with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
+    redirected = contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1])
+    with limited(str(arguments[0])), redirected[0], redirected[1]:
         code = main([str(argument) for argument in arguments])
     output, errors = (_content(stream) for stream in streams)
     for line in output.split("\n"):
@@ -91,7 +95,7 @@ def check_info(folder: Path) -> None:
 
 def verify(folder: Path, device: str) -> str:
     """Verify the bundle as the command does and return RESULT if it passed, else ERROR."""
-    code, _ = run_command("verify", folder, "--device", device, "--threads", 1)
+    code, _ = run_command("verify", folder, "--device", device, "--compute-dtype", "auto", "--threads", 1)
     return ERROR if code else RESULT
 
 

@@ -60,9 +60,8 @@ class Audit:
 
     def __init__(self, *folders: Path) -> None:
         installed = {sys.prefix, sys.base_prefix, *sys.path, *sysconfig.get_paths().values(), Path(__file__).parents[2]}
-        self._allowed = tuple(
-            os.path.realpath(folder) + os.sep for folder in (*installed, *folders, "/proc", "/sys", "/dev", "/usr/lib")
-        )
+        everywhere = (*installed, *folders, "/proc", "/sys", "/dev", "/usr/lib")
+        self._allowed = tuple(os.path.realpath(str(folder)) + os.sep for folder in everywhere)
         self._seen: list[str] = []
         sys.addaudithook(self._hear)
 

@@ -28,7 +28,7 @@ _MAX_PROBES = 12
 
 @dataclass(frozen=True)
 class Special:
-    """What is in the place of a regular file: a "link" to a target, a "folder", a "fifo", or a "sparse" file of a size."""
+    """What is in the place of a file: a "link" to a target, a "folder", a "fifo", or a "sparse" file of a size."""
 
     kind: str
     target: str = ""
