@@ -20,10 +20,10 @@ _INTEGERS = (0, 1, 2, -1, 7, 16, 24, 31, 127, 2**31 - 1, 2**31, 2**32, 2**40, 2*
 # fmt: off
 _OPERATORS = (
     "Add", "Sub", "Mul", "Div", "MatMul", "Gather", "Reshape", "Expand", "Tile", "ConstantOfShape", "Loop", "Scan",
-    "If", "Pad", "Resize", "Range", "OneHot", "ScatterND", "GatherND", "Slice", "Concat", "Split",
-    "Conv", "LSTM", "Softmax", "NonZero", "Unique", "StringNormalizer", "TfIdfVectorizer", "RandomNormal", "ArrayFeatureExtractor", "PythonOp",
-    "Transpose", "Squeeze", "ReduceSum", "TopK", "Einsum", "Attention", "LayerNormalization", "Identity", "Shape",
-    "Cast", "",
+    "If", "Pad", "Resize", "Range", "OneHot", "ScatterND", "GatherND", "Slice", "Concat", "Split", "Softmax",
+    "NonZero", "Conv", "LSTM", "Unique", "StringNormalizer", "TfIdfVectorizer", "RandomNormal", "PythonOp",
+    "ArrayFeatureExtractor", "Transpose", "Squeeze", "ReduceSum", "TopK", "Einsum", "Attention", "LayerNormalization", "Identity",
+    "Shape", "Cast", "",
 )
 _DOMAINS = ("ai.onnx", "ai.onnx.ml", "com.microsoft", "com.example", "ai.onnx.preview.training", "local",
             "org.openvinotoolkit")
