@@ -22,8 +22,8 @@ _OPERATORS = (
     "Add", "Sub", "Mul", "Div", "MatMul", "Gather", "Reshape", "Expand", "Tile", "ConstantOfShape", "Loop", "Scan",
     "If", "Pad", "Resize", "Range", "OneHot", "ScatterND", "GatherND", "Slice", "Concat", "Split", "Softmax",
     "NonZero", "Conv", "LSTM", "Unique", "StringNormalizer", "TfIdfVectorizer", "RandomNormal", "PythonOp",
-    "ArrayFeatureExtractor", "Transpose", "Squeeze", "ReduceSum", "TopK", "Einsum", "Attention", "LayerNormalization", "Identity",
-    "Shape", "Cast", "",
+    "ArrayFeatureExtractor", "Transpose", "Squeeze", "ReduceSum", "TopK", "Einsum", "Attention", "LayerNormalization",
+    "Identity", "Shape", "Cast", "",
 )
 _DOMAINS = ("ai.onnx", "ai.onnx.ml", "com.microsoft", "com.example", "ai.onnx.preview.training", "local",
             "org.openvinotoolkit")
