@@ -112,7 +112,8 @@ def _mutate_weights(data: MutatedGraph, random: random.Random) -> str:
     value = random.choice(_HOSTILE_VALUES).to_bytes(8, "little", signed=True)
     if not integers:
         value = np.array([random.choice((np.nan, np.inf, 3e38, 0.0, -1e30))] * 2, "<f4").tobytes()
-    if random.random() < 0.3:
+    # An earlier mutation may have cut the file.
+    if random.random() < 0.3 and at < len(data.weights):
         value = bytes([data.weights[at] ^ 1 << random.randrange(8)]) + data.weights[at + 1 : at + 8]
     data.weights = data.weights[:at] + value + data.weights[at + 8 :]
     return f"{_DATA}: another value at byte {at}"
