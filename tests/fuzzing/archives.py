@@ -92,6 +92,8 @@ class Archives(Kind):
 
     def mutate(self, data: Tar, random: random.Random) -> str:
         """Change a header, the order or number of members, the manifest, or bytes."""
+        if not data.members:
+            data.members.append(_member(MANIFEST, b"{}"))
         name = random.choice(tuple(_ACTIONS))
         return f"{name}: {_ACTIONS[name](data, random)}"
 

@@ -31,7 +31,7 @@ SHORT = {
 }
 
 
-class Unescaped(MonographError):
+class UnescapedError(MonographError):
     """An error whose message is as it was given."""
 
     def __str__(self) -> str:
@@ -91,9 +91,9 @@ def test_the_end_of_the_process_is_an_outcome_and_the_next_case_runs_in_another(
     ("error", "kind"),
     [
         (InputError("name a file"), ERROR),
-        (Unescaped("two\nlines"), "control character in a message"),
-        (Unescaped("\x1b[2J"), "control character in a message"),
-        (Unescaped("x" * 100_000), "length of a message"),
+        (UnescapedError("two\nlines"), "control character in a message"),
+        (UnescapedError("\x1b[2J"), "control character in a message"),
+        (UnescapedError("x" * 100_000), "length of a message"),
         (ValueError("shape mismatch"), "foreign ValueError"),
         (KeyboardInterrupt(), "foreign KeyboardInterrupt"),
     ],
