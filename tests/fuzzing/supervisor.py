@@ -32,6 +32,8 @@ class Supervisor:
     def __init__(self, kind: str, device: str, seed: int) -> None:
         self._arguments = (kind, device, str(seed))
         self._process: subprocess.Popen[bytes] | None = None
+        # Here and not in the worker, which may be killed.
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._unread = b""
 
@@ -78,8 +80,9 @@ class Supervisor:
         self._errors.truncate(0)
         self._errors.seek(0)
         path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+        self._folder = tempfile.TemporaryDirectory(prefix="monograph-fuzz-", ignore_cleanup_errors=True)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "fuzzing.worker", *self._arguments],
+            [sys.executable, "-m", "fuzzing.worker", *self._arguments, self._folder.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -105,6 +108,8 @@ class Supervisor:
             process.kill()
             process.wait()
         process.stdout.close()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def _tail(self) -> str:
         size = self._errors.seek(0, os.SEEK_END)

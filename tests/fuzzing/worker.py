@@ -8,7 +8,6 @@ import os
 import resource
 import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -26,29 +25,28 @@ _CACHE_CASES = 200
 
 def main() -> None:
     """Answer requests on standard input until it ends; what anything prints goes to standard error."""
-    name, device, seed = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    name, device, seed, folder = sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_BYTES, _MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with tempfile.TemporaryDirectory(prefix="monograph-fuzz-") as folder:
-        cache = Path(folder) / "cache"
-        os.environ["MONOGRAPH_CACHE"] = str(cache)
-        root = Path(folder) / "root"
-        root.mkdir()
-        kind = kind_named(name)(root, device)
-        audit = Audit(Path(folder))
-        print("ready", file=answers, flush=True)
-        for line in sys.stdin:
-            request = json.loads(line)
-            case = kind.make(seed, request["number"], request["without"])
-            if target := request["save"]:
-                kind.save(case, Path(target))
-            # First, for a case may end the process.
-            print(json.dumps(case.mutations), file=answers, flush=True)
-            print(json.dumps(_run(kind, case, audit).to_json()), file=answers, flush=True)
-            if request["number"] % _CACHE_CASES == 0:
-                shutil.rmtree(cache, ignore_errors=True)
+    cache = folder / "cache"
+    os.environ["MONOGRAPH_CACHE"] = str(cache)
+    root = folder / "root"
+    root.mkdir()
+    kind = kind_named(name)(root, device)
+    audit = Audit(folder)
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        case = kind.make(seed, request["number"], request["without"])
+        if target := request["save"]:
+            kind.save(case, Path(target))
+        # First, for a case may end the process.
+        print(json.dumps(case.mutations), file=answers, flush=True)
+        print(json.dumps(_run(kind, case, audit).to_json()), file=answers, flush=True)
+        if request["number"] % _CACHE_CASES == 0:
+            shutil.rmtree(cache, ignore_errors=True)
 
 
 def _run(kind: Kind, case: Case, audit: Audit) -> Outcome:
