@@ -208,28 +208,35 @@ def kill_often(
         AssertionError: something is half there, or too much is left over.
 
     """
-    counts = {"kills": 0, "complete before the kill": 0, "left over": 0, "most left over at a time": 0}
+    counts = {"runs": 0, "kills": 0, "complete": 0, "left over": 0, "most left over at a time": 0}
     lengths = []
     for _ in range(2):
-        lengths.append(_run(command, context, after=None))
+        lengths.append(_run(command, context, after=None)[0])
         _require(command.check(), f"{command.name} wrote nothing")
         _require(not command.left_over(), f"{command.name} left {command.left_over()}")
         command.clear()
     # Of the second: the first fills caches.
     length = lengths[-1]
-    # Spread evenly, in random order.
-    moments = [(number + random_numbers.random()) / kills * 1.05 * length for number in range(kills)]
+    # Parts of a run, spread evenly, in random order.
+    moments = [(number + random_numbers.random()) / kills for number in range(kills)]
     random_numbers.shuffle(moments)
-    for moment in moments:
-        _run(command, context, after=moment)
+    while moments:
+        from_nothing = not any(command.place.iterdir())
+        took, killed = _run(command, context, after=moments[-1] * length)
         there, left = command.check(), command.left_over()
-        counts["kills"] += 1
-        counts["complete before the kill"] += there
+        counts["runs"] += 1
+        counts["kills"] += killed
+        counts["complete"] += there
         counts["left over"] += bool(left)
         counts["most left over at a time"] = max(counts["most left over at a time"], len(left))
-        _require(len(left) <= 1, f"{command.name} left {left} after a kill at {moment:.3f} of {length:.3f} s")
+        _require(len(left) <= 1, f"{command.name} left {left} after a kill at {took:.3f} of {length:.3f} s")
         if there:
             command.clear()
+        if killed:
+            moments.pop()
+        elif from_nothing:
+            # The machine has less other work than before.
+            length = took
     _run(command, context, after=None)
     _require(command.check(), f"{command.name} wrote nothing after the kills")
     _require(not command.left_over(), f"{command.name} left {command.left_over()}")
@@ -241,8 +248,8 @@ def _require(condition: object, problem: str) -> None:
         raise AssertionError(problem)
 
 
-def _run(command: Command, context: ForkServerContext, after: float | None) -> float:
-    """Run a command in a new process, to its end or until it is killed; return how long it took, in seconds."""
+def _run(command: Command, context: ForkServerContext, after: float | None) -> tuple[float, bool]:
+    """Run a command in a new process, to its end or until it is killed; return the seconds, and whether it was."""
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=_in_child, args=(command, writer))
     process.start()
@@ -256,7 +263,7 @@ def _run(command: Command, context: ForkServerContext, after: float | None) -> f
         process.kill()
         process.join()
     _require(killed or process.exitcode == 0, f"{command.name} failed with {process.exitcode}")
-    return time.monotonic() - begin
+    return time.monotonic() - begin, killed
 
 
 def _in_child(command: Command, begun: Any) -> None:

@@ -7,6 +7,7 @@ belongs to anyone else. Without a cache everything works, slower.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -60,20 +61,21 @@ def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
 def usable_cache(cache_dir: str | os.PathLike[str] | None = None) -> Path | None:
     """Return the cache folder without links in its path, or None where nothing of it can be used; it is not created.
 
-    Why it is not used is logged, once in a process.
+    Why it is not used is logged, once in a process: as a warning if others may have written there, for that may be a
+    mistake or an attack; as information if it cannot be reached, as where a service has no home.
 
     Raises:
         InputError: ``cache_dir`` is not a path.
 
     """
     folder = cache_folder(cache_dir)
-    real, problem = check_cache(folder)
+    real, problem, level = _check(folder)
     if not problem:
         return real
     if str(folder) not in _unused:
         _unused.add(str(folder))
         advice = f"pass cache_dir or set {VARIABLE} to a folder of your own"
-        logger.warning("the cache %s is not used: %s; %s", _shown(folder), problem, advice)
+        logger.log(level, "the cache %s is not used: %s; %s", _shown(folder), problem, advice)
     return None
 
 
@@ -82,16 +84,25 @@ def check_cache(folder: Path) -> tuple[Path, str]:
 
     It and those above need not exist. Links are the user's to make: what counts is where they lead.
     """
+    real, problem, _ = _check(folder)
+    return real, problem
+
+
+def _check(folder: Path) -> tuple[Path, str, int]:
+    """Return what ``check_cache`` does, and the level at which a problem is logged."""
+    # Where the current folder was deleted, a relative path leads nowhere.
+    real = folder
     try:
         # An engine opens files by their path, so those above may not be replaced between the check and that. And
         # without links it cannot be led elsewhere.
         real = Path(os.path.realpath(folder))
-        return real, next((problem for above in (*real.parents[::-1], real) if (problem := _problem_of(above))), "")
+        problem = next((problem for above in (*real.parents[::-1], real) if (problem := _problem_of(above))), "")
+        return real, problem, logging.WARNING
     except FileNotFoundError:
-        return real, ""
+        return real, "", logging.WARNING
     # A path with a NUL is a ValueError.
     except (OSError, ValueError) as error:
-        return folder, getattr(error, "strerror", None) or str(error)
+        return folder, getattr(error, "strerror", None) or str(error), logging.INFO
 
 
 def is_private(path: Path, *, folder: bool) -> bool:
@@ -188,10 +199,10 @@ def _shown(path: Path) -> str:
 
 
 def _problem_of(folder: Path) -> str:
-    """Return why a folder of the cache or above it is not trusted, "" if it is."""
+    """Return why a folder of the cache or above it is not trusted, "" if it is; raise ``OSError`` if it is none."""
     status = folder.stat()
     if not stat.S_ISDIR(status.st_mode):
-        return f"{_shown(folder)} is not a folder"
+        raise NotADirectoryError(errno.ENOTDIR, f"{_shown(folder)} is not a folder")
     if not _HAS_OWNERS:
         return ""
     # In a container without root, root's files belong to another number; the owner of / can replace everything.

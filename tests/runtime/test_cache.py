@@ -119,8 +119,21 @@ def test_without_a_usable_cache_everything_works_and_one_line_says_so(
                 assert model.encode("a boat").shape == (24,)
     [line] = [record.getMessage() for record in caplog.records if record.name == "monograph.cache"]
     assert "is not used: " in line
+    # A service without a home is no reason to warn.
+    trusted = make in UNUSABLE and make is not writable_by_all
+    assert {record.levelno for record in caplog.records} == {logging.INFO if trusted else logging.WARNING}
     assert "set MONOGRAPH_CACHE to a folder of your own" in line
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_relative_cache_in_a_deleted_folder_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    cache = usable_cache("cache")
+    assert cache is not None
+    write_cached(cache / "value", b"12345")
+    assert read_cached(cache / "value") is None
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "caf\udce9", "n" * 255])
