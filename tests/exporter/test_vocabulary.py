@@ -8,13 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForMaskedLM
 
-from monograph.errors import ExportError
+from monograph import Embedder
+from monograph.errors import ExportError, InputError
 from monograph_export import export
 from monograph_export.probe_texts import probe_sentences
 from monograph_export.tasks.embedding import EMBEDDING_EXPORT
@@ -290,11 +292,18 @@ def test_lines_end_where_embed_ends_them(tmp_path: Path) -> None:
         read_texts(file)
 
 
-def test_a_token_without_a_row_is_refused_before_anything_is_pruned(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_added_tokens_without_a_row_have_none_in_a_pruned_table(tiny_checkpoint: Path, tmp_path: Path) -> None:
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
-    model.tokenizer.add_tokens([f"[MORE{n}]" for n in range(1500)])
-    with pytest.raises(ExportError, match="the tokenizer is another model's"):
-        export(model, tmp_path / "bundle", keep_scripts="Latn,Cyrl")
+    rows = model[0].auto_model.get_input_embeddings().num_embeddings
+    tokens = [f"[MORE{number}]" for number in range(1500)]
+    model.tokenizer.add_tokens(tokens)
+    size = export(model, tmp_path / "bundle", keep_scripts="Latn,Cyrl").manifest.tokenizer.vocabulary_size
+    assert size < rows
+    text = f"one {tokens[0]} two"
+    with Embedder(tmp_path / "bundle", "cpu") as pruned:
+        assert np.abs(pruned.encode(text, prompt="") - model.encode(text, prompt="")).max() <= 1e-5
+        with pytest.raises(InputError, match=r"text 0 holds the token '\[(?i:more)1499\]'"):
+            pruned.encode(tokens[-1])
 
 
 def test_a_model_embeds_its_corpus_as_before(tiny_checkpoint: Path) -> None:

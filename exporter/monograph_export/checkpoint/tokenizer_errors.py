@@ -58,6 +58,10 @@ def _explain(error: Exception, folder: Path) -> str:
     models = [file for file in folder.glob("*.model") if file.name != "tiktoken.model"]
     if models and (missing := [name for name in _SENTENCEPIECE if not _is_installed(_MODULES.get(name, name))]):
         return f"{models[0].name} {_needs(*missing)}"
+    if models and package == "tiktoken":
+        return (
+            f"transformers cannot read {models[0].name}: it is damaged or no sentencepiece model, so download it again"
+        )
     if package:
         return " ".join(["its tokenizer", *filter(None, [config.get("tokenizer_class")]), _needs(package)])
     if "instantiate the backend tokenizer" in str(error):
