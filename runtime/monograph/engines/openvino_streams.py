@@ -88,8 +88,11 @@ class Streams:
         while taken:
             if self._process == os.getpid():
                 # Nobody will fetch this batch.
-                with contextlib.suppress(RuntimeError):
+                try:
                     taken[-1].wait()
+                except Exception as error:
+                    if not is_raised_by("openvino", error):
+                        raise
             # In one step of Python, as in _take.
             free.extend(map(list.pop, (taken,)))
 
