@@ -13,6 +13,7 @@ from pathlib import Path
 
 from monograph.cpu import available_cpus, cgroup_folders
 from monograph.errors import DeviceError, first_line
+from monograph.signal_handlers import passed_a_signal_handler
 
 _MB = 1_000_000
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
@@ -51,7 +52,7 @@ def check_memory_of_numpy() -> None:
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory, or a thread, could not be had, and this process has a limit."""
     if isinstance(error, MemoryError):
-        return True
+        return not passed_a_signal_handler(error)
     message = str(error).lower()
     return _has_limit() and any(sign in message for sign in _SIGNS)
 

@@ -9,13 +9,13 @@ import ctypes
 import functools
 import importlib
 import os
-import signal
 import weakref
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from monograph.errors import DeviceError, MonographError, first_line
 from monograph.memory import is_out_of_memory, out_of_memory
+from monograph.signal_handlers import passed_a_signal_handler
 
 _T = TypeVar("_T")
 _alive: weakref.WeakSet[NativeObject[Any]] = weakref.WeakSet()
@@ -34,7 +34,7 @@ def import_engine(package: str, min_version: tuple[int, int], device: str) -> Mo
         module = importlib.import_module(package)
         version = module.__version__.split("-")[0]
     except Exception as error:
-        if type(error) not in _BROKEN or _passed_a_signal_handler(error):
+        if type(error) not in _BROKEN or passed_a_signal_handler(error):
             raise
         if is_out_of_memory(error):
             raise out_of_memory(error, 0, f"import {package}") from error
@@ -57,27 +57,7 @@ def is_raised_by(package: str, error: Exception) -> bool:
     if kind.__module__.partition(".")[0] == package:
         return True
     # Subclasses are not the engine's: a deadline may be a RuntimeError.
-    return kind in _TRANSLATED and not _passed_a_signal_handler(error)
-
-
-def _passed_a_signal_handler(error: Exception) -> bool:
-    handlers = {_code_of(signal.getsignal(number)) for number in signal.valid_signals()} - {None}
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code in handlers:
-            return True
-        trace = trace.tb_next
-    return False
-
-
-def _code_of(handler: Any) -> CodeType | None:
-    """Return the code that calling a signal handler runs, None for one that is no Python function."""
-    while isinstance(handler, functools.partial):
-        handler = handler.func
-    code = getattr(handler, "__code__", None)
-    if code is None and callable(handler):
-        code = getattr(type(handler).__call__, "__code__", None)
-    return code if isinstance(code, CodeType) else None
+    return kind in _TRANSLATED and not passed_a_signal_handler(error)
 
 
 def check_process(process: int) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monograph.batching import TokenBatch
-from monograph.engines.native import NativeObject, check_process
+from monograph.engines.native import NativeObject, check_process, is_raised_by
 from monograph.engines.openvino_models import Model
 
 # Beyond the number of streams, so that none idles while a result is fetched.

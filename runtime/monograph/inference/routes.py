@@ -11,7 +11,7 @@ from monograph.bundle.manifest import TokenizerSpec
 from monograph.engines import EngineOptions, open_engine
 from monograph.errors import BundleError, InputError
 from monograph.inference.pipeline import BatchRunner, Pipeline
-from monograph.memory import check_memory, out_of_memory
+from monograph.memory import check_memory, is_out_of_memory, out_of_memory
 from monograph.tokenization import TextTokenizer
 
 # What a tokenizer takes in memory, relative to its file: LaBSE's 115 MB for 13, MiniLM's 7 for 0.5.
@@ -118,6 +118,8 @@ def load_tokenizers(bundle: Bundle) -> Tokenizers:
     try:
         loaded = {one: load_tokenizer(bundle, one) for one in set(specifications.values())}
     except MemoryError as error:
+        if not is_out_of_memory(error):
+            raise
         raise out_of_memory(error, needed, purpose) from error
     return {route: loaded[specification] for route, specification in specifications.items()}
 
