@@ -118,6 +118,7 @@ class OnnxRuntimeEngine(Engine):
                 raise
             logger.warning("%s: remove %s (%s)", PACKED_NOT_USED, file.parent, first_line(error))
             return None
+        return session
 
     def _open(self, runtime: ModuleType, bundle: Bundle) -> Any:
         options = session_options(runtime, self.threads)
