@@ -36,6 +36,10 @@ class ValueDeadlineError(ValueError):
 CLASSES = [DeadlineError, TimeoutError, RuntimeDeadlineError, ValueDeadlineError, RuntimeError, MemoryError]
 
 
+# What a handler raises in the callback of a weak reference, Python reports and cannot raise.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     previous = signal.getsignal(signal.SIGALRM)

@@ -388,7 +388,7 @@ for thread in threads:
     thread.join(30)
     assert not thread.is_alive()
 assert (np.abs(model.encode(texts) - right) <= 3e-2).all()
-print(*counts.values())
+print(*counts.values(), flush=True)
 os._exit(0)
 """
 
