@@ -2,7 +2,7 @@
 """Run the committed bundles under load: each answer is right or one error, and none is missing.
 
 The texts' right outputs are computed one by one on ONNX Runtime at the start. Then one process after another loads the
-models, each with an environment and a device of its own, and is told to work for a few seconds.
+models, each with an environment and a device of its own, and works for a few seconds.
 """
 
 from __future__ import annotations

@@ -15,11 +15,13 @@ import stat
 from pathlib import Path
 
 from monograph.atomic import atomic_file
-from monograph.errors import InputError
+from monograph.errors import InputError, printable
 from monograph.paths import user_path
 
 logger = logging.getLogger(__name__)
 VARIABLE = "MONOGRAPH_CACHE"
+# What to do about a cache that cannot be used.
+OWN_CACHE = f"pass cache_dir or set {VARIABLE} to a folder of your own with enough space"
 # Permissions of folders and files of the cache.
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
@@ -74,8 +76,7 @@ def usable_cache(cache_dir: str | os.PathLike[str] | None = None) -> Path | None
         return real
     if str(folder) not in _unused:
         _unused.add(str(folder))
-        advice = f"pass cache_dir or set {VARIABLE} to a folder of your own"
-        logger.log(level, "the cache %s is not used: %s; %s", _shown(folder), problem, advice)
+        logger.log(level, "the cache %s is not used: %s; %s", printable(folder, _MAX_SHOWN), problem, OWN_CACHE)
     return None
 
 
@@ -171,7 +172,7 @@ def write_cached(path: Path, value: bytes) -> None:
             file.write(_digest(path, value))
             file.write(value)
     except OSError as error:
-        logger.info("the cache %s cannot be written: %s", _shown(path), error.strerror)
+        logger.info("the cache %s cannot be written: %s", printable(path, _MAX_SHOWN), error.strerror)
 
 
 def _digest(path: Path, value: bytes) -> bytes:
@@ -192,23 +193,17 @@ def _is_trusted(status: os.stat_result) -> bool:
     return not _HAS_OWNERS or status.st_uid in (os.geteuid(), 0)
 
 
-def _shown(path: Path) -> str:
-    """Return a path as part of one line of a log."""
-    text = ascii(str(path))
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
-
-
 def _problem_of(folder: Path) -> str:
     """Return why a folder of the cache or above it is not trusted, "" if it is; raise ``OSError`` if it is none."""
     status = folder.stat()
     if not stat.S_ISDIR(status.st_mode):
-        raise NotADirectoryError(errno.ENOTDIR, f"{_shown(folder)} is not a folder")
+        raise NotADirectoryError(errno.ENOTDIR, f"{printable(folder, _MAX_SHOWN)} is not a folder")
     if not _HAS_OWNERS:
         return ""
     # In a container without root, root's files belong to another number; the owner of / can replace everything.
     if status.st_uid not in (os.geteuid(), 0, Path("/").stat().st_uid):
-        return f"{_shown(folder)} belongs to another user"
+        return f"{printable(folder, _MAX_SHOWN)} belongs to another user"
     # In a sticky folder others cannot rename what is not theirs. A group is trusted with the folders above.
     if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-        return f"{_shown(folder)} is writable by all users (chmod o-w)"
+        return f"{printable(folder, _MAX_SHOWN)} is writable by all users (chmod o-w)"
     return ""

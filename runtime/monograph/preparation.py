@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
 from monograph.atomic import find_full_disk, publish_folder
 from monograph.bundle import Bundle, open_bundle
 from monograph.bundle.sources import locate_bundle
-from monograph.cache import PRIVATE_FOLDER, VARIABLE, cache_folder, check_cache, make_private_folder
-from monograph.engines.packed_weights import PACKED_NOT_USED, find_packed_graph
+from monograph.cache import OWN_CACHE, PRIVATE_FOLDER, cache_folder, check_cache, make_private_folder
+from monograph.engines import EngineOptions
+from monograph.engines.packed_weights import find_packed_graph
 from monograph.errors import MonographError
 from monograph.inference.opening import open_routes
 from monograph.staging import staging_folder
@@ -44,7 +43,7 @@ def prepare(
     folder = cache_folder(cache_dir)
     cache, problem = check_cache(folder)
     if problem:
-        raise MonographError(f"the cache {folder} cannot be used ({problem}): {_OWN_CACHE}")
+        raise MonographError(f"the cache {folder} cannot be used ({problem}): {OWN_CACHE}")
     bundle = open_bundle(locate_bundle(path, cache_dir))
     try:
         make_private_folder(cache)
@@ -58,18 +57,15 @@ def prepare(
             engines = [pipeline.engine for pipeline in routes.pipelines.values()]
             places = [place for engine in engines if (place := engine.prepare(staged)) is not None]
             new = [place for place in places if (staged / place).exists()]
-            if new and (failure := _verify_in_subprocess(bundle, staged)):
+            if new and (failure := _find_failure(bundle, engines[0].threads, staged)):
                 raise MonographError(f"with packed weights the bundle is wrong, and they were removed: {failure}")
             for place in new:
                 _publish(staged / place, cache / place)
     except OSError as error:
         problem = find_full_disk(error, cache) or f"{error.filename or cache} cannot be written ({error.strerror})"
         megabytes = 2 * sum(bundle.weights_path(graph).stat().st_size for graph in bundle.manifest.graphs) / 1e6
-        raise MonographError(f"{problem}, or {_OWN_CACHE}; packed weights take about {megabytes:,.0f} MB") from error
+        raise MonographError(f"{problem}, or {OWN_CACHE}; packed weights take about {megabytes:,.0f} MB") from error
     return tuple(cache / place for place in places)
-
-
-_OWN_CACHE = f"pass cache_dir or set {VARIABLE} to a folder of your own with enough space"
 
 
 def _publish(staged: Path, folder: Path) -> None:
@@ -85,12 +81,12 @@ def _publish(staged: Path, folder: Path) -> None:
             raise
 
 
-def _verify_in_subprocess(bundle: Bundle, cache: Path) -> str:
-    """Verify the bundle with a cache, in a process that may crash; return the failure, "" for none."""
-    command = [sys.executable, "-P", "-m", "monograph", "verify", str(bundle.path), "--device", "cpu"]
-    environment = os.environ | {VARIABLE: str(cache)}
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603 - ours
-    if result.returncode == 0 and PACKED_NOT_USED not in result.stderr:
-        return ""
-    lines = [line for line in (*result.stdout.splitlines(), *result.stderr.splitlines()) if line]
-    return lines[-1] if lines else f"the process ended with {result.returncode}"
+def _find_failure(bundle: Bundle, threads: int, staged: Path) -> str:
+    """Verify the bundle with packed weights in a process that may crash; return the failure, "" for none."""
+    # Not wanted by those who import the package and prepare nothing.
+    from monograph.inference.verifier_process import verify_apart
+
+    try:
+        return verify_apart(bundle, EngineOptions("cpu", "auto", threads, staged, packed_only=True)).reason
+    except MonographError as error:
+        return str(error)

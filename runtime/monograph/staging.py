@@ -1,4 +1,4 @@
-"""Staging files and folders: where they are, and how those that a killed process left are told from those in use.
+"""Staging files and folders: where they are, and which of them a killed process left.
 
 ``.NAME.partial-KERNEL-RANDOM`` lies beside NAME and is locked for as long as its writer lives: a file by itself, a
 folder by ``lock`` in it, beside the ``content`` that is renamed. The system frees the lock of a process however it

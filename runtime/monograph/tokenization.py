@@ -24,7 +24,7 @@ from monograph.tokenizer_settings import check_model, check_settings, parse_file
 
 # A serialized model begins with its type; within a vocabulary entry these quotes would be escaped.
 _WORD_PIECE = re.compile(rb'"model"\s*:\s*\{\s*"type"\s*:\s*"WordPiece"')
-T = TypeVar("T")
+_T = TypeVar("_T")
 _RAISED = (Exception, ValueError, TypeError, OverflowError, UnicodeEncodeError)
 # Four times what the largest published ones have, of 262,144 tokens.
 _MAX_BYTES = 128 * 2**20
@@ -158,7 +158,7 @@ def _read_word_piece(file: dict[str, Any]) -> Tokenizer | None:
     return tokenizer
 
 
-def _call(function: Callable[[Any], T], argument: Any) -> T:
+def _call(function: Callable[[Any], _T], argument: Any) -> _T:
     """Call a function of tokenizers; raise ``ValueError`` where it fails, whatever it raises."""
     try:
         return function(argument)

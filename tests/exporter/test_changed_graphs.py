@@ -96,30 +96,25 @@ def _shorter_by(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     ]
 
 
-def nan_for_a_length(model: onnx.ModelProto, output: str) -> None:
-    zero, nodes = constant(model, "nothing", 0.0, np.float32), _shorter_by(model)
+def _divided_for_a_length(model: onnx.ModelProto, output: str, value: float) -> None:
+    divided, nodes = constant(model, "divided", value, np.float32), _shorter_by(model)
     append(
         model,
         output,
         lambda name: [
             *nodes,
-            helper.make_node("Div", [zero, "difference"], ["none"]),
-            helper.make_node("Add", [name, "none"], [output]),
+            helper.make_node("Div", [divided, "difference"], ["added"]),
+            helper.make_node("Add", [name, "added"], [output]),
         ],
     )
+
+
+def nan_for_a_length(model: onnx.ModelProto, output: str) -> None:
+    _divided_for_a_length(model, output, 0.0)
 
 
 def infinity_for_a_length(model: onnx.ModelProto, output: str) -> None:
-    one, nodes = constant(model, "unit", 1.0, np.float32), _shorter_by(model)
-    append(
-        model,
-        output,
-        lambda name: [
-            *nodes,
-            helper.make_node("Div", [one, "difference"], ["much"]),
-            helper.make_node("Add", [name, "much"], [output]),
-        ],
-    )
+    _divided_for_a_length(model, output, 1.0)
 
 
 WRONG_SHAPES = {

@@ -18,7 +18,6 @@ from monograph import BundleError, Embedder
 from monograph.bundle import open_bundle
 from monograph.bundle.archive import unpack_bundle
 from monograph.bundle.sources import locate_bundle
-from monograph.hub import parse_hub_name
 from support.command import NOT_MEASURED
 from support.hub import Hub, Repository, environment, python, serve
 
@@ -369,19 +368,6 @@ def test_without_huggingface_hub_the_extra_is_named(hub: Hub, locate: Locate, tm
     done = locate(PYTHONPATH=str(tmp_path / "stubs"))
     assert done.stderr.startswith(f"bundle {NAME}: there is no folder {NAME}; as a repository on the Hub: ")
     assert_refused(done, tmp_path, "pip install 'monograph[hub]'", "monograph export")
-
-
-@pytest.mark.parametrize(
-    "source", ["absent", "./a/b", "a/b/c", "/a/b", "../a", "a/..", "-a/b", "a/b@", "a--b/c", "a/b@../c",
-     "a./b", "a/b.", "a-/b", "a/b-", "a/b--c", "a/b..c", "a/b.git", "a/" + "b" * 97, "a/b-@main"],
-)  # fmt: skip
-def test_anything_else_is_a_path(source: str) -> None:
-    assert locate_bundle(source) == Path(source)
-
-
-@pytest.mark.parametrize("name", ["a/b", "a1/b_c.d-e", "a/b_", "a/" + "b" * 96, "a/b@v1.0/x-"])
-def test_what_a_hub_takes_is_a_name(name: str) -> None:
-    assert str(parse_hub_name(name)) == name
 
 
 @pytest.mark.parametrize("source", [None, 5, b"some-org/tiny"])

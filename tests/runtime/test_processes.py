@@ -9,13 +9,12 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from monograph import BundleError, Embedder, MonographError
 
@@ -337,103 +336,3 @@ print(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
 def test_a_model_that_was_being_opened_when_a_worker_was_forked_opens_in_the_worker(tiny_bundle: Path) -> None:
     done = run(OPENED_WHILE_FORKED, tiny_bundle)
     assert done.stdout.splitlines() == ["(24,)", "0"], done.stderr
-
-
-SIGNALS = """
-import os, signal, sys, threading, time
-import numpy as np
-from monograph import Embedder, MonographError
-model = Embedder(sys.argv[1], sys.argv[2], threads=2)
-texts = ["A boat.", "Two boats " * 30]
-right = model.encode(texts)
-counts = dict.fromkeys(("answered", "refused", "deadlines", "others"), 0)
-class Deadline(Exception):
-    pass
-def handle(number, frame):
-    try:
-        assert np.abs(model.encode(texts) - right).max() <= 3e-2
-        counts["answered"] += 1
-    except MonographError as error:
-        assert "signal handler" in str(error)
-        counts["refused"] += 1
-    if armed and number == signal.SIGALRM:
-        raise Deadline
-def work():
-    while time.monotonic() < end:
-        assert np.abs(model.encode(texts) - right).max() <= 3e-2
-        counts["others"] += 1
-signal.signal(signal.SIGALRM, handle)
-signal.signal(signal.SIGUSR1, handle)
-armed, end = False, time.monotonic() + 3
-threads = [threading.Thread(target=work) for _ in range(3)]
-def disturb():
-    while time.monotonic() < end:
-        time.sleep(0.003)
-        os.kill(os.getpid(), signal.SIGUSR1)
-for thread in (*threads, disturber := threading.Thread(target=disturb)):
-    thread.start()
-delay = 0.0001
-while time.monotonic() < end:
-    delay = delay % 0.004 + 0.00007
-    try:
-        armed = True
-        signal.setitimer(signal.ITIMER_REAL, delay)
-        assert np.abs(model.encode(texts) - right).max() <= 3e-2
-        armed = False
-    except Deadline:
-        armed = False
-        counts["deadlines"] += 1
-disturber.join()
-for thread in threads:
-    thread.join(30)
-    assert not thread.is_alive()
-assert (np.abs(model.encode(texts) - right) <= 3e-2).all()
-print(*counts.values(), flush=True)
-os._exit(0)
-"""
-
-
-@pytest.mark.parametrize("device", DEVICES)
-def test_signal_handlers_that_call_or_raise_keep_nobody_waiting(tiny_bundle: Path, device: str) -> None:
-    done = run(SIGNALS, tiny_bundle, device)
-    assert done.returncode == 0, done.stderr
-    _, refused, deadlines, others = map(int, done.stdout.split())
-    assert refused
-    assert deadlines
-    assert others
-
-
-class CallsAtItsEnd:
-    """Encodes when it is freed, as a finalizer may in the middle of any call."""
-
-    def __init__(self, call: Callable[[], object]) -> None:
-        self.call = call
-
-    def __del__(self) -> None:
-        self.call()
-
-
-def test_a_call_inside_another_of_the_same_thread_is_refused(model: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = model._open.routes.main.engine
-    run_engine = engine.run
-    errors: list[str] = []
-
-    def call() -> None:
-        try:
-            model.encode("another")
-        except MonographError as error:
-            errors.append(str(error))
-
-    def interrupted(inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        del [CallsAtItsEnd(call)][0]
-        return run_engine(inputs)
-
-    monkeypatch.setattr(engine, "run", interrupted)
-    assert np.isfinite(model.encode("A boat.")).all()
-    assert len(errors) == 1
-    assert "inside another call of the same thread" in errors[0]
-    # Between two blocks of a stream, and while its texts are read, the caller's own code may call.
-    texts = (text for text in TEXTS if model.encode(text).shape == (24,))
-    for block in model.encode_iter(texts):
-        assert model.encode("another").shape == (24,)
-        assert len(block) == len(TEXTS)

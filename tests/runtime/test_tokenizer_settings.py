@@ -135,8 +135,8 @@ def test_a_model_that_fails_or_takes_long_is_a_bundle_error(
     model: dict[str, Any], reason: str, bundle_copy: Path, replace_file: Replace
 ) -> None:
     file = json.loads((bundle_copy / "tokenizer.json").read_bytes())
-    kept = {} if "type" in model else file["model"]
-    replace_file("tokenizer.json", json.dumps(file | {"model": kept | model}).encode())
+    own = {} if "type" in model else file["model"]
+    replace_file("tokenizer.json", json.dumps(file | {"model": own | model}).encode())
     with pytest.raises(BundleError, match=reason):
         Embedder(bundle_copy, device="cpu")
 

@@ -93,6 +93,11 @@ class Checkpoint:
             )
         return size
 
+    @property
+    def first_folder(self) -> Path:
+        """The folder of the first module, which has the tokenizer and the encoder's configuration."""
+        return self.modules[0].folder if self.modules else self.folder
+
     @cached_property
     def weight_names(self) -> frozenset[str]:
         """The names of the weights in its safetensors files; none of other files, or of one that cannot be read."""

@@ -45,7 +45,6 @@ def load_checkpoint(checkpoint: Checkpoint, kind: ModelKind) -> BaseModel:
 
     """
     folder = checkpoint.folder
-    transformer = checkpoint.modules[0].folder if checkpoint.modules else folder
     if obstacle := find_obstacle(checkpoint):
         raise ExportError(f"{folder}: {obstacle}")
     with _no_progress_bar(), _weight_reports(kind.unused_weights) as report:
@@ -59,7 +58,7 @@ def load_checkpoint(checkpoint: Checkpoint, kind: ModelKind) -> BaseModel:
                 model_kwargs={"dtype": torch.float32, "weights_only": True, "use_kernels": False},
             )
         except Exception as error:
-            raise ExportError(f"{folder}: {load_problem(error, report.mismatched, transformer)}") from error
+            raise ExportError(f"{folder}: {load_problem(error, report.mismatched, checkpoint.first_folder)}") from error
     if report.missing:
         raise ExportError(
             f"{folder}: its files lack {len(report.missing)} weights, {report.missing[0]} for one: "

@@ -17,7 +17,7 @@ _UNKNOWN_TYPE = re.compile(r"model type `([^`]*)`")
 
 def find_obstacle(checkpoint: Checkpoint) -> str | None:
     """Return why a checkpoint cannot be loaded as its author's model, before it is tried; None where it can."""
-    folder = checkpoint.modules[0].folder if checkpoint.modules else checkpoint.folder
+    folder = checkpoint.first_folder
     if (folder / "adapter_config.json").exists():
         return (
             "it is an adapter of PEFT (adapter_config.json), not a whole model: merge it into its model with "

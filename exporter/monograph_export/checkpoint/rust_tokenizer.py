@@ -12,6 +12,8 @@ from monograph.bundle.manifest import TokenizerSpec
 from monograph.errors import ExportError, first_line
 
 TOKENIZER_FILE = "tokenizer.json"
+# Where tokenizers have their vocabulary, in words.
+VOCABULARY_FILES = "tokenizer.json, or vocab.txt, vocab.json with merges.txt, or the sentencepiece .model"
 # transformers gives a tokenizer without a stated limit an astronomic one.
 NO_LIMIT = 10**9
 

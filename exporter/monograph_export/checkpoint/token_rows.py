@@ -7,7 +7,7 @@ import logging
 from tokenizers import Tokenizer
 
 from monograph.errors import ExportError
-from monograph_export.checkpoint.rust_tokenizer import unlimited, vocabulary_size_of
+from monograph_export.checkpoint.rust_tokenizer import VOCABULARY_FILES, unlimited, vocabulary_size_of
 
 logger = logging.getLogger(__name__)
 # Where its vocabulary is missing, transformers makes a tokenizer of its special tokens alone. A few more are no
@@ -39,8 +39,7 @@ def check_vocabulary(tokenizer: Tokenizer, rows: int) -> None:
     if len(ordinary) <= _NO_VOCABULARY or tiny:
         raise ExportError(
             f"the tokenizer has {len(ordinary)} tokens beside its special ones, and the embedding table {rows} rows: "
-            "the checkpoint is incomplete, its vocabulary is missing (tokenizer.json, or vocab.txt, vocab.json with "
-            "merges.txt, or the sentencepiece .model), so download it again"
+            f"the checkpoint is incomplete, its vocabulary is missing ({VOCABULARY_FILES}), so download it again"
         )
     if size <= rows:
         return

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from monograph_export.checkpoint.checkpoint import read_optional_object
 from monograph_export.checkpoint.module_settings import TOKENIZER_CONFIG
+from monograph_export.checkpoint.rust_tokenizer import VOCABULARY_FILES
 from monograph_export.foreign_errors import plain_line
 
 # What transformers says where it finds neither tokenizer nor processor; why is not in the error.
@@ -49,10 +50,7 @@ def _explain(error: Exception, folder: Path) -> str:
     if "AutoTokenizer" in (config.get("auto_map") or {}):
         return f"its tokenizer needs code of its own (auto_map in {TOKENIZER_CONFIG}), and no code of it is run"
     if not any(True for pattern in _VOCABULARIES for _ in folder.glob(pattern)):
-        return (
-            "its vocabulary is missing (tokenizer.json, or vocab.txt, vocab.json with merges.txt, or the sentencepiece "
-            ".model): the checkpoint is incomplete, so download it again"
-        )
+        return f"its vocabulary is missing ({VOCABULARY_FILES}): the checkpoint is incomplete, so download it again"
     package = _missing_package(error)
     # transformers takes every .model for one of tiktoken where sentencepiece is missing.
     models = [file for file in folder.glob("*.model") if file.name != "tiktoken.model"]

@@ -19,6 +19,19 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def state_of(path: Path) -> tuple[int, ...]:
+    """Return what changes with every write to a file, and with every other file in its place.
+
+    A program can set the time of modification, but not that of the last change.
+
+    Raises:
+        OSError: there is no such file.
+
+    """
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
 def is_plain_name(name: str) -> bool:
     """Return whether a name denotes a file directly in the folder, on every platform."""
     # Errors quote the name, so it must be printable; that also excludes lone surrogates.

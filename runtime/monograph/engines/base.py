@@ -21,13 +21,14 @@ class EngineOptions:
 
     ``device`` is the requested one, an engine's kind with an optional ":" and a name; ``compute_dtype`` is one of the
     engine's own types; ``threads`` counts CPU threads; ``cache`` is the cache folder, which need not exist, or None for
-    no cache.
+    no cache. ``packed_only`` refuses to run from anything but packed weights in the cache, which are to be proven.
     """
 
     device: str
     compute_dtype: str
     threads: int
     cache: Path | None
+    packed_only: bool = False
 
 
 class Engine(ABC):

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -58,7 +59,7 @@ def create_engine(bundle: Bundle, graph: Graph, options: EngineOptions) -> Engin
         BundleError: ONNX Runtime cannot load the graph.
 
     """
-    return OnnxRuntimeEngine(bundle, graph, options.threads, options.cache)
+    return OnnxRuntimeEngine(bundle, graph, options.threads, options.cache, packed_only=options.packed_only)
 
 
 class OnnxRuntimeEngine(Engine):
@@ -69,7 +70,9 @@ class OnnxRuntimeEngine(Engine):
 
     name: ClassVar[str] = "onnxruntime"
 
-    def __init__(self, bundle: Bundle, graph: Graph, threads: int, cache: Path | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, graph: Graph, threads: int, cache: Path | None = None, *, packed_only: bool = False
+    ) -> None:
         runtime = import_onnxruntime()
         self.graph = graph
         self.device = "cpu"
@@ -85,6 +88,8 @@ class OnnxRuntimeEngine(Engine):
         self._packed = Path(PACKED_FOLDER) / packed_weights_name(bundle, graph, self.version, self._disabled)
         session = None if cache is None else self._open_packed(runtime, bundle, cache / self._packed)
         self._maps_packed = session is not None
+        if packed_only and not self._maps_packed:
+            raise DeviceError(f"{PACKED_NOT_USED}: those of {graph.file} cannot be loaded")
         session = session or self._open(runtime, bundle)
         self._session = NativeObject(session)
         # Frees the memory of batches larger than planned, which the arena would hold for good.
@@ -98,7 +103,8 @@ class OnnxRuntimeEngine(Engine):
         if not self._maps_packed:
             runtime = import_onnxruntime()
             options = session_options(runtime, self.threads)
-            write_packed_weights(runtime, self._file, cache / self._packed, options, self._disabled)
+            opened = partial(open_session, runtime, self._file, options, ["CPUExecutionProvider"], self._disabled)
+            write_packed_weights(opened, self._file, cache / self._packed, options, self.version)
         return self._packed
 
     def _open_packed(self, runtime: ModuleType, bundle: Bundle, folder: Path) -> Any:

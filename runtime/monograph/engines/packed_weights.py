@@ -13,12 +13,12 @@ import hashlib
 import json
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from monograph.bundle import Bundle
-from monograph.bundle.files import sha256_of
+from monograph.bundle.files import sha256_of, state_of
 from monograph.bundle.manifest import Graph
 from monograph.cache import (
     PRIVATE_FILE,
@@ -81,11 +81,12 @@ def find_packed_graph(folder: Path) -> Path | None:
 
 
 def write_packed_weights(
-    runtime: ModuleType, graph_file: Path, folder: Path, options: Any, disabled: tuple[str, ...]
+    open_graph: Callable[[], object], graph_file: Path, folder: Path, options: Any, version: str
 ) -> None:
     """Write a graph as ONNX Runtime optimizes it on this CPU, with packed weights beside the plain ones.
 
-    ``options`` are the session options for the graph, which are changed; ``disabled`` are the optimizers to turn off.
+    ``open_graph`` opens a session of ``graph_file`` with ``options``, which are changed before; ``version`` is
+    that of ONNX Runtime.
 
     Raises:
         OSError: the folder cannot be written.
@@ -103,15 +104,7 @@ def write_packed_weights(
     graph, weights = folder / _FILE, folder / _WEIGHTS
     options.optimized_model_filepath = str(graph)
     try:
-        # enable_fallback and read_config_from_model: as ``onnxruntime.open_session``.
-        runtime.InferenceSession(
-            str(graph_file),
-            options,
-            providers=["CPUExecutionProvider"],
-            disabled_optimizers=disabled,
-            enable_fallback=0,
-            read_config_from_model=0,
-        )
+        open_graph()
     except Exception as error:
         if not is_raised_by("onnxruntime", error):
             raise
@@ -121,7 +114,7 @@ def write_packed_weights(
         ) from error
     if not _is_aligned(graph.read_bytes()):
         raise MonographError(
-            f"ONNX Runtime {runtime.__version__} writes the packed weights of {graph_file} unaligned, so that its "
+            f"ONNX Runtime {version} writes the packed weights of {graph_file} unaligned, so that its "
             "kernels cannot read them: use the bundle without them"
         )
     for path in (graph, weights):
@@ -139,7 +132,7 @@ def _check_room(folder: Path) -> None:
 
 def _are_intact(weights: Path, hashes: dict[str, Any], folder: Path) -> bool:
     """Compare the weights with their hash, unless nothing has touched the file since that was done."""
-    if hashes["state"] == _state_of(weights):
+    if hashes["state"] == [*state_of(weights)]:
         return True
     if sha256_of(weights) != hashes["weights"]:
         return False
@@ -153,17 +146,7 @@ def _read_hashes(folder: Path) -> dict[str, Any] | None:
 
 
 def _write_hashes(folder: Path, hashes: dict[str, Any]) -> None:
-    state = _state_of(folder / _WEIGHTS)
-    write_cached(folder / _HASHES, json.dumps({**hashes, "state": state}).encode())
-
-
-def _state_of(path: Path) -> list[int]:
-    """Return what changes with every write to a file, and with every other file in its place.
-
-    A program can set the time of modification, but not that of the last change.
-    """
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+    write_cached(folder / _HASHES, json.dumps({**hashes, "state": state_of(folder / _WEIGHTS)}).encode())
 
 
 def _is_aligned(graph: bytes) -> bool:

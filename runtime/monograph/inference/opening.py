@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from monograph.bundle import Bundle, Check, open_bundle
+from monograph.bundle.files import state_of
 from monograph.bundle.manifest import WEIGHTS_SUFFIX
 from monograph.bundle.sources import locate_bundle
 from monograph.cache import read_cached, usable_cache, write_cached
@@ -199,7 +200,7 @@ class _Opener:
         weights = (self.bundle.path / name for name in self.bundle.manifest.files if name.endswith(WEIGHTS_SUFFIX))
         return self._entry(
             *(__version__, self.bundle.manifest_sha256, entry.engine, installed_version(entry)),
-            *(options.device, options.compute_dtype, *map(_identity_of, weights)),
+            *(options.device, options.compute_dtype, *(str(state_of(file)) for file in weights)),
         )
 
     def _entry(self, *key: str) -> Path | None:
@@ -245,9 +246,3 @@ def _has_passed(entry: Path | None) -> bool:
 def _record_pass(entry: Path | None) -> None:
     if entry is not None:
         write_cached(entry, _PASSED)
-
-
-def _identity_of(file: Path) -> str:
-    """Return what a file has of its own as long as it is neither written to nor replaced."""
-    status = file.stat()
-    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"

@@ -36,8 +36,7 @@ from monograph.tasks.base import FLOAT32_TOLERANCE
 _BOOTSTRAP = (
     f"import json, sys; sys.path[:], device = json.loads(sys.argv[1]); from {__name__} import main; main(device)"
 )
-# For a graph and a few probes, beside the start of Python and the import of the engine: a bundle of MiniLM's size needs
-# one second, LaBSE's ten.
+# For a graph and a few probes, beside the start of Python and the import of the engine. Not measured at LaBSE's size.
 _SECONDS = 8
 _BYTES_PER_SECOND = 20_000_000
 # All probes in every way of batching take longer by so much at most.
@@ -99,7 +98,7 @@ class Answer:
 
 
 class VerifierProcess:
-    """A process that verifies a bundle on a device; it imports the engine before it is asked.
+    """A process that verifies a bundle on a device; it imports the engine before it gets a request.
 
     As a context it ends the process on the way out, whether it has verified or not.
 
