@@ -101,6 +101,8 @@ def sample_inputs(model: BaseModel, samples: Sequence[Input]) -> dict[str, Tenso
         features = {"input_ids": ids, "attention_mask": torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [1, 1, 1, 0]])}
     else:
         features = dict(model.preprocess(list(samples)))
+        # A padding token may have an id past the table, where the runtime pads with 0.
+        features["input_ids"] = features["input_ids"] * features["attention_mask"]
     if isinstance(model[0], SparseStaticEmbedding):
         features = {name: features[name] for name in ("input_ids", "attention_mask")}
     if pools_without_prompt(model):

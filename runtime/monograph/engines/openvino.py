@@ -21,6 +21,7 @@ from monograph.engines.base import Engine, EngineOptions
 from monograph.engines.native import NativeObject, import_engine, is_raised_by
 from monograph.engines.openvino_models import DTYPES, CompiledModel, Model, StaticModels, compile_graph, last_line_of
 from monograph.engines.openvino_streams import Streams
+from monograph.engines.signal_stack import enlarge_signal_stack
 from monograph.errors import BundleError, DeviceError, MonographError
 from monograph.forks import is_inherited
 
@@ -225,11 +226,15 @@ def _first_process() -> int | None:
 def _started() -> Any:
     openvino = import_openvino()
     try:
-        return openvino.Core()
+        core = openvino.Core()
+        # Loads the plugin of the CPU, which every package of OpenVINO has, in this thread.
+        core.get_property("CPU", "FULL_DEVICE_NAME")
     except Exception as error:
         if not is_raised_by(_PACKAGE, error):
             raise
         raise DeviceError(f"OpenVINO cannot start ({last_line_of(error)}): reinstall openvino") from error
+    enlarge_signal_stack()
+    return core
 
 
 def _core() -> Any:
