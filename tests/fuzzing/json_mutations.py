@@ -148,7 +148,9 @@ def _nudge(tree: Any, parent: Any, key: Any, random: random.Random) -> None:
     if isinstance(value, bool) or value is None:
         parent[key] = random.choice((True, False, None, 0, 1))
     elif isinstance(value, int | float):
-        parent[key] = random.choice((value + 1, value - 1, -value, value * 2, float(value), value * 10**20, str(value)))
+        # Several steps on one number may pass what a float holds.
+        as_float = float(value) if abs(value) < 10**300 else value
+        parent[key] = random.choice((value + 1, value - 1, -value, value * 2, as_float, value * 10**20, str(value)))
     elif isinstance(value, str):
         position = random.randrange(len(value) + 1)
         parent[key] = value[:position] + random.choice(_STRINGS) + value[position:]
