@@ -1,9 +1,9 @@
 """Staging files and folders: where they are, and which of them a killed process left.
 
-``.NAME.partial-KERNEL-RANDOM`` lies beside NAME and is locked for as long as its writer lives: a file by itself, a
-folder by ``lock`` in it, beside the ``content`` that is renamed. The system frees the lock of a process however it
-ends, so what can be locked is abandoned. Locks are valid for all containers of a kernel and not for all hosts of a
-shared disk: what another kernel wrote, and what cannot be locked, is abandoned after a day without a change.
+What will be NAME is ``content`` in the folder ``.NAME.partial-KERNEL-RANDOM`` beside it, whose ``lock`` is held for as
+long as its writer lives. The system frees the lock of a process however it ends, so what can be locked is abandoned.
+Locks are valid for all containers of a kernel and not for all hosts of a shared disk: what another kernel wrote, and
+what cannot be locked, is abandoned after a day without a change.
 """
 
 from __future__ import annotations
@@ -50,43 +50,30 @@ def staging_folder(path: Path, *, mode: int = 0o777) -> Iterator[Path]:
         OSError: the folder cannot be made.
 
     """
-    remove_abandoned(path.parent)
-    root, lock = _make_root(path)
-    try:
-        (root / _CONTENT).mkdir(mode)
-        yield root / _CONTENT
-    finally:
-        _remove_root(root, lock)
+    with _staging_place(path) as content:
+        content.mkdir(mode)
+        yield content
 
 
 @contextmanager
 def staging_file(path: Path, *, mode: int = 0o666) -> Iterator[tuple[Path, io.BufferedWriter]]:
     """Give the path of a new file beside ``path`` and the file, open for writing; it is removed if it is still there.
 
-    The file is locked until the end, also where the caller closes it earlier. What killed processes left in the same
-    parent folder is removed first.
+    What killed processes left in the same parent folder is removed first.
 
     Raises:
         OSError: the file cannot be made.
 
     """
-    remove_abandoned(path.parent)
-    staged, handle = _make_file(path, mode)
-    lock = None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            # The lock lasts until the second handle is closed. Windows renames no open file, and has no locks.
-            lock = None if fcntl is None else os.dup(handle)
-            yield staged, file
-    finally:
-        with suppress(FileNotFoundError):
-            staged.unlink()
-        if lock is not None:
-            os.close(lock)
+    with (
+        _staging_place(path) as content,
+        os.fdopen(os.open(content, _OPEN_FLAGS | os.O_CREAT | os.O_EXCL, mode), "wb") as file,
+    ):
+        yield content, file
 
 
 def remove_abandoned(parent: Path) -> None:
-    """Delete the staging files and folders in a folder that this user's killed processes left; errors are ignored."""
+    """Delete what this user's killed processes left in a folder; errors are ignored."""
     with suppress(OSError), os.scandir(parent) as entries:
         staged = [(Path(entry.path), match) for entry in entries if (match := _STAGED_NAME.fullmatch(entry.name))]
         for path, match in staged:
@@ -94,29 +81,25 @@ def remove_abandoned(parent: Path) -> None:
                 _remove_if_abandoned(path, same_kernel=match["kernel"] == _kernel())
 
 
-def _remove_if_abandoned(path: Path, *, same_kernel: bool) -> None:
-    status = path.lstat()
-    folder = stat.S_ISDIR(status.st_mode)
-    if not (folder or stat.S_ISREG(status.st_mode)) or (fcntl is not None and status.st_uid != os.geteuid()):
+def _remove_if_abandoned(root: Path, *, same_kernel: bool) -> None:
+    status = root.lstat()
+    if not stat.S_ISDIR(status.st_mode) or (fcntl is not None and status.st_uid != os.geteuid()):
         return
-    lock = path / _LOCK if folder else path
     try:
-        handle = os.open(lock, _OPEN_FLAGS)
+        lock = os.open(root / _LOCK, _OPEN_FLAGS)
     except FileNotFoundError:
-        # A folder is without a lock before its writer has made one, and after everything else was removed; the writer
-        # expects that its folder may vanish. A process that outlived its parent may have put something there since.
-        if _is_old(path, status):
-            _remove_root(path, None)
+        # It is without a lock before its writer has made one, and after everything else was removed; the writer
+        # expects that it may vanish. A process that outlived its parent may have put something there since.
+        if _is_old(root, status):
+            _remove_root(root, None)
         else:
-            path.rmdir()
+            root.rmdir()
         return
-    locked = _try_lock(handle) if same_kernel else None
-    if (locked is None and _is_old(path, status)) or (locked and _is_file(lock, handle)):
-        if folder:
-            _remove_root(path, handle)
-            return
-        path.unlink()
-    os.close(handle)
+    locked = _try_lock(lock) if same_kernel else None
+    if (locked is None and _is_old(root, status)) or (locked and _is_file(root / _LOCK, lock)):
+        _remove_root(root, lock)
+    else:
+        os.close(lock)
 
 
 def _remove_root(root: Path, lock: int | None) -> None:
@@ -125,8 +108,11 @@ def _remove_root(root: Path, lock: int | None) -> None:
         # Windows removes no open file.
         os.close(lock)
         lock = None
-    shutil.rmtree(root / _CONTENT, ignore_errors=True)
-    if not (root / _CONTENT).exists():
+    content = root / _CONTENT
+    shutil.rmtree(content, ignore_errors=True)
+    with suppress(OSError):
+        content.unlink()
+    if not content.exists():
         (root / _LOCK).unlink(missing_ok=True)
     if lock is not None:
         os.close(lock)
@@ -134,13 +120,24 @@ def _remove_root(root: Path, lock: int | None) -> None:
         root.rmdir()
 
 
+@contextmanager
+def _staging_place(path: Path) -> Iterator[Path]:
+    """Give the path of what will be renamed to ``path``; whatever is there at the end is removed."""
+    remove_abandoned(path.parent)
+    root, lock = _make_root(path)
+    try:
+        yield root / _CONTENT
+    finally:
+        _remove_root(root, lock)
+
+
 def _make_root(path: Path) -> tuple[Path, int | None]:
     """Make a staging folder with a lock that this process holds; return both, None for a system without locks."""
     for _ in range(_MAX_TRIES):
-        root = _staged_path(path)
+        root = path.with_name(f".{path.name[:_MAX_NAME_CHARACTERS]}.partial-{_kernel()}-{secrets.token_hex(4)}")
         root.mkdir(0o700)
         try:
-            handle = os.open(root / _LOCK, _OPEN_FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
+            lock = os.open(root / _LOCK, _OPEN_FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
         except FileNotFoundError:
             # Another run cleaned up between the two steps.
             continue
@@ -148,22 +145,11 @@ def _make_root(path: Path) -> tuple[Path, int | None]:
             root.rmdir()
             raise
         if fcntl is None:
-            os.close(handle)
+            os.close(lock)
             return root, None
-        if _hold(handle, root / _LOCK):
-            return root, handle
-        os.close(handle)
-    raise OSError(errno.EIO, "this file system loses what was just made: choose another folder", str(path))
-
-
-def _make_file(path: Path, mode: int) -> tuple[Path, int]:
-    """Make a staging file that this process has locked and return its path and handle."""
-    for _ in range(_MAX_TRIES):
-        staged = _staged_path(path)
-        handle = os.open(staged, _OPEN_FLAGS | os.O_CREAT | os.O_EXCL, mode)
-        if _hold(handle, staged):
-            return staged, handle
-        os.close(handle)
+        if _hold(lock, root / _LOCK):
+            return root, lock
+        os.close(lock)
     raise OSError(errno.EIO, "this file system loses what was just made: choose another folder", str(path))
 
 
@@ -193,15 +179,9 @@ def _is_file(path: Path, handle: int) -> bool:
         return False
 
 
-def _is_old(path: Path, status: os.stat_result) -> bool:
-    content = path / _CONTENT
-    files = [content, *content.iterdir()] if content.is_dir() else []
-    changed = max(status.st_mtime, *(file.lstat().st_mtime for file in files), 0)
+def _is_old(root: Path, status: os.stat_result) -> bool:
+    changed = max((status.st_mtime, *(path.lstat().st_mtime for path in root.rglob("*"))))
     return changed < time.time() - _ABANDONED_SECONDS
-
-
-def _staged_path(path: Path) -> Path:
-    return path.with_name(f".{path.name[:_MAX_NAME_CHARACTERS]}.partial-{_kernel()}-{secrets.token_hex(4)}")
 
 
 @functools.cache
