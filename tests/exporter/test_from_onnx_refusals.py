@@ -350,6 +350,11 @@ def test_a_limit_that_is_no_number_of_tokens_is_named(limit: object, checkpoint:
     assert_refused(checkpoint, encoder, ExportError, f"max_seq_length is {limit!r} and not a number of tokens")
 
 
+def test_a_limit_that_special_tokens_fill_is_named(checkpoint: Path, encoder: Path) -> None:
+    edit(checkpoint / "sentence_bert_config.json", lambda value: {**value, "max_seq_length": 1})
+    assert_refused(checkpoint, encoder, ExportError, "a maximum length of 1 tokens leaves no room")
+
+
 def test_a_padding_token_with_its_properties_is_read(checkpoint: Path) -> None:
     """As old configs have it; without one it is that of tokenizer.json."""
     config = checkpoint / "tokenizer_config.json"

@@ -11,8 +11,7 @@ import pytest
 
 from monograph import ExportError
 from monograph_export.checkpoint.checkpoint import read_checkpoint
-from monograph_export.checkpoint.max_length import longest_that_runs
-from monograph_export.checkpoint.rust_tokenizer import NO_LIMIT
+from monograph_export.checkpoint.max_length import NO_LIMIT, lowered_length
 from monograph_export.tasks.base import ExportTask
 from monograph_export.tasks.embedding import EMBEDDING_EXPORT
 from monograph_export.tasks.rerank import RERANK_EXPORT
@@ -103,13 +102,14 @@ def test_a_limit_that_special_tokens_fill_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("table", [1, 2, 63, 64, 97, 500])
 @pytest.mark.parametrize("guesses", [(), (64, 62), (500, 1)])
-def test_the_longest_is_found(table: int, guesses: tuple[int, ...]) -> None:
+def test_the_longest_is_searched_for(table: int, guesses: tuple[int, ...]) -> None:
     tried: list[int] = []
 
     def runs(length: int) -> bool:
         tried.append(length)
         return length <= table
 
-    assert longest_that_runs(runs, 500, guesses) == table
+    assert lowered_length(runs, 500, 1000, guesses) == (table if table < 500 else None)
     assert len(tried) < 13
-    assert longest_that_runs(lambda _: False, 500, guesses) is None
+    assert lowered_length(lambda _: False, 500, 1000, guesses) is None
+    assert lowered_length(runs, None, 499, guesses) == (table if table < 500 else None)

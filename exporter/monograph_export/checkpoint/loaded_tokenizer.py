@@ -14,11 +14,8 @@ from monograph.bundle.manifest import TokenizerSpec
 from monograph.errors import ParityError
 from monograph.inputs import Input
 from monograph.tokenization import TextTokenizer
-from monograph_export.checkpoint.rust_tokenizer import (
-    copied,
-    limited,
-    write_tokenizer,
-)
+from monograph_export.checkpoint.max_length import checked_length
+from monograph_export.checkpoint.rust_tokenizer import copied, limited, write_tokenizer
 from monograph_export.checkpoint.token_rows import check_vocabulary, used_rows
 from monograph_export.checkpoint.vocabulary_layers import rows_of
 from monograph_export.probe_texts import chosen_tokens
@@ -34,7 +31,8 @@ def tokenizer_of(model: BaseModel) -> Tokenizer:
         # It adds no special tokens, and these are all that the step adds.
         tokenizer.post_processor = None
         return tokenizer
-    tokenizer = limited(_rust_tokenizer(model), model.max_seq_length, model.tokenizer.truncation_side)
+    max_length = checked_length(model.max_seq_length, "the model", "the maximum length")
+    tokenizer = limited(_rust_tokenizer(model), max_length, model.tokenizer.truncation_side)
     if isinstance(first, SparseStaticEmbedding):
         # Nor does this.
         tokenizer.post_processor = None

@@ -11,6 +11,9 @@ from typing import Any
 
 from monograph.errors import ExportError
 
+# transformers gives a tokenizer without a stated limit an astronomic one.
+NO_LIMIT = 10**9
+
 
 def checked_length(limit: object, name: object, setting: str) -> int | None:
     """Return a stated maximum length in tokens, None where it states that there is none.
@@ -21,24 +24,42 @@ def checked_length(limit: object, name: object, setting: str) -> int | None:
     """
     if limit is None:
         return None
-    # transformers writes "no limit" as a float of 31 digits.
     if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 1 <= limit < float("inf"):
         raise ExportError(
             f"{name}: {setting} is {limit!r} and not a number of tokens: set max_seq_length in "
             "sentence_bert_config.json to one, 512 for example"
         )
-    return int(limit)
+    return int(limit) if limit < NO_LIMIT else None
 
 
-def longest_that_runs(runs: Callable[[int], bool], longest: int, guesses: Iterable[int]) -> int | None:
-    """Return the number of tokens up to which a model runs, at most ``longest``; None where it runs on none.
+def check_room(limit: int, tokens: int, name: object) -> None:
+    """Refuse a maximum length below the tokens that every text has.
+
+    Raises:
+        ExportError: the special tokens alone are as many, and transformers then truncates nothing.
+
+    """
+    if limit < tokens:
+        raise ExportError(
+            f"{name}: a maximum length of {limit} tokens leaves no room beside the special tokens: set max_seq_length "
+            "in sentence_bert_config.json to a larger number, 512 for example"
+        )
+
+
+def lowered_length(
+    runs: Callable[[int], bool], limit: int | None, positions: int, guesses: Iterable[int]
+) -> int | None:
+    """Return the number of tokens up to which a model runs, where that is below ``limit``; None where it is not.
+
+    A model that runs beyond its table of so many ``positions`` does not depend on it. One that runs on no text fails
+    for another reason, which is reported where the reference is computed.
 
     ``guesses`` are tried before the search, which halves: a model computes a whole text for each number tried.
     """
-    if runs(longest):
-        return longest
-    too_long, possible = longest, 0
-    for guess in sorted({guess for guess in guesses if 0 < guess < longest}, reverse=True):
+    too_long, possible = positions + 1 if limit is None else min(limit, positions + 1), 0
+    if runs(too_long):
+        return None
+    for guess in sorted({guess for guess in guesses if 0 < guess < too_long}, reverse=True):
         if guess >= too_long:
             continue
         if runs(guess):
@@ -54,7 +75,7 @@ def longest_that_runs(runs: Callable[[int], bool], longest: int, guesses: Iterab
     return possible or None
 
 
-def describe_cut(name: object, stated: int | None, longest: int, texts: str) -> str:
+def describe_truncation(name: object, stated: int | None, longest: int, texts: str) -> str:
     """Return the warning that longer texts than ``longest`` tokens are truncated, whatever the checkpoint states."""
     states = "states no maximum length" if stated is None else f"states a maximum length of {stated} tokens"
     return (

@@ -11,8 +11,14 @@ from sentence_transformers.base.model import BaseModel
 from torch import nn
 
 from monograph.errors import ExportError
-from monograph_export.checkpoint.max_length import checked_length, describe_cut, longest_that_runs, tiled
-from monograph_export.checkpoint.rust_tokenizer import NO_LIMIT
+from monograph_export.checkpoint.max_length import (
+    NO_LIMIT,
+    check_room,
+    checked_length,
+    describe_truncation,
+    lowered_length,
+    tiled,
+)
 from monograph_export.checkpoint.vocabulary_layers import has_transformer, token_table
 from monograph_export.foreign_errors import is_out_of_memory, plain_line
 
@@ -35,18 +41,13 @@ def limit_length(model: BaseModel, name: object, samples: Any, texts: str) -> No
     """
     if not has_transformer(model):
         return
-    stated = checked_length(model.max_seq_length, name, "the maximum length")
-    limit = None if stated is None or stated >= NO_LIMIT else stated
+    limit = checked_length(model.max_seq_length, name, "the maximum length")
     if limit is None:
         # Sentence Transformers takes no other word for it.
         model.max_seq_length = NO_LIMIT
     features = _features(model, name, samples)
-    if limit is not None and features["input_ids"].shape[-1] > limit:
-        # transformers then truncates nothing.
-        raise ExportError(
-            f"{name}: a maximum length of {limit} tokens leaves no room beside the special tokens: set max_seq_length "
-            "in sentence_bert_config.json to a larger number, 512 for example"
-        )
+    if limit is not None:
+        check_room(limit, features["input_ids"].shape[-1], name)
     tables = list(_position_tables(model))
     if not tables:
         return
@@ -54,14 +55,10 @@ def limit_length(model: BaseModel, name: object, samples: Any, texts: str) -> No
     in_front = {0, _ROWS_IN_FRONT, *(table.padding_idx + 1 for table in tables if table.padding_idx is not None)}
     if limit is not None and limit + max(in_front) <= min(table.num_embeddings for table in tables):
         return
-    # A model that runs beyond its tables does not depend on them.
-    longest = rows + 1 if limit is None else min(limit, rows + 1)
-    runs = longest_that_runs(lambda length: _runs(model, features, length), longest, {rows - n for n in in_front})
-    if runs is None or runs == longest:
-        # What fails on every length fails for another reason, and is reported where the reference is computed.
-        return
-    logger.warning("%s", describe_cut(name, limit, runs, texts))
-    model.max_seq_length = runs
+    lowered = lowered_length(lambda length: _runs(model, features, length), limit, rows, {rows - n for n in in_front})
+    if lowered is not None:
+        logger.warning("%s", describe_truncation(name, limit, lowered, texts))
+        model.max_seq_length = lowered
 
 
 def _features(model: BaseModel, name: object, samples: Any) -> dict[str, Any]:

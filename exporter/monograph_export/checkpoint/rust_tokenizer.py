@@ -14,8 +14,6 @@ from monograph.errors import ExportError, first_line
 TOKENIZER_FILE = "tokenizer.json"
 # Where tokenizers have their vocabulary, in words.
 VOCABULARY_FILES = "tokenizer.json, or vocab.txt, vocab.json with merges.txt, or the sentencepiece .model"
-# transformers gives a tokenizer without a stated limit an astronomic one.
-NO_LIMIT = 10**9
 
 
 def copied(tokenizer: Tokenizer) -> Tokenizer:
@@ -76,24 +74,11 @@ def unlimited(tokenizer: Tokenizer) -> Tokenizer:
     return copy
 
 
-def limited(tokenizer: Tokenizer, max_length: float | None, side: str) -> Tokenizer:
-    """Return a copy that truncates texts to so many tokens, special ones included, at a side.
-
-    Raises:
-        ExportError: ``max_length`` is no number of tokens, or the special tokens alone are more.
-
-    """
+def limited(tokenizer: Tokenizer, max_length: int | None, side: str) -> Tokenizer:
+    """Return a copy that truncates texts to so many tokens, special ones included, at a side; None for no limit."""
     copy = unlimited(tokenizer)
-    if max_length is None:
-        return copy
-    special = max(copy.num_special_tokens_to_add(is_pair=False), 1)
-    if isinstance(max_length, bool) or not isinstance(max_length, (int, float)) or not max_length >= special:
-        raise ExportError(
-            f"max_seq_length is {max_length!r}, and must be a number of tokens, at least {special}: correct it in "
-            "sentence_bert_config.json"
-        )
-    if max_length < NO_LIMIT:
-        copy.enable_truncation(int(max_length), direction=side)
+    if max_length is not None:
+        copy.enable_truncation(max_length, direction=side)
     return copy
 
 

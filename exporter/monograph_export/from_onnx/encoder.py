@@ -37,9 +37,13 @@ _FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16}
 
 @dataclass(frozen=True)
 class Encoder:
-    """An encoder's graph: ``tokens`` is its output with the vectors of tokens, ``opset`` that of standard operators."""
+    """An encoder's graph: ``tokens`` is its output with the vectors of tokens, ``opset`` that of standard operators.
+
+    ``files`` are its own and those that hold its weights, in order of their names.
+    """
 
     file: Path
+    files: tuple[Path, ...]
     model: ir.Model
     tokens: ir.Value
     opset: int
@@ -81,12 +85,20 @@ def open_encoder(file: Path) -> Encoder:
     """Read an encoder's file.
 
     Raises:
-        ExportError: it is no ONNX file, or has operators, inputs or outputs that no bundle can have.
+        ExportError: it is no ONNX file, or has operators, inputs or outputs that no bundle can have, or weights that
+            are not there or lie outside the checkpoint.
 
     """
-    loaded = _load(file)
-    _place_weights(loaded)
     with _clear_errors(file):
+        proto = onnx.load(file, format="protobuf", load_external_data=False)
+    # ONNX Runtime opens the file as it is, so weights that only it would read are checked, too.
+    locations = sorted(set(_locations(proto)))
+    for location in locations:
+        _check_weights(file, location)
+    with _clear_errors(file):
+        loaded = ir.from_proto(proto)
+        ir.external_data.set_base_dir(loaded.graph, file.parent)
+        _place_weights(loaded)
         model = common.RemoveInitializersFromInputsPass()(common.InlinePass()(loaded).model).model
     foreign = sorted({node.domain for node in model.graph.all_nodes()} - set(OP_DOMAINS))
     refused = sorted({node.op_type for node in model.graph.all_nodes()} & _REFUSED)
@@ -100,38 +112,8 @@ def open_encoder(file: Path) -> Encoder:
     if opset < MIN_OPSET:
         raise ExportError(f"{file} is of opset {opset}, and modules are appended from {MIN_OPSET} on: {_EXPORT_AGAIN}")
     _check_inputs(file, model.graph.inputs)
-    return Encoder(file, model, _token_output(file, model.graph), opset)
-
-
-def files_of(file: Path) -> tuple[Path, ...]:
-    """Return an ONNX file and those that hold its weights, in order of their names.
-
-    Raises:
-        ExportError: it is no ONNX file.
-
-    """
-    with _clear_errors(file):
-        proto = onnx.load(file, format="protobuf", load_external_data=False)
-    return (file, *sorted({file.parent / location for location in _locations(proto)}))
-
-
-def _load(file: Path) -> ir.Model:
-    """Read a graph whose weights all lie in the checkpoint; they are not read yet.
-
-    ONNX Runtime opens the file as it is, so weights that only it would read are checked, too.
-
-    Raises:
-        ExportError: it is no ONNX file, or names weights that are not there or lie elsewhere.
-
-    """
-    with _clear_errors(file):
-        proto = onnx.load(file, format="protobuf", load_external_data=False)
-    for location in sorted(set(_locations(proto))):
-        _check_weights(file, location)
-    with _clear_errors(file):
-        model = ir.from_proto(proto)
-        ir.external_data.set_base_dir(model.graph, file.parent)
-    return model
+    files = (file, *sorted({file.parent / location for location in locations}))
+    return Encoder(file, files, model, _token_output(file, model.graph), opset)
 
 
 def _locations(message: Message) -> Iterator[str]:

@@ -21,9 +21,8 @@ from monograph.similarity import SIMILARITIES
 from monograph.tasks.embedding import EMBEDDING, EmbeddingSection
 from monograph.tokenization import TextTokenizer
 from monograph_export.checkpoint.checkpoint import SETTINGS_FILE, Checkpoint, read_optional_object
-from monograph_export.checkpoint.max_length import describe_cut
-from monograph_export.checkpoint.rust_tokenizer import NO_LIMIT
-from monograph_export.from_onnx.encoder import Encoder, files_of, open_encoder, table_of
+from monograph_export.checkpoint.max_length import describe_truncation
+from monograph_export.from_onnx.encoder import Encoder, open_encoder, table_of
 from monograph_export.from_onnx.graph import append_modules
 from monograph_export.from_onnx.head import read_head
 from monograph_export.from_onnx.reference import FileRunner, check_modules, longest_text, make_probes
@@ -71,14 +70,13 @@ class OnnxModel(LoadedModel):
 
     def _limited(self, tokenizer: CheckpointTokenizer) -> CheckpointTokenizer:
         """Lower the maximum length to what the encoder has positions for, with a warning."""
-        stated = tokenizer.max_length
-        limit = None if stated is None or stated >= NO_LIMIT else stated
         positions = read_optional_object(self._head.transformer / "config.json").get("max_position_embeddings")
         positions = positions if type(positions) is int and positions > 0 else None
+        limit = tokenizer.max_length
         longest = longest_text(self._encoder, limit, positions)
-        if longest is None or longest == limit:
+        if longest is None:
             return tokenizer
-        logger.warning("%s", describe_cut(self._head.transformer, limit, longest, EMBEDDING.inputs))
+        logger.warning("%s", describe_truncation(self._head.transformer, limit, longest, EMBEDDING.inputs))
         return replace(tokenizer, max_length=longest)
 
     def store_tokenizers(self, folder: Path) -> Tokenizers:
@@ -166,7 +164,7 @@ def _read_settings(checkpoint: Checkpoint) -> _ModelSettings:
 
 def _source_of(checkpoint: Checkpoint, encoder: Encoder) -> Source:
     """Describe the checkpoint; to the hashes of its weights come those of the encoder's files."""
-    hashes = {_name_in(checkpoint.folder, file): sha256_of(file) for file in files_of(encoder.file)}
+    hashes = {_name_in(checkpoint.folder, file): sha256_of(file) for file in encoder.files}
     return replace(checkpoint.source, sha256=checkpoint.source.sha256 | hashes)
 
 

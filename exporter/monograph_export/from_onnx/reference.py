@@ -22,7 +22,7 @@ from monograph.engines.onnxruntime import import_onnxruntime
 from monograph.errors import ExportError, ParityError, first_line
 from monograph.tasks.embedding import EMBEDDING
 from monograph.tokenization import TextTokenizer, TokenizedTexts
-from monograph_export.checkpoint.max_length import longest_that_runs
+from monograph_export.checkpoint.max_length import lowered_length
 from monograph_export.from_onnx.encoder import Encoder
 from monograph_export.from_onnx.head import Head
 
@@ -61,7 +61,7 @@ class FileRunner:
 
 
 def longest_text(encoder: Encoder, limit: int | None, positions: int | None) -> int | None:
-    """Return the maximum of tokens of a text that an encoder's file runs on, at most ``limit``; None for no maximum.
+    """Return the tokens of the longest text that an encoder's file runs on, where that is below ``limit``, else None.
 
     ``positions`` is what the checkpoint's config states, the padding's among them; without one nothing is tried.
 
@@ -70,7 +70,7 @@ def longest_text(encoder: Encoder, limit: int | None, positions: int | None) -> 
 
     """
     if positions is None or positions > _LARGEST_TABLE:
-        return limit
+        return None
     session = _session(encoder.file)
 
     def runs(length: int) -> bool:
@@ -88,9 +88,7 @@ def longest_text(encoder: Encoder, limit: int | None, positions: int | None) -> 
             return False
         return True
 
-    longest = positions + 1 if limit is None else min(limit, positions + 1)
-    found = longest_that_runs(runs, longest, {positions, positions - _PADDING_ROWS})
-    return limit if found is None or found == longest else found
+    return lowered_length(runs, limit, positions, {positions, positions - _PADDING_ROWS})
 
 
 def make_probes(encoder: Encoder, head: Head, runner: FileRunner, texts: list[str]) -> Probes:

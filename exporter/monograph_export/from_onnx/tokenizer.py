@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, normalizers
 from monograph.bundle.manifest import TokenizerSpec
 from monograph.errors import ExportError, first_line
 from monograph_export.checkpoint.checkpoint import read_optional_object
+from monograph_export.checkpoint.max_length import check_room
 from monograph_export.checkpoint.module_settings import TOKENIZER_CONFIG, read_max_length
 from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE, limited, vocabulary_size_of, write_tokenizer
 from monograph_export.checkpoint.token_rows import check_vocabulary
@@ -61,7 +62,7 @@ def read_tokenizer(folder: Path, settings: Mapping[str, Any]) -> CheckpointToken
     """Return the tokenizer of a transformer's folder with the Transformer module's settings applied.
 
     Raises:
-        ExportError: there is no tokenizer.json, or a file cannot be read.
+        ExportError: there is no tokenizer.json, a file cannot be read, or the maximum length is not one.
 
     """
     file = folder / TOKENIZER_FILE
@@ -82,7 +83,10 @@ def read_tokenizer(folder: Path, settings: Mapping[str, Any]) -> CheckpointToken
     side = config.get("truncation_side", "right")
     if side not in ("left", "right"):
         raise ExportError(f"{folder / TOKENIZER_CONFIG}: truncation_side {side!r} is neither 'left' nor 'right'")
-    return CheckpointTokenizer(tokenizer, read_max_length(folder, settings), side, _pad_id(tokenizer, config))
+    max_length = read_max_length(folder, settings)
+    if max_length is not None:
+        check_room(max_length, tokenizer.num_special_tokens_to_add(is_pair=False), folder)
+    return CheckpointTokenizer(tokenizer, max_length, side, _pad_id(tokenizer, config))
 
 
 def _check_same_tokens(tokenizer: Tokenizer, config: Mapping[str, Any], folder: Path) -> None:
