@@ -28,22 +28,26 @@ def plain_line(error: BaseException) -> str:
 
 def innermost(error: BaseException) -> BaseException:
     """Return the error that an error was raised from, and that from which that was, to the first."""
-    *_, last = _chain(error)
+    *_, last = causes(error)
     return last
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error, or one that it was raised from, is that an allocation failed."""
+    """Tell whether an error, or one that it was raised from, is that an allocation failed.
+
+    By words that mean nothing else: unlike ``monograph.memory``, this knows of no limit that would make others likely.
+    """
     return any(
         isinstance(one, MemoryError) or any(words in str(one).lower() for words in _OUT_OF_MEMORY)
-        for one in _chain(error)
+        for one in causes(error)
     )
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException, *, contexts: bool = False) -> Iterator[BaseException]:
+    """Yield an error, the one that it was raised from, and so on; with ``contexts``, or else raised while handling."""
     seen: list[BaseException] = []
     following: BaseException | None = error
     while following is not None and following not in seen:
         seen.append(following)
         yield following
-        following = following.__cause__
+        following = following.__cause__ or (following.__context__ if contexts else None)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 from monograph_export.checkpoint.checkpoint import read_optional_object
 from monograph_export.checkpoint.module_settings import TOKENIZER_CONFIG
 from monograph_export.checkpoint.rust_tokenizer import VOCABULARY_FILES
-from monograph_export.foreign_errors import plain_line
+from monograph_export.foreign_errors import causes, plain_line
 
 # What transformers says where it finds neither tokenizer nor processor; why is not in the error.
 _NO_PROCESSOR = re.compile(r"Unrecognized processing class|processor|tokenizer", re.IGNORECASE)
@@ -89,20 +88,11 @@ def _is_installed(module: str) -> bool:
 
 def _missing_package(error: BaseException) -> str | None:
     """Return the package whose absence an error, or one behind it, is about."""
-    for one in _chain(error):
+    # The first cause first.
+    for one in reversed([*causes(error, contexts=True)]):
         if isinstance(one, ModuleNotFoundError) and one.name:
             top = one.name.partition(".")[0]
             return _PACKAGES.get(top, top)
         if isinstance(one, ImportError) and (found := _NEEDED.search(str(one))):
             return _PACKAGES.get(found[1], found[1].lower())
     return None
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and those that it came of, the first cause first."""
-    chain: list[BaseException] = []
-    current: BaseException | None = error
-    while current is not None and current not in chain:
-        chain.append(current)
-        current = current.__cause__ or current.__context__
-    return reversed(chain)
