@@ -16,6 +16,7 @@ from pathlib import Path
 
 from monograph.atomic import atomic_file
 from monograph.errors import InputError, printable
+from monograph.json_files import open_regular
 from monograph.paths import user_path
 
 logger = logging.getLogger(__name__)
@@ -28,8 +29,6 @@ PRIVATE_FILE = 0o600
 _DIGEST_BYTES = 32
 _MAX_SHOWN = 200
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-# O_NONBLOCK: opening a pipe would wait for its writer. Windows has none of these.
-_READ_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
 _HAS_OWNERS = hasattr(os, "geteuid")
 _unused: set[str] = set()
 
@@ -138,16 +137,9 @@ def read_private(path: Path) -> bytes | None:
     try:
         if not is_private(path.parent, folder=True):
             return None
-        handle = os.open(path, _READ_FLAGS)
-        try:
-            # Before it is read: a folder or pipe opens as well.
-            if not _is_private(os.fstat(handle), folder=False):
-                return None
-            with os.fdopen(handle, "rb", closefd=False) as file:
-                return file.read()
-        finally:
-            os.close(handle)
-    except OSError:
+        with open_regular(path) as file:
+            return file.read() if _is_private(os.fstat(file.fileno()), folder=False) else None
+    except (OSError, ValueError):
         return None
 
 

@@ -1,4 +1,4 @@
-"""Read files of strangers with a bound: regular ones only, and strict JSON of a limited number of values.
+"""Read untrusted files with a bound: regular ones only, and strict JSON of a limited number of values.
 
 json.loads takes 70 times a file's size for one of nothing but empty lists, and accepts what no other reader does.
 """
@@ -31,10 +31,15 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
         ValueError: it is not a regular file, or the path holds a null character.
 
     """
-    with open(os.open(path, _OPEN_FLAGS), "rb") as file:  # noqa: PTH123 - of a descriptor
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    handle = os.open(path, _OPEN_FLAGS)
+    try:
+        # Before Python's own check, which leaves the handle of a folder open.
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise ValueError("it is not a regular file")
-        yield file
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(handle)
 
 
 def read_bounded(path: Path, max_bytes: int) -> bytes:
@@ -63,9 +68,7 @@ def parse_json(content: bytes, max_values: int = _MAX_VALUES) -> object:
         ValueError: saying what is wrong.
 
     """
-    values = sum(map(content.count, _SEPARATORS))
-    if values > max_values:
-        raise ValueError(f"it has more than {max_values:,} values")
+    check_values(content, max_values)
     try:
         text = content.decode("utf-8")
         value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_distinct)
@@ -77,6 +80,12 @@ def parse_json(content: bytes, max_values: int = _MAX_VALUES) -> object:
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     return value
+
+
+def check_values(content: bytes, max_values: int) -> None:
+    """Raise ``ValueError`` if JSON has more than ``max_values`` values, before any memory is taken for them."""
+    if sum(map(content.count, _SEPARATORS)) > max_values:
+        raise ValueError(f"it has more than {max_values:,} values")
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, models
 from monograph.errors import BundleError, MonographError, first_line
 from monograph.forks import is_inherited
 from monograph.inputs import Input
-from monograph.json_files import read_bounded
+from monograph.json_files import check_values, read_bounded
 from monograph.tokenizer_settings import check_model, check_settings, parse_file, read_settings
 
 # A serialized model begins with its type; within a vocabulary entry these quotes would be escaped.
@@ -28,6 +28,8 @@ _T = TypeVar("_T")
 _RAISED = (Exception, ValueError, TypeError, OverflowError, UnicodeEncodeError)
 # Four times what the largest published ones have, of 262,144 tokens.
 _MAX_BYTES = 128 * 2**20
+# Twice what these have: three for each merge of two tokens, one for each token.
+_MAX_VALUES = 4_000_000
 # The process that imported tokenizers, or a fork of it.
 _PROCESS = os.getpid()
 _SETTINGS = ("unk_token", "max_input_chars_per_word", "continuing_subword_prefix")
@@ -128,14 +130,15 @@ def read_tokenizer(path: Path) -> Tokenizer:
 
     """
     text = read_bounded(path, _MAX_BYTES)
+    check_values(text, _MAX_VALUES)
     is_word_piece = _WORD_PIECE.search(text) is not None
     file = parse_file(text) if is_word_piece else read_settings(text)
     check_settings(file)
     tokenizer = _read_word_piece(file) if is_word_piece else None
     if tokenizer is None:
         tokenizer = _call(Tokenizer.from_buffer, text)
-        # It may stand in a part of the file that was not parsed.
-        check_model(tokenizer.model)
+    # Of the model as it was loaded, for most files are parsed without it.
+    check_model(tokenizer.model)
     return tokenizer
 
 

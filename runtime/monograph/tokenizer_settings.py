@@ -11,8 +11,9 @@ import math
 import re
 import struct
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
+
+from tokenizers.models import Model
 
 from monograph.regex_cost import CostlyPatternError, check_pattern
 
@@ -26,7 +27,6 @@ _MAX_TEMPLATE_TOKENS = 1_000
 _MAX_GROWTH = 10_000
 _MAX_INSERTED = 256
 _MAX_AFFIX = 64
-_MODEL_SETTINGS = ("max_input_chars_per_word", "dropout", "continuing_subword_prefix", "end_of_word_suffix")
 _MODEL = re.compile(rb'"model"\s*:\s*\{')
 _PARTS = ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation", "padding")
 # A key of the file after its model, which tokenizers would take instead of an earlier one. Words of a vocabulary have
@@ -46,11 +46,11 @@ def read_settings(content: bytes) -> dict[str, Any]:
     model = _MODEL.search(content)
     if model and not _ESCAPED_LETTER.search(content) and not _LATER_PART.search(content, model.end()):
         try:
-            return _parse_object(content[: model.start()] + b'"model": {}}')
+            return parse_file(content[: model.start()] + b'"model": {}}')
         except ValueError:
             # The model of something within the file.
             pass
-    return _parse_object(content)
+    return parse_file(content)
 
 
 def parse_file(content: bytes) -> dict[str, Any]:
@@ -60,11 +60,17 @@ def parse_file(content: bytes) -> dict[str, Any]:
         ValueError: it is not JSON, or not an object.
 
     """
-    return _parse_object(content)
+    try:
+        value = json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if isinstance(value, dict):
+        return value
+    raise ValueError("it must be an object")
 
 
 def check_settings(file: dict[str, Any]) -> None:
-    """Check what a parsed tokenizer.json says beside its vocabulary; what has another form is left to tokenizers.
+    """Check what a parsed tokenizer.json says beside its model; what has another form is left to tokenizers.
 
     Raises:
         ValueError: saying which setting is refused, and why.
@@ -86,29 +92,18 @@ def check_settings(file: dict[str, Any]) -> None:
     if math.prod(map(_growth, _steps(file.get("normalizer"), "normalizers"))) > _MAX_GROWTH:
         raise ValueError(f"its normalizers make more than {_MAX_GROWTH:,} characters of one")
     _check_templates([step for step in post if step.get("type") == "TemplateProcessing"])
-    model = _object(file.get("model"))
-    check_model(SimpleNamespace(**{name: model.get(name) for name in _MODEL_SETTINGS}))
 
 
-def check_model(model: object) -> None:
-    """Check the settings of a model of tokenizers, or of a namespace with them; raise ``ValueError`` if refused."""
-    limit, dropout, *affixes = (getattr(model, name, None) for name in _MODEL_SETTINGS)
-    if isinstance(limit, int) and limit > _MAX_WORD_CHARACTERS:
+def check_model(model: Model) -> None:
+    """Check the settings of a model of tokenizers; raise ``ValueError`` if one is refused."""
+    limit = getattr(model, "max_input_chars_per_word", 0)
+    if limit > _MAX_WORD_CHARACTERS:
         raise ValueError(f"max_input_chars_per_word is {limit}, and must be at most {_MAX_WORD_CHARACTERS:,}")
-    if dropout not in (None, 0):
+    if getattr(model, "dropout", None):
         raise ValueError("dropout splits texts by chance, and must be null")
-    if any(isinstance(affix, str) and len(affix) > _MAX_AFFIX for affix in affixes):
-        raise ValueError(f"{' or '.join(_MODEL_SETTINGS[2:])} has more than {_MAX_AFFIX} characters")
-
-
-def _parse_object(content: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(content)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    if isinstance(value, dict):
-        return value
-    raise ValueError("it must be an object")
+    for name in ("continuing_subword_prefix", "end_of_word_suffix"):
+        if len(getattr(model, name, None) or "") > _MAX_AFFIX:
+            raise ValueError(f"{name} has more than {_MAX_AFFIX} characters")
 
 
 def _object(value: object) -> dict[str, Any]:

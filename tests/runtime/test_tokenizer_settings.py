@@ -151,6 +151,13 @@ def test_a_setting_behind_the_model_is_checked_too(hidden: str, tmp_path: Path) 
         read_tokenizer(path)
 
 
+def test_a_file_of_very_many_values_is_not_parsed(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(b'{"model": {"type": "WordPiece", "vocab": [' + b"0," * 4_000_000 + b"0]}}")
+    with pytest.raises(ValueError, match="more than 4,000,000 values"):
+        read_tokenizer(path)
+
+
 def test_a_word_of_a_vocabulary_may_be_named_as_a_setting(tmp_path: Path) -> None:
     model = {"type": "WordLevel", "vocab": {"normalizer": 0, "decoder": 1}, "unk_token": "normalizer"}
     path = tmp_path / "tokenizer.json"
