@@ -27,8 +27,7 @@ def tensors() -> onnx.ModelProto:
     constant = helper.make_node("Constant", [], ["w"], value=tensor)
     branch = helper.make_graph([constant], "branch", [], [], [tensor])
     chosen = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
-    sparse = onnx.SparseTensorProto(values=tensor, dims=[4])
-    main = helper.make_graph([constant, chosen], "main", [], [], [tensor], sparse_initializer=[sparse])
+    main = helper.make_graph([constant, chosen], "main", [], [], [tensor])
     return helper.make_model(main, opset_imports=[helper.make_opsetid("", 23)])
 
 

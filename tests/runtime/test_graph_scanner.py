@@ -61,10 +61,6 @@ HOLDERS: dict[str, Callable[[bytes], bytes]] = {
     "initializer": lambda tensor: model(field(5, tensor)),
     "constant": lambda tensor: model(field(1, node("Constant", field(1, "value") + field(5, tensor)))),
     "list of tensors": lambda tensor: model(field(1, node("Constant", field(10, tensor)))),
-    "sparse initializer": lambda tensor: model(field(15, field(1, tensor))),
-    "sparse indices": lambda tensor: model(field(15, field(2, tensor))),
-    "sparse constant": lambda tensor: model(field(1, node("Constant", field(22, field(1, tensor))))),
-    "list of sparse tensors": lambda tensor: model(field(1, node("Constant", field(23, field(2, tensor))))),
     "branch": lambda tensor: model(field(1, node("If", field(6, field(5, tensor))))),
     "list of graphs": lambda tensor: model(field(1, node("If", field(11, field(5, tensor))))),
     "branch of a branch": lambda tensor: model(
@@ -99,6 +95,19 @@ def test_weights_are_read_from_their_own_file_wherever_a_tensor_is(holder: str) 
         (problem,) = problems(HOLDERS[holder](external(PLACE | {"location": location})))
         assert problem.startswith("has weights at ")
         assert problem.isprintable()
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        field(15, field(1, external())),
+        field(1, node("Constant", field(22, field(2, external())))),
+        field(1, node("Constant", field(23, field(1, external())))),
+    ],
+)
+def test_a_sparse_tensor_is_refused_wherever_it_is(graph: bytes) -> None:
+    (problem,) = problems(model(graph))
+    assert problem.startswith("is not an ONNX graph as a bundle has it")
 
 
 PLACES: dict[str, dict[str, str]] = {

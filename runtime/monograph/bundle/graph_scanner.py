@@ -2,7 +2,8 @@
 
 A bundle may come from a stranger, who writes its manifest, too. Its graph may read its file of weights and no other,
 and have operators of the domains that the manifest lists. The file must be what a serializer writes
-(``wire_format``), with the fields of ``onnx.proto`` below: what is not among them is refused, whatever it means.
+(``wire_format``), with the fields of ``onnx.proto`` below: what is not among them, such as a sparse tensor, is refused,
+whatever it means.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ _MODEL = MessageType(
 )  # fmt: skip
 _GRAPH = MessageType(
     "GraphProto",
-    {1: BYTES, 2: BYTES, 5: BYTES, 10: BYTES, 11: BYTES, 12: BYTES, 13: BYTES, 14: BYTES, 15: BYTES, 16: BYTES},
-    {1, 5, 11, 12, 13, 14, 15, 16},
+    {1: BYTES, 2: BYTES, 5: BYTES, 10: BYTES, 11: BYTES, 12: BYTES, 13: BYTES, 14: BYTES, 16: BYTES},
+    {1, 5, 11, 12, 13, 14, 16},
 )
 _NODE = MessageType(
     "NodeProto",
@@ -71,9 +72,9 @@ _ATTRIBUTE = MessageType(
     "AttributeProto",
     {
         1: BYTES, 2: FIXED32, 3: VARINT, 4: BYTES, 5: BYTES, 6: BYTES, 7: FIXED32, 8: VARINT, 9: BYTES, 10: BYTES,
-        11: BYTES, 13: BYTES, 14: BYTES, 15: BYTES, 20: VARINT, 22: BYTES, 23: BYTES,
+        11: BYTES, 13: BYTES, 14: BYTES, 15: BYTES, 20: VARINT,
     },
-    {7, 8, 9, 10, 11, 15, 23},
+    {7, 8, 9, 10, 11, 15},
 )  # fmt: skip
 _TENSOR = MessageType(
     "TensorProto",
@@ -83,7 +84,6 @@ _TENSOR = MessageType(
     },
     {1, 13, 16},
 )  # fmt: skip
-_SPARSE_TENSOR = MessageType("SparseTensorProto", {1: BYTES, 2: BYTES, 3: VARINT}, {3})
 # TensorProto.DataType with the bits of an element; strings and complex numbers are in no graph of a bundle.
 _BITS = {
     1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 16: 16, 17: 8, 18: 8, 19: 8,
@@ -126,7 +126,7 @@ def scan_graph(content: bytes, weights: WeightsFile, op_domains: Collection[str]
         scanner.scan_model()
     except WireFormatError as error:
         scanner.note(f"is not an ONNX graph as a bundle has it ({error})")
-    return scanner.problems()
+    return list(scanner.problems)
 
 
 @dataclass
@@ -149,19 +149,13 @@ class _Scanner:
         self._weights = weights
         self._domains = domains
         # By their text: many nodes may have the same one.
-        self._problems: dict[str, None] = {}
+        self.problems: dict[str, None] = {}
 
     def note(self, problem: str) -> None:
         """Add a problem, unless there are more than anyone reads."""
-        if len(self._problems) <= _MAX_PROBLEMS:
-            self._problems[problem] = None
-
-    def problems(self) -> list[str]:
-        """Return the problems, and where there are many the last as a word on the others."""
-        problems = list(self._problems)
-        return (
-            [*problems[:_MAX_PROBLEMS], "has more problems than these"] if len(problems) > _MAX_PROBLEMS else problems
-        )
+        if len(self.problems) >= _MAX_PROBLEMS and problem not in self.problems:
+            problem = "has more problems than these"
+        self.problems[problem] = None
 
     def scan_model(self) -> None:
         """Scan the whole file."""
@@ -204,8 +198,6 @@ class _Scanner:
                 self._scan_node(begin, stop, depth)
             elif number == 5:
                 self._scan_tensor(begin, stop)
-            elif number == 15:
-                self._scan_sparse_tensor(begin, stop)
 
     def _scan_node(self, start: int, end: int, depth: int) -> None:
         content = self._content
@@ -229,17 +221,10 @@ class _Scanner:
         for number, _, begin, stop in read_fields(self._content, _ATTRIBUTE, start, end):
             if number in (5, 10):
                 self._scan_tensor(begin, stop)
-            elif number in (22, 23):
-                self._scan_sparse_tensor(begin, stop)
             elif number in (6, 11):
                 if operator not in _BRANCHING:
                     self.note(f"has a graph within the operator {_quote(operator)}, which no export writes")
                 self._scan_graph(begin, stop, depth + 1)
-
-    def _scan_sparse_tensor(self, start: int, end: int) -> None:
-        for number, _, begin, stop in read_fields(self._content, _SPARSE_TENSOR, start, end):
-            if number in (1, 2):
-                self._scan_tensor(begin, stop)
 
     def _scan_tensor(self, start: int, end: int) -> None:
         content = self._content
