@@ -78,11 +78,11 @@ def verify_in_process(
     Returns the results, and by device and type why there is none.
     """
     results, not_run = list[VerificationResult](), dict[str, str]()
-    for answer in process.ask(Request(open_bundle(folder), _options(process.device, ALL), tolerance)):
-        if answer.result is not None:
-            results.append(answer.result)
+    for response in process.verify(Request(open_bundle(folder), _options(process.device, ALL), tolerance)):
+        if response.result is not None:
+            results.append(response.result)
         else:
-            not_run[f"{process.device} {answer.compute_dtype}".strip()] = "; ".join(answer.problems)
+            not_run[f"{process.device} {response.compute_dtype}".strip()] = "; ".join(response.problems)
     return results, not_run
 
 

@@ -84,9 +84,9 @@ def _publish(staged: Path, folder: Path) -> None:
 def _find_failure(bundle: Bundle, threads: int, staged: Path) -> str:
     """Verify the bundle with packed weights in a process that may crash; return the failure, "" for none."""
     # Not wanted by those who import the package and prepare nothing.
-    from monograph.inference.verifier_process import verify_apart
+    from monograph.inference.verifier_process import verify_in_subprocess
 
     try:
-        return verify_apart(bundle, EngineOptions("cpu", "auto", threads, staged, packed_only=True)).reason
+        return verify_in_subprocess(bundle, EngineOptions("cpu", "auto", threads, staged, packed_only=True)).reason
     except MonographError as error:
         return str(error)

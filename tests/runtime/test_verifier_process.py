@@ -21,7 +21,7 @@ from monograph.commands.main import main
 from monograph.cpu import available_cpus
 from monograph.engines import EngineOptions
 from monograph.inference import verifier_process
-from monograph.inference.verifier_process import prove, verify_apart
+from monograph.inference.verifier_process import prove, verify_in_subprocess
 from support.broken_engine import CRASH, HANG, BreakOpenVino, breaker
 
 EditManifest = Callable[[Callable[[dict[str, Any]], object]], None]
@@ -244,7 +244,7 @@ def test_the_error_of_a_graph_is_the_one_that_the_engine_gives_here(
 @pytest.mark.parametrize("device", ["cpu", "openvino"])
 def test_a_whole_verification_is_the_same_in_a_process_of_its_own(tiny_bundle: Path, device: str) -> None:
     options = EngineOptions(device, "float32", available_cpus(), None)
-    result = verify_apart(open_bundle(tiny_bundle), options)
+    result = verify_in_subprocess(open_bundle(tiny_bundle), options)
     assert result.passed, result.reason
     assert (result.compute_dtype, result.device) == ("float32", "openvino:CPU" if device == "openvino" else "cpu")
     assert {case.case for case in result.cases} >= {"alone, unpadded", "batched by length"}

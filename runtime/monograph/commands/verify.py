@@ -19,7 +19,7 @@ from monograph.errors import DeviceError, MonographError, printable
 from monograph.inference.opening import open_routes
 from monograph.inference.routes import load_routes, load_tokenizers
 from monograph.inference.verification import verify
-from monograph.inference.verifier_process import verify_apart
+from monograph.inference.verifier_process import verify_in_subprocess
 from monograph.quality import VerificationResult
 
 HELP = "hash every file, run the bundle's probes on each engine and compare with their reference"
@@ -103,7 +103,7 @@ def _verify_on(
             device, compute_dtype = routes.main.engine.device, routes.main.engine.compute_dtype
     options = EngineOptions(device, compute_dtype, available_cpus() if threads is None else threads, usable_cache())
     if engine_for(device).may_crash:
-        return verify_apart(bundle, options, check_verifications=check)
+        return verify_in_subprocess(bundle, options, check_verifications=check)
     with closing(load_routes(bundle, load_tokenizers(bundle), options, check_verifications=check)) as routes:
         return verify(routes, probes)
 

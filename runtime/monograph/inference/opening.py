@@ -161,20 +161,20 @@ class _Opener:
         """
         entry = engine_for(options.device)
         if entry.may_crash:
-            self._prove_apart(options)
+            self._prove_in_subprocess(options)
         with ExitStack() as on_failure:
             routes = load_routes(self.bundle, self.tokenizers, options, max_tokens_per_batch=self.max_tokens_per_batch)
             on_failure.callback(routes.close)
             engine = routes.main.engine
             trusted = entry.may_crash or (trust_export and was_verified(self.bundle, engine))
-            failure = "" if trusted else self._failure_on_probes(routes)
+            failure = "" if trusted else self._failure_on_probes(routes, options)
             if not failure:
                 on_failure.pop_all()
                 return routes
         raise DeviceError(wrong_on_probes(options.device, engine.compute_dtype, failure))
 
-    def _prove_apart(self, options: EngineOptions) -> None:
-        """Have a few probes computed in a process of its own, unless they were once on this CPU.
+    def _prove_in_subprocess(self, options: EngineOptions) -> None:
+        """Have a few probes computed in another process, unless they were once on this CPU.
 
         Raises:
             BundleError: the engine cannot load the graph.
@@ -182,43 +182,40 @@ class _Opener:
 
         """
         check_options(self.bundle, options)
-        if _has_passed(self._apart_entry(options)):
+        version = installed_version(engine_for(options.device))
+        if _has_passed(self._proof(options, version)):
             return
         # Takes longer to import than a cached result to be read.
         from monograph.inference.verifier_process import prove
 
         compute_dtype = prove(self.bundle, options)
         for proven in {options.compute_dtype, compute_dtype}:
-            _record_pass(self._apart_entry(replace(options, compute_dtype=proven)))
+            _record_pass(self._proof(replace(options, compute_dtype=proven), version))
 
-    def _apart_entry(self, options: EngineOptions) -> Path | None:
-        """Return where the cache has the proof of an engine that is not opened yet, and of these very weights.
-
-        Weights are not hashed at a start, and other weights of the same size could crash an engine.
-        """
-        entry = engine_for(options.device)
-        weights = (self.bundle.path / name for name in self.bundle.manifest.files if name.endswith(WEIGHTS_SUFFIX))
-        return self._entry(
-            *(__version__, self.bundle.manifest_sha256, entry.engine, installed_version(entry)),
-            *(options.device, options.compute_dtype, *(str(state_of(file)) for file in weights)),
-        )
-
-    def _entry(self, *key: str) -> Path | None:
-        if self.cache is None:
-            return None
-        digest = hashlib.sha256("\n".join([*key, cpu_identity()]).encode()).hexdigest()
-        return self.cache / "verifications" / digest[:32]
-
-    def _failure_on_probes(self, routes: Routes) -> str:
+    def _failure_on_probes(self, routes: Routes, options: EngineOptions) -> str:
         """Return what is wrong with the engine's vectors, "" for nothing; what passed once on this CPU is trusted."""
-        engine, manifest_hash = routes.main.engine, self.bundle.manifest_sha256
-        entry = self._entry(manifest_hash, engine.name, engine.version, engine.device, engine.compute_dtype)
-        if _has_passed(entry):
+        engine = routes.main.engine
+        proof = self._proof(replace(options, compute_dtype=engine.compute_dtype), engine.version)
+        if _has_passed(proof):
             return ""
         failure = quick_failure(routes)
         if not failure:
-            _record_pass(entry)
+            _record_pass(proof)
         return failure
+
+    def _proof(self, options: EngineOptions, version: str) -> Path | None:
+        """Return where the cache has the proof that a version of the engine is right, None without a cache.
+
+        Weights are not hashed at a start, and others of the same size could crash an engine: it is for these alone.
+        """
+        if self.cache is None:
+            return None
+        weights = (self.bundle.path / name for name in self.bundle.manifest.files if name.endswith(WEIGHTS_SUFFIX))
+        key = (
+            *(__version__, self.bundle.manifest_sha256, options.device, options.compute_dtype, version),
+            *(engine_for(options.device).engine, cpu_identity(), *(str(state_of(file)) for file in weights)),
+        )
+        return self.cache / "verifications" / hashlib.sha256("\n".join(key).encode()).hexdigest()[:32]
 
 
 def _candidates(bundle: Bundle, compute_dtype: str, refusals: list[MonographError]) -> Iterator[tuple[str, str]]:
@@ -239,10 +236,10 @@ def _candidates(bundle: Bundle, compute_dtype: str, refusals: list[MonographErro
         yield from ((device, dtype) for dtype in possible)
 
 
-def _has_passed(entry: Path | None) -> bool:
-    return entry is not None and read_cached(entry) == _PASSED
+def _has_passed(proof: Path | None) -> bool:
+    return proof is not None and read_cached(proof) == _PASSED
 
 
-def _record_pass(entry: Path | None) -> None:
-    if entry is not None:
-        write_cached(entry, _PASSED)
+def _record_pass(proof: Path | None) -> None:
+    if proof is not None:
+        write_cached(proof, _PASSED)

@@ -1,4 +1,4 @@
-"""Verify a bundle in a process of its own, which a fault of an engine may end without taking the caller with it.
+"""Verify a bundle in another process, which a fault of an engine may end without taking the caller with it.
 
 The process is a new Python interpreter: it gets its request on standard input, prints a line of JSON for each compute
 dtype, and ends by itself when its time is up, also where nobody waits for it any more.
@@ -70,7 +70,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What came of a request in one compute dtype, "" where none could be found out.
 
     ``failure`` is what is wrong with a few probes, "" for nothing; ``result`` is that of all probes. ``problems`` say
@@ -84,14 +84,14 @@ class Answer:
     of_device: bool = False
 
     @classmethod
-    def of_error(cls, compute_dtype: str, error: MonographError) -> Answer:
-        """Return the answer that an error is."""
+    def of_error(cls, compute_dtype: str, error: MonographError) -> Response:
+        """Return the response that an error is."""
         if isinstance(error, BundleError):
             return cls(compute_dtype, problems=error.problems)
         return cls(compute_dtype, problems=(str(error),), of_device=True)
 
     def check(self, bundle: Bundle) -> Self:
-        """Return the answer unless it is an error, which is raised."""
+        """Return the response unless it is an error, which is raised."""
         if self.problems:
             raise DeviceError("; ".join(self.problems)) if self.of_device else BundleError(bundle.path, self.problems)
         return self
@@ -132,8 +132,8 @@ class VerifierProcess:
         self._process.kill()
         self._process.communicate()
 
-    def ask(self, request: Request) -> list[Answer]:
-        """Verify a bundle, once; the last answer is an error where the process ended before it was done."""
+    def verify(self, request: Request) -> list[Response]:
+        """Verify a bundle, once; the last response is an error where the process ended before it was done."""
         bundle, seconds = request.bundle, request.seconds
         # What another package has registered is unknown to a new process.
         content = pickle.dumps((engine_for(self.device), bundle.task, seconds)) + pickle.dumps(request)
@@ -143,18 +143,18 @@ class VerifierProcess:
             problem = self._problem(errors.decode(errors="replace"), too_slow)
         except subprocess.TimeoutExpired:
             output, problem = b"", too_slow
-        answers = []
+        responses = []
         try:
-            answers = [Fields(json.loads(line), "", []).read(Answer) for line in output.splitlines()]
+            responses = [Fields(json.loads(line), "", []).read(Response) for line in output.splitlines()]
         except ValueError:
             problem = problem or "what it answered is no JSON"
-        if problem or not answers:
+        if problem or not responses:
             error = DeviceError(
                 f"device {self.device!r} failed on bundle {bundle.path} in a process of its own "
                 f"({problem or 'it gave no answer'}): the bundle may be damaged; choose another device"
             )
-            answers.append(Answer.of_error("", error))
-        return answers
+            responses.append(Response.of_error("", error))
+        return responses
 
     def _problem(self, errors: str, too_slow: str) -> str:
         """Return how the process failed, "" where it did not."""
@@ -168,36 +168,36 @@ class VerifierProcess:
 
 
 def prove(bundle: Bundle, options: EngineOptions) -> str:
-    """Compute a few probes of a bundle in a process of its own, and return the compute dtype that was taken.
+    """Compute a few probes of a bundle in another process, and return the compute dtype that was taken.
 
     Raises:
         BundleError: the engine cannot load the graph.
         DeviceError: the device cannot run the bundle here: it is refused, wrong on the probes, or ends the process.
 
     """
-    answer = _ask(Request(bundle, options))
-    if answer.failure:
-        raise DeviceError(wrong_on_probes(options.device, answer.compute_dtype, answer.failure))
-    return answer.compute_dtype
+    response = _verify_one(Request(bundle, options))
+    if response.failure:
+        raise DeviceError(wrong_on_probes(options.device, response.compute_dtype, response.failure))
+    return response.compute_dtype
 
 
-def verify_apart(
-    bundle: Bundle, options: EngineOptions, tolerance: float = FLOAT32_TOLERANCE, *, check_verifications: bool = True
+def verify_in_subprocess(
+    bundle: Bundle, options: EngineOptions, *, check_verifications: bool = True
 ) -> VerificationResult:
-    """Verify a bundle in one compute dtype in a process of its own.
+    """Verify a bundle in one compute dtype in another process.
 
     Raises:
         MonographError: the device cannot run the bundle, or ends the process.
 
     """
-    answer = _ask(Request(bundle, options, tolerance, check_verifications))
-    return cast(VerificationResult, answer.result)
+    request = Request(bundle, options, FLOAT32_TOLERANCE, check_verifications)
+    return cast(VerificationResult, _verify_one(request).result)
 
 
 def main(device: str) -> None:
-    """Read a request from standard input, and print an answer for each compute dtype."""
+    """Read a request from standard input, and print a response for each compute dtype."""
     # Engines print what they like.
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     _leave_no_core_file()
     # The engine is imported before there is anything to read. What fails here fails again below, and is reported then.
@@ -212,40 +212,40 @@ def main(device: str) -> None:
     request: Request = pickle.load(content)  # noqa: S301
     # Whoever waits has a limit of their own; this one is for a process that nobody waits for any more.
     faulthandler.dump_traceback_later(seconds, exit=True)
-    for answer in _answer(request):
-        print(json.dumps(asdict(answer)), file=answers, flush=True)
+    for response in _respond(request):
+        print(json.dumps(asdict(response)), file=output, flush=True)
 
 
-def _ask(request: Request) -> Answer:
-    """Ask a process of its own for the answer in one compute dtype; raise the error that it is."""
+def _verify_one(request: Request) -> Response:
+    """Return the response of another process in one compute dtype; raise the error that it is."""
     with VerifierProcess(request.options.device) as process:
-        return process.ask(request)[-1].check(request.bundle)
+        return process.verify(request)[-1].check(request.bundle)
 
 
-def _answer(request: Request) -> Iterator[Answer]:
+def _respond(request: Request) -> Iterator[Response]:
     bundle, options = request.bundle, request.options
     try:
         dtypes = dtypes_for(bundle, options.device) if options.compute_dtype == ALL else (options.compute_dtype,)
         tokenizers = load_tokenizers(bundle)
     except MonographError as error:
-        yield Answer.of_error("", error)
+        yield Response.of_error("", error)
         return
     for dtype in dtypes:
         try:
             yield _verify(request, tokenizers, dtype)
         except MonographError as error:
-            yield Answer.of_error(dtype, error)
+            yield Response.of_error(dtype, error)
 
 
-def _verify(request: Request, tokenizers: Tokenizers, compute_dtype: str) -> Answer:
+def _verify(request: Request, tokenizers: Tokenizers, compute_dtype: str) -> Response:
     options = replace(request.options, compute_dtype=compute_dtype)
     routes = load_routes(request.bundle, tokenizers, options, check_verifications=request.check_verifications)
     with closing(routes):
         compute_dtype = routes.main.engine.compute_dtype
         if request.tolerance is None:
-            return Answer(compute_dtype, failure=quick_failure(routes))
+            return Response(compute_dtype, failure=quick_failure(routes))
         sets = read_probes(request.bundle.path, request.bundle.manifest.output_width)
-        return Answer(compute_dtype, result=verify(routes, sets, request.tolerance))
+        return Response(compute_dtype, result=verify(routes, sets, request.tolerance))
 
 
 def _find_interpreter() -> str:
