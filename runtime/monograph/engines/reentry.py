@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 _entered: dict[int, FrameType] = {}
 
 
-def run_once(function: Callable[..., _T], *arguments: Any) -> _T:
+def run_non_reentrant(function: Callable[..., _T], *arguments: Any) -> _T:
     """Return ``function(*arguments)``, which holds locks or is waited for by other threads.
 
     Raises:

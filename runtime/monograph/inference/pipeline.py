@@ -24,7 +24,7 @@ from monograph.batching import (
 from monograph.bundle.manifest import POOLING_MASK, TokenizerSpec
 from monograph.engines import Engine
 from monograph.engines.native import check_process
-from monograph.engines.reentry import run_once
+from monograph.engines.reentry import run_non_reentrant
 from monograph.errors import InputError, MonographError
 from monograph.inference.scheduler import Scheduler
 from monograph.inputs import Input, InputT, add_prompt
@@ -147,7 +147,7 @@ class BatchRunner:
         ids = np.full(starts[-1], self._pad_id, dtype=np.int64)
         tokens = TokenizedTexts(ids, np.zeros_like(ids), starts)
         for batch in self.pad(tokens, np.arange(len(lengths))[:, np.newaxis]):
-            self._check(run_once(self.engine.run, batch.inputs), 1)
+            self._check(run_non_reentrant(self.engine.run, batch.inputs), 1)
 
     def _check(self, outputs: Outputs, rows: int) -> Outputs:
         """Return an engine's output if it is finite float32 [``rows``, ``output_width``].
@@ -247,7 +247,7 @@ class Pipeline:
         tokens = self.tokenize(texts, prompt)
         # A caller who sets the size of batches shares none with others.
         if batch_size is None and self._scheduler.accepts(tokens):
-            return [(np.arange(len(texts)), run_once(self._scheduler.run, tokens))]
+            return [(np.arange(len(texts)), run_non_reentrant(self._scheduler.run, tokens))]
         return _step_by_step(self.runner.stream(tokens, batch_size))
 
     def tokenize(self, texts: Sequence[Input], prompt: str = "") -> TokenizedTexts:
@@ -300,7 +300,7 @@ def _noun(text: Input) -> str:
 
 def _step_by_step(batches: Iterator[tuple[NDArray[np.intp], Outputs]]) -> Iterator[tuple[NDArray[np.intp], Outputs]]:
     """Yield what an iterator yields; between two of its steps, the caller's own code may make other calls."""
-    while (batch := run_once(next, batches, None)) is not None:
+    while (batch := run_non_reentrant(next, batches, None)) is not None:
         yield batch
 
 
