@@ -253,9 +253,6 @@ def _target(core: Any, device: str) -> str:
     """Return OpenVINO's name of a device: "CPU" for "openvino"."""
     _, colon, name = device.partition(":")
     name = name if colon else "CPU"
-    if name == "CPU":
-        # Every package of OpenVINO has it; to list the devices would start the plugins of the others.
-        return name
     available = core.available_devices
     # "GPU" is the first of several, which is listed as GPU.0.
     if name != "AUTO" and name not in {*available, *(listed.partition(".")[0] for listed in available)}:
