@@ -28,34 +28,25 @@ def available_cpus() -> int:
 
 def cgroup_cpu_quota(root: Path = _CGROUP_ROOT, own: Path = _OWN_CGROUPS) -> float | None:
     """Return the lowest CPU quota of the cgroup (version 1 or 2) and its ancestors, None where unlimited."""
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        return None
-    quotas = []
-    for line in filter(None, lines):
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            quotas += [_quota_v2(folder) for folder in _ancestors(root, path)]
-        elif "cpu" in controllers.split(","):
-            quotas += [_quota_v1(folder) for folder in _ancestors(root / controllers, path)]
-            quotas += [_quota_v1(folder) for folder in _ancestors(root / "cpu", path)]
+    folders = cgroup_folders("cpu", root, own)
+    quotas = (read(folder) for folder in folders for read in (_quota_v2, _quota_v1))
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
-def cgroup_folders(controller: str) -> list[Path]:
+def cgroup_folders(controller: str, root: Path = _CGROUP_ROOT, own: Path = _OWN_CGROUPS) -> list[Path]:
     """Return the folders of a controller's cgroup and its ancestors, of version 2 and of version 1."""
     try:
-        lines = _OWN_CGROUPS.read_text().splitlines()
+        lines = own.read_text().splitlines()
     except OSError:
         return []
     folders = []
     for line in filter(None, lines):
         _, controllers, path = line.split(":", 2)
         if controllers == "":
-            folders += _ancestors(_CGROUP_ROOT, path)
+            folders += _ancestors(root, path)
         elif controller in controllers.split(","):
-            folders += _ancestors(_CGROUP_ROOT / controllers, path)
+            # Controllers of one mount are in its name, or in names of links to it.
+            folders += [*_ancestors(root / controllers, path), *_ancestors(root / controller, path)]
     return folders
 
 
