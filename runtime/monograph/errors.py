@@ -74,7 +74,7 @@ def first_line(error: BaseException) -> str:
 
 
 def printable(text: object, limit: int | None = None) -> str:
-    """Return text of a stranger as it may be printed: on one line, and without characters that steer a terminal.
+    """Return foreign text as it may be printed: on one line, and without characters that control a terminal.
 
     Control characters, line separators, marks that change the direction of text and lone surrogates are escaped. Of a
     text of more than ``limit`` characters the middle is left out, because what to do often stands at the end.

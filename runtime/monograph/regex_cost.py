@@ -16,6 +16,7 @@ from dataclasses import dataclass
 _MAX_CHARACTERS = 20_000
 _MAX_WAYS = 10_000
 _MAX_RUNS = 1
+_MAX_DEPTH = 50
 # A bounded repetition up to here counts by its ways, a longer one as unlimited.
 _MAX_COUNTED = 32
 _BOUNDS = re.compile(r"\{(\d*)(,?)(\d*)\}")
@@ -99,18 +100,18 @@ class _Reader:
         repetition = self._read_repetition()
         if cost is None or repetition is None:
             return cost
-        least, most, possessive = repetition
+        minimum, maximum, possessive = repetition
         if self._read_repetition() is not None:
             raise CostlyPatternError("it repeats a repetition")
-        if most == 1:
-            return _Cost(cost.ways + (least == 0), cost.runs, optional=cost.optional or least == 0)
+        if maximum == 1:
+            return _Cost(cost.ways + (minimum == 0), cost.runs, optional=cost.optional or minimum == 0)
         if not cost.is_plain:
             raise CostlyPatternError("it repeats a group that can match in several ways")
-        optional = cost.optional or least == 0
-        if possessive or most == least:
+        optional = cost.optional or minimum == 0
+        if possessive or maximum == minimum:
             return _Cost(1, 0, optional)
-        if most is not None and most <= _MAX_COUNTED:
-            return _Cost(most - least + 1, 0, optional)
+        if maximum is not None and maximum <= _MAX_COUNTED:
+            return _Cost(maximum - minimum + 1, 0, optional)
         return _Cost(1, 1, optional)
 
     def _read_repetition(self) -> tuple[int, int | None, bool] | None:
@@ -125,10 +126,10 @@ class _Reader:
             return None
         self.place = bounds.end()
         self.place += self._next() == "?"
-        least = int(bounds[1] or 0)
+        minimum = int(bounds[1] or 0)
         if not bounds[2]:
-            return least, least, False
-        return least, int(bounds[3]) if bounds[3] else None, False
+            return minimum, minimum, False
+        return minimum, int(bounds[3]) if bounds[3] else None, False
 
     def _read_atom(self) -> _Cost | None:
         pattern = self._pattern
@@ -162,7 +163,7 @@ class _Reader:
         if opening is not None and opening[0].endswith(")"):
             return None
         self._depth += 1
-        if self._depth > 50:
+        if self._depth > _MAX_DEPTH:
             raise CostlyPatternError("its groups are nested too deeply")
         cost = self.read_alternatives()
         self._depth -= 1

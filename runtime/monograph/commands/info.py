@@ -12,7 +12,7 @@ from monograph.commands import options
 from monograph.errors import printable
 
 HELP = "print what a bundle is"
-# Characters of a value: a prompt may be a page, and a stranger's anything.
+# Characters of a value: a prompt may be a page, and an untrusted one anything.
 _MAX_VALUE = 2_000
 
 
