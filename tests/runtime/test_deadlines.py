@@ -17,6 +17,7 @@ from monograph.batching import TokenBatch
 from monograph.bundle import Bundle, open_bundle
 from monograph.engines import Engine, EngineOptions, open_engine
 from monograph.engines.native import import_engine, is_raised_by
+from monograph.hub.requests import explain_errors
 
 FRACTIONS = (0.2, 0.4, 0.6)
 
@@ -128,6 +129,15 @@ def test_an_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_IGN)
     with pytest.raises(DeviceError, match="installed and cannot be loaded"):
         import_engine("slow_engine", (1, 0), "slow")
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_download(kind: type[Exception]) -> None:
+    expected = kind("the caller's")
+    signal.signal(signal.SIGALRM, functools.partial(raise_error, expected))
+    with pytest.raises(kind) as caught, explain_errors("org/name"):
+        signal.raise_signal(signal.SIGALRM)
+    assert caught.value is expected
 
 
 class Handler:

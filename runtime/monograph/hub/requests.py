@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from monograph.errors import MonographError, first_line
+from monograph.signal_handlers import passed_a_signal_handler
 
 _LOGIN = "set HF_TOKEN or run `hf auth login`"
 # Errors of the disk with the cache; other OSErrors are of the connection.
@@ -53,15 +54,12 @@ def explain_errors(name: object) -> Iterator[None]:
 
 
 def _is_of_download(error: Exception) -> bool:
-    """Return whether an error is of the download, and not the caller's, whose signals are handled meanwhile.
-
-    A TimeoutError is the caller's: those of requests are classes of their library.
-    """
-    if type(error).__module__ in ("builtins", __name__):
-        return (
-            isinstance(error, (OSError, ValueError, RuntimeError, _NoResponseError)) and type(error) is not TimeoutError
-        )
-    return type(error).__module__.partition(".")[0] in _LIBRARIES
+    """Return whether an error is of the download, and not the caller's, whose signals are handled meanwhile."""
+    module = type(error).__module__
+    if module in ("builtins", __name__):
+        built_in = isinstance(error, (OSError, ValueError, RuntimeError, _NoResponseError))
+        return built_in and not passed_a_signal_handler(error)
+    return module.partition(".")[0] in _LIBRARIES
 
 
 def _explain(name: object, error: Exception) -> str:
