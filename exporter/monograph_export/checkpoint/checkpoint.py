@@ -35,8 +35,6 @@ _TRANSFORMER_CONFIGS = (
 # A Router that was called Asym saved them under the second.
 ROUTER_CONFIGS = ("router_config.json", _CONFIG_FILE)
 _CONFIGS = {"Transformer": _TRANSFORMER_CONFIGS, "MLMTransformer": _TRANSFORMER_CONFIGS, ROUTER: ROUTER_CONFIGS}
-# That of safetensors itself.
-_LONGEST_HEADER = 100_000_000
 # What the libraries load; a folder may hold optimizer states and other exports beside it.
 _WEIGHT_PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
 
@@ -201,12 +199,13 @@ def _problems(entry: ModuleEntry, kind: ModelKind, *, within_router: bool = Fals
 
 
 def _names_in(path: Path) -> list[str]:
-    """Return the names of the tensors of a safetensors file, which begins with the length of its JSON header."""
+    """Return the names of the tensors of a safetensors file, none where it cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            return [str(name) for name in json.loads(file.read(length) if length < _LONGEST_HEADER else b"[]")]
-    except (OSError, ValueError, RecursionError):
+        with safe_open(path, framework="np") as file:
+            return list(file.keys())
+    except (OSError, SafetensorError):
         # Refused when the weights are loaded.
         return []
 
