@@ -22,7 +22,7 @@ from monograph.paths import user_path
 logger = logging.getLogger(__name__)
 VARIABLE = "MONOGRAPH_CACHE"
 # What to do about a cache that cannot be used.
-OWN_CACHE = f"pass cache_dir or set {VARIABLE} to a folder of your own with enough space"
+CACHE_ADVICE = f"pass cache_dir or set {VARIABLE} to a folder of your own with enough space"
 # Permissions of folders and files of the cache.
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
@@ -75,7 +75,7 @@ def usable_cache(cache_dir: str | os.PathLike[str] | None = None) -> Path | None
         return real
     if str(folder) not in _unused:
         _unused.add(str(folder))
-        logger.log(level, "the cache %s is not used: %s; %s", printable(folder, _MAX_SHOWN), problem, OWN_CACHE)
+        logger.log(level, "the cache %s is not used: %s; %s", printable(folder, _MAX_SHOWN), problem, CACHE_ADVICE)
     return None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from monograph.atomic import find_full_disk, publish_folder
 from monograph.bundle import Bundle, open_bundle
 from monograph.bundle.sources import locate_bundle
-from monograph.cache import OWN_CACHE, PRIVATE_FOLDER, cache_folder, check_cache, make_private_folder
+from monograph.cache import CACHE_ADVICE, PRIVATE_FOLDER, cache_folder, check_cache, make_private_folder
 from monograph.engines import EngineOptions
 from monograph.engines.packed_weights import find_packed_graph
 from monograph.errors import MonographError
@@ -43,7 +43,7 @@ def prepare(
     folder = cache_folder(cache_dir)
     cache, problem = check_cache(folder)
     if problem:
-        raise MonographError(f"the cache {folder} cannot be used ({problem}): {OWN_CACHE}")
+        raise MonographError(f"the cache {folder} cannot be used ({problem}): {CACHE_ADVICE}")
     bundle = open_bundle(locate_bundle(path, cache_dir))
     try:
         make_private_folder(cache)
@@ -64,7 +64,7 @@ def prepare(
     except OSError as error:
         problem = find_full_disk(error, cache) or f"{error.filename or cache} cannot be written ({error.strerror})"
         megabytes = 2 * sum(bundle.weights_path(graph).stat().st_size for graph in bundle.manifest.graphs) / 1e6
-        raise MonographError(f"{problem}, or {OWN_CACHE}; packed weights take about {megabytes:,.0f} MB") from error
+        raise MonographError(f"{problem}, or {CACHE_ADVICE}; packed weights take about {megabytes:,.0f} MB") from error
     return tuple(cache / place for place in places)
 
 

@@ -12,7 +12,7 @@ from monograph.atomic import atomic_folder, find_full_disk
 from monograph.bundle.bundle import MAX_MANIFEST_BYTES, check_staged, open_bundle, parse_manifest
 from monograph.bundle.files import is_plain_name
 from monograph.bundle.manifest import MANIFEST_FILE
-from monograph.cache import OWN_CACHE, PRIVATE_FOLDER, cache_folder, check_cache, is_private, make_private_folder
+from monograph.cache import CACHE_ADVICE, PRIVATE_FOLDER, cache_folder, check_cache, is_private, make_private_folder
 from monograph.errors import BundleError, MonographError
 from monograph.hub import HubName, download_files, parse_hub_name, resolve_commit
 from monograph.json_files import read_bounded
@@ -47,7 +47,7 @@ def locate_bundle(source: str | os.PathLike[str], cache_dir: str | os.PathLike[s
         raise _not_available(name, error) from error
     folder, problem = check_cache(bundles / commit)
     if problem:
-        raise BundleError(name, [f"it cannot be written to {folder} ({problem}): {OWN_CACHE}"])
+        raise BundleError(name, [f"it cannot be written to {folder} ({problem}): {CACHE_ADVICE}"])
     _ensure(name, commit, folder)
     return folder
 
@@ -104,7 +104,7 @@ def _download(name: HubName, commit: str, folder: Path) -> None:
         if _find_problems(folder):
             problem = find_full_disk(error, folder) or f"it cannot be written to {folder} ({error})"
             damaged = "it is damaged there, remove that folder, or " if folder.exists() else ""
-            raise BundleError(name, [f"{problem}: {damaged}{OWN_CACHE}"]) from error
+            raise BundleError(name, [f"{problem}: {damaged}{CACHE_ADVICE}"]) from error
 
 
 def _choose_manifest(name: HubName, names: Collection[str]) -> list[str]:

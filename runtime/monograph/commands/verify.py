@@ -11,7 +11,7 @@ from contextlib import closing
 from monograph.bundle import Bundle, Probes, open_bundle, read_probes
 from monograph.bundle.sources import locate_bundle
 from monograph.cache import usable_cache
-from monograph.commands import options as command_options
+from monograph.commands import options
 from monograph.cpu import available_cpus
 from monograph.engines import EngineOptions, automatic_devices, dtypes_for, installed_devices, supports_precision_of
 from monograph.engines.registry import compute_dtype_names, device_help, engine_for
@@ -30,7 +30,7 @@ _MAX_NAME = 100
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    command_options.add_bundle(parser)
+    options.add_bundle(parser)
     parser.add_argument("--device", default=ALL, help=f"all that is installed (default), auto, {device_help()}")
     parser.add_argument(
         "--compute-dtype",
@@ -38,8 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=(ALL, *compute_dtype_names()),
         help="all that the device computes in (default), auto for the one it would take, or one",
     )
-    command_options.add_threads(parser)
-    command_options.add_json(parser)
+    options.add_threads(parser)
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -101,10 +101,10 @@ def _verify_on(
     if device == "auto":
         with closing(open_routes(bundle, device=device, compute_dtype=compute_dtype, threads=threads)) as routes:
             device, compute_dtype = routes.main.engine.device, routes.main.engine.compute_dtype
-    options = EngineOptions(device, compute_dtype, available_cpus() if threads is None else threads, usable_cache())
+    chosen = EngineOptions(device, compute_dtype, available_cpus() if threads is None else threads, usable_cache())
     if engine_for(device).may_crash:
-        return verify_in_subprocess(bundle, options, check_verifications=check)
-    with closing(load_routes(bundle, load_tokenizers(bundle), options, check_verifications=check)) as routes:
+        return verify_in_subprocess(bundle, chosen, check_verifications=check)
+    with closing(load_routes(bundle, load_tokenizers(bundle), chosen, check_verifications=check)) as routes:
         return verify(routes, probes)
 
 
