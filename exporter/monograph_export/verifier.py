@@ -6,8 +6,7 @@ there would take the export with it. Imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,25 +22,18 @@ from monograph.quality import VerificationResult
 _CPU = "cpu"
 
 
-@contextmanager
-def staged_routes(folder: Path, device: str, compute_dtype: str) -> Iterator[Routes]:
+def staged_routes(folder: Path, device: str, compute_dtype: str) -> closing[Routes]:
     """Give a staged bundle, opened on a device and computing in one type.
 
     Raises:
         MonographError: the device cannot run the bundle.
 
     """
-    with _opened(open_bundle(folder), device, compute_dtype) as routes:
-        yield routes
+    return _opened(open_bundle(folder), device, compute_dtype)
 
 
-@contextmanager
-def _opened(bundle: Bundle, device: str, compute_dtype: str) -> Iterator[Routes]:
-    routes = load_routes(bundle, load_tokenizers(bundle), _options(device, compute_dtype))
-    try:
-        yield routes
-    finally:
-        routes.close()
+def _opened(bundle: Bundle, device: str, compute_dtype: str) -> closing[Routes]:
+    return closing(load_routes(bundle, load_tokenizers(bundle), _options(device, compute_dtype)))
 
 
 def verify_on_device(folder: Path, device: str, compute_dtype: str, tolerance: float) -> VerificationResult:

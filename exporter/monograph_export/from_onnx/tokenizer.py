@@ -16,7 +16,7 @@ from monograph_export.checkpoint.checkpoint import read_optional_object
 from monograph_export.checkpoint.max_length import check_room
 from monograph_export.checkpoint.module_settings import TOKENIZER_CONFIG, read_max_length
 from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE, limited, vocabulary_size_of, write_tokenizer
-from monograph_export.checkpoint.token_rows import check_vocabulary
+from monograph_export.checkpoint.token_rows import check_vocabulary, used_rows
 
 # With these transformers 5 makes the step that adds special tokens anew, and tokens that it does not find it adds.
 _REBUILDING = ("add_bos_token", "add_eos_token")
@@ -45,14 +45,14 @@ class CheckpointTokenizer:
             ExportError: the tokenizer has no vocabulary, or gives ids that the table has no row for.
 
         """
-        size = vocabulary_size_of(self.tokenizer)
-        check_vocabulary(self.tokenizer, size if rows is None else rows)
+        rows = vocabulary_size_of(self.tokenizer) if rows is None else rows
+        check_vocabulary(self.tokenizer, rows)
         tokenizer = limited(self.tokenizer, self.max_length, self.truncation_side)
         # The file takes no text without a token, so nobody knows what torch would make of it.
         return write_tokenizer(
             tokenizer,
             folder / TOKENIZER_FILE,
-            size if rows is None else min(size, rows),
+            used_rows(self.tokenizer, rows),
             self.pad_id,
             min_length=int(not tokenizer.encode("").ids),
         )
