@@ -20,10 +20,11 @@ from monograph.errors import BundleError, MonographError, first_line
 from monograph.forks import is_inherited
 from monograph.inputs import Input
 from monograph.json_files import read_bounded
-from monograph.tokenizer_settings import check_model, check_settings, parse_file, read_settings
+from monograph.tokenizer_settings import check_model, check_pieces, check_settings, parse_file, read_settings
 
 # A serialized model begins with its type; within a vocabulary entry these quotes would be escaped.
 _WORD_PIECE = re.compile(rb'"model"\s*:\s*\{\s*"type"\s*:\s*"WordPiece"')
+_HAS_NO_PIECES = re.compile(rb'"model"\s*:\s*\{\s*"type"\s*:\s*"(?:WordPiece|WordLevel|BPE)"')
 _T = TypeVar("_T")
 _RAISED = (Exception, ValueError, TypeError, OverflowError, UnicodeEncodeError)
 # Four times what the largest published ones have, of 262,144 tokens.
@@ -133,7 +134,12 @@ def read_tokenizer(path: Path) -> Tokenizer:
     check_settings(file)
     tokenizer = _read_word_piece(file) if is_word_piece else None
     if tokenizer is None:
+        has_pieces = _HAS_NO_PIECES.search(text) is None
+        if has_pieces:
+            check_pieces(text)
         tokenizer = _call(Tokenizer.from_buffer, text)
+        if not has_pieces and isinstance(tokenizer.model, models.Unigram):
+            raise ValueError("its model is of another type than it says")
         # It may stand in a part of the file that was not parsed.
         check_model(tokenizer.model)
     return tokenizer
