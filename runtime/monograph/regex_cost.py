@@ -58,7 +58,7 @@ class PatternBudget:
         self._steps = self._retries = 0
 
     def spend(self, pattern: str) -> None:
-        """Raise ``CostlyPatternError`` unless a match attempt takes time in proportion to the text, and not too much."""
+        """Raise ``CostlyPatternError`` unless a match attempt takes time in proportion to the text, and not much."""
         if len(pattern) > _MAX_CHARACTERS:
             raise CostlyPatternError(f"it has {len(pattern):,} characters")
         reader = _Reader(pattern)
