@@ -3,18 +3,23 @@
 Tokenizers match with Oniguruma, which backtracks. A pattern passes if a match attempt at one position takes time in
 proportion to the text: then no ordinary text takes long. The patterns of published tokenizers do, with room.
 
-The cost of a pattern has two parts. Its *ways* are how many combinations of optional parts and alternatives may be
-tried; its *runs* are the unlimited repetitions that have to be shortened, step by step, where something behind them
-fails. One run is linear, two are quadratic; a repetition of what has several ways is exponential.
+The *ways* of a pattern are how many combinations of optional parts and alternatives may be tried, its *steps* what that
+takes beside the unlimited repetitions; its *runs* are those that have to be shortened, character by character, where
+something behind them fails. One run is linear, two are quadratic; a repetition of what has several ways is exponential.
+Its *retries* are the steps for each character of a run. An attempt at each position of a text may read all of its rest,
+so they are few. Those of all patterns of a tokenizer count together.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _MAX_CHARACTERS = 20_000
-_MAX_WAYS = 10_000
+# With as many, 20,000 characters take six seconds at 60 ns for each step.
+_MAX_STEPS = 5_000
+# 2,000 characters take five seconds. What the patterns of GPT-4 and the like need is below 25.
+_MAX_RETRIES = 40
 _MAX_RUNS = 1
 _MAX_DEPTH = 50
 # A bounded repetition up to here counts by its ways, a longer one as unlimited.
@@ -39,20 +44,38 @@ class _Cost:
     ways: int = 1
     runs: int = 0
     optional: bool = False
+    steps: int = 1
+    retries: int = 0
 
     @property
     def is_plain(self) -> bool:
         return self.ways == 1 and self.runs == 0
 
 
-def check_pattern(pattern: str) -> None:
-    """Raise ``CostlyPatternError`` unless a match attempt takes time in proportion to the text."""
-    if len(pattern) > _MAX_CHARACTERS:
-        raise CostlyPatternError(f"it has {len(pattern):,} characters")
-    reader = _Reader(pattern)
-    reader.read_alternatives()
-    if reader.place < len(pattern):
-        raise CostlyPatternError("a parenthesis is closed that was not opened")
+class PatternBudget:
+    """What the patterns of one tokenizer may cost together."""
+
+    def __init__(self) -> None:
+        self._steps = self._retries = 0
+
+    def spend(self, pattern: str) -> None:
+        """Raise ``CostlyPatternError`` unless a match attempt takes time in proportion to the text, and not much."""
+        if len(pattern) > _MAX_CHARACTERS:
+            raise CostlyPatternError(f"it has {len(pattern):,} characters")
+        reader = _Reader(pattern)
+        cost = reader.read_alternatives()
+        if reader.place < len(pattern):
+            raise CostlyPatternError("a parenthesis is closed that was not opened")
+        self._steps += cost.steps
+        self._retries += cost.retries
+        _check_steps(self._steps)
+        if self._retries > _MAX_RETRIES:
+            raise CostlyPatternError("it has too many ways to shorten an unlimited repetition")
+
+
+def _check_steps(steps: int) -> None:
+    if steps > _MAX_STEPS:
+        raise CostlyPatternError(f"it has more than {_MAX_STEPS:,} ways to match")
 
 
 class _Reader:
@@ -67,16 +90,22 @@ class _Reader:
         while self._next() == "|":
             self.place += 1
             alternatives.append(self._read_sequence())
-        ways = sum(cost.ways for cost in alternatives)
-        if ways > _MAX_WAYS:
-            raise CostlyPatternError(f"it has more than {_MAX_WAYS:,} ways to match")
-        runs = max(cost.runs for cost in alternatives)
-        return _Cost(ways, runs, any(cost.optional for cost in alternatives))
+        total = _Cost(
+            ways=sum(cost.ways for cost in alternatives),
+            runs=max(cost.runs for cost in alternatives),
+            optional=any(cost.optional for cost in alternatives),
+            steps=sum(cost.steps for cost in alternatives),
+            retries=sum(cost.retries for cost in alternatives),
+        )
+        _check_steps(total.steps)
+        return total
 
     def _read_sequence(self) -> _Cost:
-        total = _Cost(optional=True)
+        total = _Cost(optional=True, steps=0)
         # Runs at the end: nothing behind them fails, so they are not shortened.
         trailing = 0
+        # The steps of all but the optional parts at the end.
+        failing_steps = 0
         while (character := self._next()) and character not in "|)":
             cost = self._read_repeated()
             if cost is None:
@@ -85,12 +114,17 @@ class _Reader:
                 total.runs += trailing
                 trailing = 0
             trailing += cost.runs
+            total.steps += total.ways * cost.steps
+            total.retries += total.ways * cost.retries
             total.ways *= cost.ways
             total.optional = total.optional and cost.optional
-            if total.ways > _MAX_WAYS:
-                raise CostlyPatternError(f"it has more than {_MAX_WAYS:,} ways to match")
+            if not cost.optional or cost.runs:
+                failing_steps = total.steps
+            _check_steps(total.steps)
             if total.runs > _MAX_RUNS:
                 raise CostlyPatternError("it has several unlimited repetitions in a row before something else")
+        if total.runs:
+            total.retries += failing_steps
         total.runs += trailing
         return total
 
@@ -104,15 +138,18 @@ class _Reader:
         if self._read_repetition() is not None:
             raise CostlyPatternError("it repeats a repetition")
         if maximum == 1:
-            return _Cost(cost.ways + (minimum == 0), cost.runs, optional=cost.optional or minimum == 0)
+            return replace(cost, ways=cost.ways + (minimum == 0), optional=cost.optional or minimum == 0)
         if not cost.is_plain:
             raise CostlyPatternError("it repeats a group that can match in several ways")
         optional = cost.optional or minimum == 0
-        if possessive or maximum == minimum:
-            return _Cost(1, 0, optional)
+        if maximum is not None and (possessive or maximum == minimum):
+            return replace(cost, optional=optional, steps=maximum * cost.steps)
+        if possessive:
+            # It reads to its end at once, and is not shortened.
+            return replace(cost, optional=optional, retries=cost.retries + 1)
         if maximum is not None and maximum <= _MAX_COUNTED:
-            return _Cost(maximum - minimum + 1, 0, optional)
-        return _Cost(1, 1, optional)
+            return replace(cost, ways=maximum - minimum + 1, optional=optional, steps=maximum * cost.steps)
+        return replace(cost, runs=1, optional=optional)
 
     def _read_repetition(self) -> tuple[int, int | None, bool] | None:
         character = self._next()
@@ -166,6 +203,9 @@ class _Reader:
         if self._depth > _MAX_DEPTH:
             raise CostlyPatternError("its groups are nested too deeply")
         cost = self.read_alternatives()
+        if opening is not None and opening[0].endswith(("=", "!")):
+            # What follows starts where this did, so that every run of it is repeated there.
+            cost = replace(cost, retries=cost.retries + cost.runs)
         self._depth -= 1
         if self._next() != ")":
             raise CostlyPatternError("a parenthesis is not closed")

@@ -20,16 +20,17 @@ from monograph.errors import BundleError, MonographError, first_line
 from monograph.forks import is_inherited
 from monograph.inputs import Input
 from monograph.json_files import check_values, read_bounded
-from monograph.tokenizer_settings import check_model, check_settings, parse_file, read_settings
+from monograph.tokenizer_settings import check_model, check_pieces, check_settings, parse_file, read_settings
 
 # A serialized model begins with its type; within a vocabulary entry these quotes would be escaped.
 _WORD_PIECE = re.compile(rb'"model"\s*:\s*\{\s*"type"\s*:\s*"WordPiece"')
+_HAS_NO_PIECES = re.compile(rb'"model"\s*:\s*\{\s*"type"\s*:\s*"(?:WordPiece|WordLevel|BPE)"')
 _T = TypeVar("_T")
 _RAISED = (Exception, ValueError, TypeError, OverflowError, UnicodeEncodeError)
 # Four times what the largest published ones have, of 262,144 tokens.
 _MAX_BYTES = 128 * 2**20
-# Twice what these have: three for each merge of two tokens, one for each token.
-_MAX_VALUES = 4_000_000
+# Half more than these have: three for each merge of two tokens, one for each token.
+_MAX_VALUES = 3_000_000
 # The process that imported tokenizers, or a fork of it.
 _PROCESS = os.getpid()
 _SETTINGS = ("unk_token", "max_input_chars_per_word", "continuing_subword_prefix")
@@ -136,7 +137,12 @@ def read_tokenizer(path: Path) -> Tokenizer:
     check_settings(file)
     tokenizer = _read_word_piece(file) if is_word_piece else None
     if tokenizer is None:
+        has_pieces = _HAS_NO_PIECES.search(text) is None
+        if has_pieces:
+            check_pieces(text)
         tokenizer = _call(Tokenizer.from_buffer, text)
+        if not has_pieces and isinstance(tokenizer.model, models.Unigram):
+            raise ValueError("its model is of another type than it says")
     # Of the model as it was loaded, for most files are parsed without it.
     check_model(tokenizer.model)
     return tokenizer

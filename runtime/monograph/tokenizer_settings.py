@@ -15,18 +15,24 @@ from typing import Any
 
 from tokenizers.models import Model
 
-from monograph.regex_cost import CostlyPatternError, check_pattern
+from monograph.regex_cost import CostlyPatternError, PatternBudget
 
 # The time for a word grows with the square of its length; published models have 100.
 _MAX_WORD_CHARACTERS = 500
 # Normalizers, pre-tokenizers and the like; published models have up to 20.
 _MAX_STEPS = 100
+# Characters of all added tokens: a million takes 1.5 s and 75 MB. Published models have some ten thousand tokens.
+_MAX_ADDED_CHARACTERS = 2_000_000
 # Tokens around a text or pair, by a template or a post-processor.
 _MAX_TEMPLATE_TOKENS = 1_000
-# How many characters one may become by all normalizers, and the text that one of them inserts.
-_MAX_GROWTH = 10_000
+# How many characters one may become by all normalizers (those of sentencepiece make up to 33), and the text that one of
+# them inserts.
+_MAX_GROWTH = 300
 _MAX_INSERTED = 256
 _MAX_AFFIX = 64
+# Bytes of a piece of a Unigram model: the time for a word grows with its length times the square of this. sentencepiece
+# makes pieces of up to 16 characters.
+_MAX_PIECE_BYTES = 500
 _MODEL = re.compile(rb'"model"\s*:\s*\{')
 _PARTS = ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation", "padding")
 # A key of the file after its model, which tokenizers would take instead of an earlier one. Words of a vocabulary have
@@ -69,6 +75,31 @@ def parse_file(content: bytes) -> dict[str, Any]:
     raise ValueError("it must be an object")
 
 
+def check_pieces(content: bytes) -> None:
+    """Raise ``ValueError`` if the file of a Unigram model has long pieces; milliseconds for one of 250,000.
+
+    A string of JSON holds no line break, and no quote behind a bracket but at its end. Where there is one in every few
+    hundred bytes, no piece is longer; only other files are parsed.
+    """
+    model = _MODEL.search(content)
+    place = 0 if model is None else model.start()
+    while place + _MAX_PIECE_BYTES < len(content):
+        stop = place + _MAX_PIECE_BYTES
+        end = content.rfind(b"\n", place + 1, stop)
+        if end < 0:
+            end = content.rfind(b'["', place + 1, stop)
+        if end < 0:
+            break
+        place = end
+    else:
+        return
+    pieces = _list(_object(parse_file(content).get("model")).get("vocab"))
+    if max((len(str(piece[0]).encode(errors="replace")) for piece in map(_list, pieces) if piece), default=0) > (
+        _MAX_PIECE_BYTES
+    ):
+        raise ValueError(f"its model has pieces of more than {_MAX_PIECE_BYTES} bytes")
+
+
 def check_settings(file: dict[str, Any]) -> None:
     """Check what a parsed tokenizer.json says beside its model; what has another form is left to tokenizers.
 
@@ -87,8 +118,12 @@ def check_settings(file: dict[str, Any]) -> None:
     post = list(_steps(file.get("post_processor"), "processors"))
     if len(steps) + len(post) > _MAX_STEPS:
         raise ValueError(f"it has more than {_MAX_STEPS} normalizers, pre-tokenizers and other steps")
+    added = (_object(token).get("content") for token in _list(file.get("added_tokens")))
+    if sum(len(content) for content in added if isinstance(content, str)) > _MAX_ADDED_CHARACTERS:
+        raise ValueError(f"its added tokens have more than {_MAX_ADDED_CHARACTERS:,} characters")
+    budget = PatternBudget()
     for step in steps:
-        _check_step(step)
+        _check_step(step, budget)
     if math.prod(map(_growth, _steps(file.get("normalizer"), "normalizers"))) > _MAX_GROWTH:
         raise ValueError(f"its normalizers make more than {_MAX_GROWTH:,} characters of one")
     _check_templates([step for step in post if step.get("type") == "TemplateProcessing"])
@@ -125,7 +160,7 @@ def _steps(value: object, name: str) -> Iterator[dict[str, Any]]:
             yield step
 
 
-def _check_step(step: dict[str, Any]) -> None:
+def _check_step(step: dict[str, Any], budget: PatternBudget) -> None:
     kind = str(step.get("type"))
     if kind == "FixedLength" and step.get("length") == 0:
         raise ValueError("the length of a FixedLength must be at least 1")
@@ -135,7 +170,7 @@ def _check_step(step: dict[str, Any]) -> None:
     pattern = _object(step.get("pattern")).get("Regex")
     if isinstance(pattern, str):
         try:
-            check_pattern(pattern)
+            budget.spend(pattern)
         except CostlyPatternError as error:
             raise ValueError(f"the regular expression {pattern[:100]!r} is refused: {error}") from error
 

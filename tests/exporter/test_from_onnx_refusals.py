@@ -320,6 +320,23 @@ def test_a_loop(operator: str, tmp_path: Path) -> None:
         open_encoder(tmp_path / "model.onnx")
 
 
+def test_functions_that_call_functions_without_end(tmp_path: Path) -> None:
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    functions = []
+    for level in range(12):
+        operator, domain = (f"level{level - 1}", "own") if level else ("Neg", "")
+        names = ["x", *(f"step{step}" for step in range(9)), "y"]
+        nodes = [helper.make_node(operator, names[i : i + 1], names[i + 1 : i + 2], domain=domain) for i in range(10)]
+        functions.append(helper.make_function("own", f"level{level}", ["x"], ["y"], nodes, opsets))
+    value = helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["batch", "sequence", 24])
+    node = helper.make_node("level11", ["x"], ["last_hidden_state"], domain="own")
+    graph = helper.make_graph([node], "graph", [helper.make_tensor_value_info("x", TensorProto.FLOAT, None)], [value])
+    file = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, functions=functions, opset_imports=opsets), file)
+    with pytest.raises(ExportError, match="nodes within its functions"):
+        open_encoder(file)
+
+
 def test_a_graph_that_differs_leaves_no_bundle(
     tiny_checkpoint: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

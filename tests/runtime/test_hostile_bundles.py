@@ -51,6 +51,17 @@ MANIFESTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "a file name of a lone surrogate": lambda value: value["files"].update({"\ud800": {"bytes": 1, "sha256": "a"}}),
     "a file name of two lines": lambda value: value["files"].update({"a\nb": {"bytes": 1, "sha256": "a"}}),
     "weights not listed": lambda value: value["files"].pop("model.onnx.data"),
+    "an output wider than any": lambda value: (
+        value["embedding"].update(dimension=2**30),
+        value["graphs"][0]["outputs"]["sentence_embedding"].update(shape=["batch", 2**30]),
+    ),
+    "very many graphs": lambda value: value.update(
+        graphs=[value["graphs"][0] | {"op_domains": ["ai.onnx"] * number} for number in range(1, 400)]
+    ),
+    "very many routes": lambda value: value.update(
+        graphs=[value["graphs"][0] | {"route": str(number)} for number in range(100)],
+        routing={"tokenizers": {str(n): value["tokenizer"] for n in range(100)}, "tasks": {}, "default": "0"},
+    ),
     "probes not listed": lambda value: value["files"].pop("probes.json"),
 }
 
@@ -61,6 +72,17 @@ def test_a_manifest_that_no_export_writes_is_a_bundle_error(name: str, bundle_co
     with pytest.raises(BundleError) as caught:
         Embedder(bundle_copy, device="cpu")
     assert "\n" not in str(caught.value)
+
+
+def test_files_that_take_long_to_hash_are_not_read(bundle_copy: Path, edit_manifest: Edit) -> None:
+    names = [f"file-{number}" for number in range(40)]
+    for name in names:
+        with (bundle_copy / name).open("wb") as file:
+            file.truncate(2**29)
+    edit_manifest(lambda value: value["files"].update({name: {"bytes": 2**29, "sha256": "0"} for name in names}))
+    with pytest.raises(BundleError) as caught:
+        open_bundle(bundle_copy)
+    assert len(caught.value.problems) == 1
 
 
 @pytest.mark.parametrize("version", ["1", True, None])

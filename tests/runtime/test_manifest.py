@@ -140,7 +140,7 @@ def test_a_manifest_with_routes_comes_back_equal_through_json() -> None:
     [
         (("routing", "tasks", "query"), "absent", "unknown route 'absent'"),
         (("routing", "default"), "absent", "unknown route 'absent'"),
-        (("routing", "tokenizers"), {}, "tokenizers is empty"),
+        (("routing", "tokenizers"), {}, "tokenizers must have 1 to 8 routes"),
         (("routing",), None, "graphs are of the routes 'document', 'query', and tokenizers of none"),
         (("graphs", 1, "route"), None, "graphs are of the routes 'document', none"),
         (("graphs", 1, "route"), 3, "graphs[1].route must be a string"),

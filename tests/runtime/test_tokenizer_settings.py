@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from monograph import BundleError, Embedder, MonographError
-from monograph.regex_cost import CostlyPatternError, check_pattern
+from monograph.regex_cost import CostlyPatternError, PatternBudget
 from monograph.tokenization import TextTokenizer, read_tokenizer
 
 Replace = Callable[[str, bytes], None]
@@ -28,6 +28,15 @@ PUBLISHED = [
     r"(\[[^\]]+]|Br?|Cl?|N|O|S|P|F|I|b|c|n|o|s|p|\(|\)|\.|=|#|-|\+|\\|\/|:|~|@|\?|>>?|\*|\$|\%[0-9]{2}|[0-9])",
     r"(?:\r\n)+|[\s]+$|^\s+| {2,}|\s++x",
     r"[一-龥぀-ゟ゠-ヿ]+|[^a\]b]|[]a]+",
+    # GPT-4 with possessive repetitions; o200k whole.
+    r"'(?i:[sdmt]|ll)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s",
+    "|".join(
+        [
+            r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+            r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+            r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        ]
+    ),
     "",
 ]
 COSTLY = [
@@ -39,6 +48,16 @@ COSTLY = [
     "a?" * 20 + "b",
     r"\w{0,5000}\w{0,5000}x",
     r"(?x) a+ +b",
+    # 8,192 ways at each position, of a few characters each and with all of the text behind them.
+    ".?" * 13 + r"\b\B",
+    "[a-z ]?" * 12 + r"[a-z ]*\b\B",
+    r".{0,32}.{0,32}.{0,8}.*\b\B",
+    # The rest of the text, read at each position by each of many alternatives.
+    "|".join([r".*\b\B"] * 100),
+    "|".join([r".*+\b\B"] * 100),
+    "|".join([r"(?!.*)"] * 100),
+    "|".join([r"(?:(?:[a-z ]{30}){30})\b\B"] * 10),
+    ".*(?:" + "|".join([r"a\B"] * 50) + ")",
     r"a{2,}{2,}",
     r"a**",
     r"(?=(a+))b\1",
@@ -56,13 +75,21 @@ COSTLY = [
 
 @pytest.mark.parametrize("pattern", PUBLISHED)
 def test_patterns_of_published_tokenizers_pass(pattern: str) -> None:
-    check_pattern(pattern)
+    PatternBudget().spend(pattern)
 
 
 @pytest.mark.parametrize("pattern", COSTLY, ids=lambda pattern: pattern[:20])
 def test_a_pattern_that_may_take_long_is_refused(pattern: str) -> None:
     with pytest.raises(CostlyPatternError):
-        check_pattern(pattern)
+        PatternBudget().spend(pattern)
+
+
+def test_patterns_of_a_tokenizer_count_together() -> None:
+    budget = PatternBudget()
+    for _ in range(10):
+        budget.spend(r".*\b\B")
+    with pytest.raises(CostlyPatternError):
+        budget.spend("|".join([r".*\b\B"] * 4))
 
 
 def _normalizer(*steps: dict[str, Any]) -> dict[str, Any]:
@@ -71,6 +98,11 @@ def _normalizer(*steps: dict[str, Any]) -> dict[str, Any]:
 
 def _replace(pattern: dict[str, str], content: str) -> dict[str, Any]:
     return {"type": "Replace", "pattern": pattern, "content": content}
+
+
+def _added(content: str) -> dict[str, Any]:
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+    return {"id": 1000, "content": content, **flags}
 
 
 def _template(*pieces: str, ids: int = 1) -> dict[str, Any]:
@@ -89,6 +121,9 @@ REFUSED: dict[str, dict[str, Any]] = {
     "one that the decoder has": {"decoder": _replace({"Regex": "(a+)+"}, "")},
     "text without end": _normalizer(*[_replace({"String": "a"}, "a" * 50)] * 8),
     "a long text for each character": _normalizer(_replace({"Regex": "a"}, "a" * 1000)),
+    "a long text of each by two": _normalizer(_replace({"String": "a"}, "b" * 200), _replace({"String": "b"}, "cc")),
+    "long added tokens": {"added_tokens": [_added(letter * 700_000) for letter in "abc"]},
+    "very many values": {"x": [[]] * 3_000_000},
     "a long text before each": _normalizer({"type": "Prepend", "prepend": "a" * 1000}),
     "a damaged map": _normalizer({"type": "Precompiled", "precompiled_charsmap": "/////wAA"}),
     "a map of no base64": _normalizer({"type": "Precompiled", "precompiled_charsmap": "é"}),
@@ -112,6 +147,38 @@ def test_settings_that_panic_or_take_long_are_a_bundle_error(
     replace_file("tokenizer.json", json.dumps(file | REFUSED[name]).encode())
     with pytest.raises(BundleError, match=r"tokenizer\.json cannot be loaded \([^)]"):
         Embedder(bundle_copy, device="cpu")
+
+
+def _unigram(*pieces: str) -> dict[str, Any]:
+    return {"type": "Unigram", "unk_id": 0, "vocab": [[piece, -1.0] for piece in ("<unk>", *pieces)]}
+
+
+# As writers lay them out, with text that looks like the boundary between pieces.
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" , ", " : ")])
+@pytest.mark.parametrize("text", ["a", '["', '\\"', "\\n", "é"])
+@pytest.mark.parametrize("others", [0, 500])
+def test_a_unigram_model_may_have_short_pieces_only(
+    indent: int | None, separators: tuple[str, str], text: str, others: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "tokenizer.json"
+    words = [f"word{number}" for number in range(others)]
+    for length, refused in (400, False), (600, True):
+        piece = (text * length)[:length] if text != "é" else text * (length // 2)
+        model = _unigram(*words, piece, *words[:1])
+        path.write_text(json.dumps({"added_tokens": [], "model": model}, indent=indent, separators=separators))
+        if refused:
+            with pytest.raises(ValueError, match="pieces of more than"):
+                read_tokenizer(path)
+        else:
+            read_tokenizer(path)
+
+
+def test_a_unigram_model_that_says_it_is_another_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps({"x": {"model": {"type": "BPE"}}, "added_tokens": [], "model": _unigram("a" * 4000)}))
+    with pytest.raises(ValueError, match=r"of another type|expected"):
+        read_tokenizer(path)
 
 
 @pytest.mark.parametrize(

@@ -58,8 +58,8 @@ def test_a_crash_is_a_device_error_and_auto_goes_on(
     with Embedder(tiny_bundle, "auto", dtype, cache_dir=cache) as model:
         assert model.device == "cpu"
         assert model.encode("A boat.").shape == (24,)
-    # ONNX Runtime's own, which "auto" tries next.
-    assert len(proofs(cache)) == 1
+    # What OpenVINO failed on was proven again, and ONNX Runtime in a process of its own.
+    assert not proofs(cache)
 
 
 def test_a_crash_fails_verify(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,8 @@ _ROUNDING = _DYNAMIC | {
 }  # fmt: skip
 # As the graph scanner has them, whose operators are bytes.
 _REFUSED = {operator.decode() for operator in REFUSED_OPERATORS}
+# Functions within functions may be small in the file, and endless where each call has its nodes.
+_MAX_NODES = 200_000
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16}
 
 
@@ -98,7 +100,10 @@ def open_encoder(file: Path) -> Encoder:
     with _clear_errors(file):
         loaded = ir.from_proto(proto)
         ir.external_data.set_base_dir(loaded.graph, file.parent)
-        _place_weights(loaded)
+    _place_weights(loaded)
+    if _count_inlined(loaded) > _MAX_NODES:
+        raise ExportError(f"{file} has more than {_MAX_NODES:,} nodes within its functions: {_EXPORT_AGAIN}")
+    with _clear_errors(file):
         model = common.RemoveInitializersFromInputsPass()(common.InlinePass()(loaded).model).model
     foreign = sorted({node.domain for node in model.graph.all_nodes()} - set(OP_DOMAINS))
     refused = sorted({node.op_type for node in model.graph.all_nodes()} & _REFUSED)
@@ -114,6 +119,24 @@ def open_encoder(file: Path) -> Encoder:
     _check_inputs(file, model.graph.inputs)
     files = (file, *sorted({file.parent / location for location in locations}))
     return Encoder(file, files, model, _token_output(file, model.graph), opset)
+
+
+def _count_inlined(model: ir.Model) -> int:
+    """Return how many nodes a model has once its functions stand in place of their calls."""
+    counts: dict[tuple[str, str, str], int] = {}
+
+    def count(nodes: Iterable[ir.Node]) -> int:
+        total = 0
+        for node in nodes:
+            called = node.op_identifier()
+            if called in model.functions and called not in counts:
+                # A function that calls itself is refused where it is inlined.
+                counts[called] = 0
+                counts[called] = count(model.functions[called].all_nodes())
+            total += 1 + counts.get(called, 0)
+        return total
+
+    return count(model.graph.all_nodes())
 
 
 def _locations(message: Message) -> Iterator[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from monograph.bundle.files import find_file_problems
-from monograph.bundle.graph_scanner import WeightsFile, find_graph_problems
+from monograph.bundle.graph_scanner import MAX_GRAPH_BYTES, WeightsFile, find_graph_problems
 from monograph.bundle.manifest import MANIFEST_FILE, Graph, Manifest
 from monograph.bundle.manifest_reader import read_manifest
 from monograph.errors import BundleError, InputError
@@ -72,7 +72,7 @@ def open_bundle(path: str | os.PathLike[str], check: Check = "fast") -> Bundle:
     manifest, problems = parse_manifest(folder, content)
     file_problems = find_file_problems(folder, manifest.files, full=check == "full")
     graph_problems = [] if problems else _find_graph_problems(folder, manifest, file_problems)
-    problems += [*file_problems.values(), *graph_problems]
+    problems += [*dict.fromkeys(file_problems.values()), *graph_problems]
     if problems:
         raise BundleError(folder, problems)
     return Bundle(folder, manifest, hashlib.sha256(content).hexdigest())
@@ -103,9 +103,13 @@ def parse_manifest(bundle: object, content: bytes) -> tuple[Manifest, list[str]]
 def _find_graph_problems(folder: Path, manifest: Manifest, damaged: Container[str]) -> list[str]:
     """Return the problems of the graphs of a valid manifest whose files are not ``damaged``."""
     problems = []
-    for file, op_domains, weights in dict.fromkeys(
-        (graph.file, graph.op_domains, manifest.weights_file(graph)) for graph in manifest.graphs
-    ):
+    scans = dict.fromkeys((graph.file, graph.op_domains, manifest.weights_file(graph)) for graph in manifest.graphs)
+    if (total := sum(manifest.files[file].bytes for file, _, _ in scans)) > MAX_GRAPH_BYTES:
+        return [
+            f"its graphs have {total:,} bytes, more than {MAX_GRAPH_BYTES:,}: export the model again, with its weights "
+            "apart"
+        ]
+    for file, op_domains, weights in scans:
         if file not in damaged:
             size = manifest.files[weights].bytes
             problems += find_graph_problems(folder / file, WeightsFile(weights, size), op_domains)

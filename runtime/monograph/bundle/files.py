@@ -9,7 +9,7 @@ from pathlib import Path
 
 from monograph.bundle.manifest import WEIGHTS_SUFFIX, FileEntry
 
-# What is hashed at every opening is bounded: more than any graph, tokenizer or probes have.
+# What is hashed at every opening is bounded: more than all graphs, tokenizers and probes of a bundle have.
 _MAX_HASHED_BYTES = 2**30
 
 
@@ -43,6 +43,9 @@ def find_file_problems(folder: Path, files: Mapping[str, FileEntry], *, full: bo
 
     ``full`` hashes all files; otherwise only the size of the weights is compared, because hashing 1.9 GB takes seconds.
     """
+    hashed = {name: max(0, entry.bytes) for name, entry in files.items() if not name.endswith(WEIGHTS_SUFFIX)}
+    if (total := sum(hashed.values())) > _MAX_HASHED_BYTES:
+        return dict.fromkeys(hashed, f"files lists {total:,} bytes beside the weights, more than any bundle has")
     problems = {name: _find_problem(folder, name, entry, full=full) for name, entry in files.items()}
     return {name: problem for name, problem in problems.items() if problem is not None}
 
@@ -59,8 +62,6 @@ def _find_problem(folder: Path, name: str, entry: FileEntry, *, full: bool) -> s
             return f"{name} is not a regular file"
         if status.st_size != entry.bytes:
             return f"{name} has {status.st_size:,} bytes instead of {entry.bytes:,}"
-        if not name.endswith(WEIGHTS_SUFFIX) and status.st_size > _MAX_HASHED_BYTES:
-            return f"{name} has {status.st_size:,} bytes, more than any file but the weights"
         if (full or not name.endswith(WEIGHTS_SUFFIX)) and sha256_of(path) != entry.sha256:
             return f"{name} was changed: its sha256 is not the manifest's"
     except FileNotFoundError:

@@ -23,6 +23,10 @@ from monograph.tasks import Task, task_named, task_names
 
 _MAX_INT32 = 2**31 - 1
 _MAX_FILE_BYTES = 2**63 - 1
+# Every route is opened with the model; published ones have two.
+_MAX_ROUTES = 8
+# A row is made whole; the widest, of sparse encoders, have 250,002 columns.
+_MAX_WIDTH = 2**20
 
 
 def read_manifest(value: object) -> tuple[Manifest, list[str]]:
@@ -72,6 +76,8 @@ def _inconsistencies(manifest: Manifest, task: Task[Any] | None) -> Iterator[str
         yield f"task {manifest.task!r} is not one of {', '.join(task_names())}"
     else:
         yield from (f"{task.name}.{problem}" for problem in task.section_problems(manifest.section))
+        if manifest.output_width > _MAX_WIDTH:
+            yield f"{task.name}.{task.width_field} must be at most {_MAX_WIDTH:,}"
     yield from _tokenizer_problems("tokenizer", manifest.tokenizer)
     name = manifest.default_prompt_name
     if name is not None and name not in manifest.prompts:
@@ -99,8 +105,8 @@ def _routing_problems(manifest: Manifest, task: Task[Any] | None) -> Iterator[st
 def _problems_within_routing(routing: Routing) -> Iterator[str]:
     for route, tokenizer in routing.tokenizers.items():
         yield from _tokenizer_problems(f"routing.tokenizers.{route}", tokenizer)
-    if not routing.tokenizers:
-        yield "routing.tokenizers is empty"
+    if not 1 <= len(routing.tokenizers) <= _MAX_ROUTES:
+        yield f"routing.tokenizers must have 1 to {_MAX_ROUTES} routes"
     for route in dict.fromkeys([*routing.tasks.values(), *([] if routing.default is None else [routing.default])]):
         if route not in routing.tokenizers:
             yield f"routing has the unknown route {route!r}"

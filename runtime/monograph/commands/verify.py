@@ -5,20 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from contextlib import closing
 
-from monograph.bundle import Bundle, Probes, open_bundle, read_probes
+from monograph.bundle import Bundle, open_bundle
 from monograph.bundle.sources import locate_bundle
 from monograph.cache import usable_cache
 from monograph.commands import options
 from monograph.cpu import available_cpus
 from monograph.engines import EngineOptions, automatic_devices, dtypes_for, installed_devices, supports_precision_of
-from monograph.engines.registry import compute_dtype_names, device_help, engine_for
+from monograph.engines.registry import compute_dtype_names, device_help
 from monograph.errors import DeviceError, MonographError, printable
 from monograph.inference.opening import open_routes
-from monograph.inference.routes import load_routes, load_tokenizers
-from monograph.inference.verification import verify
 from monograph.inference.verifier_process import verify_in_subprocess
 from monograph.quality import VerificationResult
 
@@ -45,12 +42,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print a result for each engine and type; return 1 if one fails or cannot run the bundle."""
     bundle = open_bundle(locate_bundle(arguments.bundle), check="full")
-    probes = read_probes(bundle.path, bundle.manifest.output_width)
     results: list[VerificationResult] = []
     not_run: dict[str, str] = {}
     for device, compute_dtype in _expand(bundle, arguments.device, arguments.compute_dtype, not_run):
         try:
-            results.append(_verify_on(bundle, probes, device, compute_dtype, arguments.threads))
+            results.append(_verify_on(bundle, device, compute_dtype, arguments.threads))
         except MonographError as error:
             not_run[f"{device} {compute_dtype}"] = str(error)
             continue
@@ -93,19 +89,15 @@ def _expand(bundle: Bundle, device: str, compute_dtype: str, not_run: dict[str, 
     return pairs
 
 
-def _verify_on(
-    bundle: Bundle, probes: Sequence[Probes], device: str, compute_dtype: str, threads: int | None
-) -> VerificationResult:
+def _verify_on(bundle: Bundle, device: str, compute_dtype: str, threads: int | None) -> VerificationResult:
     # What users open, a device that failed verification is refused for; a type that is named is verified again.
     check = compute_dtype == "auto"
     if device == "auto":
         with closing(open_routes(bundle, device=device, compute_dtype=compute_dtype, threads=threads)) as routes:
             device, compute_dtype = routes.main.engine.device, routes.main.engine.compute_dtype
     chosen = EngineOptions(device, compute_dtype, available_cpus() if threads is None else threads, usable_cache())
-    if engine_for(device).may_crash:
-        return verify_in_subprocess(bundle, chosen, check_verifications=check)
-    with closing(load_routes(bundle, load_tokenizers(bundle), chosen, check_verifications=check)) as routes:
-        return verify(routes, probes)
+    # Of every engine: a damaged graph can crash ONNX Runtime, too.
+    return verify_in_subprocess(bundle, chosen, check_verifications=check)
 
 
 def _print(result: VerificationResult) -> None:

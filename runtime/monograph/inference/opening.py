@@ -21,7 +21,7 @@ from monograph.engines.devices import check_compute_dtype, check_options, instal
 from monograph.engines.registry import engine_for
 from monograph.errors import BundleError, DeviceError, MonographError
 from monograph.inference.routes import Routes, Tokenizers, load_routes, load_tokenizers
-from monograph.inference.verification import quick_failure, wrong_on_probes
+from monograph.inference.verification import ProofError, quick_failure, wrong_on_probes
 from monograph.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -135,12 +135,19 @@ class _Opener:
     def open_preferred(self, options: EngineOptions) -> Routes:
         """Open the first engine, in order of preference, that gives the reference on a few probes."""
         refusals: list[MonographError] = []
+        ended, suspected = "", False
         for device, compute_dtype in _candidates(self.bundle, options.compute_dtype, refusals):
+            # What has ended a process in one type is not tried in another.
+            if device == ended:
+                continue
             try:
                 chosen = replace(options, device=device, compute_dtype=compute_dtype)
-                routes = self.open_proven(chosen, trust_export=False)
+                routes = self.open_proven(chosen, trust_export=False, in_subprocess=suspected)
             except (DeviceError, BundleError) as error:
                 refusals.append(error)
+                # What one engine failed on may crash another.
+                suspected = suspected or isinstance(error, (ProofError, BundleError))
+                ended = device if isinstance(error, ProofError) and error.ended else ended
                 continue
             # Where no engine is left, the error says the same.
             for refusal in refusals:
@@ -150,31 +157,32 @@ class _Opener:
             raise refusals[-1]
         raise DeviceError(f"no installed engine can run bundle {self.bundle.path}: {'; '.join(map(str, refusals))}")
 
-    def open_proven(self, options: EngineOptions, *, trust_export: bool) -> Routes:
+    def open_proven(self, options: EngineOptions, *, trust_export: bool, in_subprocess: bool = False) -> Routes:
         """Open an engine that gives the reference on a few probes, or where the export verified it if that suffices.
 
-        The export's word does not suffice of an engine that a damaged graph may crash: it is the bundle's own.
+        The export's word does not suffice of an engine that a damaged graph may crash: it is the bundle's own. Such an
+        engine computes the probes in another process first, and any other where ``in_subprocess``.
 
         Raises:
             DeviceError: it does not.
 
         """
-        entry = engine_for(options.device)
-        if entry.may_crash:
-            self._prove_in_subprocess(options)
+        may_crash = engine_for(options.device).may_crash
+        if may_crash or in_subprocess:
+            self._prove_in_subprocess(options, cached=may_crash)
         with ExitStack() as on_failure:
             routes = load_routes(self.bundle, self.tokenizers, options, max_tokens_per_batch=self.max_tokens_per_batch)
             on_failure.callback(routes.close)
             engine = routes.main.engine
-            trusted = entry.may_crash or (trust_export and was_verified(self.bundle, engine))
+            trusted = may_crash or in_subprocess or (trust_export and was_verified(self.bundle, engine))
             failure = "" if trusted else self._failure_on_probes(routes, options)
             if not failure:
                 on_failure.pop_all()
                 return routes
-        raise DeviceError(wrong_on_probes(options.device, engine.compute_dtype, failure))
+        raise ProofError(wrong_on_probes(options.device, engine.compute_dtype, failure))
 
-    def _prove_in_subprocess(self, options: EngineOptions) -> None:
-        """Have a few probes computed in another process, unless they were once on this CPU.
+    def _prove_in_subprocess(self, options: EngineOptions, *, cached: bool) -> None:
+        """Have a few probes computed in another process, unless they were once on this CPU and that is ``cached``.
 
         Raises:
             BundleError: the engine cannot load the graph.
@@ -183,13 +191,13 @@ class _Opener:
         """
         check_options(self.bundle, options)
         version = installed_version(engine_for(options.device))
-        if _has_passed(self._proof(options, version)):
+        if cached and _has_passed(self._proof(options, version)):
             return
         # Takes longer to import than a cached result to be read.
         from monograph.inference.verifier_process import prove
 
         compute_dtype = prove(self.bundle, options)
-        for proven in {options.compute_dtype, compute_dtype}:
+        for proven in {options.compute_dtype, compute_dtype} if cached else ():
             _record_pass(self._proof(replace(options, compute_dtype=proven), version))
 
     def _failure_on_probes(self, routes: Routes, options: EngineOptions) -> str:

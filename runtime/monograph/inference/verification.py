@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from monograph.batching import batch_cost
 from monograph.bundle import Probes, read_probes
 from monograph.bundle.manifest import POOLING_MASK
-from monograph.errors import BundleError, MonographError
+from monograph.errors import BundleError, DeviceError, MonographError
 from monograph.inference.pipeline import OutputError, Pipeline
 from monograph.inference.routes import Routes
 from monograph.quality import Deviation, Tolerance, VerificationResult
@@ -25,6 +25,14 @@ RAGGED_BATCH_ROWS = 16
 RAGGED_BATCH_COST = 16_384
 # Longer texts would be felt at a first start.
 QUICK_PROBE_TOKENS = 128
+
+
+class ProofError(DeviceError):
+    """A device is wrong on a bundle's probes; or it ``ended`` the process that computed them, or took too long."""
+
+    def __init__(self, message: str, *, ended: bool = False) -> None:
+        super().__init__(message)
+        self.ended = ended
 
 
 def verify(routes: Routes, sets: Sequence[Probes], tolerance: float = FLOAT32_TOLERANCE) -> VerificationResult:

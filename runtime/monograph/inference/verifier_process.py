@@ -27,7 +27,7 @@ from monograph.engines.registry import engine_for
 from monograph.errors import BundleError, DeviceError, MonographError
 from monograph.fields import Fields
 from monograph.inference.routes import Tokenizers, load_routes, load_tokenizers
-from monograph.inference.verification import quick_failure, verify, wrong_on_probes
+from monograph.inference.verification import ProofError, quick_failure, verify, wrong_on_probes
 from monograph.quality import VerificationResult
 from monograph.tasks import register_task
 from monograph.tasks.base import FLOAT32_TOLERANCE
@@ -74,7 +74,8 @@ class Response:
     """What came of a request in one compute dtype, "" where none could be found out.
 
     ``failure`` is what is wrong with a few probes, "" for nothing; ``result`` is that of all probes. ``problems`` say
-    why there is neither, as a ``BundleError`` or, where ``of_device``, as a ``DeviceError``.
+    why there is neither, as a ``BundleError`` or, where ``of_device``, as a ``DeviceError``; ``ended`` is of a process
+    that gave no answer.
     """
 
     compute_dtype: str
@@ -82,18 +83,24 @@ class Response:
     result: VerificationResult | None = None
     problems: tuple[str, ...] = ()
     of_device: bool = False
+    ended: bool = False
 
     @classmethod
     def of_error(cls, compute_dtype: str, error: MonographError) -> Response:
         """Return the response that an error is."""
         if isinstance(error, BundleError):
             return cls(compute_dtype, problems=error.problems)
-        return cls(compute_dtype, problems=(str(error),), of_device=True)
+        return cls(
+            compute_dtype, problems=(str(error),), of_device=True, ended=isinstance(error, ProofError) and error.ended
+        )
 
     def check(self, bundle: Bundle) -> Self:
         """Return the response unless it is an error, which is raised."""
         if self.problems:
-            raise DeviceError("; ".join(self.problems)) if self.of_device else BundleError(bundle.path, self.problems)
+            if self.of_device:
+                message = "; ".join(self.problems)
+                raise ProofError(message, ended=True) if self.ended else DeviceError(message)
+            raise BundleError(bundle.path, self.problems)
         return self
 
 
@@ -149,9 +156,10 @@ class VerifierProcess:
         except ValueError:
             problem = problem or "what it answered is no JSON"
         if problem or not responses:
-            error = DeviceError(
+            error = ProofError(
                 f"device {self.device!r} failed on bundle {bundle.path} in a process of its own "
-                f"({problem or 'it gave no answer'}): the bundle may be damaged; choose another device"
+                f"({problem or 'it gave no answer'}): the bundle may be damaged; choose another device",
+                ended=True,
             )
             responses.append(Response.of_error("", error))
         return responses
@@ -177,7 +185,7 @@ def prove(bundle: Bundle, options: EngineOptions) -> str:
     """
     response = _verify_one(Request(bundle, options))
     if response.failure:
-        raise DeviceError(wrong_on_probes(options.device, response.compute_dtype, response.failure))
+        raise ProofError(wrong_on_probes(options.device, response.compute_dtype, response.failure))
     return response.compute_dtype
 
 
