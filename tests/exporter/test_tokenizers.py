@@ -163,6 +163,14 @@ def test_a_pointer_that_nothing_reads_is_no_obstacle(tiny_checkpoint: Path, tmp_
         check_files(read_checkpoint(folder), folder / "onnx" / "model.onnx")
 
 
+def test_a_mask_that_the_tokenizer_leaves_out_is_computed_with(tmp_path: Path) -> None:
+    checkpoint = saved(checkpoints.wordpiece(1000, lowercase=True), tmp_path, rows=1000)
+    edit(checkpoint / "tokenizer_config.json", model_input_names=["input_ids"])
+    assert "attention_mask" not in SentenceTransformer(str(checkpoint), device="cpu").preprocess(["a"])
+    export(checkpoint, tmp_path / "bundle")
+    assert_equal_vectors(checkpoint, tmp_path / "bundle", TEXTS)
+
+
 @pytest.mark.parametrize(
     ("settings", "model", "message"),
     [
