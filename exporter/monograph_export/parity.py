@@ -9,6 +9,7 @@ from pathlib import Path
 
 from monograph.engines import installed_devices
 from monograph.errors import ExportError, ParityError
+from monograph.inference.verification import ALONE
 from monograph.inference.verifier_process import VerifierProcess
 from monograph.quality import VerificationResult
 from monograph_export.verifier import verify_in_process, verify_on_device, verify_other_graphs
@@ -54,7 +55,9 @@ def verify_everywhere(
     """
     required = verify_on_device(folder, REQUIRED_DEVICE, "float32", tolerance)
     if not required.passed:
-        raise ParityError(f"the graph does not equal {reference} on {required.engine}: {required.reason}")
+        raise ParityError(
+            f"the graph does not equal {reference} on {required.engine}: {required.reason}{_cause(required)}"
+        )
     for_others = verify_other_graphs(folder, tolerance)
     if for_others is not None and not for_others.passed:
         raise ParityError(f"the graph for GPUs does not equal {reference}, run on the CPU: {for_others.reason}")
@@ -69,3 +72,14 @@ def verify_everywhere(
             logger.warning("%s cannot run the bundle: %s", name, why)
         not_run |= missing
     return tuple(results), not_run
+
+
+def _cause(result: VerificationResult) -> str:
+    """Return what the ways of batching that failed have in common, as the end of a sentence; "" for nothing known."""
+    failed = [case for case in result.cases if result.tolerance.violation(case)]
+    if not failed or any(ALONE in case.case for case in failed):
+        return ""
+    return (
+        "; each alone is right, so padding or a neighbour in its batch changes what this model computes of a text, and "
+        "such a model cannot be exported"
+    )

@@ -16,7 +16,6 @@ from monograph.bundle import Probes
 from monograph.bundle.manifest import Routing, Source, TokenizerSpec
 from monograph.errors import ExportError
 from monograph.inputs import check_named
-from monograph.tokenization import TextTokenizer
 from monograph_export.checkpoint.checkpoint import Checkpoint
 from monograph_export.checkpoint.loaded_tokenizer import (
     check_table,
@@ -28,7 +27,7 @@ from monograph_export.checkpoint.loaded_tokenizer import (
     tokenizer_of,
 )
 from monograph_export.checkpoint.routes import RoutedModel
-from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE
+from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE, read_written
 from monograph_export.checkpoint.vocabulary_layers import has_transformer, token_table
 from monograph_export.compression.compress import Compressed, compress
 from monograph_export.graph.passes import apply_passes
@@ -164,7 +163,7 @@ class TorchModel(LoadedModel):
         for route, model in self._routed.routes.items():
             tokenizer, specification = tokenizer_of(model), tokenizers[route]
             max_length, spelled = specification.max_length, spelled_tokens(model)
-            written = TextTokenizer(folder / specification.file)
+            written = read_written(folder / specification.file)
             check_tokenizer(model, written, texts_to_tokenize(spelled, max_length))
             known = [token for token in spelled if usable_inputs(written, specification, [token])]
             inputs = self._task.probe_inputs(tokenizer, max_length, known)

@@ -232,3 +232,14 @@ def test_a_body_that_names_no_architecture_has_no_head(tmp_path: Path) -> None:
     assert task_of(read_checkpoint(folder), None) is EMBEDDING_EXPORT
     with pytest.raises(ExportError, match=r"classifier.* the checkpoint is incomplete"):
         task_of(read_checkpoint(folder), "rerank").load(read_checkpoint(folder))
+
+
+def test_texts_are_padded_with_the_id_that_a_decoder_s_classifier_takes_for_padding(tmp_path: Path) -> None:
+    """It scores at the last token that is another; its tokenizer may pad with one of another id."""
+    folder = save_classifier("Qwen2", tmp_path / "classifier", pad_token_id=3)
+    manifest = export(folder, tmp_path / "padded").manifest
+    assert manifest.tokenizer.pad_id == 3 != CrossEncoder(str(folder), device="cpu").tokenizer.pad_token_id
+    # Verified in ragged batches.
+    assert all(result.passed for result in manifest.quality.verifications)
+    edit_config(folder, pad_token_id=None)
+    assert_refused(folder, tmp_path, ExportError, "its config.json has no pad_token_id")

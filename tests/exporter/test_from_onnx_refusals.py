@@ -151,6 +151,11 @@ def test_weights_of_every_float_type_are_read(dtype: torch.dtype, tmp_path: Path
         ({"add_bos_token": False}, "add_bos_token"),
         ({"eos_token": "<|end|>"}, "'<|end|>'"),
         ({"added_tokens_decoder": {"7": {"content": "<added>"}}}, "'<added>'"),
+        # A word of the vocabulary becomes a token that is matched before the text is split.
+        ({"extra_special_tokens": ["boat"]}, "'boat'"),
+        ({"additional_special_tokens": [{"content": "boat"}]}, "'boat'"),
+        ({"src_lang": "de_DE"}, "src_lang"),
+        ({"fix_mistral_regex": True}, "fix_mistral_regex"),
     ],
 )
 def test_a_tokenizer_of_which_transformers_makes_another(

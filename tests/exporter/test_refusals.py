@@ -211,6 +211,27 @@ def with_code_of_its_own(checkpoint: Path) -> None:
     edit(checkpoint / "config.json", lambda config: {**config, **own})
 
 
+def of_more_layers(checkpoint: Path) -> None:
+    edit(checkpoint / "config.json", lambda config: {**config, "num_hidden_layers": 4})
+
+
+def of_an_unknown_activation(checkpoint: Path) -> None:
+    edit(checkpoint / "config.json", lambda config: {**config, "hidden_act": "gelu\x1b[0mown"})
+
+
+def with_a_function_for_an_activation(checkpoint: Path) -> None:
+    edit(checkpoint / "2_Dense" / "config.json", lambda c: {**c, "activation_function": "torch.nn.functional.relu"})
+
+
+def without_an_activation(checkpoint: Path) -> None:
+    edit(checkpoint / "2_Dense" / "config.json", lambda config: {**config, "activation_function": None})
+
+
+def with_a_page_for_weights(checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").unlink()
+    (checkpoint / "pytorch_model.bin").write_bytes(b"<!doctype html>")
+
+
 def quantized(checkpoint: Path) -> None:
     edit(checkpoint / "config.json", lambda config: {**config, "quantization_config": {"quant_method": "gptq"}})
 
@@ -233,6 +254,11 @@ def without_a_layer_s_bias(checkpoint: Path) -> None:
     [
         (of_another_width, ("of its weights have other shapes than config.json states",)),
         (of_an_unknown_type, ("does not know the model_type 'bert_of_tomorrow'", "pip install -U transformers")),
+        (of_more_layers, ("its files lack", "encoder.layer.{1, 2, 3}.", "incomplete")),
+        (of_an_unknown_activation, ("has no hidden_act",)),
+        (with_a_function_for_an_activation, ("torch.nn.functional.relu, which is no module of torch.nn",)),
+        (without_an_activation, ("activation_function None",)),
+        (with_a_page_for_weights, ("pytorch_model.bin is no file of weights", "download it again")),
         (with_code_of_its_own, ("needs code of its own (auto_map in config.json)", "never runs")),
         (quantized, ("quantized already (gptq)", "--precision int8")),
         (an_adapter, ("adapter of PEFT", "merge_and_unload")),

@@ -39,6 +39,11 @@ def assert_equal_vectors(checkpoint: Path, bundle: Path, texts: list[str]) -> No
         assert np.abs(model.encode(texts) - expected).max() <= 1e-5
 
 
+def edit(file: Path, **settings: Any) -> None:
+    """Change settings of a JSON file."""
+    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+
+
 def test_a_token_past_the_table_is_an_input_error_that_names_it_and_the_text(tmp_path: Path) -> None:
     tokenizer = checkpoints.wordpiece(1000, lowercase=True)
     rows = len(tokenizer)
@@ -78,8 +83,7 @@ def test_special_tokens_are_split_as_text_where_the_tokenizer_does_so(tmp_path: 
     tokenizer = checkpoints.wordpiece(1000, lowercase=True)
     tokenizer.add_tokens([AddedToken("<extra>", special=False)])
     checkpoint = saved(tokenizer, tmp_path, rows=len(tokenizer))
-    config = checkpoint / "tokenizer_config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "split_special_tokens": True}))
+    edit(checkpoint / "tokenizer_config.json", split_special_tokens=True)
     export(checkpoint, tmp_path / "bundle")
     assert_equal_vectors(checkpoint, tmp_path / "bundle", TEXTS)
 
@@ -157,6 +161,45 @@ def test_a_pointer_that_nothing_reads_is_no_obstacle(tiny_checkpoint: Path, tmp_
     check_files(read_checkpoint(folder))
     with pytest.raises(ExportError, match=r"model.onnx is a Git LFS pointer"):
         check_files(read_checkpoint(folder), folder / "onnx" / "model.onnx")
+
+
+def test_a_mask_that_the_tokenizer_leaves_out_is_computed_with(tmp_path: Path) -> None:
+    checkpoint = saved(checkpoints.wordpiece(1000, lowercase=True), tmp_path, rows=1000)
+    edit(checkpoint / "tokenizer_config.json", model_input_names=["input_ids"])
+    assert "attention_mask" not in SentenceTransformer(str(checkpoint), device="cpu").preprocess(["a"])
+    export(checkpoint, tmp_path / "bundle")
+    assert_equal_vectors(checkpoint, tmp_path / "bundle", TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "model", "message"),
+    [
+        ({"pad_token": None}, {}, "its tokenizer has no padding token, .*: set pad_token in tokenizer_config.json"),
+        ({}, {"unk_token": "[GONE]", "type": "WordLevel"}, "its tokenizer cannot run .*[GONE]|UNK.*: it is incomplete"),
+    ],
+)
+def test_a_tokenizer_that_cannot_run_is_no_matter_of_length(
+    settings: dict[str, Any], model: dict[str, Any], message: str, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"))
+    edit(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast", **settings)
+    file = json.loads((folder / "tokenizer.json").read_text())
+    if model:
+        words = {word: id_ for word, id_ in file["model"]["vocab"].items() if word.startswith("[")}
+        file["model"] = {"vocab": words | {f"w{number}": len(words) + number for number in range(90)}, **model}
+    (folder / "tokenizer.json").write_text(json.dumps(file))
+    with pytest.raises(ExportError, match=message):
+        export(folder, tmp_path / "bundle")
+
+
+def test_a_tokenizer_that_splits_by_chance_is_refused_as_one_of_the_checkpoint(tmp_path: Path) -> None:
+    tokenizer = checkpoints.byte_level_bpe(1000)
+    checkpoint = saved(tokenizer, tmp_path, rows=len(tokenizer))
+    file = json.loads((checkpoint / "tokenizer.json").read_text())
+    file["model"]["dropout"] = 0.5
+    (checkpoint / "tokenizer.json").write_text(json.dumps(file))
+    with pytest.raises(ExportError, match=r"dropout splits texts by chance.*: change that in the checkpoint's"):
+        export(checkpoint, tmp_path / "bundle")
 
 
 SPIECE = b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02"

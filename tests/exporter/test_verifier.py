@@ -9,6 +9,7 @@ import pytest
 from monograph.engines import dtypes_of
 from monograph.errors import ExportError
 from monograph_export import export
+from support import checkpoints
 from support.broken_engine import CRASH, REFUSE, BreakOpenVino, breaker
 from support.command import monograph
 
@@ -47,3 +48,19 @@ def test_an_export_without_onnx_runtime_is_refused_before_the_work(
     with pytest.raises(ExportError, match=r"verified with ONNX Runtime, which is not installed: pip install"):
         export(tiny_checkpoint, tmp_path / "bundle")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_mixes_in_the_padding_is_refused_with_that_cause(tmp_path: Path) -> None:
+    """FNet has no mask: its Fourier transform is of all positions of a batch."""
+    config = {
+        "model_type": "fnet",
+        "vocab_size": 1002,
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "intermediate_size": 64,
+        "max_position_embeddings": 60,
+        "pad_token_id": 1,
+    }
+    body = checkpoints.save_transformer(config, checkpoints.unigram(1000), tmp_path / "transformer")
+    with pytest.raises(ExportError, match="padding or a neighbour in its batch changes"):
+        export(checkpoints.build_model(body, max_length=60), tmp_path / "bundle")

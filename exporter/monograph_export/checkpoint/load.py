@@ -22,8 +22,9 @@ from monograph_export.checkpoint.features import FeatureError, features_of
 from monograph_export.checkpoint.load_errors import find_obstacle, load_problem
 from monograph_export.checkpoint.modules import SETTINGS, ModelKind, setting_problems
 
-# A row of the table in transformers' report: name | status |, the status perhaps in color.
-_REPORT_ROW = re.compile(r"^(\S+)\s*\|\s*(?:\x1b\[[\d;]*m)?(MISSING|MISMATCH)\b", re.MULTILINE)
+# A row of the table in transformers' report: name | status |, the status perhaps in color. Weights of several layers
+# share a row, encoder.layer.{1, 2}.output.dense.weight.
+_REPORT_ROW = re.compile(r"^([^|\n]*[^|\s])\s*\|\s*(?:\x1b\[[\d;]*m)?(MISSING|MISMATCH)\b", re.MULTILINE)
 # Classes with an exact graph; a kind of model has some of them.
 _SUPPORTED = (
     *(Transformer, Pooling, Dense, LayerNorm, Normalize, Dropout, StaticEmbedding, Router),
@@ -58,7 +59,7 @@ def load_checkpoint(checkpoint: Checkpoint, kind: ModelKind) -> BaseModel:
                 model_kwargs={"dtype": torch.float32, "weights_only": True, "use_kernels": False},
             )
         except Exception as error:
-            raise ExportError(f"{folder}: {load_problem(error, report.mismatched, checkpoint.first_folder)}") from error
+            raise ExportError(f"{folder}: {load_problem(error, report.mismatched, checkpoint)}") from error
     if report.missing:
         raise ExportError(
             f"{folder}: its files lack {len(report.missing)} weights, {report.missing[0]} for one: "

@@ -6,12 +6,15 @@ import importlib.metadata
 import pickle
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from monograph_export.checkpoint.checkpoint import Checkpoint, read_optional_object
+from monograph_export.checkpoint.damage import find_damage
+from monograph_export.checkpoint.module_settings import TOKENIZER_CONFIG
 from monograph_export.checkpoint.tokenizer_errors import tokenizer_problem
 from monograph_export.foreign_errors import is_out_of_memory, plain_line
 
+# Of a module whose config is missing, or lacks what it must state.
+_MISSING_SETTINGS = re.compile(r"(\w+)\.__init__\(\) missing \d+ required positional arguments?: (.+)")
 _UNKNOWN_TYPE = re.compile(r"model type `([^`]*)`")
 
 
@@ -33,13 +36,15 @@ def find_obstacle(checkpoint: Checkpoint) -> str | None:
     return None
 
 
-def load_problem(error: Exception, mismatched: Sequence[str], transformer: Path) -> str:
-    """Return an error of loading in one line.
+def load_problem(error: Exception, mismatched: Sequence[str], checkpoint: Checkpoint) -> str:
+    """Return an error of loading a checkpoint in one line.
 
-    ``mismatched`` are weights of other shapes than the config states, ``transformer`` is the folder of the tokenizer.
+    ``mismatched`` are weights of other shapes than the config states.
     """
     text = str(error)
     version = importlib.metadata.version("transformers")
+    if damage := find_damage(checkpoint):
+        return damage
     if isinstance(error, pickle.UnpicklingError):
         return (
             "its weights hold more than tensors and are not loaded (weights_only): save the checkpoint as safetensors"
@@ -47,9 +52,10 @@ def load_problem(error: Exception, mismatched: Sequence[str], transformer: Path)
     if is_out_of_memory(error):
         return "there is not enough memory to load it at float32: close other programs, or use a larger machine"
     if "trust_remote_code" in text or "custom code" in text:
+        in_config = "auto_map" in read_optional_object(checkpoint.first_folder / "config.json")
         return (
-            "it needs code of its own (auto_map in config.json), which an export never runs: only architectures that "
-            "transformers has can be exported"
+            f"it needs code of its own (auto_map in {'config.json' if in_config else TOKENIZER_CONFIG}), which an "
+            "export never runs: only architectures that transformers has can be exported"
         )
     if unknown := _UNKNOWN_TYPE.search(text):
         return (
@@ -58,17 +64,44 @@ def load_problem(error: Exception, mismatched: Sequence[str], transformer: Path)
         )
     if "Unrecognized model in" in text:
         return f"its config.json has no model_type that transformers {version} knows: it is incomplete"
-    if "no file named" in text:
-        return (
-            "it has no weights, neither model.safetensors nor pytorch_model.bin: download them too, or convert those "
-            "of another format with transformers"
-        )
+    if problem := _problem_of_files(error, checkpoint):
+        return problem
     if mismatched:
         return (
             f"{len(mismatched)} of its weights have other shapes than config.json states, {mismatched[0]} for one: "
             "weights and config.json are of different models"
         )
-    return tokenizer_problem(error, transformer) or f"cannot be loaded: {_line(error)}"
+    return tokenizer_problem(error, checkpoint.first_folder) or f"cannot be loaded: {_line(error)}"
+
+
+def _problem_of_files(error: Exception, checkpoint: Checkpoint) -> str | None:
+    """Return what a checkpoint's files lack, or state and nobody knows, None where the error is another."""
+    text = str(error)
+    if missing := _MISSING_SETTINGS.search(text):
+        return (
+            f"the config.json of its {missing[1]} does not state {missing[2]}: it is missing or incomplete, so "
+            "download the checkpoint again"
+        )
+    if setting := _unknown_setting(error, checkpoint):
+        return setting
+    if "no file named" in text:
+        return (
+            "it has no weights, neither model.safetensors nor pytorch_model.bin: download them too, or convert those "
+            "of another format with transformers"
+        )
+    return None
+
+
+def _unknown_setting(error: Exception, checkpoint: Checkpoint) -> str | None:
+    """Return which setting of config.json has a value that transformers does not have; None if the error is another."""
+    if not isinstance(error, KeyError) or not error.args:
+        return None
+    config = read_optional_object(checkpoint.first_folder / "config.json")
+    name = next((name for name, value in config.items() if value == error.args[0]), None)
+    version = importlib.metadata.version("transformers")
+    return (
+        None if name is None else f"transformers {version} has no {name} {config[name]!r}, which its config.json states"
+    )
 
 
 def _line(error: BaseException) -> str:

@@ -21,6 +21,19 @@ from monograph_export.checkpoint.vocabulary_layers import rows_of
 from monograph_export.probe_texts import chosen_tokens
 
 _QUOTED = 60
+_ATTENTION_MASK = "attention_mask"
+
+
+def mark_padding(model: BaseModel) -> None:
+    """Have a model's tokenizer give the attention mask, in place, where its settings leave that out.
+
+    Sentence Transformers then computes from the padding of a batch as from text; alone, a text has the same vector.
+    """
+    if isinstance(model[0], StaticEmbedding):
+        return
+    names = list(model.tokenizer.model_input_names)
+    if _ATTENTION_MASK not in names:
+        model.tokenizer.model_input_names = [*names, _ATTENTION_MASK]
 
 
 def tokenizer_of(model: BaseModel) -> Tokenizer:
@@ -79,10 +92,24 @@ def store_tokenizer(model: BaseModel, path: Path, min_length: int) -> TokenizerS
         tokenizer_of(model),
         path,
         used_rows(_rust_tokenizer(model), rows_of(model)),
-        pad_id=None if isinstance(model[0], StaticEmbedding) else model.tokenizer.pad_token_id,
+        pad_id=_pad_id(model),
         special_ids=tuple(sorted(model.tokenizer.all_special_ids)) if pools_without_prompt(model) else (),
         min_length=min_length,
     )
+
+
+def _pad_id(model: BaseModel) -> int | None:
+    """Return the id that a model's texts are padded with, None where it has none."""
+    if isinstance(model[0], StaticEmbedding):
+        return None
+    # A decoder's classifier finds the last token of a text by the id that its config calls padding.
+    of_config = getattr(model[0].config, "pad_token_id", None) if _classifies(model) else None
+    pad_id: int | None = model.tokenizer.pad_token_id if of_config is None else of_config
+    return pad_id
+
+
+def _classifies(model: BaseModel) -> bool:
+    return getattr(model[0], "transformer_task", None) == "sequence-classification"
 
 
 def check_table(model: BaseModel) -> None:

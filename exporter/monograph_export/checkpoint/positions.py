@@ -65,11 +65,28 @@ def _features(model: BaseModel, name: object, samples: Any) -> dict[str, Any]:
     try:
         return dict(model.preprocess([samples[0]]))
     except Exception as error:
-        raise ExportError(
-            f"{name}: its tokenizer cannot run with a maximum length of {model.max_seq_length} tokens "
-            f"({plain_line(error)}): set max_seq_length in sentence_bert_config.json to a number that special tokens "
-            "leave room in"
-        ) from error
+        raise ExportError(f"{name}: {_tokenizing_problem(model, samples, error)}") from error
+
+
+def _tokenizing_problem(model: BaseModel, samples: Any, error: Exception) -> str:
+    """Return why a model's tokenizer fails on a text, and what to do."""
+    if model.tokenizer.pad_token is None:
+        return (
+            "its tokenizer has no padding token, without which sentence-transformers cannot run it either: set "
+            "pad_token in tokenizer_config.json, to its end-of-text token for example"
+        )
+    limit, model.max_seq_length = model.max_seq_length, NO_LIMIT
+    try:
+        model.preprocess([samples[0]])
+    except Exception:  # noqa: BLE001 - whatever it is, the limit is not the cause
+        return (
+            f"its tokenizer cannot run ({plain_line(error)}): it is incomplete or damaged, so download it again, or "
+            "save it anew with what is missing"
+        )
+    return (
+        f"its tokenizer cannot run with a maximum length of {limit} tokens ({plain_line(error)}): set max_seq_length "
+        "in sentence_bert_config.json to a number that special tokens leave room in"
+    )
 
 
 def _position_tables(model: BaseModel) -> Iterator[nn.Embedding]:

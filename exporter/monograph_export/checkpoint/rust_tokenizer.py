@@ -9,7 +9,8 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from monograph.bundle.manifest import TokenizerSpec
-from monograph.errors import ExportError, first_line
+from monograph.errors import BundleError, ExportError, first_line
+from monograph.tokenization import TextTokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
 # Where tokenizers have their vocabulary, in words.
@@ -116,3 +117,19 @@ def write_tokenizer(
         special_ids=tuple(id_ for id_ in special_ids if 0 <= id_ < vocabulary_size),
         min_length=min_length,
     )
+
+
+def read_written(path: Path) -> TextTokenizer:
+    """Return the tokenizer of a file that was written here, as a bundle's is read.
+
+    Raises:
+        ExportError: it has a setting that no bundle may have.
+
+    """
+    try:
+        return TextTokenizer(path)
+    except BundleError as error:
+        reason = first_line(error.__cause__ or error)
+        raise ExportError(
+            f"the tokenizer cannot be part of a bundle ({reason}): change that in the checkpoint's {TOKENIZER_FILE}"
+        ) from error

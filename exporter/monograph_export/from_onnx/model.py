@@ -19,9 +19,9 @@ from monograph.errors import ExportError
 from monograph.fields import Fields
 from monograph.similarity import SIMILARITIES
 from monograph.tasks.embedding import EMBEDDING, EmbeddingSection
-from monograph.tokenization import TextTokenizer
 from monograph_export.checkpoint.checkpoint import SETTINGS_FILE, Checkpoint, read_optional_object
 from monograph_export.checkpoint.max_length import describe_truncation
+from monograph_export.checkpoint.rust_tokenizer import read_written
 from monograph_export.from_onnx.encoder import Encoder, open_encoder, table_of
 from monograph_export.from_onnx.graph import append_modules
 from monograph_export.from_onnx.head import read_head
@@ -129,7 +129,7 @@ class OnnxModel(LoadedModel):
 
 def _runner(folder: Path, tokenizers: Tokenizers) -> FileRunner:
     tokenizer = tokenizers[None]
-    return FileRunner(TextTokenizer(folder / tokenizer.file), tokenizer.pad_id)
+    return FileRunner(read_written(folder / tokenizer.file), tokenizer.pad_id)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,13 @@ from monograph_export.checkpoint.module_settings import TOKENIZER_CONFIG, read_m
 from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE, limited, vocabulary_size_of, write_tokenizer
 from monograph_export.checkpoint.token_rows import check_vocabulary, used_rows
 
-# With these transformers 5 makes the step that adds special tokens anew, and tokens that it does not find it adds.
-_REBUILDING = ("add_bos_token", "add_eos_token")
+# With these transformers 5 makes the step that adds special tokens, or the one that splits words, anew; tokens that it
+# does not find among the added ones it adds.
+_REBUILDING = ("add_bos_token", "add_eos_token", "src_lang", "tgt_lang")
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_OTHER_TOKENS = ("additional_special_tokens", "extra_special_tokens")
+_PREFIX, _REGEX = "add_prefix_space", "fix_mistral_regex"
+_OLD_TOKENS_FILE = "special_tokens_map.json"
 # What transformers takes from the config for a BertNormalizer, whatever tokenizer.json says: its name there, and here.
 _BERT_SETTINGS = {
     "do_lower_case": "lowercase",
@@ -74,13 +78,15 @@ def read_tokenizer(folder: Path, settings: Mapping[str, Any]) -> CheckpointToken
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:
         raise ExportError(f"{file} cannot be read: {first_line(error)}") from error
-    config = read_optional_object(folder / TOKENIZER_CONFIG)
+    config = read_optional_object(folder / _OLD_TOKENS_FILE) | read_optional_object(folder / TOKENIZER_CONFIG)
     _check_same_tokens(tokenizer, config, folder)
     _apply_bert_settings(tokenizer, config)
     tokenizer.encode_special_tokens = bool(config.get("split_special_tokens"))
     if settings.get("do_lower_case"):
         _lowercase(tokenizer)
-    side = config.get("truncation_side", "right")
+    # Without a setting it is that of the file.
+    own_side = str((tokenizer.truncation or {}).get("direction", "right")).lower()
+    side = config.get("truncation_side", own_side)
     if side not in ("left", "right"):
         raise ExportError(f"{folder / TOKENIZER_CONFIG}: truncation_side {side!r} is neither 'left' nor 'right'")
     max_length = read_max_length(folder, settings)
@@ -93,15 +99,38 @@ def _check_same_tokens(tokenizer: Tokenizer, config: Mapping[str, Any], folder: 
     """Refuse settings by which transformers gives other tokens than tokenizer.json does by itself."""
     # The reference runs tokenizer.json as well, so a bundle with other tokens would pass its verification.
     problems = [key for key in _REBUILDING if config.get(key) is not None]
-    named = [config.get(key) for key in _NAMED_TOKENS] + list((config.get("added_tokens_decoder") or {}).values())
-    contents = {token.get("content") if isinstance(token, dict) else token for token in named}
-    absent = sorted(token for token in contents if isinstance(token, str) and tokenizer.token_to_id(token) is None)
-    problems += [f"the token {token!r}, which {TOKENIZER_FILE} does not have" for token in absent]
+    problems += [_REGEX] if config.get(_REGEX) else []
+    if isinstance(prefix := config.get(_PREFIX), bool) and not _agrees(tokenizer, prefix):
+        problems.append(f"{_PREFIX} {str(prefix).lower()}")
+    added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    absent = sorted(set(_tokens_of(config)) - added)
+    problems += [
+        f"the token {token!r}, which {TOKENIZER_FILE} does not have among its added tokens" for token in absent
+    ]
     if problems:
         raise ExportError(
-            f"{folder / TOKENIZER_CONFIG} has {', '.join(problems)}: transformers then gives other tokens than "
-            f"{TOKENIZER_FILE}, so export the checkpoint itself"
+            f"{folder / TOKENIZER_CONFIG} or {_OLD_TOKENS_FILE} has {', '.join(problems)}: transformers then gives "
+            f"other tokens than {TOKENIZER_FILE}, so export the checkpoint itself"
         )
+
+
+def _tokens_of(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the tokens that a config names, each a string or an object with its properties."""
+    values: list[Any] = [config.get(key) for key in _NAMED_TOKENS]
+    for key in (*_OTHER_TOKENS, "added_tokens_decoder"):
+        several = config.get(key) or ()
+        values += several.values() if isinstance(several, dict) else several
+    for value in values:
+        content = value.get("content") if isinstance(value, dict) else value
+        if isinstance(content, str):
+            yield content
+
+
+def _agrees(tokenizer: Tokenizer, prefix: bool) -> bool:
+    """Tell whether the step that splits words into bytes, where there is one, puts a space in front as stated."""
+    step = json.loads(tokenizer.to_str())["pre_tokenizer"] or {}
+    steps = step.get("pretokenizers", [step])
+    return all(one.get(_PREFIX) == prefix for one in steps if one.get("type") == "ByteLevel")
 
 
 def _apply_bert_settings(tokenizer: Tokenizer, config: Mapping[str, Any]) -> None:

@@ -35,6 +35,8 @@ _LOGGERS = (
 )
 # In torch's messages: an operator that it has no translation of, and where a model's code calls what it cannot trace.
 _NO_OPERATOR = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
+# What classifiers of decoders say to a batch.
+_NO_PADDING = "if no padding token is defined"
 _PLACE = re.compile(r'File "([^"]+)", line (\d+)')
 
 
@@ -92,6 +94,11 @@ def _cause(error: Exception) -> str:
     if is_out_of_memory(error):
         return "there is not enough memory: close other programs, or use a larger machine"
     cause = innermost(error)
+    if _NO_PADDING in str(cause):
+        return (
+            "its config.json has no pad_token_id, by which it finds the last token of a text: set that to the id of "
+            "the tokenizer's padding token"
+        )
     operator = _NO_OPERATOR.search(str(cause))
     reason = f"ONNX has no form of its operator {operator[1]}" if operator else plain_line(cause)
     # Whatever torch adds of the operators that it has tried.

@@ -135,7 +135,9 @@ class ExportTask(ABC, Generic[InputT]):
         return self._prepare(copy.deepcopy(model).to("cpu"), "the model")
 
     def _prepare(self, model: BaseModel, name: object) -> RoutedModel:
+        from monograph_export.checkpoint.length_dependence import settle_length_dependence
         from monograph_export.checkpoint.load import check_modules
+        from monograph_export.checkpoint.loaded_tokenizer import mark_padding
         from monograph_export.checkpoint.positions import limit_length
         from monograph_export.checkpoint.routes import routes_of
 
@@ -146,6 +148,9 @@ class ExportTask(ABC, Generic[InputT]):
         for route, part in routed.routes.items():
             named = name if route is None else f"{name}, route {route}"
             self.check_route(part, named)
+            mark_padding(part)
+            # Before the model computes anything, which would make BigBird choose.
+            settle_length_dependence(part, named)
             limit_length(part, named, self.samples, self.task.inputs)
         return routed
 

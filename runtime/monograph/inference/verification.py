@@ -25,6 +25,8 @@ RAGGED_BATCH_ROWS = 16
 RAGGED_BATCH_COST = 16_384
 # Longer texts would be felt at a first start.
 QUICK_PROBE_TOKENS = 128
+# What a case in which no input has a neighbour is called.
+ALONE = "alone, unpadded"
 
 
 class ProofError(DeviceError):
@@ -160,7 +162,7 @@ class _Comparison:
 
     def run_alone(self) -> None:
         """Compute each probe alone."""
-        self._run("alone, unpadded", [np.array([position]) for position in range(len(self.probes.texts))])
+        self._run(ALONE, [np.array([position]) for position in range(len(self.probes.texts))])
 
     def run_together(self) -> None:
         """Compute the probes in one batch, if the graph takes so many."""
