@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from monograph import CrossEncoder, Embedder, MonographError, SparseEncoder, load
-from support.environments import ALL, applied, name_of
+from support.environments import ALL, applied, is_refused, name_of
 
 BUNDLES = Path(__file__).parents[1] / "tests" / "data"
 # Not the int8 one: how it rounds depends on the shapes that a text is computed in.
@@ -338,6 +338,8 @@ def main() -> int:
             if left <= 0:
                 break
             device = DEVICES[(number + number // len(environments)) % len(DEVICES)]
+            if is_refused(environment, device):
+                device = "cpu"
             what = f"seed {arguments.seed} round {number}: {device}, {name_of(environment)}"
             words = [folder, chosen.randrange(2**31), device, min(left, ROUND_SECONDS)]
             command = [sys.executable, __file__, "0", "--threads", str(arguments.threads), "--round", *map(str, words)]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from monograph import Embedder
-from support.environments import ALL, OF_THREADS, Environment, applied, name_of
+from support.environments import ALL, OF_THREADS, Environment, applied, is_refused, name_of
 
 TEXTS = ["A boat.", "Two boats " * 30, "палуба"]
 SECONDS = 120
@@ -56,6 +56,11 @@ def test_calls_give_the_right_vectors(
     environment: Environment, device: str, tiny_bundle: Path, tiny_embedder: Embedder
 ) -> None:
     done = run(environment, "-c", CALLS, tiny_bundle, device, json.dumps(TEXTS))
+    if is_refused(environment, device):
+        assert done.stderr.splitlines()[-1].startswith(
+            "monograph.errors.DeviceError: OpenVINO does not run right while"
+        )
+        return
     assert done.returncode == 0, done.stderr
     line = next(line for line in done.stdout.splitlines() if line.startswith("vectors "))
     right = tiny_embedder.encode(TEXTS)
@@ -72,11 +77,11 @@ def test_commands_give_the_right_output(
     dtype = ("--device", device, "--compute-dtype", "float32")
     lines = "".join(f"{text}\n" for text in TEXTS)
     embedded = run(environment, "-m", "monograph", "embed", tiny_bundle, "-", "-o", output, *dtype, stdin=lines)
+    if is_refused(environment, device):
+        assert (embedded.returncode, embedded.stderr.count("\n")) == (1, 1)
+        assert "unset it, or choose device 'cpu'" in embedded.stderr
+        return
     assert embedded.returncode == 0, embedded.stderr
     assert np.abs(np.load(output) - tiny_embedder.encode(TEXTS)).max() <= 1e-5
     verified = run(environment, "-m", "monograph", "verify", tiny_bundle, *dtype)
-    if verified.returncode != 0:
-        # OpenVINO's streams do not run with it.
-        assert "ONEDNN_VERBOSE" in environment, verified.stderr
-        assert verified.stderr.startswith("monograph: error: openvino float32 cannot run the bundle")
-        assert verified.stderr.count("\n") == 1
+    assert verified.returncode == 0, verified.stderr

@@ -57,6 +57,11 @@ OF_LOCALES: tuple[Environment, ...] = (
 ALL = (*OF_THREADS, *OF_LIBRARIES, *OF_FOLDERS, *OF_PYTHON, *OF_LOCALES)
 
 
+def is_refused(environment: Environment, device: str) -> bool:
+    """Return whether a device does not run in an environment."""
+    return device == "openvino" and "ONEDNN_VERBOSE" in environment
+
+
 def name_of(environment: Environment) -> str:
     """Return a test's name."""
     return " ".join(f"{name}={value}" for name, value in environment.items())

@@ -52,6 +52,8 @@ _MAX_WEIGHT_BYTES = 60_000_000
 _MAX_STREAMS = 8
 # An NPU compiles a model for each shape: these few lengths, one text at a time.
 _STATIC_LENGTHS = (16, 32, 64, 128, 256, 512)
+# Variables that have oneDNN print what it executes, and their values for no output.
+_VERBOSE, _NOT_VERBOSE = ("ONEDNN_VERBOSE", "DNNL_VERBOSE"), ("", "0", "none")
 # OpenVINO's names of a device's capabilities and the types they mean, the preferred first.
 _CAPABILITIES = {
     "CPU": {"BF16": "bfloat16", "FP32": "float32"},
@@ -238,7 +240,11 @@ def _started() -> Any:
 
 
 def _core() -> Any:
-    """Return the process's one Core; raise ``DeviceError`` in a fork of a process in which OpenVINO had started."""
+    """Return the process's one Core; raise ``DeviceError`` where OpenVINO cannot run in this process."""
+    for name in _VERBOSE:
+        if os.environ.get(name, "0") not in _NOT_VERBOSE:
+            # With two threads, openvino 2026.4.1 then fails on most batches and mixes up the shapes of others.
+            raise DeviceError(f"OpenVINO does not run right while {name} is set: unset it, or choose device 'cpu'")
     # Noted before it is started: a fork may come between.
     if _first_process() != os.getpid():
         # Its threads are gone, which it does not notice: it hangs, or runs on one thread.
