@@ -27,15 +27,19 @@ class RankedDocument(TypedDict):
 class CrossEncoder(Model[RerankSection]):
     """A reranker or classifier of pairs without torch: one graph, one device, ``predict`` and ``rank``.
 
-    >>> model = CrossEncoder(bundle, device="cpu")
-    >>> documents = ["Berlin has 3.5 million people.", "He drove to the stadium."]
-    >>> [best] = model.rank("How many people live in Berlin?", documents, top_k=1, return_documents=True)
-    >>> sorted(best)
-    ['corpus_id', 'score', 'text']
-    >>> model.predict([("a query", "a document"), ("a query", "another")]).shape
-    (2,)
-
     Arguments, errors, and what holds for threads, pickling and forks are those of ``Embedder``.
+
+    Examples:
+        >>> model = CrossEncoder(bundle, device="cpu")
+        >>> model.num_labels
+        1
+        >>> documents = ["Berlin has 3.5 million people.", "He drove to the stadium."]
+        >>> [best] = model.rank("How many people live in Berlin?", documents, top_k=1, return_documents=True)
+        >>> sorted(best)
+        ['corpus_id', 'score', 'text']
+        >>> model.predict([("a query", "a document"), ("a query", "another")]).shape
+        (2,)
+
     """
 
     _task = RERANK

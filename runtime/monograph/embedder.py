@@ -26,13 +26,6 @@ class EmbedOptions(TypedDict, total=False):
 class Embedder(Model[EmbeddingSection]):
     """A Sentence Transformer without torch: one graph, one device, ``encode``.
 
-    >>> model = Embedder(bundle, device="cpu")
-    >>> vectors = model.encode(["The weather is lovely today.", "It's so sunny outside!"])
-    >>> vectors.shape == (2, model.dimension)
-    True
-    >>> model.similarity(vectors, vectors).shape
-    (2, 2)
-
     Args:
         path: The bundle's folder, or ORG/NAME or ORG/NAME@REVISION of a bundle on the Hugging Face Hub.
         device: "auto", "cpu" (ONNX Runtime), "openvino", "openvino:" and a name of OpenVINO's, "cuda", or "cuda:1" for
@@ -55,6 +48,14 @@ class Embedder(Model[EmbeddingSection]):
         BundleError: the bundle is missing or damaged, with every problem, or of another task.
         DeviceError: the device or type cannot be had here, or the bundle is known to be wrong on it.
         InputError: an option is not usable.
+
+    Examples:
+        >>> model = Embedder(bundle, device="cpu")
+        >>> vectors = model.encode(["The weather is lovely today.", "It's so sunny outside!"])
+        >>> vectors.dtype, vectors.shape == (2, model.dimension)
+        (dtype('float32'), True)
+        >>> model.similarity(vectors, vectors).shape
+        (2, 2)
 
     """
 

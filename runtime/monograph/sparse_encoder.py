@@ -27,15 +27,17 @@ class SparseOptions(TypedDict, total=False):
 class SparseEncoder(Model[SparseSection]):
     """A sparse encoder (SPLADE, or inference-free) without torch: one graph, one device, vectors over a vocabulary.
 
-    >>> model = SparseEncoder(bundle, device="cpu")
-    >>> [vector] = model.encode_active("The weather is lovely today.")
-    >>> vector.indices.dtype, vector.values.dtype
-    (dtype('int32'), dtype('float32'))
-    >>> model.encode(["one text", "another"]).shape == (2, model.dimension)
-    True
-
     Arguments, errors, and what holds for threads, pickling and forks are those of ``Embedder``. SciPy, the extra
     ``sparse``, is needed for all but ``encode_active`` and ``encode_active_iter``.
+
+    Examples:
+        >>> model = SparseEncoder(bundle, device="cpu")
+        >>> [vector] = model.encode_active("The weather is lovely today.")
+        >>> vector.indices.dtype, vector.values.dtype
+        (dtype('int32'), dtype('float32'))
+        >>> model.encode(["one text", "another"]).shape == (2, model.dimension)
+        True
+
     """
 
     _task = SPARSE

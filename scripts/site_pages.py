@@ -1,0 +1,149 @@
+"""A hook of mkdocs: pages of the site that are not files of docs/.
+
+The command-line reference is written from the argument parsers. CONTRIBUTING.md, CHANGELOG.md, SECURITY.md and the
+examples appear as pages without being copied; "<!-- include: FILE: NAME -->" stands for the part of another file that
+"<!-- begin: NAME -->" and "<!-- end: NAME -->" enclose. Links are those between files of the repository, so that they
+also work there; a link to one of these files becomes one to its page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib
+import posixpath
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+PROJECT = Path(__file__).resolve().parents[1]
+# Files of the repository -> pages of the site.
+INCLUDED = {
+    "CHANGELOG.md": "contributing/changelog.md",
+    "CONTRIBUTING.md": "contributing/guide.md",
+    "SECURITY.md": "contributing/security.md",
+    **{f"examples/{file.name}": f"examples/{file.stem}.md" for file in sorted((PROJECT / "examples").glob("*.py"))},
+}
+COMMAND_LINE = "reference/command-line.md"
+# The order of the commands on their page; any other command follows.
+ORDER = ("export", "embed", "similarity", "rank", "info", "verify", "eval", "bench", "prepare", "pack", "unpack")
+_INCLUDE = re.compile(r"<!-- include: (\S+): (.+) -->")
+_LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are not files of docs/."""
+    for source, page in INCLUDED.items():
+        text = (PROJECT / source).read_text("utf-8")
+        files.append(
+            File.generated(config, page, content=text if source.endswith(".md") else example_page(source, text))
+        )
+    files.append(File.generated(config, COMMAND_LINE, content=command_line_page()))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
+    """Include parts of other files, and rewrite the links to files of the repository that are pages of the site."""
+    markdown = _INCLUDE.sub(lambda match: part_of(PROJECT / match[1], match[2]), markdown)
+    pages = {page_: source for source, page_ in INCLUDED.items()}
+    path = page.file.src_uri
+    return relink(markdown, path, posixpath.dirname(pages.get(path, f"docs/{path}")))
+
+
+def part_of(file: Path, name: str) -> str:
+    """Return the part of a file that the marks with a name enclose."""
+    _, begin, rest = file.read_text("utf-8").partition(f"<!-- begin: {name} -->\n")
+    part, end, _ = rest.partition(f"<!-- end: {name} -->")
+    if not begin or not end:
+        raise PluginError(f"{file.name} has no part {name!r} between marks")
+    return part
+
+
+def relink(markdown: str, page: str, folder: str) -> str:
+    """Return a page's text with links from its place in the site, where they are from ``folder`` of the repository."""
+
+    def place(match: re.Match[str]) -> str:
+        target = match[2]
+        if "://" in target or target.startswith("mailto:"):
+            return match[0]
+        file = posixpath.normpath(posixpath.join(folder, target))
+        uri = INCLUDED.get(file, file.removeprefix("docs/"))
+        return f"{match[1]}{posixpath.relpath(uri, posixpath.dirname(page) or '.')}{match[3]}"
+
+    return _LINK.sub(place, markdown)
+
+
+def example_page(source: str, code: str) -> str:
+    """Return the page of an example."""
+    title = Path(source).stem.replace("_", " ").capitalize()
+    return f"# {title}\n\n`{source}` in the repository.\n\n```python\n{code.rstrip()}\n```\n"
+
+
+def command_line_page() -> str:
+    """Return the reference of the command line: usage, arguments and options of every command."""
+    # Not by `from`: the package has the function of that name.
+    main = importlib.import_module("monograph.commands.main")
+    parser = main._parser(["--help"])
+    commands = _commands(parser)
+    lines = [
+        "# Command line",
+        "",
+        "Exit codes: 0 for success, 1 for an error (one line on stderr) or a failed verification, 2 for bad usage, 130 "
+        "and 143 after Ctrl-C and SIGTERM.",
+        "",
+        *_options(parser),
+    ]
+    for name in sorted(commands, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)):
+        sub = commands[name]
+        sub.formatter_class = functools.partial(argparse.HelpFormatter, width=90)
+        usage = sub.format_usage().removeprefix("usage: ").rstrip()
+        lines += ["", f"## monograph {name}", "", f"{_sentence(sub.description or '')}", ""]
+        lines += ["```text", *(line.removeprefix("       ") for line in usage.splitlines()), "```", "", *_options(sub)]
+    return "\n".join(lines) + "\n"
+
+
+def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    (subparsers,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(subparsers.choices)
+
+
+def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Yield a table of a parser's arguments, then its options."""
+    shown = [action for action in parser._actions if not isinstance(action, argparse._SubParsersAction)]
+    yield from ("| argument | meaning |", "|---|---|")
+    for action in sorted(shown, key=lambda action: bool(action.option_strings)):
+        words = (action.help or "") % _values(action)
+        yield f"| {_names(action)} | {_cell(words)} |"
+
+
+def _names(action: argparse.Action) -> str:
+    choices = None if action.choices is None else "|".join(map(str, action.choices))
+    metavar = action.metavar if isinstance(action.metavar, str) else None
+    value = metavar or (f"{{{choices}}}" if choices else action.dest.upper())
+    if not action.option_strings:
+        return _code(value)
+    if action.nargs == 0:
+        return ", ".join(map(_code, action.option_strings))
+    return ", ".join(_code(f"{option} {value}") for option in action.option_strings)
+
+
+def _values(action: argparse.Action) -> dict[str, Any]:
+    return {**vars(action), "prog": "monograph"}
+
+
+def _code(text: str) -> str:
+    return f"`{_cell(text)}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
