@@ -80,6 +80,13 @@ class CrossEncoder(Model[RerankSection]):
             InputError: a pair or an option is not usable.
             MonographError: the engine failed, or the model was closed.
 
+        Examples:
+            >>> model = CrossEncoder(bundle, device="cpu")
+            >>> model.predict(("a query", "a document")).shape
+            ()
+            >>> model.predict([("a query", "a document"), ("a query", "another")], activation_fn="Identity").dtype
+            dtype('float32')
+
         """
         pairs, single = check_pairs(inputs)
         plan = RERANK.post_process(self._section, activation_fn=activation_fn, apply_softmax=apply_softmax)
@@ -117,6 +124,14 @@ class CrossEncoder(Model[RerankSection]):
         Raises:
             InputError: the model has more than one label, or the query, a document or an option is not usable.
             MonographError: the engine failed, or the model was closed.
+
+        Examples:
+            >>> model = CrossEncoder(bundle, device="cpu")
+            >>> ranked = model.rank("a query", ["a document", "another", "a third"])
+            >>> sorted(document["corpus_id"] for document in ranked)
+            [0, 1, 2]
+            >>> ranked[0]["score"] >= ranked[1]["score"] >= ranked[2]["score"]
+            True
 
         """
         if self.num_labels != 1:

@@ -77,6 +77,14 @@ class SparseEncoder(Model[SparseSection]):
             InputError: a text or an option is not usable.
             MonographError: the engine failed, the model was closed, or SciPy is not installed.
 
+        Examples:
+            >>> model = SparseEncoder(bundle, device="cpu")
+            >>> vectors = model.encode(["one text", "another"], max_active_dims=5)
+            >>> vectors.shape == (2, model.dimension), vectors.nnz <= 10
+            (True, True)
+            >>> model.similarity(vectors, vectors).shape
+            (2, 2)
+
         """
         arrays.import_scipy_sparse()
         rows = self._encode(texts, prompt_name, prompt, batch_size, show_progress_bar, task, max_active_dims)
@@ -225,6 +233,12 @@ class SparseEncoder(Model[SparseSection]):
         Raises:
             InputError: these are no vectors of this model, or ``top_k`` is no count.
             MonographError: SciPy is not installed.
+
+        Examples:
+            >>> model = SparseEncoder(bundle, device="cpu")
+            >>> [tokens] = model.decode(model.encode(["one text"]), top_k=3)
+            >>> len(tokens) <= 3, all(isinstance(token, str) and weight > 0 for token, weight in tokens)
+            (True, True)
 
         """
         limit = None if top_k is None else check_count(top_k, "top_k")

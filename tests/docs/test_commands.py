@@ -8,11 +8,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from onnxruntime.quantization import quantize_dynamic
 
+from support import encoders
 from support.pages import PAGES, PROJECT, blocks, command_lines, commands, name_of
 
 # Not by `from`: the package has the function of that name.
@@ -25,20 +26,22 @@ BUNDLES = {
     "reranker": "rerank",
     "splade": "sparse",
 }
-RERANKERS = ("path/to/ms-marco-MiniLM-L6-v2", "path/to/cross-encoder")
-SPARSE = ("path/to/bert-mlm",)
-ENCODERS = (
-    "LaBSE",
-    "path/to/LaBSE",
-    "path/to/LaBSE-kbd",
-    "path/to/all-MiniLM-L6-v2",
-    "path/to/paraphrase-multilingual-MiniLM-L12-v2",
-    "path/to/teacher",
-    "sentence-transformers/all-MiniLM-L6-v2",
-)
-# What is not run: programs that install or measure, and what needs a network. These parse (test_docs.py), and
-# tests/benchmarks runs `bench`.
-NOT_RUN = ("pip", "cd", "python", "numpy")
+# What is exported -> its names on the pages.
+CHECKPOINTS = {
+    "encoder": (
+        "LaBSE",
+        "path/to/LaBSE",
+        "path/to/LaBSE-kbd",
+        "path/to/all-MiniLM-L6-v2",
+        "path/to/paraphrase-multilingual-MiniLM-L12-v2",
+        "path/to/teacher",
+        "sentence-transformers/all-MiniLM-L6-v2",
+    ),
+    "cross-encoder": ("path/to/ms-marco-MiniLM-L6-v2", "path/to/cross-encoder"),
+    "sparse-encoder": ("path/to/bert-mlm",),
+}
+# These need a network. Like commands that install (pip) or measure (`bench`, which tests/benchmarks runs), they are
+# parsed, in test_docs.py, and not run.
 OF_A_HUB = ("ORG/NAME", "ORG/NAME@REVISION")
 SENTENCES = (PROJECT / "exporter" / "monograph_export" / "compression" / "sentences.txt").read_text("utf-8")
 
@@ -55,13 +58,18 @@ def write_files(folder: Path) -> None:
     english, other = sentences("en"), sentences("de")
     pairs = list(zip(english, other, strict=False))
     files = {
-        **dict.fromkeys(("texts.txt", "documents.txt", "corpus.txt", "english.txt"), english),
-        **dict.fromkeys(("sentences.en", "texts.en"), [one for one, _ in pairs]),
-        **dict.fromkeys(("sentences.de", "sentences.ru"), [two for _, two in pairs]),
+        "texts.txt": english,
+        "documents.txt": english,
+        "corpus.txt": english,
+        "english.txt": english,
+        "sentences.en": [one for one, _ in pairs],
+        "texts.en": english,
+        "sentences.de": [two for _, two in pairs],
+        "sentences.ru": [two for _, two in pairs],
         "russian.txt": sentences("ru"),
-        "bulgarian.txt": sentences("bg"),
-        "mixed.txt": [*english, *other, *sentences("ru")],
-        "pairs.tsv": [f"{one}\t{two}\t{place % 5}" for place, (one, two) in enumerate(pairs)],
+        "bulgarian.txt": sentences("uk"),
+        "pairs.tsv": [f"{one}\t{two}" for one, two in pairs],
+        "sts.tsv": [f"{one}\t{two}\t{place % 5}" for place, (one, two) in enumerate(pairs)],
         "articles.jsonl": [json.dumps({"body": text}) for text in english],
         "queries.jsonl": [json.dumps({"query": one, "positive": [two], "negative": english[:3]}) for one, two in pairs],
         "tatoeba.fry-eng.fry": [one for one, _ in pairs],
@@ -87,23 +95,32 @@ def write_retrieval(folder: Path, texts: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, ...], Path]]:
-    """Bundles by the arguments that they were exported with: what several pages show runs once."""
-    yield {}
+def encoder_checkpoint(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small checkpoint that has its encoder as ONNX files, too."""
+    folder = tmp_path_factory.mktemp("encoder") / "checkpoint"
+    shutil.copytree(tiny_checkpoint, folder)
+    (folder / "onnx").mkdir()
+    encoder = encoders.save_encoder(tiny_checkpoint, folder / "onnx" / "model.onnx")
+    quantize_dynamic(encoder, folder / "onnx" / "model_quint8_avx2.onnx")
+    return folder
 
 
 @pytest.fixture
 def folder(
-    tmp_path: Path, tiny_checkpoint: Path, tiny_cross_checkpoint: Path, tiny_sparse_checkpoint: Path, tiny_bundle: Path
+    tmp_path: Path,
+    encoder_checkpoint: Path,
+    tiny_cross_checkpoint: Path,
+    tiny_sparse_checkpoint: Path,
+    tiny_bundle: Path,
 ) -> Path:
     links = {name: DATA / target for name, target in BUNDLES.items()}
     links["student"] = tiny_bundle
-    for names, target in (
-        (ENCODERS, tiny_checkpoint),
-        (RERANKERS, tiny_cross_checkpoint),
-        (SPARSE, tiny_sparse_checkpoint),
+    for kind, target in (
+        ("encoder", encoder_checkpoint),
+        ("cross-encoder", tiny_cross_checkpoint),
+        ("sparse-encoder", tiny_sparse_checkpoint),
     ):
-        links |= dict.fromkeys(names, target)
+        links |= dict.fromkeys(CHECKPOINTS[kind], target)
     for name, target in links.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).symlink_to(target)
@@ -114,7 +131,7 @@ def folder(
 def is_run(words: list[str]) -> bool:
     if words[0] != "monograph":
         return False
-    return "bench" not in words[:3] and not set(words) & set(OF_A_HUB) or "--compare" in words
+    return "--compare" in words or not set(words) & {"bench", *OF_A_HUB}
 
 
 WITH_COMMANDS = [
@@ -122,56 +139,67 @@ WITH_COMMANDS = [
 ]
 
 
+def exports() -> dict[str, list[str]]:
+    """Return the exports of all pages, by what is exported and how: what several show is one."""
+    lines = (line for page in WITH_COMMANDS for line in command_lines(page) if line.startswith("monograph export "))
+    found = {}
+    for words in (shlex.split(line, comments=True) for line in lines):
+        if is_run(words):
+            kind = next((kind for kind, names in CHECKPOINTS.items() if words[2] in names), words[2])
+            found[" ".join([kind, *words[4:]])] = words
+    return found
+
+
 @pytest.mark.usefixtures("verified_on_cpu")
+@pytest.mark.parametrize("words", exports().values(), ids=exports().keys())
+def test_exports_run(
+    words: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The small checkpoint is not the one of a recipe, and is refused with one."""
+    monkeypatch.chdir(folder)
+    remove(Path(words[3]))
+    code = main(words[1:])
+    error = capsys.readouterr().err
+    if "--recipe" in words:
+        assert code == 1
+        assert "the checkpoint is not of recipe" in error
+    else:
+        assert code == 0, error
+
+
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=name_of)
 def test_commands_run(
-    page: Path,
-    folder: Path,
-    exported: dict[tuple[str, ...], Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """What a page does with the bundles that it exports; the exports have a test of their own."""
     monkeypatch.chdir(folder)
     for line in command_lines(page):
-        if not all(is_run(words) or words[0] in ("head",) for words in commands(line)):
+        if not all(is_run(words) or words[0] == "head" for words in commands(line)):
             continue
-        # A page makes a bundle that is here under its name.
-        words = shlex.split(line.partition(" #")[0])
-        if words[1] in ("export", "unpack"):
-            Path(words[3]).unlink(missing_ok=True)
+        words = shlex.split(line, comments=True)
+        if words[1] == "export":
+            continue
+        if words[1] == "unpack":
+            remove(Path(words[3]))
         if "|" in words or ">" in words:
             run_in_shell(line)
-        elif words[1] == "export":
-            run_export(words[1:], exported, capsys)
         else:
-            code = main(words[1:])
-            assert code == 0, (line, capsys.readouterr().err)
+            assert main(words[1:]) == 0, (line, capsys.readouterr().err)
+
+
+def remove(output: Path) -> None:
+    if output.is_symlink():
+        output.unlink()
+    elif output.exists():
+        shutil.rmtree(output)
 
 
 def run_in_shell(line: str) -> None:
     environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
     done = subprocess.run(
-        ["bash", "-c", line], env=environment, capture_output=True, text=True, timeout=60, check=False
+        ["/bin/bash", "-c", line], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, (line, done.stderr)
-
-
-def run_export(words: list[str], exported: dict[tuple[str, ...], Path], capsys: pytest.CaptureFixture[str]) -> None:
-    """Run an export; the small checkpoint is not the one of a recipe, which is then said."""
-    output = Path(words[2])
-    key = (str(Path(words[1]).resolve()), *words[3:])
-    if key in exported:
-        shutil.copytree(exported[key], output)
-        return
-    code = main(words)
-    if "--recipe" in words:
-        assert code == 1
-        assert "the checkpoint is not of recipe" in capsys.readouterr().err
-        # What follows is of the bundle.
-        shutil.copytree(DATA / "embedding", output, dirs_exist_ok=True)
-    else:
-        assert code == 0, (words, capsys.readouterr().err)
-        exported[key] = output.resolve()
 
 
 def test_the_similarities_of_the_quickstart_are_minilms(
