@@ -13,7 +13,7 @@ import functools
 import importlib
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,14 +97,23 @@ def command_line_page() -> str:
         "Exit codes: 0 for success, 1 for an error (one line on stderr) or a failed verification, 2 for bad usage, 130 "
         "and 143 after Ctrl-C and SIGTERM.",
         "",
-        *_options(parser),
+        *_options(parser, hidden=()),
+        "",
+        "Every command has these options, too.",
     ]
+    common = [option for action in parser._actions for option in action.option_strings]
     for name in sorted(commands, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)):
         sub = commands[name]
-        sub.formatter_class = functools.partial(argparse.HelpFormatter, width=90)
+        sub.formatter_class = functools.partial(argparse.HelpFormatter, width=82)
         usage = sub.format_usage().removeprefix("usage: ").rstrip()
         lines += ["", f"## monograph {name}", "", f"{_sentence(sub.description or '')}", ""]
-        lines += ["```text", *(line.removeprefix("       ") for line in usage.splitlines()), "```", "", *_options(sub)]
+        lines += [
+            "```text",
+            *(line.removeprefix("       ") for line in usage.splitlines()),
+            "```",
+            "",
+            *_options(sub, common),
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -113,9 +122,10 @@ def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
     return dict(subparsers.choices)
 
 
-def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
-    """Yield a table of a parser's arguments, then its options."""
-    shown = [action for action in parser._actions if not isinstance(action, argparse._SubParsersAction)]
+def _options(parser: argparse.ArgumentParser, hidden: Collection[str]) -> Iterator[str]:
+    """Yield a table of a parser's arguments, then its options; those that are ``hidden`` stand elsewhere."""
+    every = (action for action in parser._actions if not isinstance(action, argparse._SubParsersAction))
+    shown = [action for action in every if not {*action.option_strings} & {*hidden}]
     yield from ("| argument | meaning |", "|---|---|")
     for action in sorted(shown, key=lambda action: bool(action.option_strings)):
         words = (action.help or "") % _values(action)
@@ -123,26 +133,21 @@ def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def _names(action: argparse.Action) -> str:
-    choices = None if action.choices is None else "|".join(map(str, action.choices))
+    choices = None if action.choices is None else ",".join(map(str, action.choices))
     metavar = action.metavar if isinstance(action.metavar, str) else None
     value = metavar or (f"{{{choices}}}" if choices else action.dest.upper())
     if not action.option_strings:
-        return _code(value)
-    if action.nargs == 0:
-        return ", ".join(map(_code, action.option_strings))
-    return ", ".join(_code(f"{option} {value}") for option in action.option_strings)
+        return f"`{value}`"
+    written = "" if action.nargs == 0 else f" {value}"
+    return ", ".join(f"`{option}{written}`" for option in action.option_strings)
 
 
 def _values(action: argparse.Action) -> dict[str, Any]:
     return {**vars(action), "prog": "monograph"}
 
 
-def _code(text: str) -> str:
-    return f"`{_cell(text)}`"
-
-
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return text.replace("|", "&#124;").replace("\n", " ")
 
 
 def _sentence(text: str) -> str:
