@@ -21,7 +21,7 @@ main = importlib.import_module("monograph.commands.main").main
 DATA = PROJECT / "tests" / "data"
 # Bundles of the pages -> those that stand for them.
 BUNDLES = {
-    **dict.fromkeys(("minilm", "labse", "labse-en-ru"), "embedding"),
+    **dict.fromkeys(("minilm", "labse", "labse-en-ru", "student"), "embedding"),
     **dict.fromkeys(("minilm-int8", "labse-int8"), "embedding-int8"),
     "reranker": "rerank",
     "splade": "sparse",
@@ -106,15 +106,8 @@ def encoder_checkpoint(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture
-def folder(
-    tmp_path: Path,
-    encoder_checkpoint: Path,
-    tiny_cross_checkpoint: Path,
-    tiny_sparse_checkpoint: Path,
-    tiny_bundle: Path,
-) -> Path:
+def folder(tmp_path: Path, encoder_checkpoint: Path, tiny_cross_checkpoint: Path, tiny_sparse_checkpoint: Path) -> Path:
     links = {name: DATA / target for name, target in BUNDLES.items()}
-    links["student"] = tiny_bundle
     for kind, target in (
         ("encoder", encoder_checkpoint),
         ("cross-encoder", tiny_cross_checkpoint),
