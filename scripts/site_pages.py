@@ -1,9 +1,9 @@
-"""A hook of mkdocs: pages of the site that are not files of docs/.
+"""A hook of mkdocs: what the site has beside the files of docs/.
 
-The command-line reference is written from the argument parsers. CONTRIBUTING.md, CHANGELOG.md, SECURITY.md and the
-examples appear as pages without being copied; "<!-- include: FILE: NAME -->" stands for the part of another file that
-"<!-- begin: NAME -->" and "<!-- end: NAME -->" enclose. Links are those between files of the repository, so that they
-also work there; a link to one of these files becomes one to its page.
+CONTRIBUTING.md, CHANGELOG.md, SECURITY.md and the examples appear as pages without being copied.
+"<!-- include: FILE: NAME -->" stands for the part of another file that "<!-- begin: NAME -->" and "<!-- end: NAME -->"
+enclose, "<!-- command line -->" for the arguments of all commands, written from their parsers. Links are those between
+files of the repository, so that they also work there; a link to an included file becomes one to its page.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ INCLUDED = {
     "SECURITY.md": "contributing/security.md",
     **{f"examples/{file.name}": f"examples/{file.stem}.md" for file in sorted((PROJECT / "examples").glob("*.py"))},
 }
-COMMAND_LINE = "reference/command-line.md"
+COMMAND_LINE = "<!-- command line -->"
 # The order of the commands on their page; any other command follows.
 ORDER = ("export", "embed", "similarity", "rank", "info", "verify", "eval", "bench", "prepare", "pack", "unpack")
 _INCLUDE = re.compile(r"<!-- include: (\S+): (.+) -->")
+_FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
 
 
@@ -44,13 +45,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(
             File.generated(config, page, content=text if source.endswith(".md") else example_page(source, text))
         )
-    files.append(File.generated(config, COMMAND_LINE, content=command_line_page()))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
     """Include parts of other files, and rewrite the links to files of the repository that are pages of the site."""
     markdown = _INCLUDE.sub(lambda match: part_of(PROJECT / match[1], match[2]), markdown)
+    if COMMAND_LINE in markdown:
+        markdown = markdown.replace(COMMAND_LINE, command_line())
     pages = {page_: source for source, page_ in INCLUDED.items()}
     path = page.file.src_uri
     return relink(markdown, path, posixpath.dirname(pages.get(path, f"docs/{path}")))
@@ -76,7 +78,9 @@ def relink(markdown: str, page: str, folder: str) -> str:
         uri = INCLUDED.get(file, file.removeprefix("docs/"))
         return f"{match[1]}{posixpath.relpath(uri, posixpath.dirname(page) or '.')}{match[3]}"
 
-    return _LINK.sub(place, markdown)
+    # Code stands at the odd places, and has no links.
+    parts = _FENCED.split(markdown)
+    return "".join(part if number % 2 else _LINK.sub(place, part) for number, part in enumerate(parts))
 
 
 def example_page(source: str, code: str) -> str:
@@ -85,18 +89,13 @@ def example_page(source: str, code: str) -> str:
     return f"# {title}\n\n`{source}` in the repository.\n\n```python\n{code.rstrip()}\n```\n"
 
 
-def command_line_page() -> str:
-    """Return the reference of the command line: usage, arguments and options of every command."""
+def command_line() -> str:
+    """Return usage, arguments and options of every command."""
     # Not by `from`: the package has the function of that name.
     main = importlib.import_module("monograph.commands.main")
     parser = main._parser(["--help"])
     commands = _commands(parser)
     lines = [
-        "# Command line",
-        "",
-        "Exit codes: 0 for success, 1 for an error (one line on stderr) or a failed verification, 2 for bad usage, 130 "
-        "and 143 after Ctrl-C and SIGTERM.",
-        "",
         *_options(parser, hidden=()),
         "",
         "Every command has these options, too.",
