@@ -1,4 +1,4 @@
-"""What was measured, how often, and the file it is saved in: docs/benchmark.md describes the JSON."""
+"""What was measured, how often, and the file it is saved in: docs/how-to/benchmark.md describes the JSON."""
 
 from __future__ import annotations
 

@@ -120,6 +120,14 @@ def export(
             cannot be read; the checkpoint cannot be downloaded, read or loaded; the output cannot be written; or a
             package is missing.
 
+    Examples:
+        >>> bundle = export(checkpoint, "bundle")
+        >>> bundle.manifest.task, sorted(bundle.manifest.files)
+        ('embedding', ['model.onnx', 'model.onnx.data', 'probes.json', 'tokenizer.json'])
+        >>> result = bundle.manifest.quality.verifications[0]
+        >>> result.engine, result.compute_dtype, result.passed
+        ('onnxruntime', 'float32', True)
+
     """
     vocabulary = VocabularyOptions(
         corpora=named_texts(_paths(keep_vocab)), scripts=_codes(keep_scripts), coverage=named_texts(_paths(coverage))

@@ -27,15 +27,19 @@ class RankedDocument(TypedDict):
 class CrossEncoder(Model[RerankSection]):
     """A reranker or classifier of pairs without torch: one graph, one device, ``predict`` and ``rank``.
 
-    >>> model = CrossEncoder(bundle, device="cpu")
-    >>> documents = ["Berlin has 3.5 million people.", "He drove to the stadium."]
-    >>> [best] = model.rank("How many people live in Berlin?", documents, top_k=1, return_documents=True)
-    >>> sorted(best)
-    ['corpus_id', 'score', 'text']
-    >>> model.predict([("a query", "a document"), ("a query", "another")]).shape
-    (2,)
-
     Arguments, errors, and what holds for threads, pickling and forks are those of ``Embedder``.
+
+    Examples:
+        >>> model = CrossEncoder(bundle, device="cpu")
+        >>> model.num_labels
+        1
+        >>> documents = ["Berlin has 3.5 million people.", "He drove to the stadium."]
+        >>> [best] = model.rank("How many people live in Berlin?", documents, top_k=1, return_documents=True)
+        >>> sorted(best)
+        ['corpus_id', 'score', 'text']
+        >>> model.predict([("a query", "a document"), ("a query", "another")]).shape
+        (2,)
+
     """
 
     _task = RERANK
@@ -76,6 +80,13 @@ class CrossEncoder(Model[RerankSection]):
             InputError: a pair or an option is not usable.
             MonographError: the engine failed, or the model was closed.
 
+        Examples:
+            >>> model = CrossEncoder(bundle, device="cpu")
+            >>> model.predict(("a query", "a document")).shape
+            ()
+            >>> model.predict([("a query", "a document"), ("a query", "another")], activation_fn="Identity").dtype
+            dtype('float32')
+
         """
         pairs, single = check_pairs(inputs)
         plan = RERANK.post_process(self._section, activation_fn=activation_fn, apply_softmax=apply_softmax)
@@ -113,6 +124,14 @@ class CrossEncoder(Model[RerankSection]):
         Raises:
             InputError: the model has more than one label, or the query, a document or an option is not usable.
             MonographError: the engine failed, or the model was closed.
+
+        Examples:
+            >>> model = CrossEncoder(bundle, device="cpu")
+            >>> ranked = model.rank("a query", ["a document", "another", "a third"])
+            >>> sorted(document["corpus_id"] for document in ranked)
+            [0, 1, 2]
+            >>> ranked[0]["score"] >= ranked[1]["score"] >= ranked[2]["score"]
+            True
 
         """
         if self.num_labels != 1:

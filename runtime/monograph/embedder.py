@@ -26,13 +26,6 @@ class EmbedOptions(TypedDict, total=False):
 class Embedder(Model[EmbeddingSection]):
     """A Sentence Transformer without torch: one graph, one device, ``encode``.
 
-    >>> model = Embedder(bundle, device="cpu")
-    >>> vectors = model.encode(["The weather is lovely today.", "It's so sunny outside!"])
-    >>> vectors.shape == (2, model.dimension)
-    True
-    >>> model.similarity(vectors, vectors).shape
-    (2, 2)
-
     Args:
         path: The bundle's folder, or ORG/NAME or ORG/NAME@REVISION of a bundle on the Hugging Face Hub.
         device: "auto", "cpu" (ONNX Runtime), "openvino", "openvino:" and a name of OpenVINO's, "cuda", or "cuda:1" for
@@ -55,6 +48,14 @@ class Embedder(Model[EmbeddingSection]):
         BundleError: the bundle is missing or damaged, with every problem, or of another task.
         DeviceError: the device or type cannot be had here, or the bundle is known to be wrong on it.
         InputError: an option is not usable.
+
+    Examples:
+        >>> model = Embedder(bundle, device="cpu")
+        >>> vectors = model.encode(["The weather is lovely today.", "It's so sunny outside!"])
+        >>> vectors.dtype, vectors.shape == (2, model.dimension)
+        (dtype('float32'), True)
+        >>> model.similarity(vectors, vectors).shape
+        (2, 2)
 
     """
 
@@ -102,6 +103,17 @@ class Embedder(Model[EmbeddingSection]):
             InputError: a text or an option is not usable.
             MonographError: the engine failed, or the model was closed.
 
+        Examples:
+            >>> model = Embedder(bundle, device="cpu")
+            >>> model.encode("one text").shape == (model.dimension,)
+            True
+            >>> model.encode([]).shape == (0, model.dimension)
+            True
+            >>> model.encode(["one text", "another"], truncate_dim=8, normalize_embeddings=True).shape
+            (2, 8)
+            >>> model.encode(["one text", "another"], truncate_dim=8, precision="ubinary").dtype
+            dtype('uint8')
+
         """
         plan = EMBEDDING.post_process(
             self._section,
@@ -128,6 +140,13 @@ class Embedder(Model[EmbeddingSection]):
 
         A model with a Router takes the route of the task "query". Arguments, results (float32 [d] or [n, d]) and errors
         are those of ``encode``.
+
+        Examples:
+            >>> model = Embedder(bundle, device="cpu")
+            >>> documents = model.encode_document(["Feed the cat at six.", "The lift is out of order."])
+            >>> model.similarity(model.encode_query("Why must I take the stairs?"), documents).shape
+            (1, 2)
+
         """
         name, task = self._prompt_name(QUERY_PROMPTS, prompt_name, prompt), self._routed_task("query")
         return self.encode(texts, name, prompt, batch_size, show_progress_bar, task=task, **options)
@@ -169,6 +188,12 @@ class Embedder(Model[EmbeddingSection]):
         Raises:
             InputError: a text or an option is not usable.
 
+        Examples:
+            >>> model = Embedder(bundle, device="cpu")
+            >>> lines = (f"line {number} of a long log" for number in range(3000))
+            >>> [len(block) for block in model.encode_iter(lines)]
+            [2048, 952]
+
         """
         plan = EMBEDDING.post_process(self._section, **options)
         call = self._check_call(plan, prompt_name, prompt, batch_size, task)
@@ -181,6 +206,12 @@ class Embedder(Model[EmbeddingSection]):
 
         Raises:
             InputError: the shapes do not fit.
+
+        Examples:
+            >>> model = Embedder(bundle, device="cpu")
+            >>> vectors = model.encode(["a boat", "a ship", "a slice of bread"])
+            >>> model.similarity(vectors[:1], vectors).shape
+            (1, 3)
 
         """
         return similarities.similarity(self._section.similarity, first, second)

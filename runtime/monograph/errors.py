@@ -29,14 +29,38 @@ _NOT_ASCII_PRINTABLE = re.compile(r"[^ -~]")
 
 
 class MonographError(Exception):
-    """Root of all errors of this package."""
+    """Root of all errors of this package.
+
+    Examples:
+        >>> from monograph import load
+        >>> try:
+        ...     load("no/such/folder")
+        ... except MonographError as error:
+        ...     print(error)
+        bundle no/such/folder: there is no such folder, make one with `monograph export SOURCE OUTPUT`
+
+    """
 
     def __str__(self) -> str:
         return printable(super().__str__(), _MAX_MESSAGE)
 
 
 class BundleError(MonographError):
-    """A bundle cannot be used; ``problems`` lists everything that is wrong with it."""
+    """A bundle cannot be used.
+
+    Attributes:
+        bundle: Its path or name.
+        problems: Everything that is wrong with it, each as a str with what to do about it.
+
+    Examples:
+        >>> from monograph import load
+        >>> try:
+        ...     load("no/such/folder")
+        ... except BundleError as error:
+        ...     print(len(error.problems))
+        1
+
+    """
 
     def __init__(self, bundle: object, problems: Sequence[str]) -> None:
         self.bundle = str(bundle)
@@ -48,23 +72,70 @@ class BundleError(MonographError):
 
 
 class DeviceError(MonographError):
-    """The requested device cannot run the bundle here; there is no silent fallback."""
+    """The requested device cannot run the bundle here; there is no silent fallback.
+
+    Examples:
+        >>> from monograph import load
+        >>> try:
+        ...     load(bundle, device="gpu")
+        ... except DeviceError as error:
+        ...     print(error)
+        device 'gpu' is not known to this release; it has 'auto', ...
+
+    """
 
 
 class InputError(MonographError):
-    """A text or an option of a call is not usable."""
+    """A text or an option of a call is not usable.
+
+    Examples:
+        >>> from monograph import load
+        >>> try:
+        ...     load(bundle, device="cpu").encode(["a text", None])
+        ... except InputError as error:
+        ...     print(error)
+        text 1 must be a str, got None
+
+    """
 
 
 class ExportError(MonographError):
-    """A checkpoint cannot become a bundle; none was written."""
+    """A checkpoint cannot become a bundle; none was written.
+
+    Examples:
+        >>> from monograph_export import export
+        >>> try:
+        ...     export("no/such/checkpoint", "bundle")
+        ... except ExportError as error:
+        ...     print(error)
+        no/such/checkpoint is not a folder: ...
+
+    """
 
 
 class UnsupportedModuleError(ExportError):
-    """A module of the checkpoint, or a setting of it, has no exact graph."""
+    """A module of the checkpoint, or a setting of it, has no exact graph; the message names it.
+
+    Examples:
+        >>> from monograph_export import export
+        >>> try:
+        ...     export(checkpoint_with_lstm, "bundle")
+        ... except UnsupportedModuleError as error:
+        ...     "LSTM" in str(error)
+        True
+
+    """
 
 
 class ParityError(ExportError):
-    """The exported graph gives other vectors than the PyTorch model."""
+    """The exported graph gives other vectors than the PyTorch model, or than the file of ``from_onnx``.
+
+    Examples:
+        >>> from monograph import ExportError, ParityError
+        >>> issubclass(ParityError, ExportError)
+        True
+
+    """
 
 
 def first_line(error: BaseException) -> str:

@@ -263,16 +263,17 @@ def load(
 ) -> Any:
     """Open a bundle as a model of the class of its task: an Embedder, a CrossEncoder or a SparseEncoder.
 
-    >>> model = load(bundle, device="cpu")
-    >>> type(model).__name__
-    'Embedder'
-
     The arguments are those of ``Embedder``.
 
     Raises:
         BundleError: the bundle is missing or damaged, with every problem.
         DeviceError: the device or type cannot be had here, or the bundle is known to be wrong on it.
         InputError: an option is not usable.
+
+    Examples:
+        >>> model = load(bundle, device="cpu")
+        >>> type(model).__name__
+        'Embedder'
 
     """
     source = model_source(path, device, compute_dtype, threads, check, cache_dir, max_tokens_per_batch)

@@ -39,6 +39,10 @@ def prepare(
         DeviceError: the device cannot run the bundle here.
         MonographError: the cache cannot be used or written, or the packed weights gave wrong vectors.
 
+    Examples:
+        >>> all(folder.is_dir() for folder in prepare(bundle, device="cpu"))
+        True
+
     """
     folder = cache_folder(cache_dir)
     cache, problem = check_cache(folder)

@@ -27,15 +27,17 @@ class SparseOptions(TypedDict, total=False):
 class SparseEncoder(Model[SparseSection]):
     """A sparse encoder (SPLADE, or inference-free) without torch: one graph, one device, vectors over a vocabulary.
 
-    >>> model = SparseEncoder(bundle, device="cpu")
-    >>> [vector] = model.encode_active("The weather is lovely today.")
-    >>> vector.indices.dtype, vector.values.dtype
-    (dtype('int32'), dtype('float32'))
-    >>> model.encode(["one text", "another"]).shape == (2, model.dimension)
-    True
-
     Arguments, errors, and what holds for threads, pickling and forks are those of ``Embedder``. SciPy, the extra
     ``sparse``, is needed for all but ``encode_active`` and ``encode_active_iter``.
+
+    Examples:
+        >>> model = SparseEncoder(bundle, device="cpu")
+        >>> [vector] = model.encode_active("The weather is lovely today.")
+        >>> vector.indices.dtype, vector.values.dtype
+        (dtype('int32'), dtype('float32'))
+        >>> model.encode(["one text", "another"]).shape == (2, model.dimension)
+        True
+
     """
 
     _task = SPARSE
@@ -74,6 +76,14 @@ class SparseEncoder(Model[SparseSection]):
         Raises:
             InputError: a text or an option is not usable.
             MonographError: the engine failed, the model was closed, or SciPy is not installed.
+
+        Examples:
+            >>> model = SparseEncoder(bundle, device="cpu")
+            >>> vectors = model.encode(["one text", "another"], max_active_dims=5)
+            >>> vectors.shape == (2, model.dimension), vectors.nnz <= 10
+            (True, True)
+            >>> model.similarity(vectors, vectors).shape
+            (2, 2)
 
         """
         arrays.import_scipy_sparse()
@@ -223,6 +233,12 @@ class SparseEncoder(Model[SparseSection]):
         Raises:
             InputError: these are no vectors of this model, or ``top_k`` is no count.
             MonographError: SciPy is not installed.
+
+        Examples:
+            >>> model = SparseEncoder(bundle, device="cpu")
+            >>> [tokens] = model.decode(model.encode(["one text"]), top_k=3)
+            >>> len(tokens) <= 3, all(isinstance(token, str) and weight > 0 for token, weight in tokens)
+            (True, True)
 
         """
         limit = None if top_k is None else check_count(top_k, "top_k")

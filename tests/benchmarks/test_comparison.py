@@ -70,7 +70,7 @@ def made_up(seed: int, slower: float = 1.0, phase: float = 1.0, rounds: int = 5,
 def test_a_fifth_more_time_is_found_also_in_a_slow_phase_of_the_machine(phase: float) -> None:
     changes = [change for seed in range(200) for change in compare(made_up(seed), made_up(seed + 1000, 1.2, phase))]
     assert {change.what for change in changes} == {"time for mixed"}
-    # With five rounds, in seven of a thousand pairs of runs the noise hides it (docs/benchmark.md).
+    # With five rounds, in seven of a thousand pairs of runs the noise hides it (docs/how-to/benchmark.md).
     assert len(changes) >= 195
     assert all(change.factor is not None and 1.1 <= change.factor < 1.35 for change in changes)
     assert str(changes[0]).startswith("monograph cpu float32: time for mixed 1.")

@@ -10,7 +10,6 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,56 +17,37 @@ import pytest
 
 from monograph.engines.registry import compute_dtype_names, engines
 from monograph.tasks import tasks
+from support.pages import (
+    DOCS,
+    ERRORS_PAGE,
+    FORMAT_PAGE,
+    PAGES,
+    PROJECT,
+    SITE,
+    blocks,
+    command_lines,
+    commands,
+    name_of,
+    prose,
+)
 
 # Not by `from`: the package has the function of that name.
 main = importlib.import_module("monograph.commands.main")
-PROJECT = Path(__file__).parents[2]
-PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
 SOURCES = [PROJECT / "runtime", PROJECT / "exporter", PROJECT / "benchmarks"]
 # The names that the pages give their bundles; what is shown of them holds for any model.
 BUNDLES = ("minilm", "labse", "labse-en-ru")
-FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+DATA = PROJECT / "tests" / "data"
 # Options of other programs.
 FOREIGN_OPTIONS = {"--preload", "--upgrade"}
 # What reads a key of a JSON object: the methods of monograph.fields.Fields.
 READERS = ("need", "maybe", "has", "number", "strings", "integers", "inputs", "string_map", "child", "children")
 
-pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    return [text for kind, text in FENCE.findall(page.read_text("utf-8")) if kind == language]
-
-
-def prose(page: Path) -> str:
-    return FENCE.sub("", page.read_text("utf-8"))
-
-
-def commands(block: str) -> Iterator[list[str]]:
-    """Yield the words of each command of a console block: pipes are taken apart, redirections left out."""
-    for line in re.sub(r"\\\n", " ", block).splitlines():
-        if not line.startswith("$ "):
-            continue
-        lexer = shlex.shlex(line[2:], posix=True, punctuation_chars=True)
-        lexer.whitespace_split = True
-        words: list[str] = []
-        skipped = False
-        for word in lexer:
-            if set(word) <= set("<>"):
-                skipped = True
-            elif set(word) <= set("|&;"):
-                yield words
-                words = []
-            elif skipped:
-                skipped = False
-            else:
-                words.append(word)
-        yield words
+pages = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 
 @pages
 def test_commands_parse(page: Path) -> None:
-    for words in (words for block in blocks(page, "console") for words in commands(block)):
+    for words in (words for line in command_lines(page) for words in commands(line)):
         if words[0] != "monograph":
             continue
         try:
@@ -79,7 +59,7 @@ def test_commands_parse(page: Path) -> None:
 @pages
 def test_scripts_and_extras_exist(page: Path) -> None:
     extras = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
-    for words in (words for block in blocks(page, "console") for words in commands(block)):
+    for words in (words for line in command_lines(page) for words in commands(line)):
         if "/" in words[0]:
             assert (PROJECT / words[0]).is_file(), words
     for named in re.findall(r"(?:monograph|\.)\[([a-z,-]+)\]", page.read_text("utf-8")):
@@ -100,8 +80,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_device_table_names_every_engine_and_compute_dtype() -> None:
-    """A new engine fails this until README's table of devices has it, in the types of its registration."""
-    section = (PROJECT / "README.md").read_text("utf-8").partition("### Devices\n")[2].partition("\n###")[0]
+    """A new engine fails this until the table of devices has it, in the types of its registration."""
+    section = (DOCS / "how-to" / "choose-a-device.md").read_text("utf-8").partition("\n##")[0]
     rows = [line.split("|")[1:4] for line in section.splitlines() if line.startswith('| `"')]
     for entry in engines():
         cells = [cells for cells in rows if re.search(rf'`"{re.escape(entry.kind)}[":]', cells[0])]
@@ -119,7 +99,7 @@ def headings(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("page", sorted((PROJECT / "docs").glob("*.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", SITE, ids=name_of)
 def test_options_that_the_text_names_exist(page: Path) -> None:
     known: set[str] = set()
     for name in (
@@ -150,22 +130,34 @@ def test_python_compiles(page: Path) -> None:
         compile(block, f"{page.name} block {number}", "exec")
 
 
-@pytest.mark.parametrize("name", ["quickstart", "choosing", "labse"])
-def test_python_runs(name: str, minilm_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pages' blocks run one by one, each by itself, where the bundles that they name are MiniLM's."""
-    for bundle in BUNDLES:
-        (tmp_path / bundle).symlink_to(minilm_bundle)
-    monkeypatch.chdir(tmp_path)
-    examples = blocks(PROJECT / "docs" / f"{name}.md", "python")
-    assert examples
-    for number, block in enumerate(examples):
-        exec(compile(block, f"{name}.md block {number}", "exec"), {"__name__": f"{name}_{number}"})  # noqa: S102
+# The worked reader is a program, which runs below.
+RUNNABLE = [page for page in PAGES if blocks(page, "python") and page != FORMAT_PAGE]
+
+
+@pytest.fixture
+def examples_folder(minilm_bundle: Path, tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    """A folder with what the pages' Python names: the real MiniLM, small models of the other tasks, a checkpoint."""
+    links = dict.fromkeys(BUNDLES, minilm_bundle) | {"reranker": DATA / "rerank", "splade": DATA / "sparse"}
+    links["path/to/model"] = tiny_checkpoint
+    for name, target in links.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).symlink_to(target)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("verified_on_cpu")
+@pytest.mark.parametrize("page", RUNNABLE, ids=name_of)
+def test_python_runs(page: Path, examples_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page's blocks run one by one, each by itself, where the bundles and checkpoints that they name are."""
+    monkeypatch.chdir(examples_folder)
+    for number, block in enumerate(blocks(page, "python")):
+        exec(compile(block, f"{page.name} block {number}", "exec"), {"__name__": f"{page.stem}_{number}"})  # noqa: S102
 
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The worked example of the bundle format, as a file."""
-    (code,) = blocks(PROJECT / "docs" / "bundle-format.md", "python")
+    (code,) = blocks(FORMAT_PAGE, "python")
     imported = {
         (node.module or "").partition(".")[0] if isinstance(node, ast.ImportFrom) else node.names[0].name
         for node in ast.walk(ast.parse(code))
@@ -203,7 +195,7 @@ def test_the_worked_reader_refuses_a_damaged_bundle(reader: Path, tiny_bundle: P
 
 def test_the_format_page_names_every_key_of_the_manifest() -> None:
     """The fields of the manifest's and the tasks' dataclasses, and what is read by name beside them."""
-    page = (PROJECT / "docs" / "bundle-format.md").read_text("utf-8")
+    page = FORMAT_PAGE.read_text("utf-8")
     folder = PROJECT / "runtime" / "monograph"
     files = [*sorted((folder / "bundle").glob("manifest*.py")), folder / "quality.py"]
     keys: set[object] = set()
@@ -254,7 +246,7 @@ def part_of(value: ast.expr, constants: dict[str, str]) -> str:
 
 
 def test_quoted_messages_are_in_the_code() -> None:
-    page = (PROJECT / "docs" / "troubleshooting.md").read_text("utf-8")
+    page = ERRORS_PAGE.read_text("utf-8")
     # A first cell may quote several messages.
     cells = re.findall(r"^\| (`[^|]+`) \| .* \| .* \|$", page, re.MULTILINE)
     quoted = [message for cell in cells for message in re.findall(r"`([^`]+)`", cell) if not message.endswith("Error")]
@@ -264,7 +256,7 @@ def test_quoted_messages_are_in_the_code() -> None:
 
 
 def test_every_error_class_is_explained() -> None:
-    page = (PROJECT / "docs" / "troubleshooting.md").read_text("utf-8")
+    page = ERRORS_PAGE.read_text("utf-8")
     code = ast.parse((PROJECT / "runtime" / "monograph" / "errors.py").read_text("utf-8"))
     classes = {node.name for node in code.body if isinstance(node, ast.ClassDef)}
     assert {name for name in classes if f"`{name}`" not in page and f"`monograph.{name}`" not in page} == set()

@@ -26,7 +26,20 @@ MAX_MANIFEST_BYTES = 8 * 2**20
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder with a manifest whose files were checked."""
+    """A folder with a manifest whose files were checked.
+
+    Attributes:
+        path: The folder.
+        manifest: Its manifest.
+        manifest_sha256: SHA-256 of manifest.json, which has that of every other file: 64 hexadecimal digits.
+
+    Examples:
+        >>> from monograph.bundle import open_bundle
+        >>> opened = open_bundle(bundle, check="full")
+        >>> opened.task.name, opened.size_bytes > 0
+        ('embedding', True)
+
+    """
 
     path: Path
     manifest: Manifest

@@ -119,8 +119,31 @@ class FileEntry:
 class Manifest:
     """Everything a runtime knows of a bundle before it opens another file.
 
-    ``section`` is what the bundle's task says of its outputs (``EmbeddingSection`` for "embedding"); in the file its
-    key is the task's name.
+    Attributes:
+        format_version: 1; a bundle of another version is refused.
+        task: "embedding", "rerank" or "sparse".
+        source: The checkpoint that it was made of.
+        graphs: Its graphs; usually there is one.
+        tokenizer: How texts become token ids; of a model with routes, the tokenizer of the first graph's route.
+        section: The outputs of the task: an EmbeddingSection, RerankSection or SparseSection. In the file its key is
+            the task's name.
+        prompts: Prompts by name, each put before a text.
+        default_prompt_name: Name of the prompt of texts for which the caller names none; None for no prompt.
+        quality: What the export measured.
+        producer: Versions of the packages that wrote it.
+        files: Size and hash of every other file, by name.
+        routing: The routes of a model with a Router; None for any other.
+
+    Examples:
+        >>> from monograph import load
+        >>> manifest = load(bundle, device="cpu").manifest
+        >>> manifest.task, manifest.section.normalized
+        ('embedding', True)
+        >>> sorted(manifest.files)
+        ['model.onnx', 'model.onnx.data', 'probes.json', 'tokenizer.json']
+        >>> all(result.passed for result in manifest.quality.verifications)
+        True
+
     """
 
     format_version: int

@@ -28,7 +28,7 @@ class EngineEntry:
         module: Has ``compute_dtypes(device)`` and ``create_engine(bundle, graph, options)``; imports no engine itself.
         package: The package to import, ``distribution`` the one to install, ``extra`` the extra that brings it.
         device_help: How its devices are named, for help texts.
-        summary: Hardware and types, for the README's table.
+        summary: Hardware and types, for the table of docs/how-to/choose-a-device.md.
         machines: The values of ``platform.machine()`` on which device="auto" considers it; empty for all.
         file: A pattern of a file that the package must contain, "" for none.
         precisions: The graph precisions it runs, each with the compute dtype that it implies, None where the engine

@@ -12,7 +12,19 @@ from numpy.typing import NDArray
 
 
 class SparseVector(NamedTuple):
-    """One vector by its values that are not 0: their columns (int32 [k], ascending) and themselves (float32 [k])."""
+    """One vector by its values that are not 0.
+
+    Attributes:
+        indices: The columns of these values, ascending: int32 [k]. A column is a token's id.
+        values: The values: float32 [k].
+
+    Examples:
+        >>> from monograph import SparseEncoder
+        >>> [vector] = SparseEncoder(bundle, device="cpu").encode_active("one text")
+        >>> vector.indices.shape == vector.values.shape
+        True
+
+    """
 
     indices: NDArray[np.int32]
     values: NDArray[np.float32]
