@@ -9,9 +9,11 @@ import pytest
 
 from monograph.errors import InputError
 from monograph_bench.report.markdown import BEGIN, END, main, table_of, with_table
+from monograph_bench.report.plots import speed_against_quality
 from monograph_bench.results import SCHEMA_VERSION, read_results
 
 PROJECT = Path(__file__).parents[2]
+RESULTS = PROJECT / "benchmarks" / "results" / "minilm.json"
 
 
 def test_the_table_takes_the_place_between_the_marks() -> None:
@@ -27,12 +29,12 @@ def test_a_text_without_a_place_for_the_table_is_refused(text: str) -> None:
 
 def test_the_readme_has_the_saved_results() -> None:
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    results = read_results(PROJECT / "benchmarks" / "results" / "minilm.json")
+    results = read_results(RESULTS)
     assert with_table(readme, table_of(results)) == readme
 
 
 def test_results_from_before_tasks_are_read_as_those_of_embedding_models(tmp_path: Path) -> None:
-    values = json.loads((PROJECT / "benchmarks" / "results" / "minilm.json").read_text("utf-8"))
+    values = json.loads(RESULTS.read_text("utf-8"))
     del values["task"]
     for system in values["systems"]:
         del system["scores"]
@@ -46,8 +48,13 @@ def test_the_command_renews_table_and_plot(tmp_path: Path) -> None:
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     before, _, after = readme.partition(BEGIN)
     (tmp_path / "README.md").write_text(f"{before}{BEGIN}\nold\n{END}{after.partition(END)[2]}", encoding="utf-8")
-    main(
-        str(PROJECT / "benchmarks" / "results" / "minilm.json"), str(tmp_path / "README.md"), str(tmp_path / "plot.svg")
-    )
+    results = read_results(RESULTS)
+    main(str(RESULTS), str(tmp_path / "README.md"), str(tmp_path / "plot.svg"))
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == readme
-    assert "<svg" in (tmp_path / "plot.svg").read_text(encoding="utf-8")
+    assert (tmp_path / "plot.svg").read_text("utf-8") == speed_against_quality(results, next(iter(results.workloads)))
+
+
+def test_the_kept_plot_names_the_saved_results() -> None:
+    results = read_results(RESULTS)
+    plot = RESULTS.with_suffix(".svg").read_text(encoding="utf-8")
+    assert [system.name for system in results.systems if f"<!-- {system.name} -->" not in plot] == []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from monograph.errors import InputError, printable
 from monograph_bench.report.figures import base_of, milliseconds, profile_for, ratio, start_seconds, texts_per_second
-from monograph_bench.report.plots import throughput_plot
+from monograph_bench.report.plots import speed_against_quality
 from monograph_bench.results import Results, SystemResult, read_results
 
 # What would end a cell, or begin a link, code or HTML.
@@ -92,7 +92,7 @@ def main(results_file: str, readme: str, plot: str) -> None:
     results = read_results(Path(results_file))
     path = Path(readme)
     path.write_text(with_table(path.read_text("utf-8"), table_of(results)), encoding="utf-8")
-    Path(plot).write_text(throughput_plot(results, next(iter(results.workloads))), encoding="utf-8")
+    Path(plot).write_text(speed_against_quality(results, next(iter(results.workloads))), encoding="utf-8")
 
 
 if __name__ == "__main__":

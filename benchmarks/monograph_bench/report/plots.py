@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from monograph.errors import printable
 from monograph_bench.report.figures import milliseconds, profile_for, texts_per_second
@@ -18,8 +20,20 @@ COLORS = {"monograph": "#005a9c", "peer": "#b0b7bf"}
 _WIDTH_INCHES = 5.0
 _BAR_INCHES = 0.42
 _MARGIN_INCHES = 1.1
-_SCATTER_INCHES, _NAME_INCHES = 3.4, 0.17
-_NUMBER_POINTS, _NUMBER_HEIGHTS = 10, 3
+_SCATTER_INCHES = 6.5
+# At float32 the loss is rounding, and some of it is exactly 0.
+_LEAST_LOSS = 1e-7
+_LEADER = {"arrowstyle": "-", "color": "#888888", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
+# From a point to its name, in points of 1/72 inch, the nearest first; and which end of the name is there.
+_PLACES = sorted(
+    (
+        ((dx * side, dy), "left" if side > 0 else "right")
+        for dx in (7, 20, 40)
+        for dy in range(-120, 121, 10)
+        for side in (1, -1)
+    ),
+    key=lambda place: abs(place[0][0]) + 1.2 * abs(place[0][1]),
+)
 
 
 def plots_of(results: Results) -> dict[str, str]:
@@ -28,7 +42,7 @@ def plots_of(results: Results) -> dict[str, str]:
     inputs = profile_for(results).task.inputs
     for workload in results.workloads:
         plots[f"{inputs.capitalize()} per second, {workload} (more is better)"] = throughput_plot(results, workload)
-        plots[f"Speed against quality, {workload} (right and up is better)"] = _speed_against_quality(results, workload)
+        plots[f"Speed against quality, {workload} (right and up is better)"] = speed_against_quality(results, workload)
         shares = [(system, share * 100) for system in results.systems if (share := system.roofline.get(workload))]
         plots[f"Share of the machine's own matrix rate, {workload} (more is better)"] = _bars(shares, "%")
     for size in dict.fromkeys(size for system in results.systems for size in system.latencies):
@@ -67,30 +81,45 @@ def _bars(values: Sequence[tuple[SystemResult, float]], unit: str) -> str:
     return _svg(figure)
 
 
-def _speed_against_quality(results: Results, workload: str) -> str:
-    speeds = _speeds(results, workload)
-    profile = profile_for(results)
-    figures = [(system, speed, profile.comparison.plotted_of(system)) for system, speed in speeds]
-    points = [(system, speed, quality) for system, speed, quality in figures if quality is not None]
+def speed_against_quality(results: Results, workload: str) -> str:
+    """Return a point for each system as SVG, faster to the right and less loss above, "" where neither is known."""
+    comparison = profile_for(results).comparison
+    figures = [(system, speed, comparison.plotted_of(system)) for system, speed in _speeds(results, workload)]
+    points = [(system, speed, max(1 - value, _LEAST_LOSS)) for system, speed, value in figures if value is not None]
     if not points:
         return ""
-    figure = Figure(figsize=(_WIDTH_INCHES, _SCATTER_INCHES + _NAME_INCHES * len(points)), layout="constrained")
+    figure = Figure(figsize=(_SCATTER_INCHES, _SCATTER_INCHES * 0.62), dpi=72, layout="constrained")
     axes = figure.subplots()
-    numbered = sorted(enumerate(points, 1), key=lambda pair: pair[1][1])
-    for place, (number, (system, speed, quality)) in enumerate(numbered):
-        axes.scatter([speed], [quality], color=COLORS[system.kind], zorder=3)
-        # Neighbours are often as near torch and as fast: their numbers stand at different heights.
-        height = _NUMBER_POINTS * (0.6 + place % _NUMBER_HEIGHTS)
-        axes.annotate(str(number), (speed, quality), xytext=(0, height), textcoords="offset points", ha="center")
-    names = "\n".join(f"{number} {_label(system)}" for number, (system, _, _) in enumerate(points, 1))
-    figure.supxlabel(names, fontsize="small", ha="left", x=0.02)
-    axes.set_xlabel(f"{profile.task.inputs}/s, {workload}")
-    axes.set_ylabel(profile.comparison.axis)
-    axes.ticklabel_format(axis="y", useOffset=False)
-    # The highest number above the highest point.
-    axes.margins(x=0.12, y=0.25)
+    for kind, color in COLORS.items():
+        chosen = [(speed, loss) for system, speed, loss in points if system.kind == kind]
+        axes.scatter([speed for speed, _ in chosen], [loss for _, loss in chosen], color=color, zorder=3)
+    axes.set_yscale("log")
+    axes.invert_yaxis()
+    axes.set_xlim(left=0)
+    axes.margins(x=0.2, y=0.25)
+    axes.set_xlabel(f"{profile_for(results).task.inputs}/s, {workload}")
+    axes.set_ylabel(f"1 - {comparison.axis}")
     _plain(axes)
+    # Places are taken from the final ones of the axes.
+    figure.draw_without_rendering()
+    _name_points(axes, [(_label(system), speed, loss) for system, speed, loss in points])
     return _svg(figure)
+
+
+def _name_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
+    """Write the name of each point at the nearest place where it covers no point and no other name."""
+    taken = [
+        Bbox.from_extents(x - 4, y - 4, x + 4, y + 4) for x, y in axes.transData.transform([p[1:] for p in points])
+    ]
+    for name, *point in sorted(points, key=lambda point: point[1:]):
+        text = axes.annotate(name, point, xytext=(0, 0), textcoords="offset points", fontsize="x-small", va="center")
+        for place, side in _PLACES:
+            text.set(position=place, ha=side)
+            extent = text.get_window_extent()
+            if axes.bbox.contains(*extent.min) and axes.bbox.contains(*extent.max) and not extent.count_overlaps(taken):
+                break
+        taken.append(text.get_window_extent())
+        axes.annotate("", point, xytext=place, textcoords="offset points", arrowprops=_LEADER)
 
 
 def _label(system: SystemResult) -> str:
@@ -106,7 +135,8 @@ def _plain(axes: Axes) -> None:
 
 def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
-    # No time of making: the same results give the same file.
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    # No date, and no random names: the same results give the same file.
+    with rc_context({"svg.hashsalt": "monograph"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
