@@ -111,15 +111,15 @@ def _name_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None
     taken = [
         Bbox.from_extents(x - 4, y - 4, x + 4, y + 4) for x, y in axes.transData.transform([p[1:] for p in points])
     ]
-    for name, *point in sorted(points, key=lambda point: point[1:]):
-        text = axes.annotate(name, point, xytext=(0, 0), textcoords="offset points", fontsize="x-small", va="center")
+    for name, x, y in sorted(points, key=lambda point: point[1:]):
+        text = axes.annotate(name, (x, y), xytext=(0, 0), textcoords="offset points", fontsize="x-small", va="center")
         for place, side in _PLACES:
             text.set(position=place, ha=side)
             extent = text.get_window_extent()
             if axes.bbox.contains(*extent.min) and axes.bbox.contains(*extent.max) and not extent.count_overlaps(taken):
                 break
         taken.append(text.get_window_extent())
-        axes.annotate("", point, xytext=place, textcoords="offset points", arrowprops=_LEADER)
+        axes.annotate("", (x, y), xytext=place, textcoords="offset points", arrowprops=_LEADER)
 
 
 def _label(system: SystemResult) -> str:
