@@ -146,7 +146,7 @@ def test_damaged_checkpoints_are_one_line_errors(checkpoint: Path, tmp_path: Pat
     assert_refused(tmp_path / "absent", tmp_path, ExportError, "not a folder")
     weights = (checkpoint / "model.safetensors").read_bytes()
     (checkpoint / "model.safetensors").write_bytes(weights[: len(weights) // 2])
-    assert_refused(checkpoint, tmp_path, ExportError, "cannot be loaded")
+    assert_refused(checkpoint, tmp_path, ExportError, "model.safetensors cannot be read", "download it again")
     (checkpoint / "modules.json").write_text("[")
     assert_refused(checkpoint, tmp_path, ExportError, "modules.json")
     (checkpoint / "modules.json").unlink()

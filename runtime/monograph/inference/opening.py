@@ -190,7 +190,8 @@ class _Opener:
 
         """
         check_options(self.bundle, options)
-        version = installed_version(engine_for(options.device))
+        # An engine that is tried in another process alone is not imported here.
+        version = installed_version(engine_for(options.device)) if cached else ""
         if cached and _has_passed(self._proof(options, version)):
             return
         # Takes longer to import than a cached result to be read.
