@@ -103,7 +103,6 @@ class ExportError(MonographError):
     """A checkpoint cannot become a bundle; none was written.
 
     Examples:
-        >>> from monograph_export import export
         >>> try:
         ...     export("no/such/checkpoint", "bundle")
         ... except ExportError as error:
@@ -117,7 +116,6 @@ class UnsupportedModuleError(ExportError):
     """A module of the checkpoint, or a setting of it, has no exact graph; the message names it.
 
     Examples:
-        >>> from monograph_export import export
         >>> try:
         ...     export(checkpoint_with_lstm, "bundle")
         ... except UnsupportedModuleError as error:

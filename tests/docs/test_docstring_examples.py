@@ -28,7 +28,7 @@ def test_examples_of_errors_run(name: str, tiny_checkpoint: Path, tmp_path: Path
     modules.append({"idx": 9, "name": "9", "path": "9_LSTM", "type": "sentence_transformers.models.LSTM"})
     (changed / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
     names = {public: getattr(monograph, public) for public in monograph.__all__}
-    check_examples(names[name], name, {**names, "checkpoint_with_lstm": changed})
+    check_examples(names[name], name, {**names, "export": monograph_export.export, "checkpoint_with_lstm": changed})
 
 
 @pytest.mark.parametrize("name", monograph_export.__all__)
