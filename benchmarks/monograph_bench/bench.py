@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monograph.bundle import Bundle
+from monograph.progress import SILENT, Progress
 from monograph_bench.machine import cpus_for
 from monograph_bench.measurement.session import Plan, run_session
 from monograph_bench.peers.systems import peer_systems
@@ -35,14 +36,18 @@ class Request:
     checkpoint: Path | None
 
 
-def measure(request: Request, settings: Settings, output: Path | None, page: Path | None) -> Iterator[str]:
+def measure(
+    request: Request, settings: Settings, output: Path | None, page: Path | None, progress: Progress = SILENT
+) -> Iterator[str]:
     """Measure, write the results where that is requested, and yield the lines of the table.
+
+    Each step is reported to ``progress``.
 
     Raises:
         MonographError: something cannot be measured at all; a system that fails is a row with its reason.
 
     """
-    results = run_session(_plan(request, settings))
+    results = run_session(_plan(request, settings, progress), progress)
     # The rounds first: everything else can be made of them again.
     if output is not None:
         results.write(output)
@@ -65,23 +70,23 @@ def changes(old: Path, new: Path) -> list[str]:
     return lines
 
 
-def _plan(request: Request, settings: Settings) -> Plan:
+def _plan(request: Request, settings: Settings, progress: Progress) -> Plan:
     cpus = cpus_for(request.threads)
-    bundles = open_bundles(request.bundles)
+    bundles = open_bundles(request.bundles, progress)
     profile = common_profile(bundles)
     selection = Selection(request.mixes, request.texts, request.count, _language(bundles))
     workloads, calls = profile.make_workloads(selection)
     systems = bundle_systems(bundles, request.device, request.compute_dtype, len(cpus))
-    systems |= _peer_systems(request, profile.task.name, len(cpus))
+    systems |= _peer_systems(request, profile.task.name, len(cpus), progress)
     # Results are shared, and where this machine keeps its files is nobody's business.
     command = [Path(part).name if Path(part).is_absolute() else part for part in sys.argv]
     return Plan(systems, bundles, workloads, calls, cpus, settings, command)
 
 
-def _peer_systems(request: Request, task: str, threads: int) -> dict[str, System | Unavailable]:
+def _peer_systems(request: Request, task: str, threads: int, progress: Progress) -> dict[str, System | Unavailable]:
     if request.checkpoint is None:
         return {}
-    peers, reasons = peer_systems(request.peers, request.checkpoint, threads, task=task, report=_say)
+    peers, reasons = peer_systems(request.peers, request.checkpoint, threads, task=task, progress=progress)
     return {peer.name: peer for peer in peers} | {name: Unavailable(PEER, why) for name, why in reasons.items()}
 
 

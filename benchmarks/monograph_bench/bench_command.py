@@ -7,6 +7,7 @@ import importlib
 from types import ModuleType
 
 from monograph.commands.options import add_threads, positive
+from monograph.commands.reporting import add_quiet, reported
 from monograph.engines.registry import compute_dtype_names
 from monograph.errors import InputError, MonographError, printable
 from monograph.paths import user_path
@@ -21,8 +22,6 @@ _ALL = "all"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    # A run takes minutes: its progress goes to stderr as with -v.
-    parser.set_defaults(verbose=True)
     parser.add_argument(
         "bundles",
         nargs="*",
@@ -108,6 +107,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="compare two result files without measuring: list what became slower beyond noise, and exit 1 if anything "
         "did",
     )
+    add_quiet(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -115,7 +115,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.bundles and (arguments.setup_peers is not None or arguments.compare is not None):
         raise InputError("--setup-peers and --compare measure nothing: give no BUNDLE with them")
     if arguments.setup_peers is not None:
-        set_up(arguments.setup_peers, report=print)
+        with reported(arguments) as progress:
+            set_up(arguments.setup_peers, report=print, progress=progress)
         return 0
     bench = import_implementation("bench", "monograph_bench.bench")
     if arguments.compare is not None:
@@ -135,8 +136,9 @@ def run(arguments: argparse.Namespace) -> int:
         checkpoint=arguments.checkpoint,
     )
     settings = Settings(rounds=arguments.rounds, starts=arguments.starts, timeout=arguments.timeout)
-    for line in bench.measure(request, settings, arguments.output, arguments.page):
-        print(printable(line))
+    with reported(arguments) as progress:
+        for line in bench.measure(request, settings, arguments.output, arguments.page, progress):
+            print(printable(line))
     return 0
 
 

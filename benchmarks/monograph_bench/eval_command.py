@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from monograph.commands import options
+from monograph.commands.reporting import add_quiet, reported
 from monograph.paths import user_path
 from monograph_bench.bench_command import import_implementation
 
@@ -67,6 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     options.add_engine(parser)
     options.add_json(parser)
+    add_quiet(parser)
     parser.set_defaults(bad_usage=parser.error)
 
 
@@ -78,8 +80,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Read every data set, then evaluate the bundle and the reference one after the other, and print the scores."""
     _check_usage(arguments)
     evaluate = import_implementation("eval", "monograph_bench.evaluate")
-    for line in evaluate.evaluate(arguments):
-        print(line)
+    with reported(arguments) as progress:
+        for line in evaluate.evaluate(arguments, progress):
+            print(line)
     return 0
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from monograph.errors import printable
+from monograph.progress import SILENT, Progress
 from monograph_bench.evaluation import data_sets
 from monograph_bench.evaluation.data_sets import DataSet, check_fit
 from monograph_bench.evaluation.models import Located, OpenModel, locate_model, open_model
@@ -43,25 +44,26 @@ class _Row:
     reference: float | None
 
 
-def evaluate(arguments: argparse.Namespace) -> Iterator[str]:
+def evaluate(arguments: argparse.Namespace, progress: Progress = SILENT) -> Iterator[str]:
     """Evaluate what the command line names, and yield the lines of the report.
 
-    Every file is read, and every model checked against the data, before any model is opened.
+    Every file is read, and every model checked against the data, before any model is opened. Each data set of a model
+    is a step of ``progress``.
 
     Raises:
         MonographError: a file, or a model, cannot be used.
 
     """
     sets = _read_data_sets(arguments, lambda: _open(locate_model(arguments.teacher), arguments))
-    models = [locate_model(arguments.bundle)]
+    models = [locate_model(arguments.bundle, progress=progress)]
     if arguments.reference is not None:
-        models.append(locate_model(arguments.reference, models[0].profile.task.name))
+        models.append(locate_model(arguments.reference, models[0].profile.task.name, progress))
     for data_set in sets:
         for model in models:
             check_fit(data_set.kind, model)
     if arguments.mse:
-        check_fit(_MSE, locate_model(arguments.teacher))
-    bundle, *others = (_evaluate_model(model, sets, arguments) for model in models)
+        check_fit(_MSE, locate_model(arguments.teacher, progress=progress))
+    bundle, *others = (_evaluate_model(model, sets, arguments, progress) for model in models)
     reference = others[0] if others else None
     rows = _rows(bundle, reference, sets)
     if arguments.json:
@@ -86,13 +88,18 @@ def _open(located: Located, arguments: argparse.Namespace) -> AbstractContextMan
     return open_model(located, arguments.device, arguments.compute_dtype, arguments.threads)
 
 
-def _evaluate_model(located: Located, sets: Sequence[DataSet], arguments: argparse.Namespace) -> _Evaluated:
-    with _open(located, arguments) as model:
+def _evaluate_model(
+    located: Located, sets: Sequence[DataSet], arguments: argparse.Namespace, progress: Progress
+) -> _Evaluated:
+    # Paths may be long, and a step's line is short.
+    name = PurePath(located.name).name
+    with ExitStack() as stack:
+        with progress.step(f"Opening {name}"):
+            model = stack.enter_context(_open(located, arguments))
         scores = []
         for data_set in sets:
-            if sys.stderr.isatty():
-                sys.stderr.write(printable(f"{located.name}: {data_set.kind} {_describe(data_set)}") + "\n")
-            scores.append(data_set.evaluate(model))
+            with progress.step(f"Evaluating {name} on {data_set.files[0].name}"):
+                scores.append(data_set.evaluate(model))
         return _Evaluated(located.name, model.runs_on, scores)
 
 

@@ -16,6 +16,7 @@ from monograph.engines import dtypes_for, installed_devices
 from monograph.errors import DeviceError, InputError
 from monograph.inference.routes import load_tokenizer
 from monograph.inputs import Input
+from monograph.progress import Progress
 from monograph_bench.profiles import TaskProfile, profile_of
 
 # The kinds of system that reports tell apart.
@@ -49,8 +50,10 @@ class Unavailable:
     reason: str
 
 
-def open_bundles(names: Sequence[str]) -> dict[str, Bundle]:
+def open_bundles(names: Sequence[str], progress: Progress | None = None) -> dict[str, Bundle]:
     """Return bundles by the short names that the report gives them: their folders' names.
+
+    ``progress`` is that of ``locate_bundle``.
 
     Raises:
         BundleError: one is damaged.
@@ -59,7 +62,7 @@ def open_bundles(names: Sequence[str]) -> dict[str, Bundle]:
     """
     bundles: dict[str, Bundle] = {}
     for name in names:
-        bundle = open_bundle(locate_bundle(name))
+        bundle = open_bundle(locate_bundle(name, progress=progress))
         short = Path(bundle.path).resolve().name
         if short in bundles:
             raise InputError(f"two bundles are named {short}: the report could not tell them apart, rename a folder")

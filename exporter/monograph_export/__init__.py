@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from monograph.bundle import Bundle
 from monograph.errors import ExportError
 from monograph.paths import user_path
+from monograph.progress import Progress, progress_for
 from monograph_export.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from monograph_export.checkpoint.source import check_files, locate_checkpoint, locate_with_encoder, recipe_of
 from monograph_export.compression.options import (
@@ -69,6 +70,7 @@ def export(
     coverage: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     recipe: str | None = None,
     from_onnx: str | os.PathLike[str] | None = None,
+    show_progress_bar: bool | Progress | None = None,
 ) -> Bundle:
     """Export a checkpoint as a bundle and verify it against torch, or against the file of ``from_onnx``.
 
@@ -109,6 +111,8 @@ def export(
         from_onnx: An ONNX file of the checkpoint's encoder, as optimum writes it: a path, or one within the checkpoint.
             Pooling and what follows it are appended to that, and neither torch nor the encoder's weights are needed.
             Options that change weights are refused.
+        show_progress_bar: A bar on stderr for each step; None shows them if the `monograph` logger is at INFO, as in
+            ``Embedder.encode``. A ``monograph.progress.Progress`` gets the steps instead.
 
     Returns:
         The bundle that was written.
@@ -158,10 +162,13 @@ def export(
     target = Path(os.path.abspath(user_path(output)))  # noqa: PTH100
     check_output(target)
     known = recipe_of(source, recipe)
+    progress = progress_for(show_progress_bar)
+    # By default a download shows huggingface_hub's own bars, as loading a model by its name does.
+    downloads = None if show_progress_bar is None else progress
     if from_onnx is None:
-        chosen, load = _traced(source, task, vocabulary)
+        chosen, load = _traced(source, task, vocabulary, downloads)
     else:
-        chosen, load = _from_onnx(source, from_onnx, task)
+        chosen, load = _from_onnx(source, from_onnx, task, downloads)
     others = {PRUNING: vocabulary.prunes, RECIPE: known is not None}
     chosen.check_options([*limits.options, *(option for option, given in others.items() if given)])
     from monograph_export.model import ExportRequest
@@ -176,10 +183,12 @@ def export(
         vocabulary=vocabulary,
         recipe=known,
     )
-    return run_export(load, request)
+    return run_export(load, request, progress)
 
 
-def _traced(source: object, task: str | None, vocabulary: VocabularyOptions) -> tuple[ExportTask[Any], Loader]:
+def _traced(
+    source: object, task: str | None, vocabulary: VocabularyOptions, downloads: Progress | None
+) -> tuple[ExportTask[Any], Loader]:
     """Return the task of a checkpoint or loaded model, and what loads it in torch."""
     if missing := _missing(_PACKAGES):
         raise ExportError(f"export needs {missing}: pip install 'monograph[export,onnx]'")
@@ -191,7 +200,7 @@ def _traced(source: object, task: str | None, vocabulary: VocabularyOptions) -> 
     model: Any = source
     name = "the model"
     if isinstance(source, (str, os.PathLike)):
-        model, name = read_checkpoint(locate_checkpoint(source)), os.fspath(source)
+        model, name = read_checkpoint(locate_checkpoint(source, progress=downloads)), os.fspath(source)
         check_files(model)
     chosen = task_of(model, task) if isinstance(model, Checkpoint) else task_of_model(model)
     check_requested(name, chosen, task)
@@ -205,7 +214,9 @@ def _load_traced(source: Checkpoint | BaseModel, request: ExportRequest) -> Load
     return load_torch_model(source, request)
 
 
-def _from_onnx(source: object, file: str | os.PathLike[str], task: str | None) -> tuple[ExportTask[Any], Loader]:
+def _from_onnx(
+    source: object, file: str | os.PathLike[str], task: str | None, downloads: Progress | None
+) -> tuple[ExportTask[Any], Loader]:
     """Return the task of a checkpoint whose encoder is an ONNX file, and what opens both."""
     if not isinstance(source, (str, os.PathLike)):
         raise ExportError(
@@ -215,7 +226,7 @@ def _from_onnx(source: object, file: str | os.PathLike[str], task: str | None) -
     if missing := _missing(_PACKAGES_FROM_ONNX):
         raise ExportError(f"export from an ONNX file needs {missing}: pip install 'monograph[from-onnx,onnx]'")
     check_engine()
-    folder, encoder_file = locate_with_encoder(source, file)
+    folder, encoder_file = locate_with_encoder(source, file, downloads)
     checkpoint = read_checkpoint(folder)
     check_files(checkpoint, encoder_file)
     chosen = task_of(checkpoint, task)

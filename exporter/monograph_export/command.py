@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
+from monograph.commands.reporting import add_quiet, reported
 from monograph.errors import printable
+from monograph.progress import Progress
 from monograph_export import export
 from monograph_export.compression.options import (
     LIMITS,
@@ -74,13 +75,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         at_int8 = f"{limit.int8_default} with --precision int8, else " if limit.int8_default else ""
         words = f"refuse a {limit.refused}; default: {at_int8}{limit.default}"
         parser.add_argument(limit.option, type=float, metavar="X", help=words)
+    add_quiet(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Export and say what was written and how near it is to torch."""
-    if sys.stderr.isatty():
-        work = "appending modules" if arguments.from_onnx else "tracing"
-        print(f"exporting {printable(arguments.source)}: loading, {work}, verifying", file=sys.stderr)
+    with reported(arguments) as progress:
+        return _run(arguments, progress)
+
+
+def _run(arguments: argparse.Namespace, progress: Progress) -> int:
     limits = {limit.keyword: getattr(arguments, limit.keyword) for limit in LIMITS}
     bundle = export(
         arguments.source,
@@ -95,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
         coverage=arguments.coverage,
         recipe=arguments.recipe,
         from_onnx=arguments.from_onnx,
+        show_progress_bar=progress,
         **{name: bound for name, bound in limits.items() if bound is not None},
     )
     manifest, quality = bundle.manifest, bundle.manifest.quality

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from monograph.bundle import Probes
 from monograph.bundle.manifest import Graph, Routing, Source, TokenizerSpec
+from monograph.progress import Progress
 from monograph.tasks.base import FLOAT32_TOLERANCE
 from monograph.version import __version__
 from monograph_export.compression.options import (
@@ -59,7 +60,6 @@ class LoadedModel(ABC):
         prompts: Its prompts by name, and ``default_prompt_name`` the one that is used by default.
         encoder_file: The name of the ONNX file of its encoder, None where the model is traced.
         packages: What makes the bundle, beside monograph; the manifest has the versions.
-        building: What making its graph is called.
 
     """
 
@@ -68,14 +68,13 @@ class LoadedModel(ABC):
     default_prompt_name: str | None
     encoder_file: str | None = None
     packages: ClassVar[tuple[str, ...]]
-    building: ClassVar[str]
 
     @property
     def producer(self) -> dict[str, str]:
         """The versions of what makes the bundle."""
         return {"monograph": __version__, **{name: importlib.metadata.version(name) for name in self.packages}}
 
-    def prune_vocabulary(self, request: ExportRequest) -> PrunedVocabulary | None:  # noqa: ARG002
+    def prune_vocabulary(self, request: ExportRequest, progress: Progress) -> PrunedVocabulary | None:  # noqa: ARG002
         """Prune the vocabulary in place as requested, or return None where nothing is to be done."""
         return None
 
@@ -96,7 +95,12 @@ class LoadedModel(ABC):
         """Return how texts are routed, None for a model without routes."""
         return None
 
-    def compress(self, request: ExportRequest, pruned: PrunedVocabulary | None) -> Compressed[Any] | None:  # noqa: ARG002
+    def compress(
+        self,
+        request: ExportRequest,  # noqa: ARG002
+        pruned: PrunedVocabulary | None,  # noqa: ARG002
+        progress: Progress,  # noqa: ARG002
+    ) -> Compressed[Any] | None:
         """Compress the model in place as requested, or return None where nothing is to be done."""
         return None
 
@@ -105,7 +109,7 @@ class LoadedModel(ABC):
         """Return in words what the outputs of ``make_probes`` are."""
 
     @abstractmethod
-    def make_probes(self, folder: Path, tokenizers: Tokenizers) -> list[Probes]:
+    def make_probes(self, folder: Path, tokenizers: Tokenizers, progress: Progress) -> list[Probes]:
         """Return the inputs that the bundle is verified with, and the model's own outputs for them.
 
         Raises:
@@ -115,7 +119,7 @@ class LoadedModel(ABC):
         """
 
     @abstractmethod
-    def build_graphs(self, precision: str) -> Mapping[str | None, BuiltGraph]:
+    def build_graphs(self, precision: str, progress: Progress) -> Mapping[str | None, BuiltGraph]:
         """Return the graph of each route; the model is not usable afterwards.
 
         Raises:
@@ -124,7 +128,13 @@ class LoadedModel(ABC):
         """
 
     def check_graphs(  # noqa: B027 - nothing by default
-        self, folder: Path, tokenizers: Tokenizers, graphs: Sequence[Graph], probes: Sequence[Probes], tolerance: float
+        self,
+        folder: Path,
+        tokenizers: Tokenizers,
+        graphs: Sequence[Graph],
+        probes: Sequence[Probes],
+        tolerance: float,
+        progress: Progress,
     ) -> None:
         """Check of the written graphs what no engine's verification would show.
 

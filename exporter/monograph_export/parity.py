@@ -11,6 +11,7 @@ from monograph.engines import installed_devices
 from monograph.errors import ExportError, ParityError
 from monograph.inference.verification import ALONE
 from monograph.inference.verifier_process import VerifierProcess
+from monograph.progress import SILENT, Progress
 from monograph.quality import VerificationResult
 from monograph_export.verifier import verify_in_process, verify_on_device, verify_other_graphs
 
@@ -41,31 +42,35 @@ def verifier_processes() -> Iterator[list[VerifierProcess]]:
 
 
 def verify_everywhere(
-    folder: Path, tolerance: float, others: Sequence[VerifierProcess], reference: str
+    folder: Path,
+    tolerance: float,
+    others: Sequence[VerifierProcess],
+    reference: str,
+    progress: Progress = SILENT,
 ) -> tuple[tuple[VerificationResult, ...], dict[str, str]]:
     """Verify a bundle on each engine, in each type that it computes in here.
 
     ``tolerance`` is the max abs difference allowed at float32 for vectors of values up to 1; ``reference`` is what gave
-    the probes' vectors, in words. Returns the results, and why an engine, by device and type, gave none.
+    the probes' vectors, in words. The steps are reported to ``progress``, also those of other processes. Returns the
+    results, and why an engine, by device and type, gave none.
 
     Raises:
         ParityError: ONNX Runtime's float32 vectors are not the reference's.
         MonographError: ONNX Runtime cannot run the graph.
 
     """
-    required = verify_on_device(folder, REQUIRED_DEVICE, "float32", tolerance)
+    required = verify_on_device(folder, REQUIRED_DEVICE, "float32", tolerance, progress)
     if not required.passed:
         raise ParityError(
             f"the graph does not equal {reference} on {required.engine}: {required.reason}{_cause(required)}"
         )
-    for_others = verify_other_graphs(folder, tolerance)
+    for_others = verify_other_graphs(folder, tolerance, progress)
     if for_others is not None and not for_others.passed:
         raise ParityError(f"the graph for GPUs does not equal {reference}, run on the CPU: {for_others.reason}")
     results, not_run = [required], dict[str, str]()
     # One after the other: side by side they would take each other's cores.
     for other in others:
-        logger.info("verifying on %s", other.device)
-        verified, missing = verify_in_process(other, folder, tolerance)
+        verified, missing = verify_in_process(other, folder, tolerance, progress)
         results += verified
         # The bundle is right without this engine, which will refuse it by itself.
         for name, why in missing.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from monograph.bundle import Bundle, Probes, open_bundle, write_probes
 from monograph.bundle.manifest import FORMAT_VERSION, Graph, Manifest
 from monograph.errors import ExportError
 from monograph.inputs import Input
+from monograph.progress import Progress, Step
 from monograph.quality import Quality
 from monograph_export.graph.store import store_graphs
 from monograph_export.model import ExportRequest, LoadedModel
@@ -27,49 +27,49 @@ from monograph_export.writer import list_files, staged, write_manifest
 if TYPE_CHECKING:
     from monograph_export.compression.compress import Compressed
 
-logger = logging.getLogger(__name__)
 
-
-def run_export(load: Callable[[ExportRequest], LoadedModel], request: ExportRequest) -> Bundle:
+def run_export(load: Callable[[ExportRequest], LoadedModel], request: ExportRequest, progress: Progress) -> Bundle:
     """Load a model and make a bundle of it: written, verified, and its compression measured.
+
+    Each step is reported to ``progress``.
 
     Raises:
         ExportError: as ``monograph_export.export``.
 
     """
-    with staged(request.target) as folder, verifier_processes() as others:
-        manifest, compressed = _write_unverified(load, request, folder)
+    with staged(request.target, progress) as folder, verifier_processes() as others:
+        manifest, compressed = _write_unverified(load, request, folder, progress)
         # What was loaded is free again here; the verification needs its memory for the engines.
         gc.collect()
-        logger.info("verifying")
         reference = manifest.quality.reference_name
-        verifications, not_run = verify_everywhere(folder, request.tolerance, others, reference)
+        verifications, not_run = verify_everywhere(folder, request.tolerance, others, reference, progress)
         compression = None
         if compressed is not None:
-            compression = compressed.report(_outputs_of_bundle(folder, compressed.inputs))
+            with progress.step(
+                "Measuring the loss of the bundle", len(compressed.inputs), request.task.task.inputs
+            ) as step:
+                compression = compressed.report(_outputs_of_bundle(folder, compressed.inputs, step))
         quality = replace(manifest.quality, verifications=verifications, not_run=not_run, compression=compression)
         write_manifest(folder, replace(manifest, quality=quality))
     return open_bundle(request.target)
 
 
 def _write_unverified(
-    load: Callable[[ExportRequest], LoadedModel], request: ExportRequest, folder: Path
+    load: Callable[[ExportRequest], LoadedModel], request: ExportRequest, folder: Path, progress: Progress
 ) -> tuple[Manifest, Compressed[Any] | None]:
     """Write a whole bundle whose manifest has no verification yet."""
-    logger.info("loading")
-    model, recipe = load(request), request.recipe
-    pruned = model.prune_vocabulary(request)
+    with progress.step("Loading the model"):
+        model, recipe = load(request), request.recipe
+    pruned = model.prune_vocabulary(request, progress)
     tokenizers = model.store_tokenizers(folder)
     tokenizer = next(iter(tokenizers.values()))
     source, section, prompts = model.source, model.describe_outputs(), dict(model.prompts)
     if recipe is not None:
         source, section, prompts = apply_recipe(recipe, source, section, tokenizer, prompts)
-    compressed = model.compress(request, pruned)
-    logger.info("computing the reference")
-    probes = model.make_probes(folder, tokenizers)
-    logger.info(model.building)
-    graphs = store_graphs(model.build_graphs(request.compression.precision), folder)
-    model.check_graphs(folder, tokenizers, graphs, probes, request.tolerance)
+    compressed = model.compress(request, pruned, progress)
+    probes = model.make_probes(folder, tokenizers, progress)
+    graphs = store_graphs(model.build_graphs(request.compression.precision, progress), folder, progress)
+    model.check_graphs(folder, tokenizers, graphs, probes, request.tolerance, progress)
     write_probes(folder, probes)
     manifest = Manifest(
         format_version=FORMAT_VERSION,
@@ -87,7 +87,7 @@ def _write_unverified(
             encoder_file=model.encoder_file,
         ),
         producer=model.producer,
-        files=list_files(folder),
+        files=list_files(folder, progress),
         routing=model.routing(tokenizers),
     )
     _check_widths(graphs, probes, manifest)
@@ -105,10 +105,11 @@ def _check_widths(graphs: Sequence[Graph], probes: Sequence[Probes], manifest: M
         )
 
 
-def _outputs_of_bundle(folder: Path, inputs: Sequence[Input]) -> NDArray[np.float32]:
+def _outputs_of_bundle(folder: Path, inputs: Sequence[Input], step: Step) -> NDArray[np.float32]:
     """Return what a staged bundle gives for inputs on ONNX Runtime, float32 [n, width]."""
     with staged_routes(folder, REQUIRED_DEVICE, "float32") as routes:
         outputs = np.empty((len(inputs), routes.main.runner.output_width), dtype=np.float32)
         for rows, part in routes.main.outputs(inputs):
             outputs[rows] = part
+            step.advance(len(rows))
         return outputs

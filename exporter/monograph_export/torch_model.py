@@ -16,6 +16,7 @@ from monograph.bundle import Probes
 from monograph.bundle.manifest import Routing, Source, TokenizerSpec
 from monograph.errors import ExportError
 from monograph.inputs import check_named
+from monograph.progress import Progress
 from monograph_export.checkpoint.checkpoint import Checkpoint
 from monograph_export.checkpoint.loaded_tokenizer import (
     check_table,
@@ -64,7 +65,6 @@ class TorchModel(LoadedModel):
     """A model of Sentence Transformers and its routes."""
 
     packages = ("torch", "transformers", "sentence-transformers", "onnx-ir", "onnxscript")
-    building = "tracing"
 
     def __init__(self, task: ExportTask[Any], routed: RoutedModel, source: Source) -> None:
         self.source = source
@@ -100,11 +100,11 @@ class TorchModel(LoadedModel):
         if options:
             raise ExportError(f"{title} is exported as it is: leave out {', '.join(options)}")
 
-    def prune_vocabulary(self, request: ExportRequest) -> PrunedVocabulary | None:
+    def prune_vocabulary(self, request: ExportRequest, progress: Progress) -> PrunedVocabulary | None:
         """Prune the vocabulary in place as requested, or return None where nothing is to be done."""
         of_recipe = {} if request.recipe is None else request.recipe.prompts
         prompts = dict.fromkeys(filter(None, (*self.prompts.values(), *of_recipe.values())))
-        return prune_vocabulary(self._routed.main, self._task, request.vocabulary, list(prompts))
+        return prune_vocabulary(self._routed.main, self._task, request.vocabulary, list(prompts), progress)
 
     def store_tokenizers(self, folder: Path) -> Tokenizers:
         """Write the tokenizer of each route; routes with the same share a file."""
@@ -139,14 +139,16 @@ class TorchModel(LoadedModel):
         by_route = {route: tokenizer for route, tokenizer in tokenizers.items() if route is not None}
         return Routing(by_route, self._routed.tasks, self._routed.default) if by_route else None
 
-    def compress(self, request: ExportRequest, pruned: PrunedVocabulary | None) -> Compressed[Any] | None:
+    def compress(
+        self, request: ExportRequest, pruned: PrunedVocabulary | None, progress: Progress
+    ) -> Compressed[Any] | None:
         """Compress the model in place as requested, or return None where nothing is to be done."""
         if len(self._routed.routes) > 1:
             return None
         inputs = request.calibration
         if pruned is not None:
             inputs = inputs.filtered(pruned.vocabularies.usable)
-        return compress(self._routed.main, request.compression, inputs, self._task, request.limits)
+        return compress(self._routed.main, request.compression, inputs, self._task, request.limits, progress)
 
     def describe_reference(self, compressed: Compressed[Any] | None) -> str:
         """Return in words what the outputs of ``make_probes`` are."""
@@ -154,7 +156,7 @@ class TorchModel(LoadedModel):
         alone = self._task.task.inputs.removesuffix("s")
         return f"sentence-transformers in torch, float32, each {alone} alone{rounding}"
 
-    def make_probes(self, folder: Path, tokenizers: Tokenizers) -> list[Probes]:
+    def make_probes(self, folder: Path, tokenizers: Tokenizers, progress: Progress) -> list[Probes]:
         """Return the inputs that the bundle is verified with, and torch's outputs for them, each computed alone.
 
         A model that leaves prompts out of its pooling has a second set for each route, with a prompt.
@@ -168,26 +170,36 @@ class TorchModel(LoadedModel):
             known = [token for token in spelled if usable_inputs(written, specification, [token])]
             inputs = self._task.probe_inputs(tokenizer, max_length, known)
             check_tokenizer(model, written, inputs)
-            sets.append(self._probes(model, route, usable_inputs(written, specification, inputs)))
+            sets.append(self._probes(model, route, usable_inputs(written, specification, inputs), progress))
             check_varied(sets[-1].vectors, self._task.task.inputs)
             if pools_without_prompt(model):
                 prompt = next(filter(None, model.prompts.values()), _PROMPT)
                 prompted = usable_inputs(written, specification, short_probe_texts(), prompt)
-                sets.append(self._probes(model, route, prompted, prompt))
+                sets.append(self._probes(model, route, prompted, progress, prompt))
         return sets
 
-    def _probes(self, model: BaseModel, route: str | None, inputs: list[Any], prompt: str = "") -> Probes:
-        outputs = self._task.outputs(model, inputs, prompt=prompt)
+    def _probes(
+        self, model: BaseModel, route: str | None, inputs: list[Any], progress: Progress, prompt: str = ""
+    ) -> Probes:
+        name = f"Computing the reference{_of_route(route)}{', with a prompt' if prompt else ''}"
+        with progress.step(name, len(inputs), self._task.task.inputs) as step:
+            outputs = self._task.outputs(model, inputs, prompt=prompt, step=step)
         check_finite(outputs)
         counts = (len(token_ids(model, prompt + one if prompt else one)) for one in inputs)
         return Probes(tuple(inputs), tuple(counts), outputs, route, prompt)
 
-    def build_graphs(self, precision: str) -> Mapping[str | None, BuiltGraph]:
+    def build_graphs(self, precision: str, progress: Progress) -> Mapping[str | None, BuiltGraph]:
         """Trace each route and apply the exact passes to its graph."""
-        return {
-            route: BuiltGraph(apply_passes(trace(model, self._task)), precision, _sizes_by_part(model))
-            for route, model in self._routed.routes.items()
-        }
+        graphs = dict[str | None, BuiltGraph]()
+        for route, model in self._routed.routes.items():
+            with progress.step(f"Tracing the model{_of_route(route)}"):
+                traced = trace(model, self._task)
+            graphs[route] = BuiltGraph(apply_passes(traced, progress), precision, _sizes_by_part(model))
+        return graphs
+
+
+def _of_route(route: str | None) -> str:
+    return "" if route is None else f" of the route {route}"
 
 
 def _source_of(model: BaseModel) -> Source:

@@ -6,7 +6,7 @@ there would take the export with it. Imports no torch.
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from monograph.engines import EngineOptions
 from monograph.inference.routes import Routes, load_routes, load_tokenizers
 from monograph.inference.verification import verify
 from monograph.inference.verifier_process import ALL, Request, VerifierProcess
+from monograph.progress import Progress
 from monograph.quality import VerificationResult
 
 # What runs every operator that a bundle may have.
@@ -36,18 +37,22 @@ def _opened(bundle: Bundle, device: str, compute_dtype: str) -> closing[Routes]:
     return closing(load_routes(bundle, load_tokenizers(bundle), _options(device, compute_dtype)))
 
 
-def verify_on_device(folder: Path, device: str, compute_dtype: str, tolerance: float) -> VerificationResult:
-    """Verify a staged bundle on a device, computing in one type.
+def verify_on_device(
+    folder: Path, device: str, compute_dtype: str, tolerance: float, progress: Progress
+) -> VerificationResult:
+    """Verify a staged bundle on a device, computing in one type; its steps are reported to ``progress``.
 
     Raises:
         MonographError: the device cannot run the bundle.
 
     """
-    with staged_routes(folder, device, compute_dtype) as routes:
-        return verify(routes, read_probes(folder, routes.main.runner.output_width), tolerance)
+    with ExitStack() as stack:
+        with progress.step(f"Loading on {device} at {compute_dtype}"):
+            routes = stack.enter_context(staged_routes(folder, device, compute_dtype))
+        return verify(routes, read_probes(folder, routes.main.runner.output_width), tolerance, progress)
 
 
-def verify_other_graphs(folder: Path, tolerance: float) -> VerificationResult | None:
+def verify_other_graphs(folder: Path, tolerance: float, progress: Progress) -> VerificationResult | None:
     """Verify on the CPU the graphs of a staged bundle that are for other devices only; None where there are none.
 
     It says that they compute the same, and nothing of how another device rounds.
@@ -58,19 +63,22 @@ def verify_other_graphs(folder: Path, tolerance: float) -> VerificationResult | 
         return None
     on_cpu = tuple(replace(graph, devices=(_CPU,)) for graph in graphs)
     bundle = replace(bundle, manifest=replace(bundle.manifest, graphs=on_cpu))
-    with _opened(bundle, _CPU, "float32") as routes:
-        return verify(routes, read_probes(folder, bundle.manifest.output_width), tolerance)
+    with ExitStack() as stack:
+        with progress.step(f"Loading the graph for other devices on {_CPU}"):
+            routes = stack.enter_context(_opened(bundle, _CPU, "float32"))
+        return verify(routes, read_probes(folder, bundle.manifest.output_width), tolerance, progress)
 
 
 def verify_in_process(
-    process: VerifierProcess, folder: Path, tolerance: float
+    process: VerifierProcess, folder: Path, tolerance: float, progress: Progress
 ) -> tuple[list[VerificationResult], dict[str, str]]:
     """Verify a staged bundle in a process, once, in each type that the device computes in.
 
-    Returns the results, and by device and type why there is none.
+    The steps are reported to ``progress``. Returns the results, and by device and type why there is none.
     """
     results, not_run = list[VerificationResult](), dict[str, str]()
-    for response in process.verify(Request(open_bundle(folder), _options(process.device, ALL), tolerance)):
+    request = Request(open_bundle(folder), _options(process.device, ALL), tolerance)
+    for response in process.verify(request, progress):
         if response.result is not None:
             results.append(response.result)
         else:

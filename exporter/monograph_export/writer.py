@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from monograph.atomic import atomic_folder, find_folder_problem, find_full_disk
+from monograph.atomic import atomic_folder, find_folder_problem, find_full_disk, sync_folder
 from monograph.bundle.files import sha256_of
 from monograph.bundle.manifest import MANIFEST_FILE, FileEntry, Manifest
 from monograph.errors import ExportError
+from monograph.progress import BYTES, SILENT, Progress
 
 
 @contextmanager
-def staged(output: Path) -> Iterator[Path]:
+def staged(output: Path, progress: Progress = SILENT) -> Iterator[Path]:
     """Give a folder beside ``output``, an absolute path, to write into, and rename it to ``output`` at the end.
 
     Raises:
@@ -26,6 +27,9 @@ def staged(output: Path) -> Iterator[Path]:
     try:
         with atomic_folder(output) as folder:
             yield folder
+            # Before the rename, which finds it done.
+            with progress.step("Syncing to disk"):
+                sync_folder(folder)
     except OSError as error:
         if folder is not None and _is_elsewhere(error.filename, folder):
             raise ExportError(f"cannot use {error.filename}: {error.strerror}") from error
@@ -48,13 +52,11 @@ def check_output(output: Path) -> None:
         raise ExportError(obstacle)
 
 
-def list_files(folder: Path) -> dict[str, FileEntry]:
+def list_files(folder: Path, progress: Progress) -> dict[str, FileEntry]:
     """Return size and hash of every file of a folder but the manifest, by name."""
-    return {
-        path.name: FileEntry(path.stat().st_size, sha256_of(path))
-        for path in sorted(folder.iterdir())
-        if path.name != MANIFEST_FILE
-    }
+    sizes = {path: path.stat().st_size for path in sorted(folder.iterdir()) if path.name != MANIFEST_FILE}
+    with progress.step("Hashing the files", sum(sizes.values()), BYTES) as step:
+        return {path.name: FileEntry(size, sha256_of(path, step.advance)) for path, size in sizes.items()}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -63,7 +63,7 @@ def publish_folder(folder: Path, path: Path) -> None:
         OSError: as ``atomic_folder``.
 
     """
-    _sync(folder)
+    sync_folder(folder)
     # Untested: Windows never renames over a folder. rmdir fails, as it should, unless it is empty.
     if os.name == "nt" and path.is_dir():
         path.rmdir()
@@ -101,8 +101,8 @@ def find_folder_problem(path: Path) -> str:
     return find_parent_problem(path)
 
 
-def _sync(folder: Path) -> None:
-    """Sync the files to disk before the rename, so that a power cut cannot leave truncated ones."""
+def sync_folder(folder: Path) -> None:
+    """Sync the files of a folder to disk, so that after a rename a power cut cannot leave truncated ones."""
     # Windows syncs only files that are open for writing.
     if os.name == "nt":
         return

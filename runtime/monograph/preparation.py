@@ -15,6 +15,7 @@ from monograph.engines import EngineOptions
 from monograph.engines.packed_weights import find_packed_graph
 from monograph.errors import MonographError
 from monograph.inference.opening import open_routes
+from monograph.progress import Progress, progress_for
 from monograph.staging import staging_folder
 
 
@@ -24,12 +25,15 @@ def prepare(
     compute_dtype: str = "auto",
     threads: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
+    show_progress_bar: bool | Progress | None = None,
 ) -> tuple[Path, ...]:
     """Cache what a device starts from: graphs compiled by OpenVINO, weights packed by ONNX Runtime on the CPU.
 
     The arguments are those of ``Embedder``. ONNX Runtime then memory-maps the packed weights: processes start faster
     and share them. They take about twice the disk space of the bundle's weights, and are valid for this bundle, version
     of ONNX Runtime and kind of CPU. They are used once the bundle's probes were right with them in another process.
+
+    ``show_progress_bar`` is that of ``Embedder.encode``, or a ``monograph.progress.Progress`` to report the steps to.
 
     Returns:
         The folders of packed weights, one per graph; none on other devices.
@@ -44,24 +48,31 @@ def prepare(
         True
 
     """
+    progress = progress_for(show_progress_bar)
     folder = cache_folder(cache_dir)
     cache, problem = check_cache(folder)
     if problem:
         raise MonographError(f"the cache {folder} cannot be used ({problem}): {CACHE_ADVICE}")
-    bundle = open_bundle(locate_bundle(path, cache_dir))
+    # By default a download shows huggingface_hub's own bars, as opening a model by its name does.
+    downloads = None if show_progress_bar is None else progress
+    bundle = open_bundle(locate_bundle(path, cache_dir, downloads))
     try:
         make_private_folder(cache)
+        with progress.step(f"Loading on {device} at {compute_dtype}"):
+            routes = open_routes(bundle, device=device, compute_dtype=compute_dtype, threads=threads, cache_dir=cache)
         with (
-            closing(
-                open_routes(bundle, device=device, compute_dtype=compute_dtype, threads=threads, cache_dir=cache)
-            ) as routes,
+            closing(routes),
             # A cache folder of its own, within the other: the same disk, and the process that proves it finds it.
             staging_folder(cache / "prepared", mode=PRIVATE_FOLDER) as staged,
         ):
             engines = [pipeline.engine for pipeline in routes.pipelines.values()]
-            places = [place for engine in engines if (place := engine.prepare(staged)) is not None]
+            with progress.step("Filling the cache", len(engines), "graphs") as step:
+                places = []
+                for engine in engines:
+                    places += [place] if (place := engine.prepare(staged)) is not None else []
+                    step.advance()
             new = [place for place in places if (staged / place).exists()]
-            if new and (failure := _find_failure(bundle, engines[0].threads, staged)):
+            if new and (failure := _find_failure(bundle, engines[0].threads, staged, progress)):
                 raise MonographError(f"with packed weights the bundle is wrong, and they were removed: {failure}")
             for place in new:
                 _publish(staged / place, cache / place)
@@ -85,12 +96,13 @@ def _publish(staged: Path, folder: Path) -> None:
             raise
 
 
-def _find_failure(bundle: Bundle, threads: int, staged: Path) -> str:
+def _find_failure(bundle: Bundle, threads: int, staged: Path, progress: Progress) -> str:
     """Verify the bundle with packed weights in a process that may crash; return the failure, "" for none."""
     # Not wanted by those who import the package and prepare nothing.
     from monograph.inference.verifier_process import verify_in_subprocess
 
     try:
-        return verify_in_subprocess(bundle, EngineOptions("cpu", "auto", threads, staged, packed_only=True)).reason
+        options = EngineOptions("cpu", "auto", threads, staged, packed_only=True)
+        return verify_in_subprocess(bundle, options, progress=progress).reason
     except MonographError as error:
         return str(error)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.command import monograph
+from support.command import assert_error, assert_reported, monograph
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def run(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[st
         "--mix", "mixed", "--mix", "short", "--output", folder / "results.json", "--page", folder / "results.html",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert b"round 1 of 1: mixed" in done.stderr
+    assert_reported(done, "Starting the systems: 1 system", "Round 1 of 1: mixed: 1 system", "calls of 8: 1 system")
     return done.stdout.decode(), folder
 
 
@@ -105,9 +105,7 @@ def test_what_cannot_be_measured_is_refused_in_one_line(
     shutil.copytree(tiny_cross_bundle, pairs)
     done = monograph("bench", *(argument.format(bundle=tiny_bundle, pairs=pairs) for argument in arguments))
     assert done.returncode == 1
-    errors = done.stderr.decode()
-    assert words in errors
-    assert errors.count("\n") == 1
+    assert_error(done, 1, words)
 
 
 @pytest.mark.parametrize("arguments", [["--against", "tensorflow"], ["--mix", "odd"], ["--rounds", "0"]])

@@ -36,6 +36,7 @@ from support.peers import (
     torch_vectors,
     worst_cosine,
 )
+from support.recorder import Recorder
 from support.sparse_encoders import save_splade
 
 # Peers that load an encoder and have options for what is behind it.
@@ -120,7 +121,9 @@ def test_an_environment_is_made_once_and_again_where_its_requirements_changed(
 ) -> None:
     requirements = _requirements(tmp_path, monkeypatch, "# nothing\n")
     messages: list[str] = []
-    set_up(["fastembed", "light-embed"], tmp_path, messages.append)
+    recorder = Recorder()
+    set_up(["fastembed", "light-embed"], tmp_path, messages.append, recorder)
+    assert recorder.names == ["Installing the environment onnxruntime"]
     assert messages == ["environment onnxruntime: installing, which takes minutes", "environment onnxruntime: made"]
     python = find_python("fastembed", tmp_path)
     prefix = subprocess.run([python, "-c", "import sys; print(sys.prefix)"], capture_output=True, check=True, text=True)
@@ -344,14 +347,14 @@ def test_sentence_transformers_keeps_dense_whatever_runs_the_encoder(
 @pytest.mark.parametrize("name", ["st-onnx"])
 def test_a_checkpoint_is_exported_once_and_anew_for_other_weights(name: str, slow_home: Path, tmp_path: Path) -> None:
     checkpoint = checkpoints.tiny(tmp_path, max_length=77)
-    messages: list[str] = []
+    recorder = Recorder()
     folders = []
     for peer in (name, "optimum"):
-        systems, reasons = peer_systems([peer], checkpoint, threads=1, home=slow_home, report=messages.append)
+        systems, reasons = peer_systems([peer], checkpoint, threads=1, home=slow_home, progress=recorder)
         assert not reasons
         folders.append(systems[0].options["checkpoint"])
     assert folders[0] == folders[1]
-    assert messages == ["exporting checkpoint for peers: onnx"]
+    assert recorder.names == ["Exporting checkpoint to onnx for peers"]
     (checkpoint / "model.safetensors").unlink()
     _, reasons = peer_systems([name], checkpoint, threads=1, home=slow_home)
     assert reasons[name].startswith("optimum-cli export onnx failed: ")

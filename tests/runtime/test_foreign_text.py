@@ -15,6 +15,7 @@ import pytest
 from monograph import BundleError, InputError, MonographError
 from monograph.commands import main
 from monograph.errors import first_line, printable
+from support.command import PROGRESS
 
 Edit = Callable[[Callable[[dict[str, Any]], object]], None]
 STEERING = "\n\x1b[2Jverified     cpu\r\x9b1A\u202e\u2066\u2028\ud800"
@@ -111,7 +112,9 @@ def test_texts_and_names_of_files_are_printed_on_one_line(
     assert main(["verify", str(odd)]) == 1
     printed = capsys.readouterr().err
     _assert_clean(printed)
-    assert printed.count("\n") == 1
+    *steps, message = printed.splitlines()
+    assert message.startswith("monograph: error: ")
+    assert all(PROGRESS.fullmatch(step) for step in steps), steps
 
 
 def test_bad_usage_and_logs_are_printable(bundle_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ import pytest
 from monograph import BundleError, DeviceError, Embedder, InputError
 from monograph.bundle import open_bundle, read_probes
 from monograph.commands import main
+from support.command import PROGRESS
 
 Edit = Callable[[Callable[[dict[str, Any]], object]], None]
 Replace = Callable[[str, bytes], None]
@@ -124,7 +125,9 @@ def test_probes_that_cannot_be_decoded_are_a_bundle_error(
     with pytest.raises(BundleError, match=r"probes\.json"):
         read_probes(bundle_copy)
     assert main(["verify", str(bundle_copy)]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
+    *steps, message = capsys.readouterr().err.splitlines()
+    assert message.startswith("monograph: error: ")
+    assert all(PROGRESS.fullmatch(step) for step in steps), steps
 
 
 def test_a_prompt_that_is_no_utf8_is_refused(bundle_copy: Path, edit_manifest: Edit, tiny_embedder: Embedder) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from monograph.commands.main import main
 
 # For a process whose limits coverage would run into.
 NOT_MEASURED = {"COVERAGE_PROCESS_CONFIG": ""}
+# A line of a step on what is no terminal.
+PROGRESS = re.compile(r"\[ *\d+\.\d s\] \S.*")
 
 
 def monograph(
@@ -75,5 +78,18 @@ def assert_error(done: subprocess.CompletedProcess[bytes], code: int, *words: st
     for word in words:
         assert word in message
     if code == 1:
-        assert message.startswith("monograph: error: ")
-        assert message.count("\n") == 1
+        *before, last = message.splitlines()
+        assert last.startswith("monograph: error: ")
+        # Of the steps that went well before.
+        assert [line for line in before if not PROGRESS.fullmatch(line)] == []
+
+
+def assert_reported(done: subprocess.CompletedProcess[bytes], *steps: str) -> None:
+    """Check that a command wrote nothing but its progress, in lines, and these steps in this order."""
+    assert done.returncode == 0, done.stderr.decode()
+    *lines, last = done.stderr.decode().splitlines()
+    assert [line for line in lines if not PROGRESS.fullmatch(line)] == []
+    assert re.fullmatch(r"finished in (\d+ min )?\d+(\.\d)? s", last)
+    remaining = iter(lines)
+    for step in steps:
+        assert any(step in line for line in remaining), (step, lines)

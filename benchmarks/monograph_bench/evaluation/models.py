@@ -11,6 +11,7 @@ from typing import Any
 from monograph import load
 from monograph.bundle import open_bundle
 from monograph.bundle.sources import locate_bundle
+from monograph.progress import Progress
 from monograph_bench.evaluation.encoder import EvaluationError
 from monograph_bench.profiles import TaskProfile, profile_of
 
@@ -38,8 +39,10 @@ class OpenModel:
     runs_on: str
 
 
-def locate_model(name: str, task: str | None = None) -> Located:
+def locate_model(name: str, task: str | None = None, progress: Progress | None = None) -> Located:
     """Find a bundle, or behind "st:" a checkpoint, as SOURCE of `monograph export`, and its task.
+
+    ``progress`` is that of ``locate_bundle``.
 
     A bare checkpoint that could be of several tasks is taken to be of the requested ``task``, as at its export.
 
@@ -49,7 +52,7 @@ def locate_model(name: str, task: str | None = None) -> Located:
 
     """
     if not name.startswith(TORCH_PREFIX):
-        bundle = open_bundle(locate_bundle(name))
+        bundle = open_bundle(locate_bundle(name, progress=progress))
         return Located(name, Path(bundle.path), profile_of(bundle.manifest.task, name), is_checkpoint=False)
     try:
         # Here and not above: bundles are evaluated without torch.
@@ -61,7 +64,7 @@ def locate_model(name: str, task: str | None = None) -> Located:
     from monograph_export.checkpoint.source import locate_checkpoint
     from monograph_export.tasks import task_of
 
-    folder = Path(locate_checkpoint(name.removeprefix(TORCH_PREFIX)))
+    folder = locate_checkpoint(name.removeprefix(TORCH_PREFIX), progress=progress)
     return Located(name, folder, profile_of(task_of(read_checkpoint(folder), task).name, name), is_checkpoint=True)
 
 

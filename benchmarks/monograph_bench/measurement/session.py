@@ -14,6 +14,7 @@ import numpy as np
 
 from monograph.bundle import Bundle
 from monograph.errors import MonographError
+from monograph.progress import SILENT, Progress
 from monograph_bench.machine import describe_machine
 from monograph_bench.measurement.matrix_rate import matrix_rates
 from monograph_bench.measurement.reference import Reference, read_reference
@@ -59,8 +60,10 @@ class Plan:
         return self.settings.calls or self.profile.calls_per_round
 
 
-def run_session(plan: Plan) -> Results:
+def run_session(plan: Plan, progress: Progress = SILENT) -> Results:
     """Measure everything that the plan has and return the results; a system that fails is a result with its reason.
+
+    Each step is reported to ``progress``.
 
     Raises:
         MonographError: no system could be measured; all reasons are in it.
@@ -74,12 +77,13 @@ def run_session(plan: Plan) -> Results:
     }
     reference = read_reference(plan.bundles)
     with tempfile.TemporaryDirectory(prefix="monograph-bench-") as folder:
-        _prepare(plan, results, reference, Path(folder))
-        _measure(plan, results, Path(folder))
+        _prepare(plan, results, reference, Path(folder), progress)
+        _measure(plan, results, Path(folder), progress)
     if not any(result.rounds for result in results.values()):
         reasons = "; ".join(f"{result.name}: {result.failure}" for result in results.values())
         raise MonographError(f"nothing could be measured: {reasons}")
-    rates = _matrix_rates(plan.cpus)
+    with progress.step("Measuring the machine's matrix rate"):
+        rates = _matrix_rates(plan.cpus)
     _add_roofline(plan, results, rates)
     settings = dataclasses.asdict(plan.settings) | {
         "calls": plan.calls_per_round,
@@ -105,15 +109,21 @@ def _runnable(plan: Plan) -> list[System]:
     return [system for system in plan.systems.values() if isinstance(system, System)]
 
 
-def _prepare(plan: Plan, results: Mapping[str, SystemResult], reference: Reference | None, folder: Path) -> None:
+def _prepare(
+    plan: Plan,
+    results: Mapping[str, SystemResult],
+    reference: Reference | None,
+    folder: Path,
+    progress: Progress,
+) -> None:
     """Choose batch sizes, note padding and compare outputs, in processes of their own.
 
     Batches that are larger than those of the rounds leave memory behind.
     """
     systems = _runnable(plan)
     with ExitStack() as stack:
-        running = start_all(systems, results, plan.cpus, plan.settings.timeout, stack)
-        rounds = Rounds(running, results, plan.settings, folder)
+        running = start_all(systems, results, plan.cpus, plan.settings.timeout, stack, progress)
+        rounds = Rounds(running, results, plan.settings, folder, progress)
         for workload in plan.workloads:
             rounds.choose_batch_sizes({system.name: system.batch_sizes for system in systems}, workload)
             rounds.read(workload)
@@ -124,11 +134,11 @@ def _prepare(plan: Plan, results: Mapping[str, SystemResult], reference: Referen
                 setattr(results[name], comparison.field, comparison.measure(outputs, reference))
 
 
-def _measure(plan: Plan, results: Mapping[str, SystemResult], folder: Path) -> None:
-    settings = plan.settings
+def _measure(plan: Plan, results: Mapping[str, SystemResult], folder: Path, progress: Progress) -> None:
+    settings, systems = plan.settings, _runnable(plan)
     with ExitStack() as stack:
-        running = time_starts(_runnable(plan), results, plan.cpus, settings.timeout, settings.starts, stack)
-        rounds = Rounds(running, results, settings, folder)
+        running = time_starts(systems, results, plan.cpus, settings.timeout, settings.starts, stack, progress)
+        rounds = Rounds(running, results, settings, folder, progress)
         for workload in plan.workloads:
             rounds.read(workload)
         rounds.warm_up(plan.workloads[0])
@@ -140,7 +150,6 @@ def _measure(plan: Plan, results: Mapping[str, SystemResult], folder: Path) -> N
 
 
 def _matrix_rates(cpus: Sequence[int]) -> dict[str, float]:
-    logger.info("measuring the machine's matrix rate")
     try:
         return matrix_rates(cpus)
     except MonographError as error:

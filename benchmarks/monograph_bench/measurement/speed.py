@@ -7,12 +7,14 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from monograph.progress import SILENT, Progress, Step
 from monograph_bench.machine import machine_speed_seconds
 from monograph_bench.process import MeasurementError, RequestError, SystemProcess
 from monograph_bench.results import Calls, Round, Settings, SystemResult
@@ -34,11 +36,13 @@ class Rounds:
         results: Mapping[str, SystemResult],
         settings: Settings,
         folder: Path,
+        progress: Progress = SILENT,
     ) -> None:
         self._processes = dict(processes)
         self._results = results
         self._settings = settings
         self._folder = folder
+        self._progress = progress
 
     def read(self, workload: Workload) -> None:
         """Give every system the texts of a workload."""
@@ -49,12 +53,13 @@ class Rounds:
 
     def choose_batch_sizes(self, sizes: Mapping[str, Sequence[int | None]], workload: Workload) -> None:
         """Choose each system's batch size by the faster of two passes over some texts of a workload."""
-        logger.info("choosing batch sizes for %s", workload.name)
         # Evenly spaced: the best batch size for short texts may be the worst for long ones.
-        step = max(1, len(workload.texts) // self._settings.trial_texts)
-        self.read(Workload(_TRIAL, workload.texts[::step]))
-        for name, choices in sizes.items():
-            self._results[name].batch_sizes[workload.name] = self._fastest(name, choices)
+        stride = max(1, len(workload.texts) // self._settings.trial_texts)
+        self.read(Workload(_TRIAL, workload.texts[::stride]))
+        with self._step(f"Choosing batch sizes for {workload.name}") as step:
+            for name, choices in sizes.items():
+                self._results[name].batch_sizes[workload.name] = self._fastest(name, choices)
+                step.advance()
 
     def padding(self, workload: Workload) -> None:
         """Note the share of padding among the tokens that each system computes, where it is known."""
@@ -65,47 +70,59 @@ class Rounds:
 
     def warm_up(self, workload: Workload) -> None:
         """Embed a workload's texts once with every system, and note nothing."""
-        for name in self._shuffled(0):
-            self._encode(name, workload.name)
+        with self._step("Warming up") as step:
+            for name in self._shuffled(0):
+                self._encode(name, workload.name)
+                step.advance()
 
     def vectors(self, workload: Workload) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """Yield the vectors of a workload's texts, float32 [n, d], or the scores, [n] or [n, d], of each system."""
         self.read(workload)
-        for name in self._shuffled(0):
-            file = self._folder / "vectors.npy"
-            details = {"name": workload.name, "batch_size": None, "vectors": str(file)}
-            if self._request_optional(name, "encode", **details) is not None:
-                yield name, np.load(file)
+        with self._step("Comparing with the reference") as step:
+            for name in self._shuffled(0):
+                file = self._folder / "vectors.npy"
+                details = {"name": workload.name, "batch_size": None, "vectors": str(file)}
+                if self._request_optional(name, "encode", **details) is not None:
+                    yield name, np.load(file)
+                step.advance()
 
     def throughput(self, workloads: Sequence[Workload]) -> None:
         """Embed every workload once a round with every system."""
         for number in range(self._settings.rounds):
             for workload in workloads:
-                logger.info("round %d of %d: %s", number + 1, self._settings.rounds, workload.name)
-                for name in self._shuffled(number):
-                    one = self._encode(name, workload.name)
-                    if one is not None:
-                        self._results[name].rounds.setdefault(workload.name, []).append(one)
+                with self._round(number, workload.name) as step:
+                    for name in self._shuffled(number):
+                        one = self._encode(name, workload.name)
+                        if one is not None:
+                            self._results[name].rounds.setdefault(workload.name, []).append(one)
+                        step.advance()
 
     def latency(self, workload: Workload, sizes: Sequence[int], calls: int, like: str | None = None) -> None:
         """Time ``calls`` calls a round of each size: each in one batch, or in batches of ``like``'s size."""
         self.read(Workload(_CALLS, workload.texts))
         for number in range(self._settings.rounds):
             for size in sizes:
-                logger.info("round %d of %d: calls of %d", number + 1, self._settings.rounds, size)
-                for name in self._shuffled(number):
-                    before = machine_speed_seconds()
-                    batch_size = size if like is None else self._results[name].batch_sizes.get(like)
-                    details = {"name": _CALLS, "size": size, "calls": calls, "batch_size": batch_size}
-                    answer = self._request(name, "calls", **details)
-                    if answer is not None:
-                        times = Calls(answer["seconds"], (before + machine_speed_seconds()) / 2)
-                        self._results[name].latencies.setdefault(str(size), []).append(times)
+                with self._round(number, f"calls of {size}") as step:
+                    for name in self._shuffled(number):
+                        before = machine_speed_seconds()
+                        batch_size = size if like is None else self._results[name].batch_sizes.get(like)
+                        details = {"name": _CALLS, "size": size, "calls": calls, "batch_size": batch_size}
+                        answer = self._request(name, "calls", **details)
+                        if answer is not None:
+                            times = Calls(answer["seconds"], (before + machine_speed_seconds()) / 2)
+                            self._results[name].latencies.setdefault(str(size), []).append(times)
+                        step.advance()
 
     def memory(self) -> None:
         """Note the memory of every system, in bytes."""
         for name, process in self._processes.items():
             self._results[name].memory = dataclasses.asdict(process.memory())
+
+    def _round(self, number: int, what: str) -> AbstractContextManager[Step]:
+        return self._step(f"Round {number + 1} of {self._settings.rounds}: {what}")
+
+    def _step(self, name: str) -> AbstractContextManager[Step]:
+        return self._progress.step(name, len(self._processes), "systems")
 
     def _shuffled(self, number: int) -> list[str]:
         """Return the running systems in the round's own order: none always follows the same."""

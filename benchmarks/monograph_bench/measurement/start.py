@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 import numpy as np
 
+from monograph.progress import SILENT, Progress, Step
 from monograph_bench.machine import machine_speed_seconds
 from monograph_bench.process import MeasurementError, SystemProcess
 from monograph_bench.results import Start, SystemResult
 from monograph_bench.systems import System
-
-logger = logging.getLogger(__name__)
 
 
 def start_all(
@@ -22,12 +20,14 @@ def start_all(
     cpus: Sequence[int],
     timeout: float,
     stack: ExitStack,
+    progress: Progress = SILENT,
 ) -> dict[str, SystemProcess]:
     """Start the systems one after the other and return them paused, by name; the stack closes them.
 
     One that cannot be loaded is noted with its reason and left out.
     """
-    return {name: process for name, process, _ in _started(systems, results, cpus, timeout, stack)}
+    with progress.step("Starting the systems", len(systems), "systems") as step:
+        return {name: process for name, process, _ in _started(systems, results, cpus, timeout, stack, step)}
 
 
 def time_starts(
@@ -37,16 +37,17 @@ def time_starts(
     timeout: float,
     times: int,
     stack: ExitStack,
+    progress: Progress = SILENT,
 ) -> dict[str, SystemProcess]:
     """Start all systems in several rounds, note the seconds of each start, and return those of the last round."""
     running: dict[str, SystemProcess] = {}
     for number in range(times):
-        logger.info("start %d of %d", number + 1, times)
-        with ExitStack() as last:
+        title = f"Start {number + 1} of {times}"
+        with ExitStack() as last, progress.step(title, len(systems), "systems") as step:
             running = {}
             # In the round's own order: none always follows the same.
             order = [systems[place] for place in np.random.default_rng(number).permutation(len(systems))]
-            for name, process, start in _started(order, results, cpus, timeout, last):
+            for name, process, start in _started(order, results, cpus, timeout, last, step):
                 results[name].starts.append(start)
                 running[name] = process
             if number == times - 1:
@@ -60,18 +61,21 @@ def _started(
     cpus: Sequence[int],
     timeout: float,
     stack: ExitStack,
+    step: Step,
 ) -> Iterator[tuple[str, SystemProcess, Start]]:
     for system in systems:
         result = results[system.name]
         if result.failure:
+            step.advance()
             continue
-        logger.info("starting %s", system.name)
         before = machine_speed_seconds()
         try:
             process = SystemProcess(system, cpus, timeout)
         except MeasurementError as error:
             result.failure = str(error)
             continue
+        finally:
+            step.advance()
         stack.callback(process.close)
         process.pause()
         result.described = process.described

@@ -15,6 +15,7 @@ from pathlib import Path
 from monograph.atomic import atomic_file
 from monograph.cache import cache_folder
 from monograph.errors import InputError, MonographError
+from monograph.progress import SILENT, Progress
 from monograph.vector_file.disk import open_locked
 from monograph_bench.peers.catalog import PEERS, Peer
 
@@ -61,8 +62,15 @@ def find_python(name: str, home: Path | None = None) -> Path:
     return _interpreter(folder)
 
 
-def set_up(names: Iterable[str], home: Path | None = None, report: Callable[[str], None] = lambda _: None) -> None:
+def set_up(
+    names: Iterable[str],
+    home: Path | None = None,
+    report: Callable[[str], None] = lambda _: None,
+    progress: Progress = SILENT,
+) -> None:
     """Make the environments of peers where they are missing or outdated; ``report`` gets a line about each.
+
+    Each installation is a step of ``progress``.
 
     Raises:
         PeerError: a peer is not known, or an environment cannot be made; the others are made first.
@@ -74,7 +82,7 @@ def set_up(names: Iterable[str], home: Path | None = None, report: Callable[[str
             report(f"environment {environment}: the one that monograph runs in")
             continue
         try:
-            made = _make(environment, _folder(environment, home), report)
+            made = _make(environment, _folder(environment, home), report, progress)
         except PeerError as error:
             failures.append(str(error))
         except OSError as error:
@@ -90,20 +98,25 @@ def requirements_of(environment: str) -> bytes:
     return (_REQUIREMENTS / f"{environment}.txt").read_bytes()
 
 
-def _make(environment: str, folder: Path, report: Callable[[str], None]) -> bool:
+def _make(environment: str, folder: Path, report: Callable[[str], None], progress: Progress) -> bool:
     """Make an environment where it is not there as its requirements say; tell whether that was done."""
     with _one_at_a_time(folder):
         if _is_made(folder, environment):
             return False
         report(f"environment {environment}: installing, which takes minutes")
-        # In its place from the start, for the scripts of an environment hold its path. What a run that was cut off
-        # left has no stamp, and is cleared here.
-        run_tool(f"environment {environment}: venv", [sys.executable, "-m", "venv", "--clear", str(folder)])
-        pip = [str(_interpreter(folder)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        run_tool(f"environment {environment}: pip", [*pip, "--requirement", str(_REQUIREMENTS / f"{environment}.txt")])
+        with progress.step(f"Installing the environment {environment}"):
+            _install(environment, folder)
         with atomic_file(folder / _STAMP) as stamp:
             stamp.write(_stamp(environment))
     return True
+
+
+def _install(environment: str, folder: Path) -> None:
+    # In its place from the start, for the scripts of an environment hold its path. What a run that was cut off left
+    # has no stamp, and is cleared here.
+    run_tool(f"environment {environment}: venv", [sys.executable, "-m", "venv", "--clear", str(folder)])
+    pip = [str(_interpreter(folder)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    run_tool(f"environment {environment}: pip", [*pip, "--requirement", str(_REQUIREMENTS / f"{environment}.txt")])
 
 
 def run_tool(name: str, command: list[str], more_variables: Mapping[str, str] | None = None) -> None:

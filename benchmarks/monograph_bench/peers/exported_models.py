@@ -14,6 +14,7 @@ from pathlib import Path
 
 from monograph.atomic import atomic_folder
 from monograph.bundle.files import sha256_of
+from monograph.progress import SILENT, Progress
 from monograph_bench.peers.environments import PeerError, find_python, requirements_of, run_tool
 
 # Raised when models exported before must be exported again.
@@ -65,10 +66,10 @@ _EXPORTS: Mapping[str, _Export] = {
 }
 
 
-def export_for_peers(
-    name: str, source: ExportSource, home: Path, report: Callable[[str], None] = lambda _: None
-) -> Path:
+def export_for_peers(name: str, source: ExportSource, home: Path, progress: Progress = SILENT) -> Path:
     """Return the folder of a checkpoint in a format, "onnx" or "openvino"; it is exported unless it is cached.
+
+    The export is a step of ``progress``.
 
     Raises:
         PeerError: the environment that exports it is not there, the export fails, or the checkpoint has no spelling
@@ -80,10 +81,12 @@ def export_for_peers(
     folder = home / "exported" / f"{name}-{_digest(source, export)[:16]}"
     if folder.is_dir():
         return folder
-    report(f"exporting {source.checkpoint.name} for peers: {name}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_folder(folder) as staging:
+        with (
+            progress.step(f"Exporting {source.checkpoint.name} to {name} for peers"),
+            atomic_folder(folder) as staging,
+        ):
             _run_optimum(export, python, source, staging)
             _move(staging, export)
             source.write_settings(staging)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from monograph.errors import MonographError
+from monograph.progress import SILENT, Progress
 from monograph.tasks.embedding import EMBEDDING
 from monograph_bench.peers.catalog import Peer, peers_for
 from monograph_bench.peers.environments import PeerError, default_home, find_peer, find_python
@@ -19,12 +20,12 @@ def peer_systems(
     checkpoint: Path,
     threads: int,
     home: Path | None = None,
-    report: Callable[[str], None] = lambda _: None,
+    progress: Progress = SILENT,
     task: str = EMBEDDING.name,
 ) -> tuple[list[System], dict[str, str]]:
     """Return the peers that can be run on a checkpoint folder of a task, and by name the reason of each that cannot.
 
-    A format of the checkpoint that a peer needs is exported here, once; ``report`` gets a line about that.
+    A format of the checkpoint that a peer needs is exported here, once, as a step of ``progress``.
 
     Raises:
         PeerError: a name is not a peer's.
@@ -34,15 +35,13 @@ def peer_systems(
     profile, home = PROFILES[task], default_home() if home is None else home
     for peer in [find_peer(name) for name in dict.fromkeys(names)]:
         try:
-            systems.append(_system(peer, profile, checkpoint, threads, home, report))
+            systems.append(_system(peer, profile, checkpoint, threads, home, progress))
         except MonographError as error:
             reasons[peer.name] = str(error)
     return systems, reasons
 
 
-def _system(
-    peer: Peer, profile: TaskProfile, checkpoint: Path, threads: int, home: Path, report: Callable[[str], None]
-) -> System:
+def _system(peer: Peer, profile: TaskProfile, checkpoint: Path, threads: int, home: Path, progress: Progress) -> System:
     measured = peers_for(profile.task.name)
     if peer.name not in measured:
         names = ", ".join(measured)
@@ -57,7 +56,7 @@ def _system(
         source = profile.export_source(checkpoint, peer)
         options |= source.options
         find_python(peer.name, home)
-        folder = export_for_peers(peer.exported, source, home, report)
+        folder = export_for_peers(peer.exported, source, home, progress)
     return System(
         name=peer.name,
         kind=PEER,

@@ -8,11 +8,14 @@ import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path, PurePosixPath
 
+from monograph.bundle.sources import report_download
 from monograph.errors import ExportError, MonographError
 from monograph.hub import HubName, download_files, parse_hub_name, resolve_commit
 from monograph.paths import user_path
+from monograph.progress import Progress
 from monograph_export.checkpoint.checkpoint import MODULES_FILE, ROUTER_CONFIGS, Checkpoint
 from monograph_export.checkpoint.lfs import check_no_pointer
 from monograph_export.recipes import Recipe, read_recipe, recipe_names
@@ -46,11 +49,13 @@ class _EncoderFile:
     file: str | None
 
 
-def locate_checkpoint(source: str | os.PathLike[str], encoder_file: _EncoderFile | None = None) -> Path:
+def locate_checkpoint(
+    source: str | os.PathLike[str], encoder_file: _EncoderFile | None = None, progress: Progress | None = None
+) -> Path:
     """Return the folder of a checkpoint, which is downloaded where SOURCE is not a folder.
 
     A path that exists wins over the name of a recipe. Of a repository only the files that loading reads are downloaded;
-    with an ``encoder_file`` that file in place of the encoder's weights.
+    with an ``encoder_file`` that file in place of the encoder's weights. ``progress`` is that of ``locate_bundle``.
 
     Raises:
         ExportError: SOURCE is none of these, or cannot be downloaded.
@@ -66,16 +71,18 @@ def locate_checkpoint(source: str | os.PathLike[str], encoder_file: _EncoderFile
             f"recipe ({', '.join(recipe_names())})"
         )
     try:
-        return _download(name, encoder_file)
+        return _download(name, encoder_file, progress)
     except MonographError as error:
         raise ExportError(f"there is no folder {source}; as a repository on the Hub: {error}") from error
 
 
-def locate_with_encoder(source: str | os.PathLike[str], file: str | os.PathLike[str]) -> tuple[Path, Path]:
+def locate_with_encoder(
+    source: str | os.PathLike[str], file: str | os.PathLike[str], progress: Progress | None = None
+) -> tuple[Path, Path]:
     """Return the folder of a checkpoint and the ONNX file of its encoder.
 
     The file is a path, or where there is none a path within the checkpoint. Of a repository that file is downloaded,
-    with those that begin with its name, and no weights of the encoder.
+    with those that begin with its name, and no weights of the encoder. ``progress`` is that of ``locate_bundle``.
 
     Raises:
         ExportError: as ``locate_checkpoint``; or there is no such file, or one here and another in the checkpoint.
@@ -83,7 +90,7 @@ def locate_with_encoder(source: str | os.PathLike[str], file: str | os.PathLike[
     """
     named = user_path(file)
     inside = None if os.path.lexists(named) else PurePosixPath(file).as_posix()
-    folder = locate_checkpoint(source, _EncoderFile(inside))
+    folder = locate_checkpoint(source, _EncoderFile(inside), progress)
     there = folder / named
     if inside is None and there.is_file() and not there.samefile(named):
         raise ExportError(f"there is a file {file} here and another in {folder}: give the whole path of the one meant")
@@ -101,24 +108,22 @@ def _repository_of(recipe: Recipe) -> HubName:
     return HubName(recipe.repository, recipe.revision)
 
 
-def _download(name: HubName, encoder_file: _EncoderFile | None) -> Path:
+def _download(name: HubName, encoder_file: _EncoderFile | None, progress: Progress | None) -> Path:
     commit = resolve_commit(name)
     logger.info("downloading %s at %s", name.repository, commit)
-    snapshot = download_files(name.repository, commit, lambda names: _settings_at_root(name, names))
-    folders = _module_folders(snapshot / MODULES_FILE)
-    if encoder_file is None:
-        snapshot = download_files(name.repository, commit, lambda names: needed_files(names, folders))
-        # Known only now: a Router lists its modules in a file of its own.
-        if within := _folders_of_routes(snapshot, folders):
-            download_files(name.repository, commit, lambda names: needed_files(names, [*folders, *within]))
-        return snapshot
-    # The first module is the encoder.
-    encoder, *_ = folders
-    return download_files(
-        name.repository,
-        commit,
-        lambda names: needed_files(names, folders, {encoder}) + _graph_files(name, names, encoder_file),
-    )
+    with report_download(name, progress) as on_bytes:
+        download = partial(download_files, name.repository, commit, on_bytes=on_bytes)
+        snapshot = download(lambda names: _settings_at_root(name, names))
+        folders = _module_folders(snapshot / MODULES_FILE)
+        if encoder_file is None:
+            snapshot = download(lambda names: needed_files(names, folders))
+            # Known only now: a Router lists its modules in a file of its own.
+            if within := _folders_of_routes(snapshot, folders):
+                download(lambda names: needed_files(names, [*folders, *within]))
+            return snapshot
+        # The first module is the encoder.
+        encoder, *_ = folders
+        return download(lambda names: needed_files(names, folders, {encoder}) + _graph_files(name, names, encoder_file))
 
 
 def _graph_files(name: HubName, names: Collection[str], encoder_file: _EncoderFile) -> list[str]:

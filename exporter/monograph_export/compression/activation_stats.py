@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -51,17 +51,22 @@ class ActivationStats:
         )
 
 
-def collect_activation_stats(model: BaseModel, inputs: Sequence[InputT], feature: str) -> list[ActivationStats]:
+def collect_activation_stats(
+    model: BaseModel,
+    inputs: Sequence[InputT],
+    feature: str,
+    on_inputs: Callable[[int], object] = lambda _: None,
+) -> list[ActivationStats]:
     """Compute each text or pair alone, so unpadded, and return the inputs of the transformer's linear layers.
 
     Layers that do not change the output (a pooler that only classification uses) are left out, and so is a head.
     ``feature`` is the output's name among the features of the model. One input is enough for the model to run, and then
-    it is in both folds.
+    it is in both folds. ``on_inputs`` is called with the number of further inputs that are done.
     """
     linears = linear_layers(model)
     groups = _groups(model, linears, inputs[0], feature)
     parts = (inputs[::2], inputs[1::2] or inputs)
-    folds = [_fold(model, {group[0]: linears[group[0]] for group in groups}, part) for part in parts]
+    folds = [_fold(model, {group[0]: linears[group[0]] for group in groups}, part, on_inputs) for part in parts]
     return [ActivationStats(group, (folds[0][group[0]], folds[1][group[0]])) for group in groups]
 
 
@@ -107,7 +112,9 @@ def _matters(model: BaseModel, linear: nn.Linear, sample: Input, feature: str) -
         handle.remove()
 
 
-def _fold(model: BaseModel, linears: Mapping[str, nn.Linear], texts: Sequence[Input]) -> dict[str, Fold]:
+def _fold(
+    model: BaseModel, linears: Mapping[str, nn.Linear], texts: Sequence[Input], on_inputs: Callable[[int], object]
+) -> dict[str, Fold]:
     per_input = -(-SAMPLE_ROWS // len(texts))
     generator = torch.Generator().manual_seed(0)
     parts: dict[str, list[Fold]] = {name: [] for name in linears}
@@ -119,6 +126,7 @@ def _fold(model: BaseModel, linears: Mapping[str, nn.Linear], texts: Sequence[In
                 tokens = torch.cat([value.reshape(-1, value.shape[-1]) for value in values])
                 chosen = torch.randperm(len(tokens), generator=generator)[:per_input]
                 parts[name].append(Fold(tokens.amin(dim=0), tokens.amax(dim=0), tokens[chosen]))
+            on_inputs(1)
     return {name: _joined(folds) for name, folds in parts.items()}
 
 

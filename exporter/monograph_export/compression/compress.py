@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -12,6 +11,7 @@ from sentence_transformers.base.model import BaseModel
 
 from monograph.errors import ExportError
 from monograph.inputs import InputT
+from monograph.progress import SILENT, Progress
 from monograph.quality import Agreement, CompressionReport, LayersReport
 from monograph_export.compression.float16 import halve
 from monograph_export.compression.int8 import REDUCED_WEIGHT_LEVELS, WEIGHT_LEVELS
@@ -24,7 +24,6 @@ from monograph_export.compression.table import compress_table, has_large_table, 
 from monograph_export.compression.texts import Calibration
 from monograph_export.tasks.base import ExportTask, check_finite
 
-logger = logging.getLogger(__name__)
 # Layers that an error names.
 _NAMED = 5
 # Fewer texts than this show too little of a layer's inputs to set their range.
@@ -65,8 +64,9 @@ def compress(
     inputs: Calibration[InputT],
     task: ExportTask[InputT],
     limits: Limits,
+    progress: Progress = SILENT,
 ) -> Compressed[InputT] | None:
-    """Compress a model in place, or return None where nothing is to be done.
+    """Compress a model in place, or return None where nothing is to be done; its steps are reported to ``progress``.
 
     Raises:
         ExportError: the result is further from the original than the limits allow, or a module cannot be int8.
@@ -79,24 +79,27 @@ def compress(
     if not int8_table and options.precision == "fp32":
         return None
     _check_enough(inputs, int8_layers=int8_layers)
-    logger.info("computing the original's outputs")
-    reference = task.outputs_to_compare(model, inputs.held_out)
+    noun, held_out = task.task.inputs, inputs.held_out
+    with progress.step("Computing the original's outputs", len(held_out), noun) as step:
+        reference = task.outputs_to_compare(model, held_out, step)
     check_finite(reference)
     layers = None
     if options.precision == "fp16":
         halve(model)
         layers = LayersReport("fp16")
     if int8_table:
-        compress_table(model)
+        with progress.step("Quantizing the table of token embeddings"):
+            compress_table(model)
     quantizer = None
     if int8_layers:
-        logger.info("calibrating")
         levels = REDUCED_WEIGHT_LEVELS if options.reduce_range else WEIGHT_LEVELS
-        quantizer = LayerQuantizer(model, inputs.calibration, levels, task, limits)
+        quantizer = LayerQuantizer(model, inputs.calibration, levels, task, limits, progress)
         layers = _layers_report(quantizer, inputs, quantizer.quantize(), options)
     if int8_table:
         task.compress_head(model)
-    violations = limits.violations(task.agreement(reference, task.outputs_to_compare(model, inputs.held_out)))
+    with progress.step("Measuring the compressed model", len(held_out), noun) as step:
+        outputs = task.outputs_to_compare(model, held_out, step)
+    violations = limits.violations(task.agreement(reference, outputs))
     if violations:
         raise ExportError(_refusal(violations, quantizer, inputs, reference, task))
     table = "int8" if int8_table else "fp16" if options.precision == "fp16" else "fp32"

@@ -15,6 +15,7 @@ from torch import nn
 
 from monograph.errors import ExportError
 from monograph.inputs import InputT
+from monograph.progress import SILENT, Progress, Step
 from monograph.quality import Agreement
 from monograph_export.compression.activation_stats import ActivationStats, collect_activation_stats, linear_layers
 from monograph_export.compression.int8 import Int8Linear
@@ -43,7 +44,8 @@ class Group:
 class LayerQuantizer(Generic[InputT]):
     """The linear layers of a model's transformer, which it replaces in the model.
 
-    ``inputs`` are the texts or pairs to calibrate with; the result keeps to a part of the ``limits`` on them.
+    ``inputs`` are the texts or pairs to calibrate with; the result keeps to a part of the ``limits`` on them. The steps
+    are reported to ``progress``.
 
     Raises:
         ExportError: there are none.
@@ -51,23 +53,39 @@ class LayerQuantizer(Generic[InputT]):
     """
 
     def __init__(
-        self, model: BaseModel, inputs: Sequence[InputT], levels: int, task: ExportTask[InputT], limits: Limits
+        self,
+        model: BaseModel,
+        inputs: Sequence[InputT],
+        levels: int,
+        task: ExportTask[InputT],
+        limits: Limits,
+        progress: Progress = SILENT,
     ) -> None:
         self._model = model
         self._levels = levels
         self._inputs = list(inputs)
         self._task = task
         self._limits = limits.tightened(_USED_SHARE)
-        self._reference = self._outputs(self._inputs)
-        linears = linear_layers(model)
-        self.groups: list[Group] = []
-        with torch.inference_mode():
-            for stats in collect_activation_stats(model, self._inputs, task.feature):
-                originals = {name: linears[name] for name in stats.names}
-                self.groups.append(Group(stats, fit(list(originals.values()), stats, levels), originals))
+        self._progress = progress
+        self._noun = task.task.inputs
+        with progress.step("Computing the original's outputs to calibrate with", len(inputs), self._noun) as step:
+            self._reference = self._outputs(self._inputs, step)
+        with progress.step("Recording activation statistics", len(inputs), self._noun) as step:
+            statistics = collect_activation_stats(model, self._inputs, task.feature, step.advance)
+        self.groups = self._fit(statistics)
         if not self.groups:
             raise ExportError("the transformer has no linear layer with an int8 form: choose --precision fp32")
         self.float_inputs: list[Group] = []
+
+    def _fit(self, statistics: Sequence[ActivationStats]) -> list[Group]:
+        linears, groups = linear_layers(self._model), list[Group]()
+        layers = sum(len(stats.names) for stats in statistics)
+        with torch.inference_mode(), self._progress.step("Calibrating layers", layers, "layers") as step:
+            for stats in statistics:
+                originals = {name: linears[name] for name in stats.names}
+                groups.append(Group(stats, fit(list(originals.values()), stats, self._levels), originals))
+                step.advance(len(originals))
+        return groups
 
     def quantize(self) -> Agreement:
         """Make all layers int8, and the inputs of as many of the costliest float32 as the limits require.
@@ -91,21 +109,25 @@ class LayerQuantizer(Generic[InputT]):
 
         ``reference``, float32 [n, width], is what the original gives for the inputs, of which some are taken.
         """
-        step = max(1, len(inputs) // _COST_INPUTS)
+        stride = max(1, len(inputs) // _COST_INPUTS)
+        inputs, reference = inputs[::stride], reference[::stride]
         costs = {}
-        for position, group in enumerate(self.groups):
-            self._install([group], ())
-            costs[position] = self._task.cost(reference[::step], self._outputs(inputs[::step]))
+        with self._progress.step("Measuring each layer's loss", len(self.groups) * len(inputs), self._noun) as step:
+            for position, group in enumerate(self.groups):
+                self._install([group], ())
+                costs[position] = self._task.cost(reference, self._outputs(inputs, step))
         self._install(self.groups, self.float_inputs)
         return dict(sorted(costs.items(), key=lambda item: -item[1]))
 
-    def _outputs(self, inputs: Sequence[InputT]) -> NDArray[np.float32]:
-        return self._task.outputs_to_compare(self._model, inputs)
+    def _outputs(self, inputs: Sequence[InputT], step: Step) -> NDArray[np.float32]:
+        return self._task.outputs_to_compare(self._model, inputs, step)
 
     def _try(self, float_inputs: Sequence[Group]) -> Agreement:
         self.float_inputs = list(float_inputs)
-        self._install(self.groups, float_inputs)
-        agreement = self._task.agreement(self._reference, self._outputs(self._inputs))
+        name = f"Measuring int8 with {len(float_inputs)} of {len(self.groups)} inputs in float32"
+        with self._progress.step(name, len(self._inputs), self._noun) as step:
+            self._install(self.groups, float_inputs)
+            agreement = self._task.agreement(self._reference, self._outputs(self._inputs, step))
         figures = ", ".join(f"{name} {value:.4g}" for name, value in vars(agreement).items())
         logger.info("int8 with %d of %d inputs in float32: %s", len(float_inputs), len(self.groups), figures)
         return agreement

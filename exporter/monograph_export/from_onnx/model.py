@@ -17,6 +17,7 @@ from monograph.bundle.files import sha256_of
 from monograph.bundle.manifest import Graph, Source
 from monograph.errors import ExportError
 from monograph.fields import Fields
+from monograph.progress import Progress
 from monograph.similarity import SIMILARITIES
 from monograph.tasks.embedding import EMBEDDING, EmbeddingSection
 from monograph_export.checkpoint.checkpoint import SETTINGS_FILE, Checkpoint, read_optional_object
@@ -56,7 +57,6 @@ class OnnxModel(LoadedModel):
     """An encoder's ONNX file, and the rest of its checkpoint."""
 
     packages = ("onnxruntime", "onnx-ir", "numpy", "tokenizers")
-    building = "appending the modules"
 
     def __init__(self, checkpoint: Checkpoint, encoder_file: Path) -> None:
         self._head = read_head(checkpoint)
@@ -97,7 +97,7 @@ class OnnxModel(LoadedModel):
             "each text alone, then pooling and what follows it in NumPy at float64"
         )
 
-    def make_probes(self, folder: Path, tokenizers: Tokenizers) -> list[Probes]:
+    def make_probes(self, folder: Path, tokenizers: Tokenizers, progress: Progress) -> list[Probes]:
         """Return the texts that the bundle is verified with, and what the file and NumPy give for them."""
         specification, runner = tokenizers[None], _runner(folder, tokenizers)
         spelled = [
@@ -106,25 +106,36 @@ class OnnxModel(LoadedModel):
             if usable_inputs(runner.tokenizer, specification, [token])
         ]
         texts = probe_texts(self._tokenizer.tokenizer, specification.max_length, spelled)
-        probes = make_probes(self._encoder, self._head, runner, usable_inputs(runner.tokenizer, specification, texts))
+        usable = usable_inputs(runner.tokenizer, specification, texts)
+        with progress.step("Computing the reference", len(usable), "texts") as step:
+            probes = make_probes(self._encoder, self._head, runner, usable, step.advance)
         check_varied(probes.vectors, "texts")
         return [probes]
 
-    def build_graphs(self, precision: str) -> Mapping[str | None, BuiltGraph]:
+    def build_graphs(self, precision: str, progress: Progress) -> Mapping[str | None, BuiltGraph]:
         """Append the modules to the encoder's graph, whose precision is the file's."""
         # Read before the graph is changed.
         precision, max_batch_size = self._encoder.precision, self._encoder.max_batch_size
-        parts = append_modules(self._encoder, self._head)
+        with progress.step("Appending the modules"):
+            parts = append_modules(self._encoder, self._head)
         return {None: BuiltGraph(self._encoder.model, precision, parts, max_batch_size)}
 
     def check_graphs(
-        self, folder: Path, tokenizers: Tokenizers, graphs: Sequence[Graph], probes: Sequence[Probes], tolerance: float
+        self,
+        folder: Path,
+        tokenizers: Tokenizers,
+        graphs: Sequence[Graph],
+        probes: Sequence[Probes],
+        tolerance: float,
+        progress: Progress,
     ) -> None:
         """Compare a graph that rounds by itself with the reference, run alike."""
         for graph in graphs:
             if graph.precision != "fp32":
                 allowed = max(tolerance, _ROUNDING_OF_OUTPUT.get(graph.precision, 0))
-                check_modules(folder / graph.file, _runner(folder, tokenizers), probes[0], allowed)
+                with progress.step("Comparing the graph with the file", len(probes[0].texts), "texts") as step:
+                    runner = _runner(folder, tokenizers)
+                    check_modules(folder / graph.file, runner, probes[0], allowed, step.advance)
 
 
 def _runner(folder: Path, tokenizers: Tokenizers) -> FileRunner:

@@ -7,7 +7,7 @@ optimum came to a cosine of 0.9915 for one of 195 texts, and to 1 for most. So t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,10 +91,17 @@ def longest_text(encoder: Encoder, limit: int | None, positions: int | None) -> 
     return lowered_length(runs, limit, positions, {positions, positions - _PADDING_ROWS})
 
 
-def make_probes(encoder: Encoder, head: Head, runner: FileRunner, texts: list[str]) -> Probes:
+def make_probes(
+    encoder: Encoder,
+    head: Head,
+    runner: FileRunner,
+    texts: list[str],
+    on_texts: Callable[[int], object] = lambda _: None,
+) -> Probes:
     """Return texts with the reference for each: float32 [n, d], each text alone.
 
-    The encoder is run from its file as it is, and pooling and what follows it are computed at float64.
+    The encoder is run from its file as it is, and pooling and what follows it are computed at float64. ``on_texts`` is
+    called with the number of further texts that are done.
 
     Raises:
         ExportError: ONNX Runtime cannot run the encoder, its vectors are of another width than the checkpoint's, or
@@ -109,6 +116,7 @@ def make_probes(encoder: Encoder, head: Head, runner: FileRunner, texts: list[st
                 f"of {head.pooling.token_width}: the file is another model's"
             )
         pooled.append(head.pooling.compute(tokens[0].astype(np.float64), mask[0].astype(np.float64)))
+        on_texts(1)
     vectors = np.stack(pooled)
     for module in head.modules:
         vectors = module.compute(vectors)
@@ -118,7 +126,13 @@ def make_probes(encoder: Encoder, head: Head, runner: FileRunner, texts: list[st
     return Probes(tuple(texts), tuple(runner.tokenizer(texts).lengths.tolist()), reference)
 
 
-def check_modules(file: Path, runner: FileRunner, probes: Probes, tolerance: float) -> None:
+def check_modules(
+    file: Path,
+    runner: FileRunner,
+    probes: Probes,
+    tolerance: float,
+    on_texts: Callable[[int], object] = lambda _: None,
+) -> None:
     """Compare a graph that rounds by itself with the reference, run as that was.
 
     Its verification requires a cosine only, which a wrong module could pass; here the encoder rounds alike in both.
@@ -127,7 +141,11 @@ def check_modules(file: Path, runner: FileRunner, probes: Probes, tolerance: flo
         ParityError: a vector differs by more than ``tolerance`` times the largest value.
 
     """
-    vectors = np.concatenate([rows for _, rows in runner.outputs(file, EMBEDDING.output, probes.single_texts)])
+    parts = []
+    for _, rows in runner.outputs(file, EMBEDDING.output, probes.single_texts):
+        parts.append(rows)
+        on_texts(1)
+    vectors = np.concatenate(parts)
     difference = float(np.abs(vectors - probes.vectors).max())
     allowed = tolerance * max(1.0, float(np.abs(probes.vectors).max()))
     if not difference <= allowed:

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from monograph.bundle.manifest import WEIGHTS_SUFFIX, Graph, TensorSpec
 from monograph.engines.registry import EngineEntry, engines
 from monograph.errors import ExportError
+from monograph.progress import BYTES, SILENT, Progress
 from monograph_export.graph.passes import fused_for_gpus
 
 GRAPH_FILE = "model.onnx"
@@ -38,13 +39,15 @@ class BuiltGraph:
     max_batch_size: int | None = None
 
 
-def store_graphs(graphs: Mapping[str | None, BuiltGraph], folder: Path) -> tuple[Graph, ...]:
+def store_graphs(
+    graphs: Mapping[str | None, BuiltGraph], folder: Path, progress: Progress = SILENT
+) -> tuple[Graph, ...]:
     """Write the graph of each route and one file of weights for all into a folder; return the manifest's entries.
 
     The weights are external data, which engines map into memory instead of copying it.
     """
     variants = [variant for number, route in enumerate(graphs) for variant in _variants(number, route, graphs[route])]
-    _store_weights([variant.graph.model for variant in variants], folder)
+    _store_weights([variant.graph.model for variant in variants], folder, progress)
     return tuple(_store(variant, folder) for variant in variants)
 
 
@@ -89,7 +92,7 @@ def _store(variant: _Variant, folder: Path) -> Graph:
     )
 
 
-def _store_weights(models: Sequence[ir.Model], folder: Path) -> None:
+def _store_weights(models: Sequence[ir.Model], folder: Path, progress: Progress) -> None:
     """Move the weights of all graphs into one file; equal ones, of a transformer that routes share, are there once.
 
     So are the parts of a table of embeddings that a tied head multiplies with: they are places within the table.
@@ -107,7 +110,10 @@ def _store_weights(models: Sequence[ir.Model], folder: Path) -> None:
             key = _identity(value.const_value) if len(models) > 1 and value.const_value is not None else value
             places.setdefault(key, []).append(value)
     tensors = [values[0].const_value for values in places.values() if values[0].const_value is not None]
-    stored = ir.external_data.convert_tensors_to_external(tensors, folder, WEIGHTS_FILE)
+    with progress.step("Writing the weights", sum(tensor.nbytes for tensor in tensors), BYTES) as step:
+        stored = ir.external_data.convert_tensors_to_external(
+            tensors, folder, WEIGHTS_FILE, callback=lambda tensor, _: step.advance(tensor.nbytes)
+        )
     for tensor, values in zip(stored, places.values(), strict=True):
         for value in values:
             value.const_value = tensor

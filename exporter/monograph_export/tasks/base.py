@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import numpy as np
@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 
 from monograph.errors import ExportError, first_line
 from monograph.inputs import InputT
+from monograph.progress import Step
 from monograph.quality import Agreement
 from monograph.tasks import Task
 from monograph_export.checkpoint.checkpoint import Checkpoint
@@ -183,11 +184,17 @@ class ExportTask(ABC, Generic[InputT]):
         """
 
     def outputs(
-        self, model: BaseModel, inputs: Sequence[InputT], batch_size: int = 1, prompt: str = ""
+        self,
+        model: BaseModel,
+        inputs: Sequence[InputT],
+        batch_size: int = 1,
+        prompt: str = "",
+        step: Step | None = None,
     ) -> NDArray[np.float32]:
         """Return what Sentence Transformers gives for each input, alone or in padded batches, float32 [n, width].
 
-        The model's default prompt is not added, and nothing is truncated that the graph leaves whole.
+        The model's default prompt is not added, and nothing is truncated that the graph leaves whole. ``step`` advances
+        by the inputs of each batch.
 
         Raises:
             ExportError: torch cannot run the model.
@@ -195,7 +202,7 @@ class ExportTask(ABC, Generic[InputT]):
         """
         import torch
 
-        with torch.inference_mode():
+        with torch.inference_mode(), self._counted(model, step):
             try:
                 outputs = self._compute(model, list(inputs), batch_size, prompt)
             except Exception as error:
@@ -204,13 +211,29 @@ class ExportTask(ABC, Generic[InputT]):
                 ) from error
             return np.asarray(outputs, dtype=np.float32).reshape(len(inputs), -1)
 
+    @contextmanager
+    def _counted(self, model: BaseModel, step: Step | None) -> Iterator[None]:
+        """Have a step advance by the inputs of each batch that leaves the model's last module."""
+        if step is None:
+            yield
+            return
+        handle = model[-1].register_forward_hook(
+            lambda _module, _inputs, output: step.advance(len(output[self.feature]))
+        )
+        try:
+            yield
+        finally:
+            handle.remove()
+
     @abstractmethod
     def _compute(self, model: BaseModel, inputs: list[InputT], batch_size: int, prompt: str) -> Any:
         """Return the outputs as an array, or a tensor on the CPU."""
 
-    def outputs_to_compare(self, model: BaseModel, inputs: Sequence[InputT]) -> NDArray[np.float32]:
+    def outputs_to_compare(
+        self, model: BaseModel, inputs: Sequence[InputT], step: Step | None = None
+    ) -> NDArray[np.float32]:
         """Return a model's outputs for ``agreement``, float32 [n, width]; they are computed in batches."""
-        return self.outputs(model, inputs, self._batch_size(model))
+        return self.outputs(model, inputs, self._batch_size(model), step=step)
 
     def _batch_size(self, model: BaseModel) -> int:  # noqa: ARG002
         return COMPARED_AT_A_TIME

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from monograph.errors import ExportError, ParityError
+from monograph.progress import SILENT, Progress
 from monograph.quality import VocabularyReport
 from monograph_export.checkpoint.rust_tokenizer import unlimited
 from monograph_export.checkpoint.vocabulary_layers import rows_of
@@ -22,7 +22,6 @@ from monograph_export.vocabulary.coverage import Vocabularies
 from monograph_export.vocabulary.options import VocabularyOptions
 from monograph_export.vocabulary.reduction import Reduction, reduce_tokenizer
 
-logger = logging.getLogger(__name__)
 # A row of the table is the same row at another place, so vectors are the same but for the order of sums.
 TOLERANCE = 1e-6
 # Texts whose vectors are compared; the tokens of all are.
@@ -38,9 +37,15 @@ class PrunedVocabulary:
 
 
 def prune_vocabulary(
-    model: BaseModel, task: ExportTask[str], options: VocabularyOptions, prompts: Sequence[str] = ()
+    model: BaseModel,
+    task: ExportTask[str],
+    options: VocabularyOptions,
+    prompts: Sequence[str] = (),
+    progress: Progress = SILENT,
 ) -> PrunedVocabulary | None:
     """Reduce a model's tokenizer and table in place, or return None where nothing is to be done.
+
+    Its steps are reported to ``progress``.
 
     Raises:
         ExportError: the tokenizer's kind cannot be reduced, or no token would go.
@@ -49,19 +54,20 @@ def prune_vocabulary(
     """
     if not options.prunes:
         return None
-    logger.info("choosing the tokens to retain")
     own = model.tokenizer.backend_tokenizer
     # transformers sets it anew at every call; with it a copy has no special tokens.
     own.encode_special_tokens = False
     whole = unlimited(own)
-    reduction = reduce_tokenizer(whole, options, prompts)
+    with progress.step("Choosing the tokens to retain"):
+        reduction = reduce_tokenizer(whole, options, prompts)
     corpus, others = options.corpus, options.coverage_texts
     same = reduction.vocabularies.usable(probe_sentences()) if corpus is None else list(corpus.texts)
     chosen = same[:: -(-len(same) // _COMPARED_VECTORS) or 1]
     compared = [*chosen, *(prompt + text for prompt in prompts for text in chosen)]
-    reference = task.outputs(model, compared)
-    _install(model, whole, reduction)
-    difference = float(np.abs(task.outputs(model, compared) - reference).max(initial=0))
+    with progress.step("Comparing vectors with the whole vocabulary's", 2 * len(compared), task.task.inputs) as step:
+        reference = task.outputs(model, compared, step=step)
+        _install(model, whole, reduction)
+        difference = float(np.abs(task.outputs(model, compared, step=step) - reference).max(initial=0))
     if not difference <= TOLERANCE * max(1.0, float(np.abs(reference).max(initial=0))):
         raise ParityError(
             f"with fewer tokens the vectors of texts that need no others differ by {difference:.1e}: the model uses "

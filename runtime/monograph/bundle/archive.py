@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +20,7 @@ from monograph.bundle.manifest import MANIFEST_FILE
 from monograph.bundle.sources import locate_bundle
 from monograph.errors import BundleError
 from monograph.paths import user_path
+from monograph.progress import BYTES, SILENT, Progress
 
 _MAX_USTAR_BYTES = 8 * 2**30
 _BLOCK = 2**20
@@ -26,10 +28,11 @@ _MAX_NAME_BYTES = 100
 _ADVICE = "unpack a file that `monograph pack` wrote, and copy it again if it is one"
 
 
-def pack_bundle(bundle_path: str | os.PathLike[str], file: str | os.PathLike[str]) -> Path:
+def pack_bundle(bundle_path: str | os.PathLike[str], file: str | os.PathLike[str], progress: Progress = SILENT) -> Path:
     """Hash every file of a bundle, write it into one archive and return that.
 
-    ``bundle_path`` is its folder, or org/name or org/name@revision of a bundle on a Hub.
+    ``bundle_path`` is its folder, or org/name or org/name@revision of a bundle on a Hub. The steps are reported to
+    ``progress``.
 
     Raises:
         BundleError: the bundle is damaged or not available, or ``file`` exists or cannot be written.
@@ -40,15 +43,16 @@ def pack_bundle(bundle_path: str | os.PathLike[str], file: str | os.PathLike[str
         raise BundleError(bundle_path, [f"{target} exists already: remove it, or choose another name"])
     if problem := find_parent_problem(target):
         raise BundleError(bundle_path, [problem])
-    bundle = open_bundle(locate_bundle(bundle_path), check="full")
+    bundle = open_bundle(locate_bundle(bundle_path, progress=progress), "full", progress)
     names = [MANIFEST_FILE, *(name for name in bundle.manifest.files if name != MANIFEST_FILE)]
     too_long = [f"the name {name} is too long for a tar" for name in names if len(name.encode()) > _MAX_NAME_BYTES]
     if too_long:
         raise BundleError(bundle.path, too_long)
     try:
-        with atomic_file(target) as archive:
+        total = sum((bundle.path / name).stat().st_size for name in names)
+        with progress.step("Packing the files", total, BYTES) as step, atomic_file(target) as archive:
             for name in names:
-                _append(archive, bundle.path / name)
+                _append(archive, bundle.path / name, step.advance)
             archive.write(bytes(2 * tarfile.BLOCKSIZE))
     except OSError as error:
         problem = find_full_disk(error, target) or f"it cannot be packed into {target} ({error})"
@@ -56,10 +60,11 @@ def pack_bundle(bundle_path: str | os.PathLike[str], file: str | os.PathLike[str
     return target
 
 
-def unpack_bundle(file: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
+def unpack_bundle(file: str | os.PathLike[str], folder: str | os.PathLike[str], progress: Progress = SILENT) -> Path:
     """Extract a bundle from an archive into ``folder``, hash every file and return the folder.
 
-    Only files that the manifest lists are written, and no more bytes than it states.
+    Only files that the manifest lists are written, and no more bytes than it states. The steps are reported to
+    ``progress``.
 
     Raises:
         BundleError: the archive is not one of ``pack_bundle``, is damaged, or ``folder`` is not empty or cannot be
@@ -74,32 +79,33 @@ def unpack_bundle(file: str | os.PathLike[str], folder: str | os.PathLike[str]) 
         raise BundleError(source, [problem])
     try:
         with source.open("rb") as archive, atomic_folder(target) as staging:
-            _extract(source, archive, staging)
-            check_staged(staging, source)
+            with progress.step("Unpacking the files", source.stat().st_size, BYTES) as step:
+                _extract(source, archive, staging, step.advance)
+            check_staged(staging, source, progress)
     except OSError as error:
         problem = find_full_disk(error, target) or f"it cannot be unpacked into {target} ({error})"
         raise BundleError(source, [problem]) from error
     return target
 
 
-def _append(archive: IO[bytes], path: Path) -> None:
+def _append(archive: IO[bytes], path: Path, on_bytes: Callable[[int], object] = lambda _: None) -> None:
     """Append a file to a tar, of exactly the size that its header states."""
     member = tarfile.TarInfo(path.name)
     with path.open("rb") as content:
         member.size = os.fstat(content.fileno()).st_size
         small = member.size < _MAX_USTAR_BYTES
         archive.write(member.tobuf(tarfile.USTAR_FORMAT if small else tarfile.GNU_FORMAT, "utf-8"))
-        if _copy(content, archive, member.size):
+        if _copy(content, archive, member.size, on_bytes):
             raise OSError(f"{path} was truncated while it was packed")
     archive.write(bytes(_padding_bytes(member)))
 
 
-def _extract(source: Path, archive: IO[bytes], staging: Path) -> None:
+def _extract(source: Path, archive: IO[bytes], staging: Path, on_bytes: Callable[[int], object]) -> None:
     """Write manifest.json and the files that it lists, in the archive's order."""
     first = _read_header(source, archive)
     if first is None or first.name != MANIFEST_FILE or first.size > MAX_MANIFEST_BYTES:
         raise BundleError(source, [f"its first file is not {MANIFEST_FILE}: {_ADVICE}"])
-    _write(source, archive, first, staging)
+    _write(source, archive, first, staging, on_bytes)
     manifest, problems = parse_manifest(source, (staging / MANIFEST_FILE).read_bytes())
     if problems:
         raise BundleError(source, problems)
@@ -110,7 +116,7 @@ def _extract(source: Path, archive: IO[bytes], staging: Path) -> None:
             raise BundleError(source, [f"{member.name!r} is in it twice, or is not a file that its manifest lists"])
         if size != member.size:
             raise BundleError(source, [f"{member.name} has {member.size:,} bytes instead of {size:,}"])
-        _write(source, archive, member, staging)
+        _write(source, archive, member, staging, on_bytes)
     if missing:
         raise BundleError(source, [f"{name} is missing" for name in missing])
 
@@ -136,18 +142,21 @@ def _read_header(source: Path, archive: IO[bytes]) -> tarfile.TarInfo | None:
     return member
 
 
-def _write(source: Path, archive: IO[bytes], member: tarfile.TarInfo, staging: Path) -> None:
+def _write(
+    source: Path, archive: IO[bytes], member: tarfile.TarInfo, staging: Path, on_bytes: Callable[[int], object]
+) -> None:
     with (staging / member.name).open("xb") as file:
-        lacking = _copy(archive, file, member.size)
+        lacking = _copy(archive, file, member.size, on_bytes)
     if lacking or len(archive.read(_padding_bytes(member))) != _padding_bytes(member):
         raise BundleError(source, [f"it is truncated within {member.name}"])
 
 
-def _copy(source: IO[bytes], target: IO[bytes], size: int) -> int:
+def _copy(source: IO[bytes], target: IO[bytes], size: int, on_bytes: Callable[[int], object]) -> int:
     """Copy ``size`` bytes and return how many were missing."""
     while size and (block := source.read(min(_BLOCK, size))):
         target.write(block)
         size -= len(block)
+        on_bytes(len(block))
     return size
 
 

@@ -17,6 +17,7 @@ from monograph.bundle.manifest_reader import read_manifest
 from monograph.errors import BundleError, InputError
 from monograph.json_files import parse_json, read_bounded
 from monograph.paths import user_path
+from monograph.progress import SILENT, Progress
 from monograph.tasks import Task, task_named
 
 Check = Literal["fast", "full"]
@@ -67,11 +68,12 @@ class Bundle:
         return sum(entry.bytes for entry in self.manifest.files.values())
 
 
-def open_bundle(path: str | os.PathLike[str], check: Check = "fast") -> Bundle:
+def open_bundle(path: str | os.PathLike[str], check: Check = "fast", progress: Progress = SILENT) -> Bundle:
     """Read and check a bundle.
 
-    ``check="fast"`` compares the hashes of the small files and the size of the weights, ``"full"`` hashes all. Both
-    read the graphs, so that no engine is given one that reaches for anything but its weights.
+    ``check="fast"`` compares the hashes of the small files and the size of the weights, ``"full"`` hashes all, which is
+    a step of ``progress``. Both read the graphs, so that no engine is given one that reaches for anything but its
+    weights.
 
     Raises:
         BundleError: with every problem.
@@ -83,7 +85,7 @@ def open_bundle(path: str | os.PathLike[str], check: Check = "fast") -> Bundle:
     folder = user_path(path)
     content = _read_manifest_bytes(folder)
     manifest, problems = parse_manifest(folder, content)
-    file_problems = find_file_problems(folder, manifest.files, full=check == "full")
+    file_problems = find_file_problems(folder, manifest.files, full=check == "full", progress=progress)
     graph_problems = [] if problems else _find_graph_problems(folder, manifest, file_problems)
     problems += [*dict.fromkeys(file_problems.values()), *graph_problems]
     if problems:
@@ -91,10 +93,10 @@ def open_bundle(path: str | os.PathLike[str], check: Check = "fast") -> Bundle:
     return Bundle(folder, manifest, hashlib.sha256(content).hexdigest())
 
 
-def check_staged(staging: Path, name: object) -> None:
+def check_staged(staging: Path, name: object, progress: Progress = SILENT) -> None:
     """Hash every file of a bundle in a staging folder; raise ``BundleError`` with every problem, under ``name``."""
     try:
-        open_bundle(staging, check="full")
+        open_bundle(staging, "full", progress)
     except BundleError as error:
         raise BundleError(name, error.problems) from error
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from monograph.atomic import atomic_folder, find_full_disk
@@ -17,16 +18,22 @@ from monograph.errors import BundleError, MonographError
 from monograph.hub import HubName, download_files, parse_hub_name, resolve_commit
 from monograph.json_files import read_bounded
 from monograph.paths import user_path
+from monograph.progress import BYTES, SILENT, Progress
 
 logger = logging.getLogger(__name__)
 
 
-def locate_bundle(source: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None = None) -> Path:
+def locate_bundle(
+    source: str | os.PathLike[str],
+    cache_dir: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Path:
     """Return the folder of a bundle.
 
     A path is returned unchecked. A str ``org/name`` or ``org/name@revision`` that does not exist here is a repository
     of a Hub: its bundle is downloaded to ``bundles/`` in the cache folder, hashed, and used from there afterwards;
     where files were damaged or removed since, it is downloaded again. A name without a commit is resolved each time.
+    The download is reported to ``progress``; without one huggingface_hub shows bars of its own on a terminal.
 
     Raises:
         BundleError: it is no str or path, is not available from the Hub, is not a complete bundle, or cannot be written
@@ -48,11 +55,11 @@ def locate_bundle(source: str | os.PathLike[str], cache_dir: str | os.PathLike[s
     folder, problem = check_cache(bundles / commit)
     if problem:
         raise BundleError(name, [f"it cannot be written to {folder} ({problem}): {CACHE_ADVICE}"])
-    _ensure(name, commit, folder)
+    _ensure(name, commit, folder, progress)
     return folder
 
 
-def _ensure(name: HubName, commit: str, folder: Path) -> None:
+def _ensure(name: HubName, commit: str, folder: Path, progress: Progress | None) -> None:
     """Download the bundle of a commit into ``folder``, unless it is there undamaged."""
     existed = folder.exists()
     problems = _find_problems(folder)
@@ -60,7 +67,7 @@ def _ensure(name: HubName, commit: str, folder: Path) -> None:
         return
     logger.info("downloading %s to %s", name, folder)
     try:
-        _download(name, commit, folder)
+        _download(name, commit, folder, progress)
     except BundleError:
         raise
     except MonographError as error:
@@ -85,18 +92,29 @@ def _find_problems(folder: Path) -> tuple[str, ...]:
         return error.problems
 
 
-def _download(name: HubName, commit: str, folder: Path) -> None:
+@contextmanager
+def report_download(name: HubName, progress: Progress | None) -> Iterator[Callable[[int], object] | None]:
+    """Report a download as a step, and give the ``on_bytes`` of ``download_files``; None without a ``progress``."""
+    if progress is None:
+        yield None
+        return
+    with progress.step(f"Downloading {name}", None, BYTES) as step:
+        yield step.advance
+
+
+def _download(name: HubName, commit: str, folder: Path, progress: Progress | None) -> None:
     """Write the bundle of a commit into ``folder``; a damaged one there is replaced once the new one is complete."""
-    snapshot = download_files(name.repository, commit, lambda names: _choose_manifest(name, names))
     try:
-        files = _list_files(name, snapshot)
-        # Those that the repository lacks are reported by the check of the folder.
-        download_files(name.repository, commit, lambda names: [MANIFEST_FILE, *files & set(names)])
+        with report_download(name, progress) as on_bytes:
+            snapshot = download_files(name.repository, commit, lambda names: _choose_manifest(name, names), on_bytes)
+            files = _list_files(name, snapshot)
+            # Those that the repository lacks are reported by the check of the folder.
+            download_files(name.repository, commit, lambda names: [MANIFEST_FILE, *files & set(names)], on_bytes)
         make_private_folder(folder.parent)
         with atomic_folder(folder, mode=PRIVATE_FOLDER) as staging:
             for file in (MANIFEST_FILE, *files):
                 _link_or_copy(snapshot / file, staging / file)
-            check_staged(staging, name)
+            check_staged(staging, name, progress or SILENT)
             if _find_problems(folder):
                 shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:

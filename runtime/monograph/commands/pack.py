@@ -6,6 +6,7 @@ import argparse
 
 from monograph.bundle.archive import pack_bundle
 from monograph.commands import options
+from monograph.commands.reporting import add_quiet, reported
 from monograph.errors import printable
 from monograph.paths import user_path
 
@@ -16,10 +17,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     options.add_bundle(parser)
     parser.add_argument("file", metavar="FILE", type=user_path, help="tar to write; must not exist yet")
+    add_quiet(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Pack the bundle and print the size of the file."""
-    file = pack_bundle(arguments.bundle, arguments.file)
-    print(f"{printable(file)}: {file.stat().st_size / 1e6:,.1f} MB")
+    with reported(arguments) as progress:
+        file = pack_bundle(arguments.bundle, arguments.file, progress)
+        print(f"{printable(file)}: {file.stat().st_size / 1e6:,.1f} MB")
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from monograph.bundle.archive import unpack_bundle
+from monograph.commands.reporting import add_quiet, reported
 from monograph.errors import printable
 from monograph.paths import user_path
 
@@ -15,10 +16,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("file", metavar="FILE", type=user_path, help="file that `monograph pack` wrote")
     parser.add_argument("output", metavar="OUTPUT", type=user_path, help="folder to write; must not exist yet")
+    add_quiet(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Unpack the bundle and print its folder."""
-    folder = unpack_bundle(arguments.file, arguments.output)
-    print(f"{printable(folder)}: unpacked, every hash matches")
+    with reported(arguments) as progress:
+        folder = unpack_bundle(arguments.file, arguments.output, progress)
+        print(f"{printable(folder)}: unpacked, every hash matches")
     return 0

@@ -11,12 +11,14 @@ from monograph.bundle import Bundle, open_bundle
 from monograph.bundle.sources import locate_bundle
 from monograph.cache import usable_cache
 from monograph.commands import options
+from monograph.commands.reporting import add_quiet, reported
 from monograph.cpu import available_cpus
 from monograph.engines import EngineOptions, automatic_devices, dtypes_for, installed_devices, supports_precision_of
 from monograph.engines.registry import compute_dtype_names, device_help
 from monograph.errors import DeviceError, MonographError, printable
 from monograph.inference.opening import open_routes
 from monograph.inference.verifier_process import verify_in_subprocess
+from monograph.progress import Progress
 from monograph.quality import VerificationResult
 
 HELP = "hash every file, run the bundle's probes on each engine and compare with their reference"
@@ -37,16 +39,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     options.add_threads(parser)
     options.add_json(parser)
+    add_quiet(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a result for each engine and type; return 1 if one fails or cannot run the bundle."""
-    bundle = open_bundle(locate_bundle(arguments.bundle), check="full")
+    with reported(arguments) as progress:
+        return _run(arguments, progress)
+
+
+def _run(arguments: argparse.Namespace, progress: Progress) -> int:
+    bundle = open_bundle(locate_bundle(arguments.bundle, progress=progress), "full", progress)
     results: list[VerificationResult] = []
     not_run: dict[str, str] = {}
     for device, compute_dtype in _expand(bundle, arguments.device, arguments.compute_dtype, not_run):
         try:
-            results.append(_verify_on(bundle, device, compute_dtype, arguments.threads))
+            results.append(_verify_on(bundle, device, compute_dtype, arguments.threads, progress))
         except MonographError as error:
             not_run[f"{device} {compute_dtype}"] = str(error)
             continue
@@ -89,15 +97,20 @@ def _expand(bundle: Bundle, device: str, compute_dtype: str, not_run: dict[str, 
     return pairs
 
 
-def _verify_on(bundle: Bundle, device: str, compute_dtype: str, threads: int | None) -> VerificationResult:
+def _verify_on(
+    bundle: Bundle, device: str, compute_dtype: str, threads: int | None, progress: Progress
+) -> VerificationResult:
     # What users open, a device that failed verification is refused for; a type that is named is verified again.
     check = compute_dtype == "auto"
     if device == "auto":
-        with closing(open_routes(bundle, device=device, compute_dtype=compute_dtype, threads=threads)) as routes:
+        with (
+            progress.step("Choosing the device"),
+            closing(open_routes(bundle, device=device, compute_dtype=compute_dtype, threads=threads)) as routes,
+        ):
             device, compute_dtype = routes.main.engine.device, routes.main.engine.compute_dtype
     chosen = EngineOptions(device, compute_dtype, available_cpus() if threads is None else threads, usable_cache())
     # Of every engine: a damaged graph can crash ONNX Runtime, too.
-    return verify_in_subprocess(bundle, chosen, check_verifications=check)
+    return verify_in_subprocess(bundle, chosen, check_verifications=check, progress=progress)
 
 
 def _print(result: VerificationResult) -> None:

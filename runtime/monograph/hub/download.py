@@ -67,11 +67,17 @@ def resolve_commit(name: HubName) -> str:
             return str(resolve_revision(name.repository, revision=name.revision).resolved)
 
 
-def download_files(repository: str, commit: str, choose: Callable[[Collection[str]], Iterable[str]]) -> Path:
+def download_files(
+    repository: str,
+    commit: str,
+    choose: Callable[[Collection[str]], Iterable[str]],
+    on_bytes: Callable[[int], object] | None = None,
+) -> Path:
     """Download files of a commit into huggingface_hub's cache and return the folder with links to them.
 
     ``choose`` gets the names of all files of the commit and returns the needed ones. Where they are cached, the network
-    is not used.
+    is not used. ``on_bytes`` gets the bytes of files as they arrive; without it huggingface_hub shows bars of its own
+    on a terminal.
 
     The hash of every file is checked each time, not only after a download: a process that is killed between the two
     would leave a file that is never checked. Callers read the files once, to export or copy them, and hashing 1.9 GB
@@ -86,11 +92,11 @@ def download_files(repository: str, commit: str, choose: Callable[[Collection[st
         with bound_requests():
             cached = _list_cached_names(name)
             chosen = sorted(choose(_list_names(name) if cached is None else cached))
-            paths = _download(name, chosen)
+            paths = _download(name, chosen, on_bytes)
             if cached is None:
                 _cache_names(name, chosen)
         # What was damaged within the cache is intact the second time.
-        paths |= _download(name, [file for file, link in paths.items() if _remove_if_damaged(link)])
+        paths |= _download(name, [file for file, link in paths.items() if _remove_if_damaged(link)], on_bytes)
         damaged = [file for file, link in paths.items() if _remove_if_damaged(link)]
         if damaged:
             raise MonographError(
@@ -100,12 +106,36 @@ def download_files(repository: str, commit: str, choose: Callable[[Collection[st
     return path.parents[file.count("/")]
 
 
-def _download(name: HubName, files: Iterable[str]) -> dict[str, Path]:
+def _download(name: HubName, files: Iterable[str], on_bytes: Callable[[int], object] | None = None) -> dict[str, Path]:
     from huggingface_hub import hf_hub_download
 
+    bar = None if on_bytes is None else _unseen_bar(on_bytes)
     with bound_requests():
         # Sequentially, so that an unreachable Hub gets one request and not eight.
-        return {file: Path(hf_hub_download(name.repository, file, revision=name.revision)) for file in files}
+        return {
+            file: Path(hf_hub_download(name.repository, file, revision=name.revision, tqdm_class=bar)) for file in files
+        }
+
+
+def _unseen_bar(on_bytes: Callable[[int], object] = lambda _: None) -> Any:
+    """Return a class of bars that show nothing, in place of huggingface_hub's; ``on_bytes`` gets what they count."""
+    from tqdm import tqdm
+
+    class UnseenBar(tqdm):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **(options | {"disable": True}))
+
+        def update(self, n: float | None = 1) -> None:
+            on_bytes(int(n or 0))
+
+        # With these huggingface_hub has one bar for a file, and not another one for its transfer.
+        def update_transfer(self, n: float | None = 1) -> None:
+            pass
+
+        def set_transfer_postfix_str(self, *_: Any, **__: Any) -> None:
+            pass
+
+    return UnseenBar
 
 
 def _list_cached_names(name: HubName) -> list[str] | None:
@@ -130,16 +160,10 @@ def _cache_names(name: HubName, cached_files: list[str]) -> None:
     Without the names an offline run could not know whether the cache has everything that it needs.
     """
     from huggingface_hub import snapshot_download
-    from tqdm import tqdm
-
-    class NoBar(tqdm):  # type: ignore[misc]
-        """A bar that shows nothing: huggingface_hub would show it even where there is no terminal."""
-
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **(options | {"disable": True}))
 
     patterns = [glob.escape(file) for file in cached_files]
-    snapshot_download(name.repository, revision=name.revision, allow_patterns=patterns, tqdm_class=NoBar)
+    # huggingface_hub would show its bar even where there is no terminal.
+    snapshot_download(name.repository, revision=name.revision, allow_patterns=patterns, tqdm_class=_unseen_bar())
 
 
 def _remove_if_damaged(link: Path) -> bool:

@@ -28,6 +28,7 @@ from monograph.engines.reentry import run_non_reentrant
 from monograph.errors import InputError, MonographError
 from monograph.inference.scheduler import Scheduler
 from monograph.inputs import Input, InputT, add_prompt
+from monograph.progress import BAR_LEVELS
 from monograph.tasks.base import Outputs, PostProcess, ResultT, scatter_rows
 from monograph.tokenization import TextTokenizer, TokenizedTexts
 
@@ -313,7 +314,7 @@ def show_progress(
     ``total`` is their number, None where it is not known; ``initial`` how many are done already.
     """
     # The rule of SentenceTransformer.encode: by default, show the bar to those who log at INFO or more.
-    shown = logger.getEffectiveLevel() in (logging.INFO, logging.DEBUG) if show is None else show
+    shown = logger.getEffectiveLevel() in BAR_LEVELS if show is None else show
     if not shown:
         # Not a disabled bar: tqdm makes a semaphore, which a worker of multiprocessing leaves behind with a warning.
         yield lambda _: None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from monograph.bundle.manifest import POOLING_MASK
 from monograph.errors import BundleError, DeviceError, MonographError
 from monograph.inference.pipeline import OutputError, Pipeline
 from monograph.inference.routes import Routes
+from monograph.progress import SILENT, Progress, Step
 from monograph.quality import Deviation, Tolerance, VerificationResult
 from monograph.tasks.base import FLOAT32_TOLERANCE, Outputs, Task, scatter_rows
 from monograph.tokenization import TokenizedTexts
@@ -37,10 +39,13 @@ class ProofError(DeviceError):
         self.ended = ended
 
 
-def verify(routes: Routes, sets: Sequence[Probes], tolerance: float = FLOAT32_TOLERANCE) -> VerificationResult:
+def verify(
+    routes: Routes, sets: Sequence[Probes], tolerance: float = FLOAT32_TOLERANCE, progress: Progress = SILENT
+) -> VerificationResult:
     """Compute every set of probes in every way that a caller's texts may be batched and compare with the reference.
 
-    ``tolerance`` is the max abs difference allowed at float32 for vectors of values up to 1.
+    ``tolerance`` is the max abs difference allowed at float32 for vectors of values up to 1. It is one step of
+    ``progress``, which counts texts, or pairs, as often as they are computed.
 
     Raises:
         BundleError: the probes are of other routes, or of another number of columns, than the graphs.
@@ -48,12 +53,17 @@ def verify(routes: Routes, sets: Sequence[Probes], tolerance: float = FLOAT32_TO
     """
     comparisons = [_Comparison.of(routes, probes, tolerance) for probes in sets]
     _check_complete(routes, sets)
-    for comparison in comparisons:
-        comparison.run_all()
+    engine = routes.main.engine
+    with progress.step(
+        f"Verifying on {engine.device} at {engine.compute_dtype}",
+        sum(comparison.total for comparison in comparisons),
+        routes.bundle.task.inputs,
+    ) as step:
+        for comparison in comparisons:
+            comparison.run_all(step)
     cases = tuple(case for comparison in comparisons for case in comparison.cases)
     cosines = [case.worst_cosine for case in cases if case.worst_cosine is not None]
     reason = next((reason for comparison in comparisons if (reason := comparison.failure())), "")
-    engine = routes.main.engine
     return VerificationResult(
         engine=engine.name,
         version=engine.version,
@@ -147,27 +157,42 @@ class _Comparison:
         allowed = task.tolerance(probes.vectors, tolerance, engine.graph.precision, engine.min_cosine)
         return cls(task, pipeline, probes, pipeline.tokenize(probes.texts, probes.prompt), allowed, [])
 
-    def run_all(self) -> None:
-        """Compute the probes in every way of batching."""
-        self.run_alone()
+    @cached_property
+    def plans(self) -> dict[str, list[NDArray[np.intp]]]:
+        """The ways of batching the probes, by case; the last, which the pipeline plans itself, is not among them."""
+        plans = {ALONE: self._plan_alone()}
         lengths = self.tokens.lengths
         shuffled = np.random.default_rng(0).permutation(np.arange(len(lengths), dtype=np.intp))
         rows = min(RAGGED_BATCH_ROWS, self.pipeline.engine.graph.max_batch_size or RAGGED_BATCH_ROWS)
         if rows > 1:
             # A fault at one length only shows in a batch of that length, so each probe is the longest of one once.
-            self._run("beside a shorter text", _pair_with_shorter(shuffled, lengths))
-            plan = list(_cut_ragged(shuffled, self.probes.token_counts, rows))
-            self._run(f"ragged batches of {rows}", plan)
-        self._compare("batched by length", self._outputs_by_length())
+            plans["beside a shorter text"] = _pair_with_shorter(shuffled, lengths)
+            plans[f"ragged batches of {rows}"] = list(_cut_ragged(shuffled, self.probes.token_counts, rows))
+        return plans
+
+    @property
+    def total(self) -> int:
+        """How many texts ``run_all`` computes, each as often as it does."""
+        planned = sum(len(batch) for plan in self.plans.values() for batch in plan)
+        return planned + len(self.probes.texts)
+
+    def run_all(self, step: Step) -> None:
+        """Compute the probes in every way of batching."""
+        for case, plan in self.plans.items():
+            self._run(case, plan, step)
+        self._compare("batched by length", self._outputs_by_length(), step)
 
     def run_alone(self) -> None:
         """Compute each probe alone."""
-        self._run(ALONE, [np.array([position]) for position in range(len(self.probes.texts))])
+        self._run(ALONE, self._plan_alone(), Step())
 
     def run_together(self) -> None:
         """Compute the probes in one batch, if the graph takes so many."""
         if 1 < len(self.probes.texts) <= self.pipeline.runner.max_batch_size:
-            self._run("in a batch", [np.arange(len(self.probes.texts))])
+            self._run("in a batch", [np.arange(len(self.probes.texts))], Step())
+
+    def _plan_alone(self) -> list[NDArray[np.intp]]:
+        return [np.array([position]) for position in range(len(self.probes.texts))]
 
     def failure(self) -> str:
         """Return the first thing that is wrong, "" where all is right."""
@@ -181,20 +206,28 @@ class _Comparison:
     def _outputs_by_length(self) -> Iterator[tuple[NDArray[np.intp], Outputs]]:
         yield from self.pipeline.outputs(self.probes.texts, self.probes.prompt)
 
-    def _run(self, case: str, plan: Sequence[NDArray[np.intp]]) -> None:
+    def _run(self, case: str, plan: Sequence[NDArray[np.intp]], step: Step) -> None:
         outputs = self.pipeline.runner.run_batches(self.tokens, plan)
-        self._compare(case, outputs)
+        self._compare(case, outputs, step)
 
-    def _compare(self, case: str, parts: Iterable[tuple[NDArray[np.intp], Outputs]]) -> None:
+    def _compare(self, case: str, parts: Iterable[tuple[NDArray[np.intp], Outputs]], step: Step) -> None:
         shape = self.probes.vectors.shape
         try:
-            outputs = scatter_rows(parts, (shape[0], shape[1]), np.float32)
+            outputs = scatter_rows(_counted(parts, step), (shape[0], shape[1]), np.float32)
         except OutputError as error:
             self.refusal = self.refusal or f"{case}: {error}"
             outputs = np.full(shape, np.nan, dtype=np.float32)
         name = case if self.probes.route is None else f"{self.probes.route}: {case}"
         name = f"{name}, prompted" if self.probes.prompt else name
         self.cases.append(self.task.compare(name, outputs, self.probes.vectors, self.probes.token_counts))
+
+
+def _counted(
+    parts: Iterable[tuple[NDArray[np.intp], Outputs]], step: Step
+) -> Iterator[tuple[NDArray[np.intp], Outputs]]:
+    for rows, outputs in parts:
+        yield rows, outputs
+        step.advance(len(rows))
 
 
 def _pair_with_shorter(order: NDArray[np.intp], lengths: NDArray[np.int64]) -> list[NDArray[np.intp]]:

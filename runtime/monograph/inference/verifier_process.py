@@ -1,7 +1,8 @@
 """Verify a bundle in another process, which a fault of an engine may end without taking the caller with it.
 
 The process is a new Python interpreter: it gets its request on standard input, prints a line of JSON for each compute
-dtype, and ends by itself when its time is up, also where nobody waits for it any more.
+dtype, and if wanted for each event of its progress, and ends by itself when its time is up, also where nobody waits for
+it any more.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
@@ -26,8 +28,10 @@ from monograph.engines import EngineOptions, dtypes_for, dtypes_of, register_eng
 from monograph.engines.registry import engine_for
 from monograph.errors import BundleError, DeviceError, MonographError
 from monograph.fields import Fields
+from monograph.inference.progress_events import Events, Replay, is_event
 from monograph.inference.routes import Tokenizers, load_routes, load_tokenizers
 from monograph.inference.verification import ProofError, quick_failure, verify, wrong_on_probes
+from monograph.progress import SILENT, Progress
 from monograph.quality import VerificationResult
 from monograph.tasks import register_task
 from monograph.tasks.base import FLOAT32_TOLERANCE
@@ -42,6 +46,8 @@ _BYTES_PER_SECOND = 20_000_000
 # All probes in every way of batching take longer by so much at most.
 _WHOLE = 60
 _SECONDS_TO_START = 60
+# How often the progress of the process is looked at.
+_POLL_SECONDS = 0.1
 # What faulthandler begins with as it ends the process.
 _TIMED_OUT = "Timeout ("
 # Each type that the device runs the bundle in.
@@ -54,13 +60,14 @@ class Request:
     """What to verify: a bundle on a device, in one type or, for "all", in each that the device runs it in.
 
     ``tolerance`` is that of ``verify``; None is for a few probes only. ``check_verifications`` refuses what failed
-    verification when it was exported.
+    verification when it was exported. ``reports`` has the process report its progress.
     """
 
     bundle: Bundle
     options: EngineOptions
     tolerance: float | None = None
     check_verifications: bool = True
+    reports: bool = False
 
     @property
     def seconds(self) -> float:
@@ -139,20 +146,26 @@ class VerifierProcess:
         self._process.kill()
         self._process.communicate()
 
-    def verify(self, request: Request) -> list[Response]:
-        """Verify a bundle, once; the last response is an error where the process ended before it was done."""
+    def verify(self, request: Request, progress: Progress = SILENT) -> list[Response]:
+        """Verify a bundle, once; the last response is an error where the process ended before it was done.
+
+        What the process does is reported to ``progress``.
+        """
         bundle, seconds = request.bundle, request.seconds
+        request = replace(request, reports=progress is not SILENT)
         # What another package has registered is unknown to a new process.
         content = pickle.dumps((engine_for(self.device), bundle.task, seconds)) + pickle.dumps(request)
         too_slow = f"it took longer than {seconds:.0f} seconds"
+        responses: list[Response] = []
+        with closing(Replay(progress)) as replay:
+            try:
+                output, errors = self._communicate(content, seconds + _SECONDS_TO_START, replay)
+                problem = self._problem(errors.decode(errors="replace"), too_slow)
+            except subprocess.TimeoutExpired:
+                output, problem = b"", too_slow
         try:
-            output, errors = self._process.communicate(content, timeout=seconds + _SECONDS_TO_START)
-            problem = self._problem(errors.decode(errors="replace"), too_slow)
-        except subprocess.TimeoutExpired:
-            output, problem = b"", too_slow
-        responses = []
-        try:
-            responses = [Fields(json.loads(line), "", []).read(Response) for line in output.splitlines()]
+            values = [json.loads(line) for line in output.splitlines()]
+            responses = [Fields(value, "", []).read(Response) for value in values if not is_event(value)]
         except ValueError:
             problem = problem or "what it answered is no JSON"
         if problem or not responses:
@@ -163,6 +176,30 @@ class VerifierProcess:
             )
             responses.append(Response.of_error("", error))
         return responses
+
+    def _communicate(self, content: bytes, seconds: float, replay: Replay) -> tuple[bytes, bytes]:
+        """Give the process its input, replay its progress as it comes, and return all that it has written.
+
+        Raises:
+            TimeoutExpired: it takes longer.
+
+        """
+        end = time.monotonic() + seconds
+        given: bytes | None = content
+        while True:
+            try:
+                output, errors = self._process.communicate(
+                    given, timeout=min(_POLL_SECONDS, max(0, end - time.monotonic()))
+                )
+            except subprocess.TimeoutExpired as error:
+                # All that it has written so far; none of it is lost to the next call.
+                replay.read(error.output or b"")
+                if time.monotonic() >= end:
+                    raise
+                given = None
+            else:
+                replay.read(output)
+                return output, errors
 
     def _problem(self, errors: str, too_slow: str) -> str:
         """Return how the process failed, "" where it did not."""
@@ -190,16 +227,16 @@ def prove(bundle: Bundle, options: EngineOptions) -> str:
 
 
 def verify_in_subprocess(
-    bundle: Bundle, options: EngineOptions, *, check_verifications: bool = True
+    bundle: Bundle, options: EngineOptions, *, check_verifications: bool = True, progress: Progress = SILENT
 ) -> VerificationResult:
-    """Verify a bundle in one compute dtype in another process.
+    """Verify a bundle in one compute dtype in another process, whose steps are reported to ``progress``.
 
     Raises:
         MonographError: the device cannot run the bundle, or ends the process.
 
     """
     request = Request(bundle, options, FLOAT32_TOLERANCE, check_verifications)
-    return cast(VerificationResult, _verify_one(request).result)
+    return cast(VerificationResult, _verify_one(request, progress).result)
 
 
 def main(device: str) -> None:
@@ -220,17 +257,17 @@ def main(device: str) -> None:
     request: Request = pickle.load(content)  # noqa: S301
     # Whoever waits has a limit of their own; this one is for a process that nobody waits for any more.
     faulthandler.dump_traceback_later(seconds, exit=True)
-    for response in _respond(request):
+    for response in _respond(request, Events(output) if request.reports else SILENT):
         print(json.dumps(asdict(response)), file=output, flush=True)
 
 
-def _verify_one(request: Request) -> Response:
+def _verify_one(request: Request, progress: Progress = SILENT) -> Response:
     """Return the response of another process in one compute dtype; raise the error that it is."""
     with VerifierProcess(request.options.device) as process:
-        return process.verify(request)[-1].check(request.bundle)
+        return process.verify(request, progress)[-1].check(request.bundle)
 
 
-def _respond(request: Request) -> Iterator[Response]:
+def _respond(request: Request, progress: Progress) -> Iterator[Response]:
     bundle, options = request.bundle, request.options
     try:
         dtypes = dtypes_for(bundle, options.device) if options.compute_dtype == ALL else (options.compute_dtype,)
@@ -240,20 +277,21 @@ def _respond(request: Request) -> Iterator[Response]:
         return
     for dtype in dtypes:
         try:
-            yield _verify(request, tokenizers, dtype)
+            yield _verify(request, tokenizers, dtype, progress)
         except MonographError as error:
             yield Response.of_error(dtype, error)
 
 
-def _verify(request: Request, tokenizers: Tokenizers, compute_dtype: str) -> Response:
+def _verify(request: Request, tokenizers: Tokenizers, compute_dtype: str, progress: Progress) -> Response:
     options = replace(request.options, compute_dtype=compute_dtype)
-    routes = load_routes(request.bundle, tokenizers, options, check_verifications=request.check_verifications)
+    with progress.step(f"Loading on {options.device} at {compute_dtype}"):
+        routes = load_routes(request.bundle, tokenizers, options, check_verifications=request.check_verifications)
     with closing(routes):
         compute_dtype = routes.main.engine.compute_dtype
         if request.tolerance is None:
             return Response(compute_dtype, failure=quick_failure(routes))
         sets = read_probes(request.bundle.path, request.bundle.manifest.output_width)
-        return Response(compute_dtype, result=verify(routes, sets, request.tolerance))
+        return Response(compute_dtype, result=verify(routes, sets, request.tolerance, progress))
 
 
 def _find_interpreter() -> str:

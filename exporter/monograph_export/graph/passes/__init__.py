@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
+from monograph.progress import SILENT, Progress
 from monograph_export.graph.passes.anonymize import Anonymize
 from monograph_export.graph.passes.attention import DecomposeAttention
 from monograph_export.graph.passes.first_token import SelectFirstTokenEarly
@@ -16,13 +17,13 @@ from monograph_export.graph.passes.reshape import ConstantReshapes
 __all__ = ["apply_passes", "fused_for_gpus"]
 
 
-def apply_passes(model: ir.Model) -> ir.Model:
-    """Apply every exact pass and return the model.
+def apply_passes(model: ir.Model, progress: Progress = SILENT) -> ir.Model:
+    """Apply every exact pass and return the model; it is one step of ``progress``.
 
     The order matters: SelectFirstTokenEarly recognizes attention as DecomposeAttention writes it, with the constant
     shapes of ConstantReshapes and a mask that SharePaddingMask made the same for every query.
     """
-    passes = ir.passes.Sequential(
+    passes: tuple[ir.passes.PassBase, ...] = (
         FoldConstants(),
         DecomposeAttention(),
         SharePaddingMask(),
@@ -33,7 +34,11 @@ def apply_passes(model: ir.Model) -> ir.Model:
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedOpsetsPass(),
     )
-    return passes(model).model
+    with progress.step("Rewriting the graph", len(passes), "passes") as step:
+        for one in passes:
+            model = one(model).model
+            step.advance()
+    return model
 
 
 def fused_for_gpus(model: ir.Model) -> ir.Model | None:
