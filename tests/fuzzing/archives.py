@@ -105,7 +105,7 @@ class Archives(Kind):
             archive, target = place / "bundle.tar", place / "inner" / "bundle"
             target.parent.mkdir()
             archive.write_bytes(case.data.to_bytes())
-            code, _ = use.run_command("unpack", archive, target)
+            code, _ = use.run_command("unpack", archive, target, "--quiet")
             _check_left(place, target, complete=code == 0)
             if code == 0 and use.run_command("info", target)[0]:
                 raise Violation("unpacked bundle that cannot be opened", "")

@@ -103,7 +103,7 @@ def check_info(folder: Path, *, as_json: bool) -> None:
 
 def verify(folder: Path, device: str) -> str:
     """Verify the bundle as the command does and return RESULT if it passed, else ERROR."""
-    code, _ = run_command("verify", folder, "--device", device, "--compute-dtype", "auto", "--threads", 1)
+    code, _ = run_command("verify", folder, "--device", device, "--compute-dtype", "auto", "--threads", 1, "--quiet")
     return ERROR if code else RESULT
 
 

@@ -197,7 +197,7 @@ def test_a_bundle_that_others_may_write_is_downloaded_again(repository: Reposito
 
 
 def test_a_bundle_is_packed_by_its_name(hub: Hub, repository: Repository, tiny_bundle: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "monograph", "pack", NAME, str(tmp_path / "tiny.tar")]
+    command = [sys.executable, "-m", "monograph", "pack", "--quiet", NAME, str(tmp_path / "tiny.tar")]
     done = subprocess.run(command, env=environment(hub, tmp_path), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     folder = unpack_bundle(tmp_path / "tiny.tar", tmp_path / "there")
