@@ -80,7 +80,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 .checks th { text-align: left; font-weight: 600; color: var(--soft); font-size: .85rem; }
 .checks th, .checks td { border-bottom: 1px solid var(--line); padding: .4rem .75rem .4rem 0; vertical-align: top; }
 .checks .number { text-align: right; padding-right: 0; white-space: nowrap; }
-.checks .number + .number { padding-left: 1rem; } .checks .verdict { padding-left: 2rem; padding-right: 0; }
+.checks .number + .number { padding-left: 1rem; } .checks .outcome { padding-left: 2rem; padding-right: 0; }
 .passed { color: var(--good); font-weight: 600; } .failed { color: var(--bad); font-weight: 600; }
 .heat { table-layout: fixed; border-spacing: 2px; border-collapse: separate; }
 .heat th { font-weight: 600; color: var(--soft); font-size: .85rem; text-align: center; padding: .15rem 0; }
@@ -104,7 +104,7 @@ ol { margin: .75rem 0 0; padding-left: 1.5rem; } ol li::marker { color: var(--so
   .checks th, .checks td { border: 0; padding: 0; } .checks .number { text-align: left; }
   .checks .number + .number { padding-left: 0; }
   .checks td[data-label]::before { content: attr(data-label) " "; color: var(--soft); }
-  .checks .verdict { grid-column: 2; grid-row: 1; padding: 0; } .checks td:not(.verdict) { grid-column: 1; }
+  .checks .outcome { grid-column: 2; grid-row: 1; padding: 0; } .checks td:not(.outcome) { grid-column: 1; }
   .heat td { font-size: .75rem; padding: .5rem 0; } }
 """
 
@@ -135,20 +135,20 @@ def _verified(demo: Demo) -> Iterator[str]:
     yield f"<p>The graph was compared with {html.escape(demo.reference)}, on this machine, with each installed engine"
     yield "and type: each probe alone, beside a shorter text, in ragged batches, and batched by length.</p>"
     head = ("device", "computes in", "probes", "max abs difference", "worst cosine", "result")
-    classes = ("", "", "number", "number", "number", "verdict")
+    classes = ("", "", "number", "number", "number", "outcome")
     yield '<table class="checks">\n<thead><tr>'
     yield "".join(f'<th class="{name}">{title}</th>' for title, name in zip(head, classes, strict=True))
     yield "</tr></thead>\n<tbody>"
     for result in demo.verifications:
         cosine = "" if result.worst_cosine is None else f"{result.worst_cosine:.7f}"
-        verdict = "passed" if result.passed else "failed"
+        outcome = "passed" if result.passed else "failed"
         yield "<tr>"
         yield f"<td>{html.escape(f'{result.device} ({result.engine} {result.version})')}</td>"
         yield f"<td>{html.escape(result.compute_dtype)}</td>"
         numbers = (f"{result.probes:,}", f"{result.max_abs_difference:.1e}", cosine)
         for title, number in zip(head[2:5], numbers, strict=True):
             yield f'<td class="number" data-label="{title}">{number}</td>'
-        yield f'<td class="verdict {verdict}">{verdict}</td></tr>'
+        yield f'<td class="outcome {outcome}">{outcome}</td></tr>'
     yield "</tbody>\n</table>\n</section>"
 
 

@@ -76,7 +76,7 @@ def parse_file(content: bytes) -> dict[str, Any]:
 
 
 def check_pieces(content: bytes) -> None:
-    """Raise ``ValueError`` if the file of a Unigram model has long pieces; milliseconds for one of 250,000.
+    """Raise ``ValueError`` if the file of a Unigram model has long pieces; 15 to 26 ms for 250,000.
 
     A string of JSON holds no line break, and no quote behind a bracket but at its end. Where there is one in every few
     hundred bytes, no piece is longer; only other files are parsed.

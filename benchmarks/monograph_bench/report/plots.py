@@ -41,7 +41,9 @@ def plots_of(results: Results) -> dict[str, str]:
     plots = {}
     inputs = profile_for(results).task.inputs
     for workload in results.workloads:
-        plots[f"{inputs.capitalize()} per second, {workload} (more is better)"] = throughput_plot(results, workload)
+        plots[f"{inputs.capitalize()} per second, {workload} (more is better)"] = _bars(
+            _speeds(results, workload), f"{inputs}/s"
+        )
         plots[f"Speed against quality, {workload} (right and up is better)"] = speed_against_quality(results, workload)
         shares = [(system, share * 100) for system in results.systems if (share := system.roofline.get(workload))]
         plots[f"Share of the machine's own matrix rate, {workload} (more is better)"] = _bars(shares, "%")
@@ -51,11 +53,6 @@ def plots_of(results: Results) -> dict[str, str]:
     used = [(system, bytes_ / 1e6) for system in results.systems if (bytes_ := system.memory.get("anonymous"))]
     plots["Anonymous memory after all rounds (less is better)"] = _bars(used, "MB")
     return {title: svg for title, svg in plots.items() if svg}
-
-
-def throughput_plot(results: Results, workload: str) -> str:
-    """Return the throughput of every system on a workload as SVG, "" where there is none."""
-    return _bars(_speeds(results, workload), f"{profile_for(results).task.inputs}/s")
 
 
 def _speeds(results: Results, workload: str) -> list[tuple[SystemResult, float]]:
@@ -83,7 +80,8 @@ def _bars(values: Sequence[tuple[SystemResult, float]], unit: str) -> str:
 
 def speed_against_quality(results: Results, workload: str) -> str:
     """Return a point for each system as SVG, faster to the right and less loss above, "" where neither is known."""
-    comparison = profile_for(results).comparison
+    profile = profile_for(results)
+    comparison = profile.comparison
     figures = [(system, speed, comparison.plotted_of(system)) for system, speed in _speeds(results, workload)]
     points = [(system, speed, max(1 - value, _LEAST_LOSS)) for system, speed, value in figures if value is not None]
     if not points:
@@ -97,7 +95,7 @@ def speed_against_quality(results: Results, workload: str) -> str:
     axes.invert_yaxis()
     axes.set_xlim(left=0)
     axes.margins(x=0.2, y=0.25)
-    axes.set_xlabel(f"{profile_for(results).task.inputs}/s, {workload}")
+    axes.set_xlabel(f"{profile.task.inputs}/s, {workload}")
     axes.set_ylabel(f"1 - {comparison.axis}")
     _plain(axes)
     # Places are taken from the final ones of the axes.

@@ -169,7 +169,7 @@ class _Opener:
         """
         may_crash = engine_for(options.device).may_crash
         if may_crash or in_subprocess:
-            self._prove_in_subprocess(options, cached=may_crash)
+            self._prove_in_subprocess(options)
         with ExitStack() as on_failure:
             routes = load_routes(self.bundle, self.tokenizers, options, max_tokens_per_batch=self.max_tokens_per_batch)
             on_failure.callback(routes.close)
@@ -181,8 +181,8 @@ class _Opener:
                 return routes
         raise ProofError(wrong_on_probes(options.device, engine.compute_dtype, failure))
 
-    def _prove_in_subprocess(self, options: EngineOptions, *, cached: bool) -> None:
-        """Have a few probes computed in another process, unless they were once on this CPU and that is ``cached``.
+    def _prove_in_subprocess(self, options: EngineOptions) -> None:
+        """Have a few probes computed in another process, unless an engine that may crash once did so on this CPU.
 
         Raises:
             BundleError: the engine cannot load the graph.
@@ -190,8 +190,10 @@ class _Opener:
 
         """
         check_options(self.bundle, options)
-        # An engine that is tried in another process alone is not imported here.
-        version = installed_version(engine_for(options.device)) if cached else ""
+        entry = engine_for(options.device)
+        cached = entry.may_crash
+        # Another engine is not imported here yet.
+        version = installed_version(entry) if cached else ""
         if cached and _has_passed(self._proof(options, version)):
             return
         # Takes longer to import than a cached result to be read.
