@@ -336,10 +336,10 @@ def test_a_graph_that_differs_from_torch_leaves_no_bundle(
     """One weight of the traced graph is moved by a thousandth; the verification must see it."""
     real = apply_passes
 
-    def damaged(model: Any) -> Any:
+    def damaged(*arguments: Any) -> Any:
         import onnx_ir as ir
 
-        model = real(model)
+        model = real(*arguments)
         bias = next(value for name, value in model.graph.initializers.items() if name.endswith("linear.bias"))
         bias.const_value = ir.tensor(bias.const_value.numpy() + 1e-3)
         return model
