@@ -27,12 +27,12 @@ MAX_MANIFEST_BYTES = 8 * 2**20
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder with a manifest whose files were checked.
+    """A bundle's folder, whose files have been checked.
 
     Attributes:
         path: The folder.
-        manifest: Its manifest.
-        manifest_sha256: SHA-256 of manifest.json, which has that of every other file: 64 hexadecimal digits.
+        manifest: The contents of its manifest.json.
+        manifest_sha256: SHA-256 of manifest.json, which contains that of every other file: 64 hexadecimal digits.
 
     Examples:
         >>> from monograph.bundle import open_bundle
@@ -55,16 +55,16 @@ class Bundle:
         return task
 
     def weights_path(self, graph: Graph) -> Path:
-        """Return the file of a graph's weights, which several graphs may share."""
+        """Return the path of a graph's weights; several graphs may share a file."""
         return self.path / self.manifest.weights_file(graph)
 
     def weights_bytes(self, graph: Graph) -> int:
-        """Return the size of a graph's weights, those of other graphs in the same file included."""
+        """Return the size of the file of a graph's weights, which may include those of other graphs."""
         return self.manifest.files[self.weights_path(graph).name].bytes
 
     @property
     def size_bytes(self) -> int:
-        """The size of all files that the manifest lists."""
+        """The total size of the files that the manifest lists."""
         return sum(entry.bytes for entry in self.manifest.files.values())
 
 
