@@ -1,6 +1,7 @@
 """A hook of mkdocs: what the site has beside the files of docs/.
 
-CONTRIBUTING.md, CHANGELOG.md, SECURITY.md and the examples appear as pages without being copied.
+CONTRIBUTING.md, CHANGELOG.md, SECURITY.md and the examples appear as pages without being copied, and images of the
+repository are copied into the built site.
 "<!-- include: FILE: NAME -->" stands for the part of another file that "<!-- begin: NAME -->" and "<!-- end: NAME -->"
 enclose, "<!-- command line -->" for the arguments of all commands, written from their parsers. Links are those between
 files of the repository, so that they also work there; a link to an included file becomes one to its page.
@@ -30,6 +31,8 @@ INCLUDED = {
     "SECURITY.md": "contributing/security.md",
     **{f"examples/{file.name}": f"examples/{file.stem}.md" for file in sorted((PROJECT / "examples").glob("*.py"))},
 }
+# Files of the repository that pages show, at the same place in the site.
+COPIED = ("benchmarks/results/minilm.svg",)
 COMMAND_LINE = "<!-- command line -->"
 # The order of the commands on their page; any other command follows.
 ORDER = ("export", "embed", "similarity", "rank", "info", "verify", "eval", "bench", "prepare", "pack", "unpack")
@@ -39,12 +42,14 @@ _LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are not files of docs/."""
+    """Add the pages and the images that are not files of docs/."""
     for source, page in INCLUDED.items():
         text = (PROJECT / source).read_text("utf-8")
         files.append(
             File.generated(config, page, content=text if source.endswith(".md") else example_page(source, text))
         )
+    for source in COPIED:
+        files.append(File.generated(config, source, abs_src_path=str(PROJECT / source)))
     return files
 
 
