@@ -3,7 +3,8 @@
 CONTRIBUTING.md, CHANGELOG.md, SECURITY.md and the examples appear as pages without being copied, and images of the
 repository are copied into the built site.
 "<!-- include: FILE: NAME -->" stands for the part of another file that "<!-- begin: NAME -->" and "<!-- end: NAME -->"
-enclose, "<!-- command line -->" for the arguments of all commands, written from their parsers. Links are those between
+enclose, "<!-- command line -->" for the arguments of all commands, written from their parsers. Between
+"<!-- in a checkout -->" and "<!-- end -->" stands what the site leaves out. Links are those between
 files of the repository, so that they also work there; a link to an included file becomes one to its page.
 """
 
@@ -36,6 +37,7 @@ COPIED = ("benchmarks/results/minilm.svg",)
 COMMAND_LINE = "<!-- command line -->"
 # The order of the commands on their page; any other command follows.
 ORDER = ("export", "embed", "similarity", "rank", "info", "verify", "eval", "bench", "prepare", "pack", "unpack")
+_IN_A_CHECKOUT = re.compile(r"<!-- in a checkout -->.*?<!-- end -->\n", re.DOTALL)
 _INCLUDE = re.compile(r"<!-- include: (\S+): (.+) -->")
 _FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
@@ -55,6 +57,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
     """Include parts of other files, and rewrite the links to files of the repository that are pages of the site."""
+    markdown = _IN_A_CHECKOUT.sub("", markdown)
     markdown = _INCLUDE.sub(lambda match: part_of(PROJECT / match[1], match[2]), markdown)
     if COMMAND_LINE in markdown:
         markdown = markdown.replace(COMMAND_LINE, command_line())

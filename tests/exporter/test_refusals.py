@@ -339,7 +339,7 @@ def test_a_graph_that_differs_from_torch_leaves_no_bundle(
     def damaged(*arguments: Any) -> Any:
         import onnx_ir as ir
 
-        model = real(*arguments)
+        model: Any = real(*arguments)
         bias = next(value for name, value in model.graph.initializers.items() if name.endswith("linear.bias"))
         bias.const_value = ir.tensor(bias.const_value.numpy() + 1e-3)
         return model

@@ -23,6 +23,8 @@ from monograph.tasks import Task, task_named
 Check = Literal["fast", "full"]
 # Hundreds of times what a manifest has.
 MAX_MANIFEST_BYTES = 8 * 2**20
+# The files by which the folder of a checkpoint is recognized.
+_CHECKPOINT_FILES = ("modules.json", "config.json")
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,16 @@ def _read_manifest_bytes(folder: Path) -> bytes:
             raise BundleError(folder, [f"{MANIFEST_FILE} is not a regular file"])
         return read_bounded(path, MAX_MANIFEST_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
-        missing = f"there is no {MANIFEST_FILE}: this is not a bundle" if folder.exists() else "there is no such folder"
-        raise BundleError(folder, [f"{missing}, make one with `monograph export SOURCE OUTPUT`"]) from error
+        raise BundleError(folder, [_describe_missing(folder)]) from error
     except (OSError, ValueError) as error:
         raise BundleError(folder, [f"{MANIFEST_FILE} cannot be read ({error})"]) from error
+
+
+def _describe_missing(folder: Path) -> str:
+    """Return in words what a path without a manifest is, and what to do."""
+    if folder.is_file():
+        return "this is a file, and a bundle is a folder: extract a packed bundle with `monograph unpack FILE FOLDER`"
+    if any((folder / name).is_file() for name in _CHECKPOINT_FILES):
+        return f"this is a checkpoint: make a bundle of it with `monograph export {folder} OUTPUT`"
+    missing = f"there is no {MANIFEST_FILE}: this is not a bundle" if folder.exists() else "there is no such folder"
+    return f"{missing}, make one with `monograph export SOURCE OUTPUT`"

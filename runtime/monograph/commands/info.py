@@ -73,9 +73,10 @@ def _file_rows(bundle: Bundle) -> list[tuple[str, str]]:
     rows = [("size", f"{bundle.size_bytes / 1e6:,.1f} MB")]
     rows += [("", f"{entry.bytes / 1e6:>9,.1f} MB  {name}") for name, entry in manifest.files.items()]
     rows += [
-        ("", f"  about {size / 1e6:,.1f} MB of it {name}")
+        ("", f"  of which the {name} has about {size / 1e6:,.1f} MB")
         for graph in manifest.graphs
         for name, size in graph.parts.items()
+        if size
     ]
     return [*rows, ("made by", ", ".join(f"{name} {version}" for name, version in manifest.producer.items()))]
 
