@@ -61,7 +61,8 @@ def _write_unverified(
     """Write a whole bundle but for its measurements; return the manifest, the hash of its file, and the compression."""
     with progress.step("Loading the model"):
         model = load(request)
-    manifest, compressed = _write_files(model, request, folder, progress)
+    with model.arithmetic():
+        manifest, compressed = _write_files(model, request, folder, progress)
     return manifest, write_manifest(folder, manifest), compressed
 
 
