@@ -28,6 +28,7 @@ from monograph_export.compression.options import (
 )
 from monograph_export.compression.texts import read_calibration
 from monograph_export.parity import check_engine
+from monograph_export.reproduction import compare_bundles
 from monograph_export.tasks import ExportTask, check_requested, task_names, task_of, task_of_model
 from monograph_export.tasks.base import FROM_ONNX, PRUNING, RECIPE
 from monograph_export.vocabulary.options import VocabularyOptions, named_texts
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     Loader = Callable[[ExportRequest], LoadedModel]
 
-__all__ = ["export"]
+__all__ = ["compare_bundles", "export"]
 
 # What is imported to trace a model.
 _PACKAGES = (
