@@ -25,6 +25,8 @@ from support.architectures import ARCHITECTURES
 from support.command import assert_error, monograph, monograph_after_imports
 from support.manifests import edit_manifest
 
+# Each test exports in several new processes, which import torch.
+pytestmark = pytest.mark.timeout(900)
 MEASUREMENTS = "measurements.json"
 # Each process has its own threads, instructions, order of sets, time, and folder.
 ONE_THREAD = {
@@ -192,8 +194,11 @@ def test_the_command_reproduces_a_bundle(tiny_checkpoint: Path, tmp_path: Path) 
     assert last == f"{tmp_path / 'bundle'}: reproduced"
     assert hashes(tmp_path / "bundle") == before
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_the_command_names_what_differs(tiny_checkpoint: Path, tiny_bundle: Path) -> None:
     done = monograph_after_imports(
-        "export", tiny_checkpoint, "--reproduce", tmp_path / "bundle", "--table", "int8", "--min-mean-cosine", -1,
+        "export", tiny_checkpoint, "--reproduce", tiny_bundle, "--table", "int8", "--min-mean-cosine", -1,
         "--min-worst-cosine", -1, "--min-neighbour-agreement", 0, "--quiet",
     )  # fmt: skip
     words = ("the export differs from ", "give the checkpoint and the options that it was made with")
