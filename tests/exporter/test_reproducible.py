@@ -105,6 +105,7 @@ def test_every_task_has_the_same_bytes(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3 * 3600)
 def test_minilm_has_the_same_bytes_on_one_core(minilm: Path, tmp_path: Path) -> None:
     cases: list[tuple[Path, dict[str, Any]]] = [
         (minilm, {"precision": precision}) for precision in ("fp32", "fp16", "int8")
