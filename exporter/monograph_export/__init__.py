@@ -13,6 +13,7 @@ from monograph.bundle import Bundle
 from monograph.errors import ExportError
 from monograph.paths import user_path
 from monograph.progress import Progress, progress_for
+from monograph_export.arithmetic import reproducible_environment
 from monograph_export.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from monograph_export.checkpoint.source import check_files, locate_checkpoint, locate_with_encoder, recipe_of
 from monograph_export.compression.options import (
@@ -27,6 +28,7 @@ from monograph_export.compression.options import (
 )
 from monograph_export.compression.texts import read_calibration
 from monograph_export.parity import check_engine
+from monograph_export.reproduction import compare_bundles
 from monograph_export.tasks import ExportTask, check_requested, task_names, task_of, task_of_model
 from monograph_export.tasks.base import FROM_ONNX, PRUNING, RECIPE
 from monograph_export.vocabulary.options import VocabularyOptions, named_texts
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
     Loader = Callable[[ExportRequest], LoadedModel]
 
-__all__ = ["export"]
+__all__ = ["compare_bundles", "export"]
 
 # What is imported to trace a model.
 _PACKAGES = (
@@ -164,25 +166,27 @@ def export(
     progress = progress_for(show_progress_bar)
     # By default a download shows huggingface_hub's own bars, as loading a model by its name does.
     downloads = None if show_progress_bar is None else progress
-    if from_onnx is None:
-        chosen, load = _traced(source, task, vocabulary, downloads)
-    else:
-        chosen, load = _from_onnx(source, from_onnx, task, downloads)
-    others = {PRUNING: vocabulary.prunes, RECIPE: known is not None}
-    chosen.check_options([*limits.options, *(option for option, given in others.items() if given)])
-    from monograph_export.model import ExportRequest
-    from monograph_export.steps import run_export
+    # From here on torch is imported.
+    with reproducible_environment():
+        if from_onnx is None:
+            chosen, load = _traced(source, task, vocabulary, downloads)
+        else:
+            chosen, load = _from_onnx(source, from_onnx, task, downloads)
+        others = {PRUNING: vocabulary.prunes, RECIPE: known is not None}
+        chosen.check_options([*limits.options, *(option for option, given in others.items() if given)])
+        from monograph_export.model import ExportRequest
+        from monograph_export.steps import run_export
 
-    request = ExportRequest(
-        target=target,
-        task=chosen,
-        compression=compression,
-        limits=limits.of(chosen.limits),
-        calibration=chosen.calibration(compression, vocabulary.corpus),
-        vocabulary=vocabulary,
-        recipe=known,
-    )
-    return run_export(load, request, progress)
+        request = ExportRequest(
+            target=target,
+            task=chosen,
+            compression=compression,
+            limits=limits.of(chosen.limits),
+            calibration=chosen.calibration(compression, vocabulary.corpus),
+            vocabulary=vocabulary,
+            recipe=known,
+        )
+        return run_export(load, request, progress)
 
 
 def _traced(

@@ -1,8 +1,13 @@
-"""The measurements of an export: the manifest's ``quality``, typed."""
+"""What was decided and measured of a bundle when it was exported.
+
+The manifest has what was decided, which is the same at every export: its ``quality`` and ``compression``. What engines
+measured differs in last bits from machine to machine, and is in measurements.json; older bundles have it in the
+manifest, too.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from monograph.fields import Fields
@@ -100,7 +105,7 @@ class LayersReport:
     ``calibration`` describes the texts or pairs that set the ranges of int8 layers (None for float16), and
     ``calibration_inputs`` is their number. ``float32_inputs`` names layers whose input stays float32;
     ``smoothing_strength`` maps the other layers to SmoothQuant's strength. ``calibration_agreement`` holds the figures
-    of the agreement over the calibration inputs.
+    of the agreement over the calibration inputs, which are measured.
     """
 
     precision: str
@@ -117,12 +122,18 @@ class CompressionReport:
     """What was compressed, the limits set for the loss, and the loss measured on held-out texts.
 
     ``table`` is the precision of the token embeddings; ``layers`` is None if only the table was compressed.
+    ``agreement`` is None in a bundle without its measurements.
     """
 
     table: str
     limits: dict[str, float]
-    agreement: Agreement
+    agreement: Agreement | None
     layers: LayersReport | None = None
+
+    def without_measurements(self) -> CompressionReport:
+        """Return the report with nothing but what was decided."""
+        layers = None if self.layers is None else replace(self.layers, calibration_agreement={})
+        return replace(self, agreement=None, layers=layers)
 
     def describe(self) -> str:
         """Return the report as one line."""
@@ -132,7 +143,8 @@ class CompressionReport:
             done.append(f"layers {self.layers.precision}{f', {floats} of them with float32 inputs' if floats else ''}")
             if self.layers.calibration:
                 done.append(f"calibrated with {self.layers.calibration}")
-        return f"{', '.join(done)}; on ONNX Runtime, {self.agreement.describe()}"
+        line = ", ".join(done)
+        return line if self.agreement is None else f"{line}; on ONNX Runtime, {self.agreement.describe()}"
 
 
 @dataclass(frozen=True)
@@ -192,12 +204,32 @@ class VocabularyReport:
 
 
 @dataclass(frozen=True)
+class Measurements:
+    """What engines measured of a bundle at its export: the content of measurements.json.
+
+    ``manifest_sha256`` is the hash of the manifest.json that they belong to. ``agreement`` and
+    ``calibration_agreement`` are those of a compressed bundle.
+    """
+
+    manifest_sha256: str
+    verifications: tuple[VerificationResult, ...]
+    not_run: dict[str, str] = field(default_factory=dict)
+    agreement: Agreement | None = None
+    calibration_agreement: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the measurements as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Quality:
-    """All measurements of a bundle.
+    """Everything that was decided and measured of a bundle.
 
     ``reference`` describes what computed the probes' outputs; ``encoder_file`` is the name of the ONNX file that the
     encoder came from, None if the model was traced. ``verifications`` has a result for each engine and compute dtype;
-    ``not_run`` says why a device, or a device and type, could not be verified.
+    ``not_run`` says why a device, or a device and type, could not be verified. Both are empty in a bundle without its
+    measurements.
     """
 
     reference: str
@@ -214,14 +246,49 @@ class Quality:
             return f"{self.encoder_file} with its modules in NumPy"
         return "torch" if self.compression is None else "torch with the same rounding"
 
+    def without_measurements(self) -> Quality:
+        """Return nothing but what was decided."""
+        compression = None if self.compression is None else self.compression.without_measurements()
+        return replace(self, verifications=(), not_run={}, compression=compression)
 
-def read_quality(fields: Fields, agreement_type: type[Agreement] | None) -> Quality:
-    """Read the manifest's ``quality``.
+    def with_measurements(self, measured: Measurements) -> Quality:
+        """Return what was decided, with these measurements."""
+        compression = self.compression
+        if compression is not None:
+            layers = compression.layers
+            if layers is not None:
+                layers = replace(layers, calibration_agreement=measured.calibration_agreement)
+            compression = replace(compression, agreement=measured.agreement, layers=layers)
+        return replace(self, verifications=measured.verifications, not_run=measured.not_run, compression=compression)
+
+    def measurements(self, manifest_sha256: str) -> Measurements:
+        """Return what was measured, as belonging to a manifest."""
+        compression = self.compression
+        layers = None if compression is None else compression.layers
+        return Measurements(
+            manifest_sha256,
+            self.verifications,
+            self.not_run,
+            agreement=None if compression is None else compression.agreement,
+            calibration_agreement={} if layers is None else layers.calibration_agreement,
+        )
+
+
+def read_quality(top: Fields, agreement_type: type[Agreement] | None) -> Quality:
+    """Read the manifest's ``quality`` and ``compression``.
 
     ``agreement_type`` is the dataclass that the bundle's task compares by, None for a task that is not known.
     """
-    compression = None
-    if agreement_type is not None and fields.has("compression"):
+    fields, compression = top.child("quality"), None
+    if top.has("compression"):
+        compression = top.child("compression").read(CompressionReport, agreement=None)
+    elif agreement_type is not None and fields.has("compression"):
         report = fields.child("compression")
         compression = report.read(CompressionReport, agreement=report.child("agreement").read(agreement_type))
     return fields.read(Quality, compression=compression)
+
+
+def read_measurements(fields: Fields, agreement_type: type[Agreement]) -> Measurements:
+    """Read the content of measurements.json of a task that compares by ``agreement_type``."""
+    agreement = fields.child("agreement").read(agreement_type) if fields.has("agreement") else None
+    return fields.read(Measurements, agreement=agreement)

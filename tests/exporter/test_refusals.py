@@ -360,4 +360,11 @@ def test_export_returns_the_bundle_it_wrote(
     shutil.rmtree(tmp_path / "here")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty"]
     names = {path.name for path in bundle.path.iterdir()}
-    assert names == {"manifest.json", "model.onnx", "model.onnx.data", "tokenizer.json", "probes.json"}
+    assert names == {
+        "manifest.json",
+        "model.onnx",
+        "model.onnx.data",
+        "tokenizer.json",
+        "probes.json",
+        "measurements.json",
+    }

@@ -53,7 +53,12 @@ def _error(weight: Tensor, strength: float, known: Fold, unknown: Fold, expected
     smoothing, limits = _rounding(weight, strength, known)
     quantized, scale = quantize_rows(weight * smoothing, levels)
     outputs = fake_quantize(unknown.rows / smoothing, limits) @ (quantized * scale).t()
-    return float((outputs - expected).square().mean() / expected.square().mean().clamp(min=1e-30))
+    return float(_mean((outputs - expected).square()) / _mean(expected.square()).clamp(min=1e-30))
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Return the mean of float32 values [n, m], row by row: of all at once torch adds up a part a thread."""
+    return values.mean(dim=1).mean()
 
 
 def _rounding(weight: Tensor, strength: float, fold: Fold) -> tuple[Tensor, Range]:

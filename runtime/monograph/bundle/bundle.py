@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from monograph.bundle.files import find_file_problems
 from monograph.bundle.graph_scanner import MAX_GRAPH_BYTES, WeightsFile, find_graph_problems
 from monograph.bundle.manifest import MANIFEST_FILE, Graph, Manifest
 from monograph.bundle.manifest_reader import read_manifest
+from monograph.bundle.measurements import open_measurements
 from monograph.errors import BundleError, InputError
 from monograph.json_files import parse_json, read_bounded
 from monograph.paths import user_path
@@ -33,7 +34,7 @@ class Bundle:
 
     Attributes:
         path: The folder.
-        manifest: The contents of its manifest.json.
+        manifest: The contents of its manifest.json, with what measurements.json has of its quality.
         manifest_sha256: SHA-256 of manifest.json, which contains that of every other file: 64 hexadecimal digits.
 
     Examples:
@@ -89,10 +90,13 @@ def open_bundle(path: str | os.PathLike[str], check: Check = "fast", progress: P
     manifest, problems = parse_manifest(folder, content)
     file_problems = find_file_problems(folder, manifest.files, full=check == "full", progress=progress)
     graph_problems = [] if problems else _find_graph_problems(folder, manifest, file_problems)
+    digest = hashlib.sha256(content).hexdigest()
+    if not problems:
+        manifest, problems = _with_measurements(folder, manifest, digest)
     problems += [*dict.fromkeys(file_problems.values()), *graph_problems]
     if problems:
         raise BundleError(folder, problems)
-    return Bundle(folder, manifest, hashlib.sha256(content).hexdigest())
+    return Bundle(folder, manifest, digest)
 
 
 def check_staged(staging: Path, name: object, progress: Progress = SILENT) -> None:
@@ -115,6 +119,17 @@ def parse_manifest(bundle: object, content: bytes) -> tuple[Manifest, list[str]]
     except ValueError as error:
         raise BundleError(bundle, [f"{MANIFEST_FILE} is not JSON ({error}): export the model again"]) from error
     return read_manifest(value)
+
+
+def _with_measurements(folder: Path, manifest: Manifest, manifest_sha256: str) -> tuple[Manifest, list[str]]:
+    """Return a valid manifest with the measurements beside it, if there are any, and the problems of these."""
+    task = task_named(manifest.task)
+    if task is None:
+        return manifest, []
+    measurements, problems = open_measurements(folder, manifest_sha256, task.agreement_type)
+    if measurements is None:
+        return manifest, problems
+    return replace(manifest, quality=manifest.quality.with_measurements(measurements)), []
 
 
 def _find_graph_problems(folder: Path, manifest: Manifest, damaged: Container[str]) -> list[str]:

@@ -6,9 +6,10 @@ of the new one; a new optional field that such a reader may ignore does not rais
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from monograph.json_files import json_bytes
 from monograph.quality import Quality
 from monograph.tasks import task_named
 
@@ -20,6 +21,8 @@ TOKENIZER_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 POOLING_MASK = "pooling_mask"
 GRAPH_INPUTS = (*TOKENIZER_INPUTS, POOLING_MASK)
 PROBES_FILE = "probes.json"
+# Not among ``files``, for it has the hash of the manifest.
+MEASUREMENTS_FILE = "measurements.json"
 GRAPH_SUFFIX = ".onnx"
 # Weights are external data beside their graph. Only files of this name may be too large to be hashed at each start.
 WEIGHTS_SUFFIX = f"{GRAPH_SUFFIX}.data"
@@ -129,7 +132,7 @@ class Manifest:
             the task's name.
         prompts: Prompts by name; a prompt is prepended to a text.
         default_prompt_name: Name of the prompt that is used if the caller gives none; None for no prompt.
-        quality: What the export measured.
+        quality: What the export decided and measured; the measurements are in a file of their own.
         producer: Versions of the packages that wrote the bundle.
         files: Size and hash of every other file, by name.
         routing: The routes of a model with a Router; None for other models.
@@ -177,6 +180,20 @@ class Manifest:
         return own if own in self.files else next(name for name in self.files if name.endswith(WEIGHTS_SUFFIX))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the manifest as JSON values, with the section under the task's name."""
+        """Return everything that is known of the bundle as JSON values, measurements included."""
         values = asdict(self)
         return {(self.task if key == "section" else key): value for key, value in values.items()}
+
+    def to_file(self) -> bytes:
+        """Return the content of manifest.json, which has no measurements and is the same at every export.
+
+        ``quality.verifications`` is there and empty, for older readers require it.
+        """
+        values = replace(self, quality=self.quality.without_measurements()).to_json()
+        compression = values["quality"].pop("compression")
+        if compression is not None:
+            del compression["agreement"]
+            if compression["layers"] is not None:
+                del compression["layers"]["calibration_agreement"]
+            values["compression"] = compression
+        return json_bytes(values)

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from monograph.bundle import Bundle, open_bundle
-from monograph.bundle.manifest import TokenizerSpec
+from monograph.bundle.manifest import MEASUREMENTS_FILE, TokenizerSpec
 from monograph.bundle.sources import locate_bundle
 from monograph.commands import options
 from monograph.errors import printable
@@ -56,7 +56,7 @@ def _contract_rows(bundle: Bundle) -> list[tuple[str, str]]:
 
 
 def _quality_rows(bundle: Bundle) -> list[tuple[str, str]]:
-    """Return the rows on the measurements of the export."""
+    """Return the rows on what the export decided and measured."""
     quality = bundle.manifest.quality
     rows = []
     if quality.vocabulary is not None:
@@ -64,6 +64,8 @@ def _quality_rows(bundle: Bundle) -> list[tuple[str, str]]:
     if quality.compression is not None:
         rows.append(("compressed", quality.compression.describe()))
     rows += [("verified", result.describe(quality.reference_name)) for result in quality.verifications]
+    if not quality.verifications:
+        rows.append(("measured", f"unknown, {MEASUREMENTS_FILE} is missing; `monograph verify` measures anew"))
     return rows + [("cannot run", f"{device}: {reason}") for device, reason in quality.not_run.items()]
 
 
