@@ -34,6 +34,8 @@ INCLUDED = {
 }
 # Files of the repository that pages show, at the same place in the site.
 COPIED = ("benchmarks/results/minilm.svg",)
+# Pages that have nearly every word: others come first in a search.
+LATE_IN_SEARCH = ("reference/errors.md", "contributing/guide.md", "contributing/changelog.md")
 COMMAND_LINE = "<!-- command line -->"
 # The order of the commands on their page; any other command follows.
 ORDER = ("export", "embed", "similarity", "rank", "info", "verify", "eval", "bench", "prepare", "pack", "unpack")
@@ -63,6 +65,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         markdown = markdown.replace(COMMAND_LINE, command_line())
     pages = {page_: source for source, page_ in INCLUDED.items()}
     path = page.file.src_uri
+    if path in LATE_IN_SEARCH:
+        page.meta["search"] = {"boost": 0.5}
     return relink(markdown, path, posixpath.dirname(pages.get(path, f"docs/{path}")))
 
 
