@@ -125,7 +125,7 @@ def test_where_nothing_is_done_nothing_is_left(
     how: signal.Signals, word: str, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     _, message = cut_off(tiny_bundle, tmp_path / "out.npy", 10, how)
-    assert message == f"monograph: {word}\n"
+    assert message == f"monograph: {word}: no vectors were saved yet: repeat the command to start again\n"
     assert names(tmp_path) == []
 
 

@@ -40,9 +40,9 @@ CHECKPOINTS = {
     "cross-encoder": ("path/to/ms-marco-MiniLM-L6-v2", "path/to/cross-encoder"),
     "sparse-encoder": ("path/to/bert-mlm",),
 }
-# These need a network. Like commands that install (pip) or measure (`bench`, which tests/benchmarks runs), they are
-# parsed, in test_docs.py, and not run.
-OF_A_HUB = ("ORG/NAME", "ORG/NAME@REVISION")
+# These need a network, and the device a GPU. Like commands that install (pip) or measure (`bench`, which
+# tests/benchmarks runs), they are parsed, in test_docs.py, and not run.
+ELSEWHERE = ("ORG/NAME", "ORG/NAME@REVISION", "cuda")
 SENTENCES = (PROJECT / "exporter" / "monograph_export" / "compression" / "sentences.txt").read_text("utf-8")
 
 
@@ -124,7 +124,7 @@ def folder(tmp_path: Path, encoder_checkpoint: Path, tiny_cross_checkpoint: Path
 def is_run(words: list[str]) -> bool:
     if words[0] != "monograph":
         return False
-    return "--compare" in words or not set(words) & {"bench", *OF_A_HUB}
+    return "--compare" in words or not set(words) & {"bench", *ELSEWHERE}
 
 
 WITH_COMMANDS = [
@@ -150,7 +150,12 @@ def test_exports_run(
 ) -> None:
     """The small checkpoint is not the one of a recipe, and is refused with one."""
     monkeypatch.chdir(folder)
-    remove(Path(words[3]))
+    if "--reproduce" in words:
+        output = words[words.index("--reproduce") + 1]
+        remove(Path(output))
+        assert main(["export", words[2], output]) == 0
+    else:
+        remove(Path(words[3]))
     code = main(words[1:])
     error = capsys.readouterr().err
     if "--recipe" in words:
