@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monograph.bundle import Bundle
+from monograph.errors import InputError
 from monograph.progress import SILENT, Progress
+from monograph_bench.evaluation.sts import StsPairs, read_sts
 from monograph_bench.machine import cpus_for
 from monograph_bench.measurement.session import Plan, run_session
 from monograph_bench.peers.systems import peer_systems
+from monograph_bench.profiles import TaskProfile
 from monograph_bench.profiles.base import Selection
 from monograph_bench.report.comparison import compare, uncompared
 from monograph_bench.report.page import write_page
@@ -34,6 +37,7 @@ class Request:
     count: int | None
     peers: Sequence[str]
     checkpoint: Path | None
+    sts: Path | None = None
 
 
 def measure(
@@ -74,13 +78,24 @@ def _plan(request: Request, settings: Settings, progress: Progress) -> Plan:
     cpus = cpus_for(request.threads)
     bundles = open_bundles(request.bundles, progress)
     profile = common_profile(bundles)
+    sts = None if request.sts is None else _read_sts(request.sts, profile)
     selection = Selection(request.mixes, request.texts, request.count, _language(bundles))
     workloads, calls = profile.make_workloads(selection)
     systems = bundle_systems(bundles, request.device, request.compute_dtype, len(cpus))
     systems |= _peer_systems(request, profile.task.name, len(cpus), progress)
     # Results are shared, and where this machine keeps its files is nobody's business.
     command = [Path(part).name if Path(part).is_absolute() else part for part in sys.argv]
-    return Plan(systems, bundles, workloads, calls, cpus, settings, command)
+    name = "" if request.sts is None else request.sts.name
+    return Plan(systems, bundles, workloads, calls, cpus, settings, command, sts, name)
+
+
+def _read_sts(file: Path, profile: TaskProfile) -> StsPairs:
+    if "sts" not in profile.evaluations:
+        raise InputError(f"--sts is for embedding models, and the bundles are {profile.models}")
+    try:
+        return read_sts(file)
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _peer_systems(request: Request, task: str, threads: int, progress: Progress) -> dict[str, System | Unavailable]:

@@ -56,6 +56,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "whole file",
     )
     parser.add_argument(
+        "--sts",
+        type=user_path,
+        metavar="FILE",
+        help="pairs of sentences with gold scores, as one file of `monograph eval --sts`: adds the Spearman "
+        "correlation of every system's cosines to the report",
+    )
+    parser.add_argument(
         "--rounds",
         type=positive,
         default=Settings.rounds,
@@ -134,6 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
         count=arguments.count,
         peers=arguments.against,
         checkpoint=arguments.checkpoint,
+        sts=arguments.sts,
     )
     settings = Settings(rounds=arguments.rounds, starts=arguments.starts, timeout=arguments.timeout)
     with reported(arguments) as progress:

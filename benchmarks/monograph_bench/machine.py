@@ -28,14 +28,12 @@ _BYTES = bytes(1 << 24)
 
 def describe_machine() -> dict[str, Any]:
     """Return the CPU, what it can do, memory in bytes, system, versions and time, as JSON values."""
-    identity = cpu_identity().splitlines()
-    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in identity[1:])}
-    flags = (fields.get("flags") or fields.get("Features") or "").split()
+    identity, fields = _cpu_fields()
     distributions = [engine.distribution for engine in engines()]
     packages = ["monograph", "numpy", "tokenizers", *distributions, "torch", "sentence-transformers"]
     return {
-        "cpu": fields.get("model name", identity[0]),
-        "instruction_sets": [flag for flag in TELLING_FLAGS if flag in flags],
+        "cpu": fields.get("model name", identity),
+        "instruction_sets": instruction_sets(),
         "available_cpus": available_cpus(),
         "memory_bytes": psutil.virtual_memory().total,
         "system": platform.platform(),
@@ -44,6 +42,19 @@ def describe_machine() -> dict[str, Any]:
         "variables": {name: os.environ[name] for name in ("ONEDNN_MAX_CPU_ISA",) if name in os.environ},
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def instruction_sets() -> list[str]:
+    """Return those of ``TELLING_FLAGS`` that the CPU has."""
+    _, fields = _cpu_fields()
+    flags = (fields.get("flags") or fields.get("Features") or "").split()
+    return [flag for flag in TELLING_FLAGS if flag in flags]
+
+
+def _cpu_fields() -> tuple[str, dict[str, str]]:
+    """Return the kind of CPU, and what the system says of it by name."""
+    first, *lines = cpu_identity().splitlines()
+    return first, {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def cpus_for(threads: int | None) -> list[int]:

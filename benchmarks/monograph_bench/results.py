@@ -64,7 +64,8 @@ class SystemResult:
     ``usage`` describes how it is called, ``described`` is what it reports: versions, device, type, threads.
     ``batch_sizes`` and ``rounds`` are by workload, ``latencies`` by texts or pairs a call; ``memory`` in bytes;
     ``cosine`` of vectors to the reference (mean, worst), or ``scores``, how those of pairs agree with it (spearman,
-    mean_difference, worst_difference: these as parts of the spread of the reference's); ``padding`` the share of padded
+    mean_difference, worst_difference: these as parts of the spread of the reference's); ``sts`` Spearman's correlation
+    of cosines with the gold scores, in points of 100, None where it was not measured; ``padding`` the share of padded
     tokens and ``roofline`` that of the machine's own matrix rate, by workload.
     """
 
@@ -79,6 +80,7 @@ class SystemResult:
     memory: dict[str, int | None] = field(default_factory=dict)
     cosine: dict[str, float] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
+    sts: float | None = None
     padding: dict[str, float] = field(default_factory=dict)
     roofline: dict[str, float] = field(default_factory=dict)
     failure: str = ""
@@ -95,7 +97,11 @@ class WorkloadFacts:
 
 @dataclass
 class Results:
-    """All of a run, of bundles of one ``task``; ``rates`` are the machine's own of matrix products, FLOP/s by type."""
+    """All of a run, of bundles of one ``task``.
+
+    ``rates`` are the machine's own of matrix products, FLOP/s by type; ``sts`` describes the pairs of sentences, "" for
+    none.
+    """
 
     machine: dict[str, Any]
     settings: dict[str, Any]
@@ -105,6 +111,7 @@ class Results:
     not_timed: list[str]
     systems: list[SystemResult]
     task: str = EMBEDDING.name
+    sts: str = ""
     schema_version: int = SCHEMA_VERSION
 
     def write(self, path: Path) -> None:

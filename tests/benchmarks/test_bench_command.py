@@ -11,13 +11,21 @@ import pytest
 
 from support.command import assert_error, assert_reported, monograph
 
+PAIRS = """sentence1\tsentence2\tscore
+A river runs through the town.\tThe town lies on a river.\t4.5
+A river runs through the town.\tShe plays the violin.\t0.5
+He reads a newspaper.\tA man is reading.\t3.5
+"""
+
 
 @pytest.fixture(scope="module")
 def run(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     folder = tmp_path_factory.mktemp("bench")
+    (folder / "pairs.tsv").write_text(PAIRS)
     done = monograph(
         "bench", tiny_bundle, "--device", "cpu", "--rounds", 1, "--starts", 1, "--count", 12,
-        "--mix", "mixed", "--mix", "short", "--output", folder / "results.json", "--page", folder / "results.html",
+        "--mix", "mixed", "--mix", "short", "--sts", folder / "pairs.tsv",
+        "--output", folder / "results.json", "--page", folder / "results.html",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert_reported(done, "Starting the systems: 1 system", "Round 1 of 1: mixed: 1 system", "calls of 8: 1 system")
@@ -26,7 +34,15 @@ def run(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[st
 
 def test_it_prints_tables_and_writes_every_round(run: tuple[str, Path]) -> None:
     table, folder = run
-    for words in ("mixed: 12 texts", "short: 12 texts", "calls of 1 short text", "start of a process", "not timed:"):
+    for words in (
+        "mixed: 12 texts",
+        "short: 12 texts",
+        "calls of 1 short text",
+        "start of a process",
+        "not timed:",
+        "cosine, mean / worst",
+        "the scores of pairs.tsv, 3 pairs",
+    ):
         assert words in table
     text = (folder / "results.json").read_text("utf-8")
     # Results are published: no folder of this machine is in them.
@@ -34,10 +50,13 @@ def test_it_prints_tables_and_writes_every_round(run: tuple[str, Path]) -> None:
     report = json.loads(text)
     assert (report["schema_version"], report["task"]) == (2, "embedding")
     assert [len(system["rounds"]["mixed"]) for system in report["systems"]] == [1]
+    assert report["sts"] == "pairs.tsv, 3 pairs"
+    assert [-100 <= system["sts"] <= 100 for system in report["systems"]] == [True]
 
 
 def test_the_page_needs_no_network_and_has_every_plot(run: tuple[str, Path]) -> None:
     page = (run[1] / "results.html").read_text("utf-8")
+    assert "Speed against STS, mixed" in page
     assert page.count("<svg") == page.count("<figcaption>") >= 6
     # Names of XML's vocabularies are no addresses that are fetched.
     loaded = re.findall(r"""(?:src|href)\s*=\s*["'](?!#)([^"']*)""", page)
@@ -59,7 +78,7 @@ def test_a_reranker_is_measured_with_pairs(
     assert done.returncode == 0, done.stderr
     table = done.stdout.decode()
     for words in (
-        "rerank: 20 pairs", "pairs/s", "worst difference", "calls of 100 pairs, a query with its passages",
+        "rerank: 20 pairs", "pairs/s", "difference, mean / worst", "calls of 100 pairs, a query with its passages",
         "start of a process to its first score", "not measured: fastembed: fastembed is not measured with rerankers",
     ):  # fmt: skip
         assert words in table
@@ -93,6 +112,8 @@ def test_a_reranker_is_measured_with_pairs(
         (["{bundle}", "{pairs}"], "is of the task embedding and pairs of the task rerank"),
         (["{pairs}", "--mix", "mixed"], "--mix is for models of texts: a reranker is measured with pairs"),
         (["{pairs}", "--texts", "{bundle}/manifest.json"], "manifest.json line 1 is not two texts with a tab between"),
+        (["{bundle}", "--sts", "/nowhere/pairs.tsv"], "/nowhere/pairs.tsv cannot be read"),
+        (["{pairs}", "--sts", "/nowhere/pairs.tsv"], "--sts is for embedding models, and the bundles are rerankers"),
         (["--compare", "/nowhere/old.json", "/nowhere/new.json"], "cannot be read"),
         (["/nowhere"], "/nowhere"),
     ],

@@ -33,11 +33,21 @@ def test_the_readme_has_the_saved_results() -> None:
     assert with_table(readme, table_of(results)) == readme
 
 
+def test_a_run_with_sts_has_a_column_for_it() -> None:
+    results = read_results(RESULTS)
+    results.sts, results.systems[0].sts, results.systems[-1].sts = "pairs.tsv, 250 pairs", 81.987, None
+    header, rule, *rows = (line for line in table_of(results).splitlines() if line.startswith("|"))
+    assert header.endswith("| cosine, mean / worst | STS |")
+    assert {line.count("|") for line in (rule, *rows)} == {header.count("|")}
+    assert sum(row.endswith("| 81.99 |") for row in rows) == 1
+
+
 def test_results_from_before_tasks_are_read_as_those_of_embedding_models(tmp_path: Path) -> None:
     values = json.loads(RESULTS.read_text("utf-8"))
     del values["task"]
     for system in values["systems"]:
         del system["scores"]
+        system.pop("sts", None)
     path = tmp_path / "before.json"
     path.write_text(json.dumps(values | {"schema_version": 1}))
     results = read_results(path)

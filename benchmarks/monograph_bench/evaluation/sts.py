@@ -12,7 +12,7 @@ from scipy.stats import pearsonr, spearmanr
 
 from monograph.errors import InputError
 from monograph.similarity import similarity_pairwise
-from monograph_bench.evaluation.encoder import Encoder, EvaluationError, embed
+from monograph_bench.evaluation.encoder import Encoder, EvaluationError, Vectors, embed
 from monograph_bench.evaluation.records import json_records, numbered_lines, table_rows
 
 # What the columns are called: by STSbenchmark and GLUE, and by SICK.
@@ -48,17 +48,29 @@ def sts_scores(encoder: Encoder, pairs: StsPairs, functions: Sequence[str]) -> d
 
     """
     first, second = embed(encoder.encode, pairs.first), embed(encoder.encode, pairs.second)
-    scores = {}
+    scores: dict[str, float] = {}
     for function in functions:
-        similarities = similarity_pairwise(function, first, second)
-        if np.ptp(similarities) == 0:
-            raise EvaluationError(
-                f"all {len(pairs.gold)} pairs have the same {function} similarity, {similarities[0]:.4f}, which "
-                "correlates with nothing: run `monograph verify` on the bundle"
-            )
-        scores[f"pearson_{function}"] = 100 * float(pearsonr(pairs.gold, similarities).statistic)
-        scores[f"spearman_{function}"] = 100 * float(spearmanr(pairs.gold, similarities).statistic)
+        scores |= correlations(first, second, pairs.gold, function)
     return scores
+
+
+def correlations(first: Vectors, second: Vectors, gold: Sequence[float], function: str) -> dict[str, float]:
+    """Return both correlations of a function of the vectors of pairs, finite float32 [n, d] each, as ``sts_scores``.
+
+    Raises:
+        EvaluationError: all pairs are equally similar.
+
+    """
+    similarities = similarity_pairwise(function, first, second)
+    if np.ptp(similarities) == 0:
+        raise EvaluationError(
+            f"all {len(gold)} pairs have the same {function} similarity, {similarities[0]:.4f}, which correlates with "
+            "nothing: run `monograph verify` on the bundle"
+        )
+    return {
+        f"pearson_{function}": 100 * float(pearsonr(gold, similarities).statistic),
+        f"spearman_{function}": 100 * float(spearmanr(gold, similarities).statistic),
+    }
 
 
 def read_sts(pairs_file: Path, gold_file: Path | None = None) -> StsPairs:

@@ -33,8 +33,9 @@ class Reference:
 class Comparison:
     """How outputs are compared with the reference's, and how reports show that.
 
-    ``measure`` returns metrics by name, which are the ``field`` of a system's result. ``worst`` is the metric that
-    tables show, named ``label``, in ``number_format`` or, with little room, ``short_format``; ``footnote`` explains it.
+    ``measure`` returns metrics by name, which are the ``field`` of a system's result. ``mean`` and ``worst`` are those
+    that tables show, in a column named ``label``, in ``number_format`` or, with little room, ``short_format``;
+    ``footnote`` explains them.
     ``plotted`` is the metric that plots show, larger for better, with ``axis`` as its title. Between two runs the worst
     may change by ``max_change`` for the worse, of which ``larger_is_better`` is the direction; ``compared`` is its name
     there.
@@ -42,6 +43,7 @@ class Comparison:
 
     measure: Callable[[NDArray[np.float32], Reference], dict[str, float]]
     field: str
+    mean: str
     worst: str
     label: str
     number_format: str
@@ -56,6 +58,13 @@ class Comparison:
     def worst_of(self, system: SystemResult) -> float | None:
         """Return how near a system is to the reference in the worst case, None where that is not known."""
         return self._metrics(system).get(self.worst)
+
+    def describe(self, system: SystemResult, number_format: str) -> str:
+        """Return mean and worst of a system for a table, "" where they are not known."""
+        metrics = self._metrics(system)
+        if self.worst not in metrics:
+            return ""
+        return " / ".join(format(metrics[name], number_format) for name in (self.mean, self.worst))
 
     def plotted_of(self, system: SystemResult) -> float | None:
         """Return the metric that plots show, None where that is not known."""
@@ -118,15 +127,16 @@ def score_agreement(scores: NDArray[np.float32], reference: Reference) -> dict[s
 
 
 COSINE = Comparison(
-    cosines, "cosine", "worst", "worst cosine", number_format=".6f", short_format=".5f",
+    cosines, "cosine", "mean", "worst", "cosine, mean / worst", number_format=".6f", short_format=".5f",
     plotted="worst", axis="worst cosine to torch", compared="worst cosine to the reference",
     # The vectors of a system are the same at every run, but for which engine builds which kernels.
     max_change=1e-4,
 )  # fmt: skip
 SCORE_DIFFERENCE = Comparison(
-    score_agreement, "scores", "worst_difference", "worst difference", number_format=".1e", short_format=".1e",
+    score_agreement, "scores", "mean_difference", "worst_difference", "difference, mean / worst",
+    number_format=".1e", short_format=".1e",
     plotted="spearman", axis="rank correlation with torch", compared="worst difference from the reference's scores",
     # As a part of the spread of the reference's.
     max_change=1e-3, larger_is_better=False,
-    footnote="worst difference: from the logits of torch, as a part of their spread, the largest less the smallest",
+    footnote="difference: from the logits of torch, as a part of their spread, the largest less the smallest",
 )  # fmt: skip

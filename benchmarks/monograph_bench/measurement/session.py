@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monograph.bundle import Bundle
 from monograph.errors import MonographError
 from monograph.progress import SILENT, Progress
+from monograph_bench.evaluation.encoder import EvaluationError
+from monograph_bench.evaluation.sts import StsPairs, correlations
 from monograph_bench.machine import describe_machine
 from monograph_bench.measurement.matrix_rate import matrix_rates
 from monograph_bench.measurement.reference import Reference, read_reference
@@ -27,6 +30,8 @@ from monograph_bench.systems import System, Unavailable, common_profile, token_l
 from monograph_bench.texts import Workload
 
 logger = logging.getLogger(__name__)
+# No file's name has a slash.
+_STS = "/sts"
 NOT_TIMED = [
     "the first start of each system, which fills caches of the file system and of compiled models",
     "loading, in throughput and latency",
@@ -39,7 +44,10 @@ NOT_TIMED = [
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run measures: systems, by name, texts, and on which CPUs; ``command`` is the command line."""
+    """What a run measures: systems, by name, texts, and on which CPUs; ``command`` is the command line.
+
+    ``sts`` are pairs of sentences to score every system with, from the file ``sts_name``.
+    """
 
     systems: Mapping[str, System | Unavailable]
     bundles: Mapping[str, Bundle]
@@ -48,6 +56,8 @@ class Plan:
     cpus: Sequence[int]
     settings: Settings
     command: Sequence[str] = ()
+    sts: StsPairs | None = None
+    sts_name: str = ""
 
     @property
     def profile(self) -> TaskProfile:
@@ -102,6 +112,7 @@ def run_session(plan: Plan, progress: Progress = SILENT) -> Results:
         not_timed=NOT_TIMED,
         systems=list(results.values()),
         task=plan.profile.task.name,
+        sts="" if plan.sts is None else f"{plan.sts_name}, {len(plan.sts.gold):,} pairs",
     )
 
 
@@ -132,6 +143,19 @@ def _prepare(
             comparison = plan.profile.comparison
             for name, outputs in rounds.vectors(reference.texts):
                 setattr(results[name], comparison.field, comparison.measure(outputs, reference))
+        if plan.sts is not None:
+            for name, vectors in rounds.vectors(Workload(_STS, (*plan.sts.first, *plan.sts.second))):
+                results[name].sts = _spearman(vectors, plan.sts)
+
+
+def _spearman(vectors: NDArray[np.float32], pairs: StsPairs) -> float | None:
+    """Return Spearman's correlation of pairs, whose first texts come first, None where it is not defined."""
+    first, second = np.split(vectors, 2)
+    try:
+        return correlations(first, second, pairs.gold, "cosine")["spearman_cosine"]
+    except EvaluationError as error:
+        logger.warning("%s", error)
+        return None
 
 
 def _measure(plan: Plan, results: Mapping[str, SystemResult], folder: Path, progress: Progress) -> None:

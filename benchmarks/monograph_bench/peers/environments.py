@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -94,8 +95,13 @@ def set_up(
 
 
 def requirements_of(environment: str) -> bytes:
-    """Return the requirement file of an environment."""
-    return (_REQUIREMENTS / f"{environment}.txt").read_bytes()
+    """Return the requirement file of an environment, and the package.json of one that has packages of npm too."""
+    package = _package_json(environment)
+    return (_REQUIREMENTS / f"{environment}.txt").read_bytes() + (package.read_bytes() if package.exists() else b"")
+
+
+def _package_json(environment: str) -> Path:
+    return _REQUIREMENTS / f"{environment}.json"
 
 
 def _make(environment: str, folder: Path, report: Callable[[str], None], progress: Progress) -> bool:
@@ -117,6 +123,18 @@ def _install(environment: str, folder: Path) -> None:
     run_tool(f"environment {environment}: venv", [sys.executable, "-m", "venv", "--clear", str(folder)])
     pip = [str(_interpreter(folder)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     run_tool(f"environment {environment}: pip", [*pip, "--requirement", str(_REQUIREMENTS / f"{environment}.txt")])
+    if _package_json(environment).exists():
+        _install_node_packages(environment, folder)
+
+
+def _install_node_packages(environment: str, folder: Path) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise PeerError(f"environment {environment}: npm is not in PATH: install Node.js")
+    shutil.copyfile(_package_json(environment), folder / "package.json")
+    command = [npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--loglevel=error"]
+    # The package has ONNX Runtime for the CPU; its installation would download that for CUDA.
+    run_tool(f"environment {environment}: npm", command, {"ONNXRUNTIME_NODE_INSTALL": "skip"})
 
 
 def run_tool(name: str, command: list[str], more_variables: Mapping[str, str] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -51,12 +52,14 @@ def _system(peer: Peer, profile: TaskProfile, checkpoint: Path, threads: int, ho
         # It loads the modules of Sentence Transformers themselves, by a class of that.
         options |= profile.library_options
     folder = checkpoint
-    if peer.exported is not None:
+    if peer.exported is not None or peer.poolings is not None:
         # What no environment could help is said first.
         source = profile.export_source(checkpoint, peer)
         options |= source.options
+        _check_program(peer)
         find_python(peer.name, home)
-        folder = export_for_peers(peer.exported, source, home, progress)
+        if peer.exported is not None:
+            folder = export_for_peers(peer.exported, source, home, progress)
     return System(
         name=peer.name,
         kind=PEER,
@@ -70,3 +73,8 @@ def _system(peer: Peer, profile: TaskProfile, checkpoint: Path, threads: int, ho
             exported_part=profile.exported_part,
         ),
     )
+
+
+def _check_program(peer: Peer) -> None:
+    if peer.program is not None and shutil.which(peer.program) is None:
+        raise PeerError(f"{peer.program} is not in PATH: install it to measure {peer.name}")

@@ -19,7 +19,8 @@ from monograph_bench.peers.exported_models import ExportSource
 from monograph_bench.peers.modules import Modules, read_modules
 from monograph_bench.peers.settings import write_settings
 from monograph_bench.profiles.base import Call, Evaluations, TextProfile
-from monograph_export.checkpoint.checkpoint import read_checkpoint
+from monograph_export.checkpoint.checkpoint import read_checkpoint, read_object
+from monograph_export.compression.options import LARGE_VOCABULARY
 from monograph_export.tasks.embedding import EMBEDDING_EXPORT
 
 
@@ -57,8 +58,11 @@ class EmbeddingProfile(TextProfile):
         """Return the encoder of a checkpoint with its modules' settings."""
         modules = read_modules(checkpoint)
         options = {} if peer.poolings is None else _pooling_options(peer, peer.poolings, modules)
+        config = read_object(modules.transformer / "config.json")
+        _check_model_type(peer, config.get("model_type"))
         write = partial(write_settings, checkpoint, modules)
-        return ExportSource(checkpoint, modules.transformer, "feature-extraction", write, options)
+        language = None if config.get("vocab_size", 0) > LARGE_VOCABULARY else "en"
+        return ExportSource(checkpoint, modules.transformer, "feature-extraction", write, options, language)
 
     def load_in_torch(self, folder: Path) -> Any:
         """Load a SentenceTransformer."""
@@ -81,6 +85,12 @@ def _pooling_options(peer: Peer, poolings: frozenset[str], modules: Modules) -> 
             f"{' + '.join(modules.poolings)}"
         )
     return {"pooling": modules.poolings[0], "normalize": modules.normalized, "max_length": modules.max_length}
+
+
+def _check_model_type(peer: Peer, model_type: object) -> None:
+    if peer.model_types is not None and model_type not in peer.model_types:
+        known = ", ".join(sorted(peer.model_types))
+        raise PeerError(f"{peer.name} has no encoder of the model type {model_type}: it converts {known}")
 
 
 PROFILE = EmbeddingProfile()

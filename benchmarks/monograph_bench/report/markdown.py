@@ -53,22 +53,22 @@ def _lines(results: Results) -> Iterator[str]:
     yield ""
     yield (
         f"| | {profile.task.inputs}/s | x {_cell(base.name)} | {profile.call}, p50 / p99 | first {profile.result} | "
-        f"anonymous memory | {profile.comparison.label} |"
+        f"anonymous memory | {profile.comparison.label} |" + (" STS |" if results.sts else "")
     )
-    yield "|---|---|---|---|---|---|---|"
+    others = 7 if results.sts else 6
+    yield "|---|" + "---|" * others
     ran = [system for system in results.systems if system.rounds.get(workload)]
     for system in sorted(ran, key=lambda system: -(ratio(system, base, workload) or 0)):
         yield _row(results, system, base, workload)
     for system in results.systems:
         if system.failure and system not in ran:
-            yield f"| {_cell(system.name)} | not measured: {_cell(system.failure)} | | | | | |"
+            yield f"| {_cell(system.name)} | not measured: {_cell(system.failure)} |" + " |" * (others - 1)
 
 
 def _row(results: Results, system: SystemResult, base: SystemResult, workload: str) -> str:
     profile = profile_for(results)
     call = str(profile.call_sizes[0])
     speed, start, calls = texts_per_second(results, system, workload), start_seconds(system), milliseconds(system, call)
-    worst = profile.comparison.worst_of(system)
     anonymous = system.memory.get("anonymous")
     cells = [
         f"{_cell(system.name)} (failed)" if system.failure else _cell(system.name),
@@ -77,8 +77,10 @@ def _row(results: Results, system: SystemResult, base: SystemResult, workload: s
         f"{calls[50]:.1f} / {calls[99]:.1f} ms" if calls else "",
         f"{start.median:.2f} s" if start else "",
         f"{anonymous / 1e6:,.0f} MB" if anonymous else "",
-        "" if worst is None else format(worst, profile.comparison.short_format),
+        profile.comparison.describe(system, profile.comparison.short_format),
     ]
+    if results.sts:
+        cells.append("" if system.sts is None else f"{system.sts:.2f}")
     return f"| {' | '.join(cells)} |"
 
 

@@ -45,6 +45,7 @@ def plots_of(results: Results) -> dict[str, str]:
             _speeds(results, workload), f"{inputs}/s"
         )
         plots[f"Speed against quality, {workload} (right and up is better)"] = speed_against_quality(results, workload)
+        plots[f"Speed against STS, {workload} (right and up is better)"] = speed_against_sts(results, workload)
         shares = [(system, share * 100) for system in results.systems if (share := system.roofline.get(workload))]
         plots[f"Share of the machine's own matrix rate, {workload} (more is better)"] = _bars(shares, "%")
     for size in dict.fromkeys(size for system in results.systems for size in system.latencies):
@@ -84,23 +85,36 @@ def speed_against_quality(results: Results, workload: str) -> str:
     comparison = profile.comparison
     figures = [(system, speed, comparison.plotted_of(system)) for system, speed in _speeds(results, workload)]
     points = [(system, speed, max(1 - value, _LEAST_LOSS)) for system, speed, value in figures if value is not None]
+    return _scatter(points, f"{profile.task.inputs}/s, {workload}", f"1 - {comparison.axis}", is_loss=True)
+
+
+def speed_against_sts(results: Results, workload: str) -> str:
+    """Return a point for each system as SVG, faster to the right and a higher correlation above, "" without any."""
+    points = [(system, speed, system.sts) for system, speed in _speeds(results, workload) if system.sts is not None]
+    inputs = profile_for(results).task.inputs
+    return _scatter(points, f"{inputs}/s, {workload}", f"Spearman x 100, {printable(results.sts)}", is_loss=False)
+
+
+def _scatter(points: Sequence[tuple[SystemResult, float, float]], x_title: str, y_title: str, *, is_loss: bool) -> str:
+    """Return named points as SVG; a loss has a logarithmic axis with less of it above."""
     if not points:
         return ""
     figure = Figure(figsize=(_SCATTER_INCHES, _SCATTER_INCHES * 0.62), dpi=72, layout="constrained")
     axes = figure.subplots()
     for kind, color in COLORS.items():
-        chosen = [(speed, loss) for system, speed, loss in points if system.kind == kind]
-        axes.scatter([speed for speed, _ in chosen], [loss for _, loss in chosen], color=color, zorder=3)
-    axes.set_yscale("log")
-    axes.invert_yaxis()
+        chosen = [(speed, value) for system, speed, value in points if system.kind == kind]
+        axes.scatter([speed for speed, _ in chosen], [value for _, value in chosen], color=color, zorder=3)
+    if is_loss:
+        axes.set_yscale("log")
+        axes.invert_yaxis()
     axes.set_xlim(left=0)
     axes.margins(x=0.2, y=0.25)
-    axes.set_xlabel(f"{profile.task.inputs}/s, {workload}")
-    axes.set_ylabel(f"1 - {comparison.axis}")
+    axes.set_xlabel(x_title)
+    axes.set_ylabel(y_title)
     _plain(axes)
     # Places are taken from the final ones of the axes.
     figure.draw_without_rendering()
-    _name_points(axes, [(_label(system), speed, loss) for system, speed, loss in points])
+    _name_points(axes, [(_label(system), speed, value) for system, speed, value in points])
     return _svg(figure)
 
 

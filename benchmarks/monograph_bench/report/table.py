@@ -44,6 +44,9 @@ def _lines(results: Results) -> Iterator[str]:
     if comparison.footnote and any(comparison.worst_of(system) is not None for system in results.systems):
         yield ""
         yield comparison.footnote
+    if results.sts:
+        yield ""
+        yield f"STS: Spearman's correlation of cosines with the scores of {results.sts}, in points of 100"
     yield from _shared_machine(results)
     failed = [system for system in results.systems if system.failure]
     if failed:
@@ -71,13 +74,14 @@ def _throughput(results: Results, workload: str) -> Iterator[str]:
         "padding",
         "roofline",
         comparison.label,
+        "STS",
     )
     rows = []
     for system in results.systems:
         speed = texts_per_second(results, system, workload)
         if speed is None or base is None:
             continue
-        times, worst = ratio(system, base, workload), comparison.worst_of(system)
+        times = ratio(system, base, workload)
         rows.append(
             (
                 f"{system.name} (failed)" if system.failure else system.name,
@@ -88,7 +92,8 @@ def _throughput(results: Results, workload: str) -> Iterator[str]:
                 str(system.batch_sizes.get(workload) or "own"),
                 _percent(system.padding.get(workload)),
                 _percent(system.roofline.get(workload)),
-                "" if worst is None else format(worst, comparison.number_format),
+                comparison.describe(system, comparison.number_format),
+                "" if system.sts is None else f"{system.sts:.2f}",
             )
         )
     title = f"{workload}: {facts.texts:,} {profile.task.inputs}, {facts.tokens / facts.texts:.0f} tokens on average"

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 # The default of Sentence Transformers, and the most common in what users write.
 DEFAULT_BATCH_SIZE = 32
+# The minimum that normalization divides by, as torch.nn.functional.normalize.
+_MIN_NORM = 1e-12
 _OPENVINO_TYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
 
@@ -63,6 +65,19 @@ class LibraryModel(Model):
     def encode(self, texts: list[Any], batch_size: int | None) -> Any:
         """Call the method with the arguments of the task."""
         return self._method(texts, batch_size=batch_size, **self._arguments)
+
+
+def pool(states: NDArray[np.float32], mask: NDArray[Any], pooling: str, normalize: bool) -> NDArray[np.float32]:
+    """Return the vectors [n, d] of token states [n, t, d], as users write it who get the states alone.
+
+    ``mask`` [n, t] is 1 for tokens and 0 for padding, which is on the right. ``pooling`` is "mean" or "cls".
+    """
+    if pooling == "cls":
+        vectors = states[:, 0]
+    else:
+        weights = mask[:, :, np.newaxis].astype(np.float32)
+        vectors = (states * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-9)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _MIN_NORM) if normalize else vectors
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

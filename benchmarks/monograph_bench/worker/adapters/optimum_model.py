@@ -8,10 +8,7 @@ from numpy.typing import NDArray
 from optimum.onnxruntime import ORTModelForFeatureExtraction
 from transformers import AutoTokenizer
 
-from adapters.base import Model, describe_session, in_length_order, versions
-
-# The minimum that normalization divides by, as torch.nn.functional.normalize.
-_MIN_NORM = 1e-12
+from adapters.base import Model, describe_session, in_length_order, pool, versions
 
 
 class _Optimum(Model):
@@ -35,10 +32,7 @@ class _Optimum(Model):
     def _embed(self, texts: list[str]) -> NDArray[np.float32]:
         inputs = self._tokenizer(texts, padding=True, truncation=True, max_length=self._max_length, return_tensors="np")
         states: NDArray[np.float32] = self._model(**inputs).last_hidden_state
-        vectors = states[:, 0] if self._pooling == "cls" else _mean(states, inputs["attention_mask"])
-        if self._normalize:
-            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _MIN_NORM)
-        return vectors
+        return pool(states, inputs["attention_mask"], self._pooling, self._normalize)
 
     def describe(self) -> dict[str, str]:
         packages = ["optimum", "optimum-onnx", "transformers", "onnxruntime"]
@@ -62,10 +56,3 @@ def load(*, checkpoint: str, threads: int, pooling: str, normalize: bool, max_le
     if tokenizer.padding_side != "right":
         raise ValueError("the tokenizer pads on the left, for which cls pooling by hand is not written")
     return _Optimum(model, tokenizer, pooling, normalize, max_length)
-
-
-def _mean(states: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the mean of the states [n, t, d] of tokens that are no padding, [n, d]."""
-    weights = mask[:, :, np.newaxis].astype(np.float32)
-    mean: NDArray[np.float32] = (states * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-9)
-    return mean

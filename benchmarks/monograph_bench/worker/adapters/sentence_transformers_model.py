@@ -21,13 +21,15 @@ from adapters.base import (
 
 # What each backend brings along, and its file in the exported checkpoint that it loads.
 _PACKAGES = {"torch": ("torch",), "onnx": ("optimum-onnx", "onnxruntime"), "openvino": ("optimum-intel", "openvino")}
-_ONNX_FILE, _OPENVINO_FILE = "onnx/model.onnx", "openvino_model.xml"
+_ONNX_FILES = {"float32": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}
+_OPENVINO_FILE = "openvino_model.xml"
 
 
 class _SentenceTransformers(LibraryModel):
-    def __init__(self, backend: str, model: Any, call: Call) -> None:
+    def __init__(self, backend: str, compute_dtype: str, model: Any, call: Call) -> None:
         super().__init__(model, call)
         self._backend = backend
+        self._compute_dtype = compute_dtype
 
     def encode(self, texts: list[Any], batch_size: int | None) -> Any:
         return super().encode(texts, batch_size or DEFAULT_BATCH_SIZE)
@@ -39,13 +41,15 @@ class _SentenceTransformers(LibraryModel):
     def describe(self) -> dict[str, str]:
         describe = {"torch": _describe_torch, "onnx": _describe_onnx, "openvino": _describe_openvino}[self._backend]
         packages = ["sentence-transformers", "transformers", *_PACKAGES[self._backend]]
-        return versions(packages) | {"backend": self._backend} | describe(self._model[0].auto_model)
+        described = versions(packages) | {"backend": self._backend} | describe(self._model[0].auto_model)
+        # The engines tell the type of what is not quantized.
+        return described | ({"compute_dtype": self._compute_dtype} if self._compute_dtype == "int8" else {})
 
 
 def load(
     *, checkpoint: str, backend: str, compute_dtype: str, threads: int, class_name: str, call: dict[str, Any]
 ) -> Model:
-    """Load a checkpoint, as it was exported for the backend; ``compute_dtype`` is torch's, or "auto" in OpenVINO.
+    """Load a checkpoint, as it was exported for the backend; ``compute_dtype`` is torch's, "auto" in OpenVINO, "int8".
 
     Raises:
         ValueError: the backend does not compute in that type.
@@ -57,7 +61,7 @@ def load(
     arguments = call["arguments"] | {"show_progress_bar": False}
     if "activation_fn" in arguments:
         arguments["activation_fn"] = getattr(torch.nn, arguments["activation_fn"])()
-    return _SentenceTransformers(backend, model, Call(**(call | {"arguments": arguments})))
+    return _SentenceTransformers(backend, compute_dtype, model, Call(**(call | {"arguments": arguments})))
 
 
 def _model_options(backend: str, compute_dtype: str, threads: int) -> dict[str, Any]:
@@ -66,13 +70,17 @@ def _model_options(backend: str, compute_dtype: str, threads: int) -> dict[str, 
     match backend, compute_dtype:
         case "torch", "float32" | "bfloat16":
             return {"dtype": getattr(torch, compute_dtype)}
-        case "onnx", "float32":
+        case "onnx", "float32" | "int8":
             import onnxruntime
 
             session = onnxruntime.SessionOptions()
             session.intra_op_num_threads = threads
-            return {"file_name": _ONNX_FILE, "session_options": session, "provider": "CPUExecutionProvider"}
-        case "openvino", "auto":
+            return {
+                "file_name": _ONNX_FILES[compute_dtype],
+                "session_options": session,
+                "provider": "CPUExecutionProvider",
+            }
+        case "openvino", "auto" | "int8":
             return {"file_name": _OPENVINO_FILE, "ov_config": {"INFERENCE_NUM_THREADS": threads}}
     raise ValueError(f"the backend {backend} is not measured at {compute_dtype}")
 
