@@ -18,9 +18,10 @@ from monograph.inputs import InputT
 from monograph.progress import SILENT, Progress, Step
 from monograph.quality import Agreement
 from monograph_export.compression.activation_stats import ActivationStats, collect_activation_stats, linear_layers
-from monograph_export.compression.int8 import Int8Linear
+from monograph_export.compression.gptq import round_weight
+from monograph_export.compression.int8 import Int8Linear, fake_quantize
 from monograph_export.compression.options import Limits
-from monograph_export.compression.smoothquant import Smoothing, fit
+from monograph_export.compression.smoothquant import fit
 from monograph_export.tasks.base import ExportTask
 
 logger = logging.getLogger(__name__)
@@ -34,11 +35,10 @@ _COST_INPUTS = 48
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Layers that share an input: its statistics, how it is rounded, and the float32 layers themselves."""
+    """Layers that share an input, by their names: the float32 ones, and those of int8 in their place."""
 
-    stats: ActivationStats
-    smoothing: Smoothing
     originals: Mapping[str, nn.Linear]
+    rounded: Mapping[str, Int8Linear]
 
 
 class LayerQuantizer(Generic[InputT]):
@@ -80,10 +80,11 @@ class LayerQuantizer(Generic[InputT]):
     def _fit(self, statistics: Sequence[ActivationStats]) -> list[Group]:
         linears, groups = linear_layers(self._model), list[Group]()
         layers = sum(len(stats.names) for stats in statistics)
-        with torch.inference_mode(), self._progress.step("Calibrating layers", layers, "layers") as step:
+        # Not in inference mode: the model is traced with the buffers that are made here.
+        with torch.no_grad(), self._progress.step("Calibrating layers", layers, "layers") as step:
             for stats in statistics:
                 originals = {name: linears[name] for name in stats.names}
-                groups.append(Group(stats, fit(list(originals.values()), stats, self._levels), originals))
+                groups.append(Group(originals, int8_layers(originals, stats, self._levels)))
                 step.advance(len(originals))
         return groups
 
@@ -138,21 +139,26 @@ class LayerQuantizer(Generic[InputT]):
             for name, linear in group.originals.items():
                 layer: nn.Module = linear
                 if group in groups:
-                    smoothing = None if group in float_inputs else group.smoothing
-                    layer = int8_layer(linear, smoothing, group.stats, self._levels)
+                    is_float = group in float_inputs
+                    layer = Int8Linear(linear, None, None, self._levels) if is_float else group.rounded[name]
                 encoder.set_submodule(name, layer)
 
 
-def int8_layer(linear: nn.Linear, smoothing: Smoothing | None, stats: ActivationStats, levels: int) -> Int8Linear:
-    """Return a layer with int8 weights; without ``smoothing`` its input stays float32.
+def int8_layers(linears: Mapping[str, nn.Linear], stats: ActivationStats, levels: int) -> dict[str, Int8Linear]:
+    """Return layers of int8 weights and inputs in place of those that share an input.
 
     The mean of what rounding adds to the outputs is taken from the bias, where there is one.
     """
-    if smoothing is None:
-        return Int8Linear(linear, None, None, levels)
-    layer = Int8Linear(linear, smoothing.limits, smoothing.smoothing if smoothing.strength else None, levels)
-    if layer.bias is not None:
-        rows = stats.all.rows
-        with torch.no_grad():
+    smoothing, rows = fit(list(linears.values()), stats, levels), stats.all.rows
+    inputs = fake_quantize(rows / smoothing.smoothing, smoothing.limits)
+    weight = torch.cat([linear.weight.detach() for linear in linears.values()]) * smoothing.smoothing
+    rounded, scale = round_weight(weight, inputs, levels)
+    sizes = [linear.out_features for linear in linears.values()]
+    layers = {}
+    parts = zip(torch.split(rounded, sizes), torch.split(scale, sizes), strict=True)
+    for (name, linear), part in zip(linears.items(), parts, strict=True):
+        layer = Int8Linear(linear, smoothing.limits, smoothing.smoothing, levels, part)
+        if layer.bias is not None:
             layer.bias -= (layer(rows) - linear(rows)).mean(dim=0)
-    return layer
+        layers[name] = layer
+    return layers
