@@ -20,7 +20,7 @@ from monograph.engines.onnxruntime import session_options
 from monograph.errors import DeviceError, ExportError
 from monograph.tasks.embedding import VectorAgreement
 from monograph_export import export
-from monograph_export.compression.activation_stats import ActivationStats, Fold, collect_activation_stats
+from monograph_export.compression.activation_stats import ActivationStats, collect_activation_stats
 from monograph_export.compression.compress import compress
 from monograph_export.compression.gptq import round_weight
 from monograph_export.compression.int8 import (
@@ -102,8 +102,7 @@ def test_a_layer_is_traced_as_it_computes(limits: Range | None, smooth: bool, tm
 
 
 def stats_of(rows: torch.Tensor) -> ActivationStats:
-    fold = Fold(rows.amin(dim=0), rows.amax(dim=0), rows)
-    return ActivationStats(("layer",), (fold, fold))
+    return ActivationStats(("layer",), rows.amin(dim=0), rows.amax(dim=0), rows)
 
 
 def relative_error(linear: nn.Linear, layer: nn.Module, rows: torch.Tensor) -> float:
@@ -160,14 +159,15 @@ def test_without_variance_weights_are_rounded_to_the_nearest() -> None:
 
 def test_activation_stats_are_those_of_the_layers_inputs(tiny_checkpoint: Path) -> None:
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
-    stats = collect_activation_stats(model, ["one text", "another, longer text", "a third"], EMBEDDING_EXPORT.feature)
+    texts = ["one text", "another, longer text", "a third"]
+    stats = collect_activation_stats(model, texts, EMBEDDING_EXPORT.feature)
     names = [group.names for group in stats]
     assert names[0] == tuple(f"encoder.layer.0.attention.self.{part}" for part in ("query", "key", "value"))
     # The pooler, which sentence vectors do not use, is none of them.
     assert len(names) == 4
-    given = model.preprocess(["another, longer text"])
-    embedded = model[0].auto_model.embeddings(given["input_ids"], given["token_type_ids"])
-    assert torch.equal(stats[0].folds[1].high, embedded.amax(dim=(0, 1)))
+    given = [model.preprocess([text]) for text in texts]
+    embedded = [model[0].auto_model.embeddings(text["input_ids"], text["token_type_ids"])[0] for text in given]
+    assert torch.equal(stats[0].high, torch.cat(embedded).amax(dim=0))
 
 
 class TwiceThrough(nn.Module):
@@ -192,8 +192,8 @@ class TwiceThrough(nn.Module):
 def test_a_layer_that_is_called_twice_is_seen_twice() -> None:
     [stats] = collect_activation_stats(TwiceThrough(), ["a", "longer", "b", "c"], EMBEDDING_EXPORT.feature)
     assert stats.names == ("shared",)
-    assert float(stats.all.low.min()) == 1
-    assert float(stats.all.high.min()) >= 100
+    assert float(stats.low.min()) == 1
+    assert float(stats.high.min()) >= 100
 
 
 def test_a_transformer_without_linear_layers_is_refused(tiny_checkpoint: Path) -> None:

@@ -149,7 +149,7 @@ def int8_layers(linears: Mapping[str, nn.Linear], stats: ActivationStats, levels
 
     The mean of what rounding adds to the outputs is taken from the bias, where there is one.
     """
-    smoothing, rows = fit(list(linears.values()), stats, levels), stats.all.rows
+    smoothing, rows = fit(list(linears.values()), stats, levels), stats.rows
     inputs = fake_quantize(rows / smoothing.smoothing, smoothing.limits)
     weight = torch.cat([linear.weight.detach() for linear in linears.values()]) * smoothing.smoothing
     rounded, scale = round_weight(weight, inputs, levels)

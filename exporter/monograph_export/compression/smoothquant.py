@@ -43,12 +43,11 @@ class Smoothing:
 def fit(linears: Sequence[nn.Linear], stats: ActivationStats, levels: int = WEIGHT_LEVELS) -> Smoothing:
     """Return the rounding of the input that some layers share."""
     weight = torch.cat([linear.weight.detach() for linear in linears])
-    everything = stats.all
-    is_negative = -everything.low > everything.high
+    is_negative = -stats.low > stats.high
     # Each channel's extremes once it is turned round, so that the upper is the further one.
-    below = torch.where(is_negative, everything.high, -everything.low).double().clamp(min=_SMALLEST)
-    above = torch.where(is_negative, -everything.low, everything.high).double().clamp(min=_SMALLEST)
-    noise = RoundingNoise(weight.double().abs(), below, above, everything.rows.double().var(dim=0), levels)
+    below = torch.where(is_negative, stats.high, -stats.low).double().clamp(min=_SMALLEST)
+    above = torch.where(is_negative, -stats.low, stats.high).double().clamp(min=_SMALLEST)
+    noise = RoundingNoise(weight.double().abs(), below, above, stats.rows.double().var(dim=0), levels)
     factors = noise.minimize()
     limits = Range(-float((below / factors).amax()), float((above / factors).amax()))
     return Smoothing(limits, torch.where(is_negative, -factors, factors).float())
