@@ -244,7 +244,7 @@ def test_texts_that_are_too_few_or_all_alike_have_no_rank_correlation(count: int
 
 def test_texts_to_calibrate_with_are_not_held_out(tmp_path: Path) -> None:
     built_in = built_in_texts()
-    assert (len(built_in.calibration), len(built_in.held_out)) == (354, 240)
+    assert (len(built_in.calibration), len(built_in.held_out)) == (706, 240)
     assert not {*built_in.calibration} & {*built_in.held_out}
     file = tmp_path / "texts.txt"
     file.write_text("\n".join(f"text {n // 2}" for n in range(100)) + "\n\n")
@@ -279,7 +279,7 @@ def test_an_int8_bundle_says_what_was_done_and_what_it_cost(int8_bundle: Path, t
     assert manifest["graphs"][0]["precision"] == "int8"
     compression = manifest["quality"]["compression"]
     assert compression["table"] == "int8"
-    assert compression["layers"]["calibration_inputs"] == 354
+    assert compression["layers"]["calibration_inputs"] == 706
     assert compression["agreement"]["texts"] == 240
     assert compression["agreement"]["mean_cosine"] > 0.98
     printed = monograph("info", int8_bundle).stdout.decode()
