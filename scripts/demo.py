@@ -1,4 +1,4 @@
-"""Take one real model from checkpoint to search results, time it beside torch, and show it all on a page."""
+"""Take one real model from checkpoint to search results, time it against torch, and show it all on a page."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def main() -> int:
         sentences=SENTENCES,
         similarities=similarities,
         searches=searches,
-        speed_title=f"Speed beside torch at float32, {threads} threads each",
+        speed_title=f"Speed compared with torch at float32, {threads} threads each",
         plots=plots,
     )
     write_page(demo, PAGE)
@@ -143,7 +143,7 @@ def search(model: Embedder) -> list[Search]:
 
 
 def measure_speed(models: Sequence[Embedder], checkpoint: Path, progress: Progress) -> list[Plot]:
-    print_heading("Speed beside torch at float32")
+    print_heading("Speed compared with torch at float32")
     texts = make_texts()
     threads = models[0].threads
     with progress.step("Loading the model in torch"):

@@ -133,7 +133,7 @@ def _parts(demo: Demo) -> Iterator[str]:
 def _verified(demo: Demo) -> Iterator[str]:
     yield "<section>\n<h2>Verified</h2>"
     yield f"<p>The graph was compared with {html.escape(demo.reference)}, on this machine, with each installed engine"
-    yield "and type: each probe alone, beside a shorter text, in ragged batches, and batched by length.</p>"
+    yield "and type: each probe alone, next to a shorter text, in ragged batches, and batched by length.</p>"
     head = ("device", "computes in", "probes", "max abs difference", "worst cosine", "result")
     classes = ("", "", "number", "number", "number", "outcome")
     yield '<table class="checks">\n<thead><tr>'

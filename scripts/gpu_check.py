@@ -1,4 +1,4 @@
-"""Measure equality and speed on a GPU beside sentence-transformers, as JSON: what scripts/gpu-check runs."""
+"""Measure equality and speed on a GPU against sentence-transformers, as JSON: what scripts/gpu-check runs."""
 
 from __future__ import annotations
 

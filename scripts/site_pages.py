@@ -1,8 +1,10 @@
 """A hook of mkdocs: what the site has beside the files of docs/.
 
-CONTRIBUTING.md, CHANGELOG.md, SECURITY.md and the examples appear as pages without being copied.
+CONTRIBUTING.md, CHANGELOG.md, SECURITY.md and the examples appear as pages without being copied, and images of the
+repository are copied into the built site.
 "<!-- include: FILE: NAME -->" stands for the part of another file that "<!-- begin: NAME -->" and "<!-- end: NAME -->"
-enclose, "<!-- command line -->" for the arguments of all commands, written from their parsers. Links are those between
+enclose, "<!-- command line -->" for the arguments of all commands, written from their parsers. Between
+"<!-- in a checkout -->" and "<!-- end -->" stands what the site leaves out. Links are those between
 files of the repository, so that they also work there; a link to an included file becomes one to its page.
 """
 
@@ -30,31 +32,41 @@ INCLUDED = {
     "SECURITY.md": "contributing/security.md",
     **{f"examples/{file.name}": f"examples/{file.stem}.md" for file in sorted((PROJECT / "examples").glob("*.py"))},
 }
+# Files of the repository that pages show, at the same place in the site.
+COPIED = ("benchmarks/results/minilm.svg",)
+# Pages that have nearly every word: others come first in a search.
+LATE_IN_SEARCH = ("reference/errors.md", "contributing/guide.md", "contributing/changelog.md")
 COMMAND_LINE = "<!-- command line -->"
 # The order of the commands on their page; any other command follows.
 ORDER = ("export", "embed", "similarity", "rank", "info", "verify", "eval", "bench", "prepare", "pack", "unpack")
+_IN_A_CHECKOUT = re.compile(r"<!-- in a checkout -->.*?<!-- end -->\n", re.DOTALL)
 _INCLUDE = re.compile(r"<!-- include: (\S+): (.+) -->")
 _FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are not files of docs/."""
+    """Add the pages and the images that are not files of docs/."""
     for source, page in INCLUDED.items():
         text = (PROJECT / source).read_text("utf-8")
         files.append(
             File.generated(config, page, content=text if source.endswith(".md") else example_page(source, text))
         )
+    for source in COPIED:
+        files.append(File.generated(config, source, abs_src_path=str(PROJECT / source)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
     """Include parts of other files, and rewrite the links to files of the repository that are pages of the site."""
+    markdown = _IN_A_CHECKOUT.sub("", markdown)
     markdown = _INCLUDE.sub(lambda match: part_of(PROJECT / match[1], match[2]), markdown)
     if COMMAND_LINE in markdown:
         markdown = markdown.replace(COMMAND_LINE, command_line())
     pages = {page_: source for source, page_ in INCLUDED.items()}
     path = page.file.src_uri
+    if path in LATE_IN_SEARCH:
+        page.meta["search"] = {"boost": 0.5}
     return relink(markdown, path, posixpath.dirname(pages.get(path, f"docs/{path}")))
 
 

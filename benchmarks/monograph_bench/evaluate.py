@@ -164,7 +164,8 @@ def _unit(rows: Sequence[_Row]) -> str:
 
 def _format(value: float, metric: str, sign: str) -> str:
     _, decimals = _OTHER_UNITS.get(metric, ("", _DECIMALS_OF_POINTS))
-    return format(value, f"{sign}.{decimals}f")
+    # Added to 0, -0.0 is 0.0.
+    return format(round(value, decimals) + 0.0, f"{sign}.{decimals}f")
 
 
 def _describe(data_set: DataSet) -> str:

@@ -1,4 +1,4 @@
-"""Turn a Sentence Transformers checkpoint into a bundle: one graph, compared with its source before it is written."""
+"""Export a Sentence Transformers checkpoint as a bundle, whose graph is verified before it is written."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from monograph.bundle import Bundle
 from monograph.errors import ExportError
 from monograph.paths import user_path
 from monograph.progress import Progress, progress_for
+from monograph_export.arithmetic import reproducible_environment
 from monograph_export.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from monograph_export.checkpoint.source import check_files, locate_checkpoint, locate_with_encoder, recipe_of
 from monograph_export.compression.options import (
@@ -27,6 +28,7 @@ from monograph_export.compression.options import (
 )
 from monograph_export.compression.texts import read_calibration
 from monograph_export.parity import check_engine
+from monograph_export.reproduction import compare_bundles
 from monograph_export.tasks import ExportTask, check_requested, task_names, task_of, task_of_model
 from monograph_export.tasks.base import FROM_ONNX, PRUNING, RECIPE
 from monograph_export.vocabulary.options import VocabularyOptions, named_texts
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
     Loader = Callable[[ExportRequest], LoadedModel]
 
-__all__ = ["export"]
+__all__ = ["compare_bundles", "export"]
 
 # What is imported to trace a model.
 _PACKAGES = (
@@ -72,55 +74,54 @@ def export(
     from_onnx: str | os.PathLike[str] | None = None,
     show_progress_bar: bool | Progress | None = None,
 ) -> Bundle:
-    """Export a checkpoint as a bundle and verify it against torch, or against the file of ``from_onnx``.
+    """Export a checkpoint as a bundle, and verify it against torch or against the file given as ``from_onnx``.
 
     Args:
-        source: Folder of a checkpoint that sentence-transformers can load; a repository of a Hub, "org/name" or
-            "org/name@revision"; the name of a recipe in models/, whose pinned revision is then downloaded and which
-            counts as ``recipe``; or a loaded SentenceTransformer, CrossEncoder or SparseEncoder, which is left as it
-            is. A folder wins over a name.
-        output: Folder to write. It must not exist, or be empty; it appears only when it is complete and verified.
-        task: "embedding", "rerank" (a cross-encoder), "sparse", or None for that of the checkpoint. The options of
-            vocabulary and recipes are for embedding models; the limits of cosines and neighbours are not for
-            cross-encoders, those of rank correlation and scores for nothing else, that of active dimensions for sparse
-            encoders.
-        precision: "fp32"; "fp16": the transformer in float16, for GPUs, and what comes after it in float32; or "int8":
-            linear layers as int8 products with static ranges, and the table as int8.
-        table: "fp32", or "int8": token embeddings as int8 rows with a scale each. None is "int8" for vocabularies of
-            more than 100,000 and with int8 layers, "fp32" otherwise; of a cross-encoder only with int8 layers.
-        calibration: UTF-8 file of texts, one per line, that set the ranges of int8 layers; half of them are held out to
-            measure the result. None takes those of ``keep_vocab``, or built-in sentences of 37 languages. For a
-            cross-encoder each line is a query, a tab and a passage; None are pairs of these sentences.
-        reduce_range: 7 bits for the weights of int8 layers, for CPUs with AVX2 and without VNNI.
-        min_mean_cosine: The minimum, for held-out texts, of the mean cosine to the original's vectors.
-        min_worst_cosine: The minimum of the same for any one of them.
-        min_neighbour_agreement: The minimum of the share of held-out texts whose nearest neighbour stays the same.
-        min_rank_correlation: The minimum, for held-out pairs, of the rank correlation of their scores with the
-            original's.
-        max_score_move: The maximum that one of these scores may move, relative to the original's largest less its
-            smallest. None is 0.25 with int8 layers, where single scores jump, and 0.1 without.
-        min_active_overlap: The minimum of the share of a sparse vector's active dimensions, those of either model, that
-            both have, on average over held-out texts.
-        keep_vocab: UTF-8 file or files of texts, one per line. Only the tokens that they need are retained, and every
-            single character of their scripts; their vectors stay the same.
-        keep_scripts: ISO 15924 codes, such as ("Latn", "Cyrl") or "Latn,Cyrl": the tokens of these scripts are
-            retained, the others not (unless a text of ``keep_vocab`` needs them).
-        coverage: UTF-8 file or files of other texts; the manifest records how the retained tokens cover them.
-        recipe: Name of a recipe in models/ that the checkpoint is one of: the manifest takes its source, license and
-            matryoshka dimensions, and a checkpoint of another shape is refused.
-        from_onnx: An ONNX file of the checkpoint's encoder, as optimum writes it: a path, or one within the checkpoint.
-            Pooling and what follows it are appended to that, and neither torch nor the encoder's weights are needed.
-            Options that change weights are refused.
-        show_progress_bar: A bar on stderr for each step; None shows them if the `monograph` logger is at INFO, as in
-            ``Embedder.encode``. A ``monograph.progress.Progress`` gets the steps instead.
+        source: A checkpoint's folder that sentence-transformers can load; a repository on the Hub, "org/name" or
+            "org/name@revision"; the name of a recipe in models/, whose pinned revision is downloaded and which is then
+            also the ``recipe``; or a loaded SentenceTransformer, CrossEncoder or SparseEncoder, which is not changed. A
+            folder takes precedence over a name.
+        output: Folder to write. It must be empty or not exist. It appears only when it is complete and verified.
+        task: "embedding", "rerank" (a cross-encoder), "sparse", or None for the task of the checkpoint. Pruning and
+            recipes are only for embedding models, ``min_rank_correlation`` and ``max_score_move`` only for
+            cross-encoders, ``min_active_overlap`` only for sparse encoders, and the other limits for all but
+            cross-encoders.
+        precision: "fp32"; "fp16": the transformer in float16, for GPUs, and all later modules in float32; or "int8":
+            linear layers as int8 products with static ranges, and the token embeddings as int8.
+        table: "fp32", or "int8": token embeddings as int8 rows, each with a scale. None is "int8" with int8 layers and
+            for vocabularies of more than 100,000 tokens (for cross-encoders only with int8 layers), otherwise "fp32".
+        calibration: UTF-8 file of texts, one per line, that set the ranges of int8 layers. Half of them are held out to
+            measure the result. None takes the texts of ``keep_vocab``, or built-in sentences in 37 languages. For a
+            cross-encoder, each line is a query, a tab and a passage, and None takes pairs of the built-in sentences.
+        reduce_range: Use 7 bits for the weights of int8 layers, for CPUs with AVX2 but without VNNI.
+        min_mean_cosine: Minimum mean cosine of held-out texts to the original's vectors.
+        min_worst_cosine: Minimum cosine of every held-out text to the original's vector.
+        min_neighbour_agreement: Minimum share of held-out texts whose nearest neighbour stays the same.
+        min_rank_correlation: Minimum rank correlation of the scores of held-out pairs with the original's.
+        max_score_move: Maximum difference of one of these scores from the original's, relative to the original's
+            largest score minus its smallest. None is 0.25 with int8 layers, where single scores jump, otherwise 0.1.
+        min_active_overlap: Minimum overlap of active dimensions with the original's sparse vectors: of the dimensions
+            active in either, the share active in both, averaged over held-out texts.
+        keep_vocab: UTF-8 file or files of texts, one per line. Only the tokens that they need and all single characters
+            of their scripts are retained; the vectors of these texts stay the same.
+        keep_scripts: ISO 15924 codes, such as ("Latn", "Cyrl") or "Latn,Cyrl". Only tokens of these scripts are
+            retained, and those that ``keep_vocab`` retains.
+        coverage: UTF-8 file or files of other texts; the manifest records how well the retained tokens cover them.
+        recipe: Name of the recipe in models/ that describes the checkpoint. The manifest takes source, license and
+            matryoshka dimensions from it, and a checkpoint with a different architecture is refused.
+        from_onnx: An ONNX file of the checkpoint's encoder, as exported by optimum: a path, either as given or within
+            the checkpoint. Pooling and the modules after it are appended to its graph; neither torch nor the encoder's
+            weights are needed. Options that change weights are refused.
+        show_progress_bar: Whether to show a progress bar on stderr for each step; None shows them if the `monograph`
+            logger is at INFO or DEBUG. A ``monograph.progress.Progress`` receives the steps instead.
 
     Returns:
         The bundle that was written.
 
     Raises:
         UnsupportedModuleError: a module of the checkpoint has no exact graph.
-        ParityError: the graph does not equal the torch model, or the encoder's file; nothing is written.
-        ExportError: the compressed model is further from the original than the limits allow; the calibration texts
+        ParityError: the graph does not match the torch model, or the encoder's file; nothing is written.
+        ExportError: the compressed model differs from the original by more than the limits allow; the calibration texts
             cannot be read; the checkpoint cannot be downloaded, read or loaded; the output cannot be written; or a
             package is missing.
 
@@ -165,25 +166,27 @@ def export(
     progress = progress_for(show_progress_bar)
     # By default a download shows huggingface_hub's own bars, as loading a model by its name does.
     downloads = None if show_progress_bar is None else progress
-    if from_onnx is None:
-        chosen, load = _traced(source, task, vocabulary, downloads)
-    else:
-        chosen, load = _from_onnx(source, from_onnx, task, downloads)
-    others = {PRUNING: vocabulary.prunes, RECIPE: known is not None}
-    chosen.check_options([*limits.options, *(option for option, given in others.items() if given)])
-    from monograph_export.model import ExportRequest
-    from monograph_export.steps import run_export
+    # From here on torch is imported.
+    with reproducible_environment():
+        if from_onnx is None:
+            chosen, load = _traced(source, task, vocabulary, downloads)
+        else:
+            chosen, load = _from_onnx(source, from_onnx, task, downloads)
+        others = {PRUNING: vocabulary.prunes, RECIPE: known is not None}
+        chosen.check_options([*limits.options, *(option for option, given in others.items() if given)])
+        from monograph_export.model import ExportRequest
+        from monograph_export.steps import run_export
 
-    request = ExportRequest(
-        target=target,
-        task=chosen,
-        compression=compression,
-        limits=limits.of(chosen.limits),
-        calibration=chosen.calibration(compression, vocabulary.corpus),
-        vocabulary=vocabulary,
-        recipe=known,
-    )
-    return run_export(load, request, progress)
+        request = ExportRequest(
+            target=target,
+            task=chosen,
+            compression=compression,
+            limits=limits.of(chosen.limits),
+            calibration=chosen.calibration(compression, vocabulary.corpus),
+            vocabulary=vocabulary,
+            recipe=known,
+        )
+        return run_export(load, request, progress)
 
 
 def _traced(

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from monograph.bundle import Bundle, open_bundle
+from monograph.bundle.sources import locate_bundle
 from monograph.commands.reporting import add_quiet, reported
-from monograph.errors import printable
+from monograph.errors import ExportError, printable
 from monograph.progress import Progress
-from monograph_export import export
+from monograph_export import compare_bundles, export
 from monograph_export.compression.options import (
     LIMITS,
     PRECISIONS,
@@ -25,7 +30,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="folder of the checkpoint, ORG/NAME[@REVISION] on a Hub, or a recipe in models/",
     )
-    parser.add_argument("output", metavar="OUTPUT", help="folder to write; must not exist yet")
+    parser.add_argument("output", metavar="OUTPUT", nargs="?", help="folder to write; must not exist yet")
+    parser.add_argument(
+        "--reproduce",
+        metavar="BUNDLE",
+        help="write nothing: export again and compare every file with those of a bundle, which was made with the same "
+        "options; exit code 1 if one differs",
+    )
     parser.add_argument("--recipe", help="name of the recipe in models/ that the checkpoint is one of")
     parser.add_argument(
         "--from-onnx",
@@ -76,19 +87,49 @@ def configure(parser: argparse.ArgumentParser) -> None:
         words = f"refuse a {limit.refused}; default: {at_int8}{limit.default}"
         parser.add_argument(limit.option, type=float, metavar="X", help=words)
     add_quiet(parser)
+    parser.set_defaults(usage_error=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Export and say what was written and how near it is to torch."""
+    """Export and say what was written and how near it is to torch, or whether it is a given bundle again."""
+    if (arguments.output is None) == (arguments.reproduce is None):
+        arguments.usage_error("give either OUTPUT, the folder to write, or --reproduce BUNDLE")
     with reported(arguments) as progress:
-        return _run(arguments, progress)
+        if arguments.reproduce is not None:
+            return _reproduce(arguments, progress)
+        return _describe(_export(arguments, Path(arguments.output), progress))
 
 
-def _run(arguments: argparse.Namespace, progress: Progress) -> int:
+def _reproduce(arguments: argparse.Namespace, progress: Progress) -> int:
+    """Export into a temporary folder and compare that with the bundle.
+
+    Raises:
+        ExportError: a file differs.
+
+    """
+    expected = open_bundle(locate_bundle(arguments.reproduce, progress=progress), "full", progress)
+    with TemporaryDirectory(prefix="monograph-") as folder:
+        comparison = compare_bundles(_export(arguments, Path(folder, "bundle"), progress), expected)
+    for line in comparison.describe():
+        print(printable(line))
+    if not comparison.differing:
+        print(printable(f"{expected.path}: reproduced"))
+        return 0
+    sys.stdout.flush()
+    versions = comparison.describe_versions()
+    cause = (
+        f"so do versions, {versions}: install those of the bundle"
+        if versions
+        else "give the checkpoint and the options that it was made with"
+    )
+    raise ExportError(f"the export differs from {expected.path} in {', '.join(comparison.differing)}; {cause}")
+
+
+def _export(arguments: argparse.Namespace, output: Path, progress: Progress) -> Bundle:
     limits = {limit.keyword: getattr(arguments, limit.keyword) for limit in LIMITS}
-    bundle = export(
+    return export(
         arguments.source,
-        arguments.output,
+        output,
         task=arguments.task,
         precision=arguments.precision,
         table=arguments.table,
@@ -102,6 +143,9 @@ def _run(arguments: argparse.Namespace, progress: Progress) -> int:
         show_progress_bar=progress,
         **{name: bound for name, bound in limits.items() if bound is not None},
     )
+
+
+def _describe(bundle: Bundle) -> int:
     manifest, quality = bundle.manifest, bundle.manifest.quality
     description = bundle.task.describe_output(manifest.section)
     print(printable(f"{bundle.path}: {bundle.size_bytes / 1e6:,.1f} MB, {description}"))

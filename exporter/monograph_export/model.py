@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -73,6 +74,10 @@ class LoadedModel(ABC):
     def producer(self) -> dict[str, str]:
         """The versions of what makes the bundle."""
         return {"monograph": __version__, **{name: importlib.metadata.version(name) for name in self.packages}}
+
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """Within this context the model computes the same bits on any number of threads."""
+        return nullcontext()
 
     def prune_vocabulary(self, request: ExportRequest, progress: Progress) -> PrunedVocabulary | None:  # noqa: ARG002
         """Prune the vocabulary in place as requested, or return None where nothing is to be done."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from monograph.bundle import Bundle, Probes, open_bundle, write_probes
 from monograph.bundle.manifest import FORMAT_VERSION, Graph, Manifest
+from monograph.bundle.measurements import write_measurements
 from monograph.errors import ExportError
 from monograph.inputs import Input
 from monograph.progress import Progress, Step
@@ -38,7 +39,7 @@ def run_export(load: Callable[[ExportRequest], LoadedModel], request: ExportRequ
 
     """
     with staged(request.target, progress) as folder, verifier_processes() as others:
-        manifest, compressed = _write_unverified(load, request, folder, progress)
+        manifest, digest, compressed = _write_unverified(load, request, folder, progress)
         # What was loaded is free again here; the verification needs its memory for the engines.
         gc.collect()
         reference = manifest.quality.reference_name
@@ -50,16 +51,26 @@ def run_export(load: Callable[[ExportRequest], LoadedModel], request: ExportRequ
             ) as step:
                 compression = compressed.report(_outputs_of_bundle(folder, compressed.inputs, step))
         quality = replace(manifest.quality, verifications=verifications, not_run=not_run, compression=compression)
-        write_manifest(folder, replace(manifest, quality=quality))
+        write_measurements(folder, quality.measurements(digest))
     return open_bundle(request.target)
 
 
 def _write_unverified(
     load: Callable[[ExportRequest], LoadedModel], request: ExportRequest, folder: Path, progress: Progress
-) -> tuple[Manifest, Compressed[Any] | None]:
-    """Write a whole bundle whose manifest has no verification yet."""
+) -> tuple[Manifest, str, Compressed[Any] | None]:
+    """Write a whole bundle but for its measurements; return the manifest, the hash of its file, and the compression."""
     with progress.step("Loading the model"):
-        model, recipe = load(request), request.recipe
+        model = load(request)
+    with model.arithmetic():
+        manifest, compressed = _write_files(model, request, folder, progress)
+    return manifest, write_manifest(folder, manifest), compressed
+
+
+def _write_files(
+    model: LoadedModel, request: ExportRequest, folder: Path, progress: Progress
+) -> tuple[Manifest, Compressed[Any] | None]:
+    """Write every file that the manifest lists; return the manifest and the compression."""
+    recipe = request.recipe
     pruned = model.prune_vocabulary(request, progress)
     tokenizers = model.store_tokenizers(folder)
     tokenizer = next(iter(tokenizers.values()))
@@ -83,6 +94,7 @@ def _write_unverified(
         quality=Quality(
             reference=model.describe_reference(compressed),
             verifications=(),
+            compression=None if compressed is None else compressed.decided,
             vocabulary=None if pruned is None else pruned.report,
             encoder_file=model.encoder_file,
         ),
@@ -91,7 +103,6 @@ def _write_unverified(
         routing=model.routing(tokenizers),
     )
     _check_widths(graphs, probes, manifest)
-    write_manifest(folder, manifest)
     return manifest, compressed
 
 

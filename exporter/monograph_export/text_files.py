@@ -48,7 +48,9 @@ def read_lines(file: Path) -> list[str]:
         with open_texts(str(file), None) as lines:
             texts = list(lines)
     except (OSError, InputError) as error:
-        raise ExportError(f"cannot read the texts of {file}: {error}") from error
+        # Without the path, which an OSError names again.
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ExportError(f"cannot read the texts of {file}: {reason}") from error
     if not any(text.strip() for text in texts):
         raise ExportError(f"{file} has no text: give a UTF-8 file with one text a line")
     return texts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from monograph.bundle.manifest import Routing, Source, TokenizerSpec
 from monograph.errors import ExportError
 from monograph.inputs import check_named
 from monograph.progress import Progress
+from monograph_export.arithmetic import reproducible_torch
 from monograph_export.checkpoint.checkpoint import Checkpoint
 from monograph_export.checkpoint.loaded_tokenizer import (
     check_table,
@@ -74,6 +76,10 @@ class TorchModel(LoadedModel):
         self.default_prompt_name = routed.main.default_prompt_name
         self._task = task
         self._routed = routed
+
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """Within this context torch computes the same bits on any number of threads."""
+        return reproducible_torch()
 
     def check(self, request: ExportRequest) -> None:
         """Refuse a tokenizer of another model, and options that the kind of model does not have.

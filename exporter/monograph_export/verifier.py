@@ -87,5 +87,5 @@ def verify_in_process(
 
 
 def _options(device: str, compute_dtype: str) -> EngineOptions:
-    # No cache: what is compiled here is of a bundle whose manifest is not final.
+    # No cache: a bundle that fails leaves nothing behind.
     return EngineOptions(device, compute_dtype, available_cpus(), cache=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,13 +53,14 @@ def check_output(output: Path) -> None:
 
 
 def list_files(folder: Path, progress: Progress) -> dict[str, FileEntry]:
-    """Return size and hash of every file of a folder but the manifest, by name."""
-    sizes = {path: path.stat().st_size for path in sorted(folder.iterdir()) if path.name != MANIFEST_FILE}
+    """Return size and hash of every file of a folder, by name; the manifest and the measurements come later."""
+    sizes = {path: path.stat().st_size for path in sorted(folder.iterdir())}
     with progress.step("Hashing the files", sum(sizes.values()), BYTES) as step:
         return {path.name: FileEntry(size, sha256_of(path, step.advance)) for path, size in sizes.items()}
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write manifest.json."""
-    content = json.dumps(manifest.to_json(), ensure_ascii=False, indent=2, allow_nan=False)
-    (folder / MANIFEST_FILE).write_text(content + "\n", encoding="utf-8")
+def write_manifest(folder: Path, manifest: Manifest) -> str:
+    """Write manifest.json and return its SHA-256."""
+    content = manifest.to_file()
+    (folder / MANIFEST_FILE).write_bytes(content)
+    return hashlib.sha256(content).hexdigest()

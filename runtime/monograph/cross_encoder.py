@@ -1,4 +1,4 @@
-"""CrossEncoder: pairs of texts to scores with a bundle."""
+"""CrossEncoder: score pairs of texts with a bundle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Pairs = Pair | Iterable[Any]
 
 
 class RankedDocument(TypedDict):
-    """A document of ``rank``: its position among the documents, its score, and, with ``return_documents``, its text."""
+    """A ranked document: its position in ``documents``, its score and, with ``return_documents``, its text."""
 
     corpus_id: int
     score: float
@@ -25,9 +25,9 @@ class RankedDocument(TypedDict):
 
 
 class CrossEncoder(Model[RerankSection]):
-    """A reranker or classifier of pairs without torch: one graph, one device, ``predict`` and ``rank``.
+    """A reranker or classifier of pairs of texts without torch: a bundle, opened on one device.
 
-    Arguments, errors, and what holds for threads, pickling and forks are those of ``Embedder``.
+    Arguments, errors and the behavior with threads, pickling and forks are those of ``Embedder``.
 
     Examples:
         >>> model = CrossEncoder(bundle, device="cpu")
@@ -46,7 +46,7 @@ class CrossEncoder(Model[RerankSection]):
 
     @property
     def num_labels(self) -> int:
-        """Scores of a pair: 1 for a reranker, the number of classes for a classifier."""
+        """Number of scores per pair: 1 for a reranker, the number of classes for a classifier."""
         return self._section.num_labels
 
     def predict(
@@ -60,24 +60,24 @@ class CrossEncoder(Model[RerankSection]):
         activation_fn: str | None = None,
         apply_softmax: bool = False,
     ) -> NDArray[np.float32]:
-        """Score one pair of texts or many.
+        """Score one or many pairs of texts.
 
         Args:
             inputs: A list or tuple of two str, or a list, tuple, NumPy array [n, 2] or other iterable of such pairs.
-            prompt_name: Name of a prompt of the model, put before the first text of each pair; None for the default.
-            prompt: A prompt of your own; wins over ``prompt_name``. "" for none at all.
-            batch_size: The maximum number of pairs in a batch, fewer of long ones; None lets batches be as large as is
-                fastest.
-            show_progress_bar: True or False; None shows it where this package logs at INFO or DEBUG.
+            prompt_name: Name of a prompt of the model, which is prepended to the first text of each pair; None for the
+                model's default.
+            prompt: Your own prompt; takes precedence over ``prompt_name``. "" for no prompt.
+            batch_size: The maximum number of pairs in a batch; batches of long pairs have fewer. None for the fastest
+                choice.
+            show_progress_bar: True or False; None shows it if this package logs at INFO or DEBUG.
             activation_fn: "Identity" for logits, "Sigmoid", or None for the model's own.
-            apply_softmax: Turn the scores of each pair into probabilities, where there is more than one label.
+            apply_softmax: Convert the scores of each pair to probabilities, if there is more than one label.
 
         Returns:
-            Where the model has one label, float32 [] for one pair and [n] for n; where it has more, [labels] and
-            [n, labels].
+            float32. With one label: [] for one pair, [n] for n pairs. With more: [labels] and [n, labels].
 
         Raises:
-            InputError: a pair or an option is not usable.
+            InputError: a pair or an option is not valid.
             MonographError: the engine failed, or the model was closed.
 
         Examples:
@@ -108,13 +108,13 @@ class CrossEncoder(Model[RerankSection]):
         *,
         activation_fn: str | None = None,
     ) -> list[RankedDocument]:
-        """Return documents by their scores for a query, highest first; equal ones stay in their order.
+        """Return documents by their scores for a query, highest first; equal scores keep the documents' order.
 
         Args:
             query: The query.
             documents: A list, tuple, NumPy array or pandas column of str.
             top_k: The maximum number of documents to return; None for all.
-            return_documents: Return their texts as well, as ``text``.
+            return_documents: Also return the texts, as ``text``.
             prompt_name: As in ``predict``.
             prompt: As in ``predict``.
             batch_size: As in ``predict``.
@@ -122,7 +122,7 @@ class CrossEncoder(Model[RerankSection]):
             activation_fn: As in ``predict``.
 
         Raises:
-            InputError: the model has more than one label, or the query, a document or an option is not usable.
+            InputError: the model has more than one label, or the query, a document or an option is not valid.
             MonographError: the engine failed, or the model was closed.
 
         Examples:

@@ -1,4 +1,4 @@
-"""Embedder: texts to vectors with a bundle."""
+"""Embedder: embed texts with a bundle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monograph.tasks.embedding import EMBEDDING, EmbeddingSection, Precision
 
 
 class EmbedOptions(TypedDict, total=False):
-    """Options of ``Embedder.encode`` that its other methods pass on."""
+    """Options that other methods of ``Embedder`` pass on to ``encode``."""
 
     precision: Precision
     ranges: ArrayLike | None
@@ -24,30 +24,32 @@ class EmbedOptions(TypedDict, total=False):
 
 
 class Embedder(Model[EmbeddingSection]):
-    """A Sentence Transformer without torch: one graph, one device, ``encode``.
+    """A Sentence Transformer without torch: a bundle, opened on one device.
 
     Args:
         path: The bundle's folder, or ORG/NAME or ORG/NAME@REVISION of a bundle on the Hugging Face Hub.
-        device: "auto", "cpu" (ONNX Runtime), "openvino", "openvino:" and a name of OpenVINO's, "cuda", or "cuda:1" for
-            another GPU. "auto" takes the first engine installed, CUDA before OpenVINO before the CPU's ONNX Runtime,
-            that gives the reference on three of the bundle's probes. A device that is named and cannot run is an error.
-        compute_dtype: The type to multiply in: "float32", "bfloat16", "float16", or "auto" for the narrowest that the
-            hardware multiplies in by itself.
-        threads: CPU threads of the engine; None for every CPU that affinity mask and cgroup quota allow.
-        check: "fast" compares the hashes of the small files and the size of the weights, "full" hashes all.
-        cache_dir: Folder for what can be computed or downloaded again; None for MONOGRAPH_CACHE or the user's cache.
+        device: "auto", "cpu" (ONNX Runtime), "openvino", "openvino:" followed by an OpenVINO device name, "cuda", or
+            "cuda:1" for another GPU. "auto" tries the installed engines in the order CUDA, OpenVINO, ONNX Runtime on
+            the CPU, and takes the first that reproduces the reference for three of the bundle's probes. A named device
+            that cannot run the bundle is an error.
+        compute_dtype: The type of matrix products: "float32", "bfloat16", "float16", or "auto" for the narrowest type
+            with native hardware support.
+        threads: CPU threads of the engine; None for the number of CPUs that affinity mask and cgroup quota allow.
+        check: "fast" checks the hashes of the small files and the size of the weights, "full" all hashes.
+        cache_dir: Folder for files that can be computed or downloaded again; None for MONOGRAPH_CACHE or the user's
+            cache.
         max_tokens_per_batch: The maximum number of tokens, padding included, in a batch of several texts, whatever
-            ``batch_size`` says; it bounds the memory of batches. A longer text is a batch by itself. None for what is
-            fastest.
+            ``batch_size`` is; it limits the memory of batches. A longer text is a batch of its own. None for the
+            fastest choice.
 
-    An embedder may be used from many threads; concurrent calls of few texts are batched, and ``batch_size=1`` opts out.
-    Pickled, it opens the bundle again where it is first used. After a fork it raises, for an engine's threads are not
-    in the child.
+    An embedder is thread-safe. Concurrent calls of few texts are batched; ``batch_size=1`` opts out. A pickled embedder
+    reopens the bundle on first use. In a forked process it raises an error, because the engine's threads do not exist
+    there.
 
     Raises:
-        BundleError: the bundle is missing or damaged, with every problem, or of another task.
-        DeviceError: the device or type cannot be had here, or the bundle is known to be wrong on it.
-        InputError: an option is not usable.
+        BundleError: the bundle is missing, damaged (with every problem) or of another task.
+        DeviceError: the device or type is not available here, or the bundle failed verification on it.
+        InputError: an option is not valid.
 
     Examples:
         >>> model = Embedder(bundle, device="cpu")
@@ -63,7 +65,7 @@ class Embedder(Model[EmbeddingSection]):
 
     @property
     def dimension(self) -> int:
-        """Columns of ``encode``'s result at float32: the model's, or its default ``truncate_dim``."""
+        """Columns of ``encode``'s float32 result: the model's dimension, or its default ``truncate_dim``."""
         return EMBEDDING.post_process(self._section).dimension
 
     def encode(
@@ -84,23 +86,24 @@ class Embedder(Model[EmbeddingSection]):
 
         Args:
             texts: A str, or a list, tuple, NumPy array or pandas column of str.
-            prompt_name: Name of a prompt of the model, put before each text; None for the model's default.
-            prompt: A prompt of your own; wins over ``prompt_name``. "" for none at all.
-            batch_size: The maximum number of texts in a batch, fewer of long ones; None lets batches be as large as is
-                fastest.
-            show_progress_bar: True or False; None shows it where this package logs at INFO or DEBUG.
-            task: What the texts are to a model with a Router, "query" or "document" for example; None for its default.
-            precision: "float32", "int8" or "uint8" (with ``ranges``), "binary" or "ubinary" (one bit a dimension).
+            prompt_name: Name of a prompt of the model, which is prepended to each text; None for the model's default.
+            prompt: Your own prompt; takes precedence over ``prompt_name``. "" for no prompt.
+            batch_size: The maximum number of texts in a batch; batches of long texts have fewer. None for the fastest
+                choice.
+            show_progress_bar: True or False; None shows it if this package logs at INFO or DEBUG.
+            task: The task that selects the route of a model with a Router, for example "query" or "document"; None for
+                its default.
+            precision: "float32", "int8" or "uint8" (with ``ranges``), "binary" or "ubinary" (one bit per dimension).
             ranges: Smallest and largest value of each dimension, float32 [2, d], for "int8" and "uint8".
-            normalize_embeddings: Bring each vector to length 1.
+            normalize_embeddings: Normalize each vector to unit length.
             truncate_dim: Keep only the first dimensions, without normalizing again.
 
         Returns:
-            For one text float32 [d], for n texts float32 [n, d], [0, d] for none. At "int8" and "binary" the type
-            is int8, at "uint8" and "ubinary" uint8; a binary vector has ceil(d / 8) columns.
+            float32 [d] for one text, [n, d] for n texts, [0, d] for an empty list. The type is int8 for "int8" and
+            "binary", and uint8 for "uint8" and "ubinary"; binary vectors have ceil(d / 8) columns.
 
         Raises:
-            InputError: a text or an option is not usable.
+            InputError: a text or an option is not valid.
             MonographError: the engine failed, or the model was closed.
 
         Examples:
@@ -136,10 +139,10 @@ class Embedder(Model[EmbeddingSection]):
         show_progress_bar: bool | None = None,
         **options: Unpack[EmbedOptions],
     ) -> NDArray[Any]:
-        """Embed queries: ``encode`` with the model's "query" prompt where it has one and none is given.
+        """Embed queries: ``encode`` with the model's "query" prompt, if it has one and you give none.
 
-        A model with a Router takes the route of the task "query". Arguments, results (float32 [d] or [n, d]) and errors
-        are those of ``encode``.
+        With a Router, the route of the task "query" is used. Arguments, results (float32 [d] or [n, d]) and errors are
+        those of ``encode``.
 
         Examples:
             >>> model = Embedder(bundle, device="cpu")
@@ -162,8 +165,8 @@ class Embedder(Model[EmbeddingSection]):
     ) -> NDArray[Any]:
         """Embed documents: ``encode`` with the model's "document", "passage" or "corpus" prompt, if it has one.
 
-        A model with a Router takes the route of the task "document". Arguments, results (float32 [d] or [n, d]) and
-        errors are those of ``encode``.
+        With a Router, the route of the task "document" is used. Arguments, results (float32 [d] or [n, d]) and errors
+        are those of ``encode``.
         """
         name, task = self._prompt_name(DOCUMENT_PROMPTS, prompt_name, prompt), self._routed_task("document")
         return self.encode(texts, name, prompt, batch_size, show_progress_bar, task=task, **options)
@@ -181,12 +184,12 @@ class Embedder(Model[EmbeddingSection]):
     ) -> Iterator[NDArray[Any]]:
         """Embed any iterable of texts and yield blocks of vectors [k, d] in order, in constant memory.
 
-        The arguments and the types of the blocks are those of ``encode``; options are checked at the call, texts
-        as they come. ``on_texts`` is called with the number of further texts that are done, batch by batch, for a
-        progress bar.
+        The arguments and the types of the blocks are those of ``encode``. Options are checked when you call it, texts
+        as they are read. For a progress bar, ``on_texts`` is called after each batch with the number of texts that it
+        completed.
 
         Raises:
-            InputError: a text or an option is not usable.
+            InputError: a text or an option is not valid.
 
         Examples:
             >>> model = Embedder(bundle, device="cpu")
@@ -200,12 +203,12 @@ class Embedder(Model[EmbeddingSection]):
         return call.iterate(check_stream(texts), on_texts)
 
     def similarity(self, first: ArrayLike, second: ArrayLike) -> NDArray[np.float32]:
-        """Return the model's similarity of every vector of ``first`` [n, d] with every one of ``second`` [m, d].
+        """Return the model's similarity of each vector of ``first`` [n, d] to each vector of ``second`` [m, d].
 
         The result is float32 [n, m].
 
         Raises:
-            InputError: the shapes do not fit.
+            InputError: the shapes do not match.
 
         Examples:
             >>> model = Embedder(bundle, device="cpu")
@@ -217,7 +220,7 @@ class Embedder(Model[EmbeddingSection]):
         return similarities.similarity(self._section.similarity, first, second)
 
     def similarity_pairwise(self, first: ArrayLike, second: ArrayLike) -> NDArray[np.float32]:
-        """Return the model's similarity of vector i of ``first`` and of ``second`` (both [n, d]), float32 [n].
+        """Return the model's similarity of vector i of ``first`` to vector i of ``second``: [n, d] both, float32 [n].
 
         Raises:
             InputError: the shapes differ.

@@ -1,15 +1,15 @@
 """The errors that monograph raises.
 
 MonographError
-├── BundleError               a bundle is missing, damaged, or of a format this release does not read
+├── BundleError               a bundle is missing, damaged, or in a format that this release does not read
 ├── DeviceError               the requested device or engine cannot run here
-├── InputError                a text or an option of a call is not usable
-└── ExportError               a checkpoint cannot become a bundle
-    ├── UnsupportedModuleError   a module of the checkpoint has no exact graph; it is named
-    └── ParityError              the graph does not equal the PyTorch model; no bundle was written
+├── InputError                a text or an option of a call is not valid
+└── ExportError               a checkpoint cannot be exported
+    ├── UnsupportedModuleError   a module of the checkpoint has no exact graph; the message names it
+    └── ParityError              the graph does not match the PyTorch model; no bundle was written
 
-A message is one line that says what is wrong and what to do about it. Whatever it quotes, it has no control characters
-and a bounded length.
+A message is one line that says what is wrong and what to do. It has a bounded length and no control characters, even if
+it quotes foreign text.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NOT_ASCII_PRINTABLE = re.compile(r"[^ -~]")
 
 
 class MonographError(Exception):
-    """Root of all errors of this package.
+    """Base class of all errors of this package.
 
     Examples:
         >>> from monograph import load
@@ -50,7 +50,7 @@ class BundleError(MonographError):
 
     Attributes:
         bundle: Its path or name.
-        problems: Everything that is wrong with it, each as a str with what to do about it.
+        problems: Everything that is wrong with it, one str per problem, which says what to do.
 
     Examples:
         >>> from monograph import load
@@ -86,7 +86,7 @@ class DeviceError(MonographError):
 
 
 class InputError(MonographError):
-    """A text or an option of a call is not usable.
+    """A text or an option of a call is not valid.
 
     Examples:
         >>> from monograph import load
@@ -100,7 +100,7 @@ class InputError(MonographError):
 
 
 class ExportError(MonographError):
-    """A checkpoint cannot become a bundle; none was written.
+    """A checkpoint cannot be exported; no bundle was written.
 
     Examples:
         >>> try:
@@ -113,7 +113,7 @@ class ExportError(MonographError):
 
 
 class UnsupportedModuleError(ExportError):
-    """A module of the checkpoint, or a setting of it, has no exact graph; the message names it.
+    """A module of the checkpoint, or one of its settings, has no exact graph; the message names it.
 
     Examples:
         >>> try:
@@ -126,7 +126,7 @@ class UnsupportedModuleError(ExportError):
 
 
 class ParityError(ExportError):
-    """The exported graph gives other vectors than the PyTorch model, or than the file of ``from_onnx``.
+    """The exported graph's vectors differ from those of the PyTorch model, or of the file given as ``from_onnx``.
 
     Examples:
         >>> from monograph import ExportError, ParityError

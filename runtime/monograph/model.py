@@ -1,4 +1,4 @@
-"""What the models of every task have in common: a bundle opened on a device, and inputs through it."""
+"""The base class of the models of every task: a bundle opened on a device."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ class Model(Generic[SectionT]):
     The arguments are explained where users read them, at ``Embedder``.
 
     Raises:
-        BundleError: the bundle is missing, damaged or of another task, with every problem.
-        DeviceError: the device or type cannot be had here, or the bundle is known to be wrong on it.
-        InputError: an option is not usable.
+        BundleError: the bundle is missing, damaged (with every problem) or of another task.
+        DeviceError: the device or type is not available here, or the bundle failed verification on it.
+        InputError: an option is not valid.
 
     """
 
@@ -81,12 +81,15 @@ class Model(Generic[SectionT]):
 
     @property
     def manifest(self) -> Manifest:
-        """What the bundle says of itself."""
+        """The bundle's manifest."""
         return self._open.bundle.manifest
 
     @property
     def max_length(self) -> int | None:
-        """Tokens retained of a text or pair, special ones included, by the route that retains most; None for all."""
+        """Maximum number of tokens of a text or pair, special tokens included; None for no limit.
+
+        If the model has several routes, it is that of the route with the largest.
+        """
         return self._open.routes.max_length
 
     @property
@@ -96,12 +99,12 @@ class Model(Generic[SectionT]):
 
     @property
     def engine(self) -> str:
-        """The engine that runs the graph, with its version."""
+        """The engine that runs the graph, and its version."""
         return f"{self._open.routes.main.engine.name} {self._open.routes.main.engine.version}"
 
     @property
     def compute_dtype(self) -> str:
-        """The type the engine multiplies in."""
+        """The type in which the engine computes matrix products."""
         return self._open.routes.main.engine.compute_dtype
 
     @property
@@ -111,15 +114,16 @@ class Model(Generic[SectionT]):
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits of bundle, engine and type: hosts that share them compute alike."""
+        """16 hexadecimal digits that identify bundle, engine, device and type; hosts with equal ones compute alike."""
         parts = (self._open.bundle.manifest_sha256, self.engine, self.device, self.compute_dtype)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def warmup(self) -> None:
-        """Do now what the first short texts, one by one, would wait for.
+        """Do in advance the work that would delay the first short texts.
 
-        OpenVINO packs the weights, and makes kernels for single texts of up to 64 tokens; ONNX Runtime, which packs
-        them as it opens the model, gains little. A service calls it before it takes requests; batch jobs need not.
+        OpenVINO packs the weights and compiles kernels for single texts of up to 64 tokens. ONNX Runtime packs weights
+        when it opens the model and gains little. Call this in a service before it accepts requests; batch jobs do not
+        need it.
 
         Raises:
             MonographError: the engine failed, or the model was closed.
@@ -129,7 +133,7 @@ class Model(Generic[SectionT]):
             pipeline.runner.warm_up()
 
     def close(self) -> None:
-        """Free the engine; a second call does nothing."""
+        """Free the engine. Further calls do nothing."""
         with self._lock():
             self._closed = True
             if self._model is not None:
@@ -261,14 +265,14 @@ def load(
     cache_dir: str | os.PathLike[str] | None = None,
     max_tokens_per_batch: int | None = None,
 ) -> Any:
-    """Open a bundle as a model of the class of its task: an Embedder, a CrossEncoder or a SparseEncoder.
+    """Open a bundle of any task as an Embedder, a CrossEncoder or a SparseEncoder.
 
     The arguments are those of ``Embedder``.
 
     Raises:
-        BundleError: the bundle is missing or damaged, with every problem.
-        DeviceError: the device or type cannot be had here, or the bundle is known to be wrong on it.
-        InputError: an option is not usable.
+        BundleError: the bundle is missing or damaged (with every problem).
+        DeviceError: the device or type is not available here, or the bundle failed verification on it.
+        InputError: an option is not valid.
 
     Examples:
         >>> model = load(bundle, device="cpu")

@@ -1,4 +1,4 @@
-"""Fill the cache, so that later starts are faster and processes smaller."""
+"""Fill the cache, so that later starts are faster and processes use less memory."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ def prepare(
     cache_dir: str | os.PathLike[str] | None = None,
     show_progress_bar: bool | Progress | None = None,
 ) -> tuple[Path, ...]:
-    """Cache what a device starts from: graphs compiled by OpenVINO, weights packed by ONNX Runtime on the CPU.
+    """Fill the cache for faster starts: with graphs compiled by OpenVINO, or weights packed by ONNX Runtime on the CPU.
 
-    The arguments are those of ``Embedder``. ONNX Runtime then memory-maps the packed weights: processes start faster
-    and share them. They take about twice the disk space of the bundle's weights, and are valid for this bundle, version
-    of ONNX Runtime and kind of CPU. They are used once the bundle's probes were right with them in another process.
+    The arguments are those of ``Embedder``. ONNX Runtime memory-maps the packed weights, so processes start faster and
+    share them. Packed weights take about twice the disk space of the bundle's weights and are valid for one bundle,
+    version of ONNX Runtime and kind of CPU. They are used only after the bundle has been verified with them, in another
+    process.
 
-    ``show_progress_bar`` is that of ``Embedder.encode``, or a ``monograph.progress.Progress`` to report the steps to.
+    ``show_progress_bar`` is that of ``Embedder.encode``, or a ``monograph.progress.Progress`` that receives the steps.
 
     Returns:
-        The folders of packed weights, one per graph; none on other devices.
+        The folders of packed weights, one per graph; empty for devices that do not pack weights.
 
     Raises:
         BundleError: the bundle is missing or damaged.

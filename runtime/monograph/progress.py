@@ -22,6 +22,8 @@ BYTES = "bytes"
 BAR_LEVELS = (logging.INFO, logging.DEBUG)
 # The whole package's, as users name it to see more.
 _LOGGER = logging.getLogger("monograph")
+# Between two lines of one step, in log files and pipes.
+_LINE_SECONDS = 30.0
 # Characters of a step's name: a terminal's line has room for it and the shortest bar.
 _MAX_NAME = 60
 
@@ -60,7 +62,7 @@ SILENT = Silent()
 
 
 class Lines(Progress):
-    """A line for each step as it begins, with the seconds since this was made: for log files and pipes."""
+    """A line for each step as it begins and every 30 s of it, with the seconds since this was made: for log files."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
@@ -68,9 +70,31 @@ class Lines(Progress):
 
     def step(self, name: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Step]:
         """Write a line."""
-        amount = f": {format_amount(total, unit)}" if total is not None else ""
-        _write(self._stream, f"[{time.monotonic() - self._begin:6.1f} s] {_shortened(name)}{amount}\n")
-        return nullcontext(Step())
+        amount = None if total is None else format_amount(total, unit)
+        self._write(name, amount)
+        if amount is None:
+            return nullcontext(Step())
+        return nullcontext(_LineStep(lambda done: self._write(name, f"{done} of {amount}"), unit))
+
+    def _write(self, name: str, amount: str | None) -> None:
+        rest = "" if amount is None else f": {amount}"
+        _write(self._stream, f"[{time.monotonic() - self._begin:6.1f} s] {_shortened(name)}{rest}\n")
+
+
+class _LineStep(Step):
+    """Calls ``report`` with a step's number of units that are done, in words, from time to time."""
+
+    def __init__(self, report: Callable[[str], None], unit: str) -> None:
+        self._report = report
+        self._unit = unit
+        self._done = 0
+        self._last = time.monotonic()
+
+    def advance(self, count: int = 1) -> None:
+        self._done += count
+        if time.monotonic() - self._last >= _LINE_SECONDS:
+            self._last = time.monotonic()
+            self._report(format_amount(self._done, self._unit) if self._unit == BYTES else f"{self._done:,}")
 
 
 class Bars(Progress):

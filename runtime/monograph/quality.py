@@ -1,8 +1,13 @@
-"""What was measured of a bundle when it was exported: the manifest's ``quality``, typed."""
+"""What was decided and measured of a bundle when it was exported.
+
+The manifest has what was decided, which is the same at every export: its ``quality`` and ``compression``. What engines
+measured differs in last bits from machine to machine, and is in measurements.json; older bundles have it in the
+manifest, too.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from monograph.fields import Fields
@@ -10,9 +15,9 @@ from monograph.fields import Fields
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far outputs may be from the reference: by the cosine of vectors, or else by the difference of values.
+    """How far outputs may be from the reference: either by the cosine of vectors or by the difference of values.
 
-    One of both is None. ``exact`` says that nothing rounds, so that only the order of float32 sums may differ.
+    The other one is None. ``exact`` is true if nothing is rounded, so that only the order of float32 sums may differ.
     """
 
     max_abs_difference: float | None = None
@@ -25,7 +30,7 @@ class Tolerance:
         return f"max abs difference <= {self.max_abs_difference:.2e}"
 
     def violation(self, deviation: Deviation) -> str:
-        """Return in words how a deviation exceeds the tolerance, "" where it does not. NaN exceeds it."""
+        """Return in words how a deviation exceeds the tolerance, or "" if it does not. NaN exceeds it."""
         where = f"{deviation.case}, {deviation.worst_tokens} tokens"
         if self.min_cosine is not None:
             cosine = -1.0 if deviation.worst_cosine is None else deviation.worst_cosine
@@ -36,7 +41,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Deviation:
-    """How far the outputs of one way of batching the probes are from the reference, and where they are furthest.
+    """How far the outputs are from the reference for one way of batching the probes.
 
     ``worst_tokens`` is the length of the probe with the largest difference. ``worst_cosine`` is None for scores, which
     have no direction.
@@ -50,10 +55,10 @@ class Deviation:
 
 @dataclass(frozen=True)
 class VerificationResult:
-    """Whether a bundle equals its reference on an engine computing in a type, and by how much it differs.
+    """Whether a bundle matches its reference on an engine that computes in a type, and by how much it differs.
 
-    ``version`` is the engine's, ``probes`` the number of inputs compared. The difference and the cosine are the worst
-    of all ``cases``, the ways of batching the probes; ``reason`` says why the bundle failed, "" if it passed.
+    ``version`` is the engine's version, ``probes`` the number of inputs compared. The difference and the cosine are the
+    worst of all ``cases``, the ways of batching the probes. ``reason`` says why the bundle failed, "" if it passed.
     """
 
     engine: str
@@ -73,7 +78,7 @@ class VerificationResult:
         return asdict(self)
 
     def describe(self, reference: str) -> str:
-        """Return the result as one line; ``reference`` is what the bundle was compared with, in words."""
+        """Return the result as one line; ``reference`` is a description of what the bundle was compared with."""
         if self.passed:
             outcome = f"{'equal' if self.tolerance.exact else 'close'} to {reference}"
         else:
@@ -86,7 +91,7 @@ class VerificationResult:
 
 
 class Agreement(Protocol):
-    """How closely a compressed model's outputs agree with the original's; each task has its own dataclass of it."""
+    """How closely a compressed model's outputs agree with the original's; each task has its own dataclass."""
 
     def describe(self) -> str:
         """Return the figures in words."""
@@ -97,9 +102,10 @@ class Agreement(Protocol):
 class LayersReport:
     """How the layers were compressed.
 
-    ``calibration`` says which ``calibration_inputs`` texts or pairs set the ranges of int8 layers, None for float16.
-    ``float32_inputs`` names layers whose input stays float32; ``smoothing_strength`` maps the others to SmoothQuant's.
-    ``calibration_agreement`` holds the figures of the agreement over the calibration inputs.
+    ``calibration`` describes the texts or pairs that set the ranges of int8 layers (None for float16), and
+    ``calibration_inputs`` is their number. ``float32_inputs`` names layers whose input stays float32;
+    ``smoothing_strength`` maps the other layers to SmoothQuant's strength. ``calibration_agreement`` holds the figures
+    of the agreement over the calibration inputs, which are measured.
     """
 
     precision: str
@@ -113,15 +119,21 @@ class LayersReport:
 
 @dataclass(frozen=True)
 class CompressionReport:
-    """What was compressed, the limits that it had to keep, and what it costs on texts that did not calibrate it.
+    """What was compressed, the limits set for the loss, and the loss measured on held-out texts.
 
-    ``table`` is the precision of the token embeddings; ``layers`` is None where only the table was compressed.
+    ``table`` is the precision of the token embeddings; ``layers`` is None if only the table was compressed.
+    ``agreement`` is None in a bundle without its measurements.
     """
 
     table: str
     limits: dict[str, float]
-    agreement: Agreement
+    agreement: Agreement | None
     layers: LayersReport | None = None
+
+    def without_measurements(self) -> CompressionReport:
+        """Return the report with nothing but what was decided."""
+        layers = None if self.layers is None else replace(self.layers, calibration_agreement={})
+        return replace(self, agreement=None, layers=layers)
 
     def describe(self) -> str:
         """Return the report as one line."""
@@ -131,7 +143,8 @@ class CompressionReport:
             done.append(f"layers {self.layers.precision}{f', {floats} of them with float32 inputs' if floats else ''}")
             if self.layers.calibration:
                 done.append(f"calibrated with {self.layers.calibration}")
-        return f"{', '.join(done)}; on ONNX Runtime, {self.agreement.describe()}"
+        line = ", ".join(done)
+        return line if self.agreement is None else f"{line}; on ONNX Runtime, {self.agreement.describe()}"
 
 
 @dataclass(frozen=True)
@@ -139,7 +152,7 @@ class CoverageReport:
     """How a pruned vocabulary tokenizes other texts.
 
     ``unchanged`` is the share of texts tokenized as before, ``growth`` the factor by which the number of tokens grew,
-    ``unknown`` and ``unknown_before`` the shares of unknown tokens after and before.
+    ``unknown`` and ``unknown_before`` are the shares of unknown tokens after and before pruning.
     """
 
     name: str
@@ -160,11 +173,11 @@ class CoverageReport:
 
 @dataclass(frozen=True)
 class VocabularyReport:
-    """Which tokens a pruned vocabulary retains (``tokens`` of ``original_tokens``), and what was proven of them.
+    """Which tokens a pruned vocabulary retains (``tokens`` of ``original_tokens``), and how this was checked.
 
     ``same_tokens`` texts are tokenized as before, and the vectors of ``same_vectors`` of them differ by at most
-    ``max_abs_difference``. ``corpus`` names the texts whose tokens are retained, ``scripts`` the scripts retained whole
-    and ``character_scripts`` those whose single characters are retained (ISO 15924 codes).
+    ``max_abs_difference``. ``corpus`` names the texts whose tokens are retained, ``scripts`` the scripts of which all
+    tokens are retained, ``character_scripts`` those of which single characters are retained (ISO 15924 codes).
     """
 
     tokens: int
@@ -191,12 +204,32 @@ class VocabularyReport:
 
 
 @dataclass(frozen=True)
-class Quality:
-    """Everything that was measured of a bundle.
+class Measurements:
+    """What engines measured of a bundle at its export: the content of measurements.json.
 
-    ``reference`` says what its probes were computed with, ``encoder_file`` which ONNX file its encoder was, None where
-    the model was traced. ``verifications`` has a result for each engine and compute dtype, ``not_run`` the reason by
-    engine for those that could not run.
+    ``manifest_sha256`` is the hash of the manifest.json that they belong to. ``agreement`` and
+    ``calibration_agreement`` are those of a compressed bundle.
+    """
+
+    manifest_sha256: str
+    verifications: tuple[VerificationResult, ...]
+    not_run: dict[str, str] = field(default_factory=dict)
+    agreement: Agreement | None = None
+    calibration_agreement: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the measurements as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Everything that was decided and measured of a bundle.
+
+    ``reference`` describes what computed the probes' outputs; ``encoder_file`` is the name of the ONNX file that the
+    encoder came from, None if the model was traced. ``verifications`` has a result for each engine and compute dtype;
+    ``not_run`` says why a device, or a device and type, could not be verified. Both are empty in a bundle without its
+    measurements.
     """
 
     reference: str
@@ -208,19 +241,54 @@ class Quality:
 
     @property
     def reference_name(self) -> str:
-        """What the vectors were compared with, in a word or a few."""
+        """A short name of what the vectors were compared with."""
         if self.encoder_file is not None:
             return f"{self.encoder_file} with its modules in NumPy"
         return "torch" if self.compression is None else "torch with the same rounding"
 
+    def without_measurements(self) -> Quality:
+        """Return nothing but what was decided."""
+        compression = None if self.compression is None else self.compression.without_measurements()
+        return replace(self, verifications=(), not_run={}, compression=compression)
 
-def read_quality(fields: Fields, agreement_type: type[Agreement] | None) -> Quality:
-    """Read the manifest's ``quality``.
+    def with_measurements(self, measured: Measurements) -> Quality:
+        """Return what was decided, with these measurements."""
+        compression = self.compression
+        if compression is not None:
+            layers = compression.layers
+            if layers is not None:
+                layers = replace(layers, calibration_agreement=measured.calibration_agreement)
+            compression = replace(compression, agreement=measured.agreement, layers=layers)
+        return replace(self, verifications=measured.verifications, not_run=measured.not_run, compression=compression)
+
+    def measurements(self, manifest_sha256: str) -> Measurements:
+        """Return what was measured, as belonging to a manifest."""
+        compression = self.compression
+        layers = None if compression is None else compression.layers
+        return Measurements(
+            manifest_sha256,
+            self.verifications,
+            self.not_run,
+            agreement=None if compression is None else compression.agreement,
+            calibration_agreement={} if layers is None else layers.calibration_agreement,
+        )
+
+
+def read_quality(top: Fields, agreement_type: type[Agreement] | None) -> Quality:
+    """Read the manifest's ``quality`` and ``compression``.
 
     ``agreement_type`` is the dataclass that the bundle's task compares by, None for a task that is not known.
     """
-    compression = None
-    if agreement_type is not None and fields.has("compression"):
+    fields, compression = top.child("quality"), None
+    if top.has("compression"):
+        compression = top.child("compression").read(CompressionReport, agreement=None)
+    elif agreement_type is not None and fields.has("compression"):
         report = fields.child("compression")
         compression = report.read(CompressionReport, agreement=report.child("agreement").read(agreement_type))
     return fields.read(Quality, compression=compression)
+
+
+def read_measurements(fields: Fields, agreement_type: type[Agreement]) -> Measurements:
+    """Read the content of measurements.json of a task that compares by ``agreement_type``."""
+    agreement = fields.child("agreement").read(agreement_type) if fields.has("agreement") else None
+    return fields.read(Measurements, agreement=agreement)

@@ -1,4 +1,4 @@
-"""SparseEncoder: texts to vectors of which most values are 0, with a bundle."""
+"""SparseEncoder: embed texts as sparse vectors with a bundle."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class SparseOptions(TypedDict, total=False):
-    """Options of ``SparseEncoder.encode`` that its other methods pass on."""
+    """Options that other methods of ``SparseEncoder`` pass on to ``encode``."""
 
     max_active_dims: int | None
 
 
 class SparseEncoder(Model[SparseSection]):
-    """A sparse encoder (SPLADE, or inference-free) without torch: one graph, one device, vectors over a vocabulary.
+    """A sparse encoder (SPLADE, or inference-free) without torch: a bundle, opened on one device.
 
-    Arguments, errors, and what holds for threads, pickling and forks are those of ``Embedder``. SciPy, the extra
-    ``sparse``, is needed for all but ``encode_active`` and ``encode_active_iter``.
+    Arguments, errors and the behavior with threads, pickling and forks are those of ``Embedder``. All methods except
+    ``encode_active`` and ``encode_active_iter`` need SciPy (the extra ``sparse``).
 
     Examples:
         >>> model = SparseEncoder(bundle, device="cpu")
@@ -44,7 +44,7 @@ class SparseEncoder(Model[SparseSection]):
 
     @property
     def dimension(self) -> int:
-        """Columns of a vector: tokens of the vocabulary."""
+        """Columns of a vector, one for each token of the vocabulary."""
         return self._section.dimension
 
     def encode(
@@ -62,19 +62,20 @@ class SparseEncoder(Model[SparseSection]):
 
         Args:
             texts: A str, or a list, tuple, NumPy array or pandas column of str.
-            prompt_name: Name of a prompt of the model, put before each text; None for the model's default.
-            prompt: A prompt of your own; wins over ``prompt_name``. "" for none at all.
-            batch_size: The maximum number of texts in a batch, fewer of long ones; None lets batches be as large as is
-                fastest.
-            show_progress_bar: True or False; None shows it where this package logs at INFO or DEBUG.
-            task: What the texts are to a model with a Router, "query" or "document" for example; None for its default.
-            max_active_dims: Keep only so many of a vector's largest values; None for the model's default.
+            prompt_name: Name of a prompt of the model, which is prepended to each text; None for the model's default.
+            prompt: Your own prompt; takes precedence over ``prompt_name``. "" for no prompt.
+            batch_size: The maximum number of texts in a batch; batches of long texts have fewer. None for the fastest
+                choice.
+            show_progress_bar: True or False; None shows it if this package logs at INFO or DEBUG.
+            task: The task that selects the route of a model with a Router, for example "query" or "document"; None for
+                its default.
+            max_active_dims: Keep only this many of a vector's values, the largest; None for the model's default.
 
         Returns:
-            A ``scipy.sparse.csr_array`` of float32: [n, d] for n texts, [0, d] for none, [d] for one text.
+            A ``scipy.sparse.csr_array`` of float32: [d] for one text, [n, d] for n texts, [0, d] for an empty list.
 
         Raises:
-            InputError: a text or an option is not usable.
+            InputError: a text or an option is not valid.
             MonographError: the engine failed, the model was closed, or SciPy is not installed.
 
         Examples:
@@ -101,10 +102,10 @@ class SparseEncoder(Model[SparseSection]):
         show_progress_bar: bool | None = None,
         **options: Unpack[SparseOptions],
     ) -> csr_array:
-        """Encode queries: ``encode`` with the model's "query" prompt where it has one and none is given.
+        """Encode queries: ``encode`` with the model's "query" prompt, if it has one and you give none.
 
-        A model with a Router takes the route of the task "query". Arguments, results (csr_array float32 [d] or [n, d])
-        and errors are those of ``encode``.
+        With a Router, the route of the task "query" is used. Arguments, results (csr_array float32 [d] or [n, d]) and
+        errors are those of ``encode``.
         """
         name, task = self._prompt_name(QUERY_PROMPTS, prompt_name, prompt), self._routed_task("query")
         return self.encode(texts, name, prompt, batch_size, show_progress_bar, task=task, **options)
@@ -120,8 +121,8 @@ class SparseEncoder(Model[SparseSection]):
     ) -> csr_array:
         """Encode documents: ``encode`` with the model's "document", "passage" or "corpus" prompt, if it has one.
 
-        A model with a Router takes the route of the task "document". Arguments, results (csr_array float32 [d] or
-        [n, d]) and errors are those of ``encode``.
+        With a Router, the route of the task "document" is used. Arguments, results (csr_array float32 [d] or [n, d])
+        and errors are those of ``encode``.
         """
         name, task = self._prompt_name(DOCUMENT_PROMPTS, prompt_name, prompt), self._routed_task("document")
         return self.encode(texts, name, prompt, batch_size, show_progress_bar, task=task, **options)
@@ -137,14 +138,16 @@ class SparseEncoder(Model[SparseSection]):
         task: str | None = None,
         max_active_dims: int | None = None,
     ) -> list[SparseVector]:
-        """Encode texts as ``encode`` does and return each vector's columns and values, as indexes take them.
+        """Encode texts like ``encode``, and return each vector's columns and values, the input of search indexes.
+
+        The arguments are those of ``encode``; SciPy is not needed.
 
         Returns:
-            For each text its ``indices``, int32 [k] and ascending, and their ``values``, float32 [k]; one text is a
-            list of one. SciPy is not needed.
+            For each text its ``indices``, int32 [k] in ascending order, and their ``values``, float32 [k]. For a single
+            text, a list with one vector.
 
         Raises:
-            InputError: a text or an option is not usable.
+            InputError: a text or an option is not valid.
             MonographError: the engine failed, or the model was closed.
 
         """
@@ -164,11 +167,11 @@ class SparseEncoder(Model[SparseSection]):
     ) -> Iterator[csr_array]:
         """Encode any iterable of texts and yield blocks of vectors, csr_array [k, d], in order, in constant memory.
 
-        The arguments are those of ``encode``; options are checked at the call, texts as they come. ``on_texts`` is
-        called with the number of further texts that are done, batch by batch, for a progress bar.
+        The arguments are those of ``encode``. Options are checked when you call it, texts as they are read. For a
+        progress bar, ``on_texts`` is called after each batch with the number of texts that it completed.
 
         Raises:
-            InputError: a text or an option is not usable.
+            InputError: a text or an option is not valid.
             MonographError: SciPy is not installed.
 
         """
@@ -187,31 +190,31 @@ class SparseEncoder(Model[SparseSection]):
         on_texts: Callable[[int], object] = lambda _: None,
         **options: Unpack[SparseOptions],
     ) -> Iterator[list[SparseVector]]:
-        """Encode any iterable of texts and yield blocks of what ``encode_active`` returns, in constant memory.
+        """Encode any iterable of texts and yield blocks of the vectors of ``encode_active``, in constant memory.
 
         The arguments are those of ``encode_iter``; SciPy is not needed.
 
         Raises:
-            InputError: a text or an option is not usable.
+            InputError: a text or an option is not valid.
 
         """
         call = self._check_call(SPARSE.post_process(self._section, **options), prompt_name, prompt, batch_size, task)
         return (rows.vectors() for rows in call.iterate(check_stream(texts), on_texts))
 
     def similarity(self, first: Any, second: Any) -> NDArray[np.float32]:
-        """Return the model's similarity of every vector of ``first`` [n, d] with every one of ``second`` [m, d].
+        """Return the model's similarity of each vector of ``first`` [n, d] to each vector of ``second`` [m, d].
 
         Vectors are csr_arrays or dense arrays; the result is dense, float32 [n, m].
 
         Raises:
-            InputError: the shapes do not fit.
+            InputError: the shapes do not match.
             MonographError: SciPy is not installed.
 
         """
         return arrays.similarity(self._section.similarity, first, second)
 
     def similarity_pairwise(self, first: Any, second: Any) -> NDArray[np.float32]:
-        """Return the model's similarity of vector i of ``first`` and of ``second`` (both [n, d]), float32 [n].
+        """Return the model's similarity of vector i of ``first`` to vector i of ``second``: [n, d] both, float32 [n].
 
         Raises:
             InputError: the shapes differ.
@@ -221,17 +224,17 @@ class SparseEncoder(Model[SparseSection]):
         return arrays.similarity_pairwise(self._section.similarity, first, second)
 
     def decode(self, embeddings: Any, top_k: int | None = None) -> list[Any]:
-        """Return each vector's tokens with their weights, the heaviest first; of equal ones the lower column first.
+        """Return each vector's tokens with their weights, the largest first; of equal weights, the lower column first.
 
         Args:
-            embeddings: Vectors [n, d], or one [d], as csr_array or dense.
-            top_k: The maximum number of tokens of a vector; None for all that are not 0.
+            embeddings: Vectors [n, d] or one vector [d], csr_array or dense.
+            top_k: The maximum number of tokens per vector; None for all nonzero ones.
 
         Returns:
-            For vectors [n, d] n lists of pairs of token (str) and weight (float), for one vector [d] its list.
+            For each vector a list of pairs of token (str) and weight (float). For one vector [d], just its list.
 
         Raises:
-            InputError: these are no vectors of this model, or ``top_k`` is no count.
+            InputError: these are not vectors of this model, or ``top_k`` is not a positive integer.
             MonographError: SciPy is not installed.
 
         Examples:
@@ -256,7 +259,7 @@ class SparseEncoder(Model[SparseSection]):
         """Return the mean ``active_dims`` of vectors, [n, d] or [d], and their ``sparsity_ratio``, the share of zeros.
 
         Raises:
-            InputError: these are no vectors.
+            InputError: these are not vectors.
             MonographError: SciPy is not installed.
 
         """
@@ -264,10 +267,10 @@ class SparseEncoder(Model[SparseSection]):
 
     @staticmethod
     def intersection(first: Any, second: Any) -> csr_array:
-        """Return the products of one vector's values [d] with those of others, [n, d] or [d], where above 0.
+        """Return the elementwise products of one vector [d] with others, [n, d] or [d], if positive, otherwise 0.
 
         Returns:
-            csr_array float32 of the shape of ``second``.
+            csr_array of float32 in the shape of ``second``.
 
         Raises:
             InputError: ``first`` is more than one vector, or the dimensions differ.

@@ -15,6 +15,7 @@ import pytest
 from monograph import Embedder
 from monograph.engines import dtypes_of
 from support.command import assert_error, assert_reported, monograph
+from support.manifests import state_file
 
 
 def test_similarity_prints_the_matrix(tiny_bundle: Path, tiny_embedder: Embedder) -> None:
@@ -90,9 +91,7 @@ def test_verify_finds_a_wrong_reference(tiny_bundle: Path, tmp_path: Path) -> No
     vectors = probes.vectors.copy()
     vectors[7, 3] += 1e-3
     content = write_probes(bundle, [Probes(probes.texts, probes.token_counts, vectors)]).read_bytes()
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    manifest["files"]["probes.json"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    state_file(bundle, "probes.json", hashlib.sha256(content).hexdigest())
     done = monograph("verify", bundle)
     assert done.returncode == 1
     assert "FAILED: max abs difference 1.00e-03" in done.stdout.decode()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from monograph.bundle import open_bundle
 from support.command import assert_error, monograph, restore_ctrl_c
+from support.manifests import state_file
 
 
 def command(*arguments: object) -> list[str]:
@@ -81,16 +82,12 @@ def test_ctrl_c_leaves_nothing(tiny_bundle: Path, tmp_path: Path) -> None:
 def test_the_memory_does_not_grow_with_the_file(tiny_bundle: Path, tmp_path: Path) -> None:
     """A bundle with 200 MB more weights, in a process that reports its peak."""
     import hashlib
-    import json
     import shutil
 
     large = Path(shutil.copytree(tiny_bundle, tmp_path / "large"))
     content = bytes(200_000_000)
     (large / "more.onnx.data").write_bytes(content)
-    manifest = json.loads((large / "manifest.json").read_bytes())
-    entry = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    manifest["files"]["more.onnx.data"] = entry
-    (large / "manifest.json").write_text(json.dumps(manifest))
+    state_file(large, "more.onnx.data", hashlib.sha256(content).hexdigest())
     code = """
 import resource, sys
 from pathlib import Path

@@ -11,6 +11,7 @@ import pytest
 
 from monograph.engines import dtypes_of
 from support.command import assert_reported, monograph
+from support.manifests import state_file
 from support.terminal import on_terminal
 
 LARGE_BYTES = 2_000_000_000
@@ -91,9 +92,7 @@ def large_bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "large"))
     with (bundle / "more.onnx.data").open("wb") as file:
         file.truncate(LARGE_BYTES)
-    manifest = json.loads((bundle / "manifest.json").read_bytes())
-    manifest["files"]["more.onnx.data"] = {"bytes": LARGE_BYTES, "sha256": "0" * 64}
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    state_file(bundle, "more.onnx.data", "0" * 64)
     return bundle
 
 

@@ -112,7 +112,7 @@ def test_the_graph_is_one_with_external_weights_and_dynamic_axes(tiny_bundle: Pa
 
 def test_the_bundle_says_nothing_of_the_machine(tiny_bundle: Path, tiny_checkpoint: Path) -> None:
     """Rules A1 and A2: torch writes stack traces with file paths into every node."""
-    for file in ("model.onnx", "manifest.json", "tokenizer.json", "probes.json"):
+    for file in ("model.onnx", "manifest.json", "tokenizer.json", "probes.json", "measurements.json"):
         content = (tiny_bundle / file).read_bytes()
         for word in (b"site-packages", b"stack_trace", str(tiny_checkpoint.parent).encode(), str(Path.home()).encode()):
             assert word not in content, (file, word)

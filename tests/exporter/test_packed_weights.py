@@ -23,6 +23,7 @@ from monograph.engines.packed_weights import find_packed_graph
 from monograph_export import export
 from support import checkpoints
 from support.command import monograph
+from support.manifests import edit_manifest, state_file
 
 WIDE = {"max_position_embeddings": 256, "hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 4}
 TEXTS = ["the harbour", "", "seven grey geese flew over it " * 9]
@@ -164,8 +165,7 @@ def test_a_copied_cache_is_hashed_once(aligned: Path, tmp_path: Path) -> None:
 
 def test_another_bundle_has_other_packed_weights(aligned: Path, copied: Path, tmp_path: Path) -> None:
     [one] = prepare(aligned, "cpu", cache_dir=tmp_path / "cache")
-    manifest = (copied / "manifest.json").read_bytes()
-    (copied / "manifest.json").write_bytes(manifest + b"\n")
+    edit_manifest(copied, lambda value: value.update(comment="another"))
     [other] = prepare(copied, "cpu", cache_dir=tmp_path / "cache")
     assert one != other
 
@@ -174,11 +174,7 @@ def test_what_gives_other_vectors_is_removed(copied: Path, tmp_path: Path) -> No
     (probes,) = read_probes(copied)
     rolled = type(probes)(probes.texts, probes.token_counts, np.roll(probes.vectors, 1, axis=1))
     file = write_probes(copied, [rolled])
-    manifest = json.loads((copied / "manifest.json").read_bytes())
-    manifest["files"]["probes.json"] = {
-        "bytes": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()
-    }  # fmt: skip
-    (copied / "manifest.json").write_text(json.dumps(manifest))
+    state_file(copied, file.name, hashlib.sha256(file.read_bytes()).hexdigest())
     with pytest.raises(MonographError, match="the bundle is wrong, and they were removed: "):
         prepare(copied, "cpu", cache_dir=tmp_path / "cache")
     assert files(tmp_path / "cache") == []

@@ -339,7 +339,7 @@ def test_a_graph_that_differs_from_torch_leaves_no_bundle(
     def damaged(*arguments: Any) -> Any:
         import onnx_ir as ir
 
-        model = real(*arguments)
+        model: Any = real(*arguments)
         bias = next(value for name, value in model.graph.initializers.items() if name.endswith("linear.bias"))
         bias.const_value = ir.tensor(bias.const_value.numpy() + 1e-3)
         return model
@@ -360,4 +360,11 @@ def test_export_returns_the_bundle_it_wrote(
     shutil.rmtree(tmp_path / "here")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty"]
     names = {path.name for path in bundle.path.iterdir()}
-    assert names == {"manifest.json", "model.onnx", "model.onnx.data", "tokenizer.json", "probes.json"}
+    assert names == {
+        "manifest.json",
+        "model.onnx",
+        "model.onnx.data",
+        "tokenizer.json",
+        "probes.json",
+        "measurements.json",
+    }

@@ -17,7 +17,7 @@ from fuzzing import use
 from fuzzing.byte_mutations import mutate_bytes
 from fuzzing.case import Case, Kind
 from fuzzing.outcomes import ERROR, RESULT, Violation
-from fuzzing.workplace import BUNDLES, DATA, MANIFEST
+from fuzzing.workplace import BUNDLES, DATA, MANIFEST, MEASUREMENTS
 
 _BLOCK = tarfile.BLOCKSIZE
 _CHECKSUM = slice(148, 156)
@@ -27,8 +27,8 @@ _FIELDS = {"name": (0, 100), "mode": (100, 8), "uid": (108, 8), "size": (124, 12
 # Where a file must never appear.
 _OUTSIDE = ("/escaped-from-an-archive", "~/escaped-from-an-archive")
 # fmt: off
-_NAMES = (*_OUTSIDE, "../escaped", "a/b", ".", "..", "", "manifest.json", "model.onnx", "a\nb", "\x1b[2J", "\xff",
-          "./model.onnx", "model.onnx/", "unlisted.bin", "x" * 100, "\u202eb", "C:\\x")
+_NAMES = (*_OUTSIDE, "../escaped", "a/b", ".", "..", "", "manifest.json", "measurements.json", "model.onnx", "a\nb",
+          "\x1b[2J", "\xff", "./model.onnx", "model.onnx/", "unlisted.bin", "x" * 100, "\u202eb", "C:\\x")
 # fmt: on
 _SIZES = (
     b"00000000000\0",
@@ -125,6 +125,8 @@ def _check_left(place: Path, target: Path, *, complete: bool) -> None:
         manifest = json.loads((target / MANIFEST).read_bytes())
         expected |= {target, target / MANIFEST, *(target / name for name in manifest["files"])}
     left = set(place.rglob("*"))
+    if complete:
+        expected |= left & {target / MEASUREMENTS}
     escaped = [name for name in _OUTSIDE if os.path.lexists(Path(name).expanduser())]
     if left != expected or escaped:
         raise Violation("files left by an archive", ", ".join(map(str, [*sorted(left ^ expected), *escaped]))[:500])

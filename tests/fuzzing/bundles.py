@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import random
 from abc import abstractmethod
@@ -18,7 +19,7 @@ from fuzzing.byte_mutations import mutate_bytes
 from fuzzing.case import Case, Kind
 from fuzzing.json_mutations import hostile_value, mutate_json, to_bytes
 from fuzzing.outcomes import RESULT
-from fuzzing.workplace import BUNDLES, MANIFEST, Content, Special, Workplace, manifest_of, state_files
+from fuzzing.workplace import BUNDLES, MANIFEST, MEASUREMENTS, Content, Special, Workplace, manifest_of, state_files
 
 # Most of the bundles' code is that of all; these open fastest.
 _WEIGHTS = (5, 1, 2, 1, 2)
@@ -177,6 +178,38 @@ class Probes(JsonKind):
         # The cpu device runs no probes of a bundle that its export verified there, and they change no output.
         use.check_equal(outputs, self.reference(case.data.bundle))
         return verified
+
+
+class Measurements(JsonKind):
+    """measurements.json, bound to the bundle's manifest unless a mutation hits that."""
+
+    name = "measurements"
+    file = MEASUREMENTS
+
+    def start(self, random: random.Random) -> MutatedBundle:
+        """Choose a bundle, and give it the measurements of its manifest in a file."""
+        bundle = random.choices(BUNDLES, _WEIGHTS)[0]
+        self.reference(bundle)
+        files = dict(self.place.originals[bundle])
+        manifest = files[MANIFEST]
+        assert isinstance(manifest, bytes)
+        quality = json.loads(manifest)["quality"]
+        compression = quality["compression"] or {}
+        tree = {
+            "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
+            "verifications": quality["verifications"],
+            "not_run": quality["not_run"],
+            "agreement": compression.get("agreement"),
+            "calibration_agreement": (compression.get("layers") or {}).get("calibration_agreement"),
+        }
+        return MutatedBundle(bundle, files, self.file, tree)
+
+    def use(self, case: Case, folder: Path) -> str:
+        """Describe and open the bundle and encode; nothing that is measured changes a vector."""
+        use.check_info(folder, as_json=case.number % 2 == 0)
+        with use.open_model(folder, self.device) as model:
+            use.check_equal(use.encode(model), self.reference(case.data.bundle))
+        return RESULT
 
 
 class Tokenizers(JsonKind):

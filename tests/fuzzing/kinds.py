@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fuzzing.archives import Archives
-from fuzzing.bundles import Manifests, Probes, Tokenizers
+from fuzzing.bundles import Manifests, Measurements, Probes, Tokenizers
 from fuzzing.case import Kind
 from fuzzing.graphs import Graphs
 from fuzzing.lines import TextLines
 
 KINDS: Mapping[str, type[Kind]] = {
-    kind.name: kind for kind in (Manifests, Probes, Tokenizers, Graphs, Archives, TextLines)
+    kind.name: kind for kind in (Manifests, Measurements, Probes, Tokenizers, Graphs, Archives, TextLines)
 }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fuzzing.outcomes import ERROR, RESULT, Violation, check_message, check_printable, limited
-from fuzzing.workplace import MANIFEST
+from fuzzing.workplace import MANIFEST, MEASUREMENTS
 from monograph import CrossEncoder, Embedder, MonographError, SparseEncoder, load
 from monograph.commands import main
 
@@ -88,15 +88,18 @@ def run_command(*arguments: object) -> tuple[int, str]:
 
 
 def check_info(folder: Path, *, as_json: bool) -> None:
-    """Describe the bundle; require that no line of it claims more verifications than the manifest has."""
+    """Describe the bundle; require that no line of it claims more verifications than are stated."""
     code, output = run_command("info", folder, *(["--json"] if as_json else []))
     if code:
         return
     if as_json:
         json.loads(output)
         return
-    manifest = json.loads((folder / MANIFEST).read_bytes())
-    stated = len(manifest["quality"]["verifications"])
+    measurements = folder / MEASUREMENTS
+    if measurements.exists():
+        stated = len(json.loads(measurements.read_bytes())["verifications"])
+    else:
+        stated = len(json.loads((folder / MANIFEST).read_bytes())["quality"]["verifications"])
     if (lines := output.count("\nverified")) != stated:
         raise Violation("made-up line of info", f"{lines} lines for {stated} verifications: {output[:500]}")
 

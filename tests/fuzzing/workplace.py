@@ -20,6 +20,7 @@ from monograph.bundle.probes import Probes, read_probes, write_probes
 DATA = Path(__file__).parents[1] / "data"
 BUNDLES = ("embedding", "embedding-int8", "rerank", "sparse", "sparse-routes")
 MANIFEST = "manifest.json"
+MEASUREMENTS = "measurements.json"
 # Large enough for every length and offset that a graph may ask for.
 _BAIT_BYTES = 1 << 18
 # Verification of all probes would be most of the time.
@@ -81,9 +82,9 @@ class Workplace:
                 _write(folder / name, content)
 
     def check_opened(self, bundle: str, files: Files) -> None:
-        """Raise ``Violation`` if a file was opened that the bundle's manifest does not list."""
+        """Raise ``Violation`` if a file was opened that is not the bundle's."""
         folder = self.folder(bundle)
-        listed = {MANIFEST, *_listed_names(files.get(MANIFEST))}
+        listed = {MANIFEST, MEASUREMENTS, *_listed_names(files.get(MANIFEST))}
         foreign = sorted(
             str(path.relative_to(self.root))
             for path in self.opened.take()

@@ -144,7 +144,14 @@ def test_a_folder_in_place_of_the_manifest_is_refused(bundle_copy: Path) -> None
 
 def test_a_file_in_place_of_the_folder_is_not_a_bundle(bundle_copy: Path) -> None:
     (problem,) = problems_of(bundle_copy / "model.onnx")
-    assert problem.startswith("there is no manifest.json")
+    assert problem.startswith("this is a file, and a bundle is a folder")
+    assert "monograph unpack" in problem
+
+
+def test_a_checkpoint_is_named_in_the_command_that_exports_it(tmp_path: Path) -> None:
+    (tmp_path / "modules.json").write_text("[]")
+    (problem,) = problems_of(tmp_path)
+    assert f"monograph export {tmp_path} OUTPUT" in problem
 
 
 def test_a_folder_that_does_not_exist_says_how_to_make_one(tmp_path: Path) -> None:

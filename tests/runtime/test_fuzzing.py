@@ -23,6 +23,7 @@ from monograph import InputError, MonographError
 # The number of the first case, and how many: some seconds for each kind.
 SHORT = {
     "manifests": (0, 100),
+    "measurements": (0, 60),
     "probes": (0, 40),
     "tokenizers": (0, 30),
     "graphs": (4, 25),

@@ -49,6 +49,21 @@ def test_lines_are_written_as_steps_begin() -> None:
     ]
 
 
+def test_lines_say_how_far_a_long_step_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monograph.progress._LINE_SECONDS", 0.0)
+    work(Lines(stream := io.StringIO()))
+    assert [line.split("] ")[1] for line in stream.getvalue().splitlines()] == [
+        "Loading the model",
+        "Computing the reference: 3 texts",
+        "Computing the reference: 1 of 3 texts",
+        "Computing the reference: 2 of 3 texts",
+        "Computing the reference: 3 of 3 texts",
+        "Writing the weights: 2.5 MB",
+        "Writing the weights: 2.0 MB of 2.5 MB",
+        "Writing the weights: 2.5 MB of 2.5 MB",
+    ]
+
+
 def test_bars_leave_a_line_for_each_step() -> None:
     stream = Stream()
     work(Bars(stream))

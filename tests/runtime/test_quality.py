@@ -28,7 +28,7 @@ COMPRESSION: dict[str, Any] = {"table": "fp16", "limits": {}, "agreement": AGREE
 
 def read(**entries: Any) -> Quality:
     problems: list[str] = []
-    fields = Fields({"reference": "torch", "verifications": [], **entries}, "quality", problems)
+    fields = Fields({"quality": {"reference": "torch", "verifications": [], **entries}}, "", problems)
     quality = read_quality(fields, VectorAgreement)
     assert problems == []
     return quality

@@ -18,6 +18,14 @@ _SMALL: dict[str, Any] = {"vocab_size": 1000, "hidden_size": 16, "intermediate_s
 # Smaller weights let fewer tokens be active: probes are most of a sparse bundle's size.
 _SPARSE = _SMALL | {"initializer_range": 0.12}
 
+# Random weights do not keep to the limits that trained ones do.
+_INT8: dict[str, Any] = {
+    "precision": "int8",
+    "min_mean_cosine": -1,
+    "min_worst_cosine": -1,
+    "min_neighbour_agreement": 0,
+}
+
 
 def _embedding(folder: Path) -> Path:
     return checkpoints.tiny(
@@ -46,11 +54,9 @@ def _sparse_routes(folder: Path) -> Path:
 
 _CHECKPOINTS: Mapping[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
     "embedding": (_embedding, {}),
-    # Random weights do not keep to the limits that trained ones do.
-    "embedding-int8": (
-        _embedding,
-        {"precision": "int8", "min_mean_cosine": -1, "min_worst_cosine": -1, "min_neighbour_agreement": 0},
-    ),
+    "embedding-int8": (_embedding, _INT8),
+    # With measurements.json, which those before have in their manifests.
+    "embedding-int8-measured": (_embedding, _INT8),
     "rerank": (_rerank, {}),
     "sparse": (_sparse, {}),
     "sparse-routes": (_sparse_routes, {}),

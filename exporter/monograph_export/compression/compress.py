@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic
 
 import numpy as np
@@ -43,8 +43,13 @@ class Compressed(Generic[InputT]):
     inputs: tuple[InputT, ...]
     reference: NDArray[np.float32]
 
+    @property
+    def decided(self) -> CompressionReport:
+        """What the manifest says of it, which is known before anything is measured with an engine."""
+        return CompressionReport(self.table, self.limits.to_json(), None, self.layers)
+
     def report(self, outputs: NDArray[np.float32]) -> CompressionReport:
-        """Return what the manifest says of it, where ``outputs`` are those of the bundle for the held-out inputs.
+        """Return what was decided and measured, where ``outputs`` are the bundle's for the held-out inputs.
 
         Raises:
             ExportError: they are further from the original's than the limits allow.
@@ -55,7 +60,7 @@ class Compressed(Generic[InputT]):
             raise ExportError(
                 f"on ONNX Runtime the compressed model is too far from the original: {', '.join(violations)}"
             )
-        return CompressionReport(self.table, self.limits.to_json(), agreement, self.layers)
+        return replace(self.decided, agreement=agreement)
 
 
 def compress(

@@ -17,6 +17,7 @@ from monograph.errors import ExportError
 from monograph.inputs import InputT
 from monograph.progress import SILENT, Progress, Step
 from monograph.quality import Agreement
+from monograph_export.arithmetic import one_thread
 from monograph_export.compression.activation_stats import ActivationStats, collect_activation_stats, linear_layers
 from monograph_export.compression.gptq import round_weight
 from monograph_export.compression.int8 import Int8Linear, fake_quantize
@@ -81,7 +82,7 @@ class LayerQuantizer(Generic[InputT]):
         linears, groups = linear_layers(self._model), list[Group]()
         layers = sum(len(stats.names) for stats in statistics)
         # Not in inference mode: the model is traced with the buffers that are made here.
-        with torch.no_grad(), self._progress.step("Calibrating layers", layers, "layers") as step:
+        with torch.no_grad(), one_thread(), self._progress.step("Calibrating layers", layers, "layers") as step:
             for stats in statistics:
                 originals = {name: linears[name] for name in stats.names}
                 groups.append(Group(originals, int8_layers(originals, stats, self._levels)))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from monograph.errors import ExportError
-from monograph.similarity import similarity, similarity_pairwise
+from monograph.similarity import normalize, similarity_pairwise
 from monograph.tasks.embedding import EMBEDDING, EmbeddingSection, VectorAgreement
 from monograph_export.checkpoint.features import features_of
 from monograph_export.checkpoint.modules import ROUTER, SENTENCE_EMBEDDING, ModelKind
@@ -61,7 +61,7 @@ class VectorExport(ExportTask[str]):
     def agreement(self, reference: NDArray[np.float32], outputs: NDArray[np.float32]) -> VectorAgreement:
         """Compare the vectors of the same texts, float32 [n, d] each."""
         cosines = _cosines(reference, outputs)
-        similarities, others = (similarity("cosine", vectors, vectors) for vectors in (reference, outputs))
+        similarities, others = map(_similarities, (reference, outputs))
         pairs = np.triu_indices(len(cosines), k=1)
         spearman = rank_correlation(similarities[pairs], others[pairs]) if len(cosines) > 2 else 0.0
         np.fill_diagonal(similarities, -np.inf)
@@ -142,6 +142,19 @@ def untruncated(model: BaseModel, kind: ModelKind) -> Iterator[None]:
 
 def _normalizes(model: BaseModel) -> bool:
     return features_of(model)[SENTENCE_EMBEDDING].normalized
+
+
+def _similarities(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the cosine of every two of some vectors, float32 [n, n] of [n, d].
+
+    By torch, whose products are reproducible within an export: NumPy's differ with the number of threads, and a nearest
+    neighbour that differs by a last bit would change which layers are quantized.
+    """
+    import torch
+
+    rows = torch.from_numpy(normalize(vectors))
+    with torch.inference_mode():
+        return np.asarray((rows @ rows.t()).numpy())
 
 
 def _cosines(reference: NDArray[np.float32], outputs: NDArray[np.float32]) -> NDArray[np.float32]:

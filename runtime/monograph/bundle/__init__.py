@@ -1,4 +1,4 @@
-"""The bundle on disk: manifest, files and probes."""
+"""The bundle on disk: manifest, files, probes and measurements."""
 
 from monograph.bundle.bundle import Bundle, Check, open_bundle
 from monograph.bundle.manifest import Manifest

@@ -1,8 +1,8 @@
 """A bundle as one file: a reproducible, uncompressed tar.
 
-The members are regular files with plain names, manifest.json first and then the files in its order; headers hold
-nothing of the machine or the time. The format is POSIX ustar, which every tar reads; for files of 8 GiB or more it uses
-GNU's binary size, which GNU tar, bsdtar, BusyBox and Python read.
+The members are regular files with plain names: manifest.json, the files in its order, and measurements.json where the
+bundle has it. Headers hold nothing of the machine or the time. The format is POSIX ustar, which every tar reads; for
+files of 8 GiB or more it uses GNU's binary size, which GNU tar, bsdtar, BusyBox and Python read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import IO
 from monograph.atomic import atomic_file, atomic_folder, find_folder_problem, find_full_disk, find_parent_problem
 from monograph.bundle.bundle import MAX_MANIFEST_BYTES, check_staged, open_bundle, parse_manifest
 from monograph.bundle.files import is_plain_name
-from monograph.bundle.manifest import MANIFEST_FILE
+from monograph.bundle.manifest import MANIFEST_FILE, MEASUREMENTS_FILE
+from monograph.bundle.measurements import MAX_MEASUREMENTS_BYTES
 from monograph.bundle.sources import locate_bundle
 from monograph.errors import BundleError
 from monograph.paths import user_path
@@ -45,6 +46,8 @@ def pack_bundle(bundle_path: str | os.PathLike[str], file: str | os.PathLike[str
         raise BundleError(bundle_path, [problem])
     bundle = open_bundle(locate_bundle(bundle_path, progress=progress), "full", progress)
     names = [MANIFEST_FILE, *(name for name in bundle.manifest.files if name != MANIFEST_FILE)]
+    if (bundle.path / MEASUREMENTS_FILE).exists():
+        names.append(MEASUREMENTS_FILE)
     too_long = [f"the name {name} is too long for a tar" for name in names if len(name.encode()) > _MAX_NAME_BYTES]
     if too_long:
         raise BundleError(bundle.path, too_long)
@@ -63,8 +66,8 @@ def pack_bundle(bundle_path: str | os.PathLike[str], file: str | os.PathLike[str
 def unpack_bundle(file: str | os.PathLike[str], folder: str | os.PathLike[str], progress: Progress = SILENT) -> Path:
     """Extract a bundle from an archive into ``folder``, hash every file and return the folder.
 
-    Only files that the manifest lists are written, and no more bytes than it states. The steps are reported to
-    ``progress``.
+    Only files that the manifest lists are written, of the size that it states, and measurements.json. The steps are
+    reported to ``progress``.
 
     Raises:
         BundleError: the archive is not one of ``pack_bundle``, is damaged, or ``folder`` is not empty or cannot be
@@ -101,7 +104,7 @@ def _append(archive: IO[bytes], path: Path, on_bytes: Callable[[int], object] = 
 
 
 def _extract(source: Path, archive: IO[bytes], staging: Path, on_bytes: Callable[[int], object]) -> None:
-    """Write manifest.json and the files that it lists, in the archive's order."""
+    """Write manifest.json, the files that it lists and measurements.json, in the archive's order."""
     first = _read_header(source, archive)
     if first is None or first.name != MANIFEST_FILE or first.size > MAX_MANIFEST_BYTES:
         raise BundleError(source, [f"its first file is not {MANIFEST_FILE}: {_ADVICE}"])
@@ -111,6 +114,11 @@ def _extract(source: Path, archive: IO[bytes], staging: Path, on_bytes: Callable
         raise BundleError(source, problems)
     missing = {name: entry.bytes for name, entry in manifest.files.items() if name != MANIFEST_FILE}
     while (member := _read_header(source, archive)) is not None:
+        if member.name == MEASUREMENTS_FILE and not (staging / MEASUREMENTS_FILE).exists():
+            if member.size > MAX_MEASUREMENTS_BYTES:
+                raise BundleError(source, [f"{member.name} has {member.size:,} bytes, more than any bundle's"])
+            _write(source, archive, member, staging, on_bytes)
+            continue
         size = missing.pop(member.name, None)
         if size is None:
             raise BundleError(source, [f"{member.name!r} is in it twice, or is not a file that its manifest lists"])

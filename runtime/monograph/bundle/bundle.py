@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from monograph.bundle.files import find_file_problems
 from monograph.bundle.graph_scanner import MAX_GRAPH_BYTES, WeightsFile, find_graph_problems
 from monograph.bundle.manifest import MANIFEST_FILE, Graph, Manifest
 from monograph.bundle.manifest_reader import read_manifest
+from monograph.bundle.measurements import open_measurements
 from monograph.errors import BundleError, InputError
 from monograph.json_files import parse_json, read_bounded
 from monograph.paths import user_path
@@ -23,16 +24,18 @@ from monograph.tasks import Task, task_named
 Check = Literal["fast", "full"]
 # Hundreds of times what a manifest has.
 MAX_MANIFEST_BYTES = 8 * 2**20
+# The files by which the folder of a checkpoint is recognized.
+_CHECKPOINT_FILES = ("modules.json", "config.json")
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder with a manifest whose files were checked.
+    """A bundle's folder, whose files have been checked.
 
     Attributes:
         path: The folder.
-        manifest: Its manifest.
-        manifest_sha256: SHA-256 of manifest.json, which has that of every other file: 64 hexadecimal digits.
+        manifest: The contents of its manifest.json, with what measurements.json has of its quality.
+        manifest_sha256: SHA-256 of manifest.json, which contains that of every other file: 64 hexadecimal digits.
 
     Examples:
         >>> from monograph.bundle import open_bundle
@@ -55,16 +58,16 @@ class Bundle:
         return task
 
     def weights_path(self, graph: Graph) -> Path:
-        """Return the file of a graph's weights, which several graphs may share."""
+        """Return the path of a graph's weights; several graphs may share a file."""
         return self.path / self.manifest.weights_file(graph)
 
     def weights_bytes(self, graph: Graph) -> int:
-        """Return the size of a graph's weights, those of other graphs in the same file included."""
+        """Return the size of the file of a graph's weights, which may include those of other graphs."""
         return self.manifest.files[self.weights_path(graph).name].bytes
 
     @property
     def size_bytes(self) -> int:
-        """The size of all files that the manifest lists."""
+        """The total size of the files that the manifest lists."""
         return sum(entry.bytes for entry in self.manifest.files.values())
 
 
@@ -87,10 +90,13 @@ def open_bundle(path: str | os.PathLike[str], check: Check = "fast", progress: P
     manifest, problems = parse_manifest(folder, content)
     file_problems = find_file_problems(folder, manifest.files, full=check == "full", progress=progress)
     graph_problems = [] if problems else _find_graph_problems(folder, manifest, file_problems)
+    digest = hashlib.sha256(content).hexdigest()
+    if not problems:
+        manifest, problems = _with_measurements(folder, manifest, digest)
     problems += [*dict.fromkeys(file_problems.values()), *graph_problems]
     if problems:
         raise BundleError(folder, problems)
-    return Bundle(folder, manifest, hashlib.sha256(content).hexdigest())
+    return Bundle(folder, manifest, digest)
 
 
 def check_staged(staging: Path, name: object, progress: Progress = SILENT) -> None:
@@ -113,6 +119,17 @@ def parse_manifest(bundle: object, content: bytes) -> tuple[Manifest, list[str]]
     except ValueError as error:
         raise BundleError(bundle, [f"{MANIFEST_FILE} is not JSON ({error}): export the model again"]) from error
     return read_manifest(value)
+
+
+def _with_measurements(folder: Path, manifest: Manifest, manifest_sha256: str) -> tuple[Manifest, list[str]]:
+    """Return a valid manifest with the measurements beside it, if there are any, and the problems of these."""
+    task = task_named(manifest.task)
+    if task is None:
+        return manifest, []
+    measurements, problems = open_measurements(folder, manifest_sha256, task.agreement_type)
+    if measurements is None:
+        return manifest, problems
+    return replace(manifest, quality=manifest.quality.with_measurements(measurements)), []
 
 
 def _find_graph_problems(folder: Path, manifest: Manifest, damaged: Container[str]) -> list[str]:
@@ -141,7 +158,16 @@ def _read_manifest_bytes(folder: Path) -> bytes:
             raise BundleError(folder, [f"{MANIFEST_FILE} is not a regular file"])
         return read_bounded(path, MAX_MANIFEST_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
-        missing = f"there is no {MANIFEST_FILE}: this is not a bundle" if folder.exists() else "there is no such folder"
-        raise BundleError(folder, [f"{missing}, make one with `monograph export SOURCE OUTPUT`"]) from error
+        raise BundleError(folder, [_describe_missing(folder)]) from error
     except (OSError, ValueError) as error:
         raise BundleError(folder, [f"{MANIFEST_FILE} cannot be read ({error})"]) from error
+
+
+def _describe_missing(folder: Path) -> str:
+    """Return in words what a path without a manifest is, and what to do."""
+    if folder.is_file():
+        return "this is a file, and a bundle is a folder: extract a packed bundle with `monograph unpack FILE FOLDER`"
+    if any((folder / name).is_file() for name in _CHECKPOINT_FILES):
+        return f"this is a checkpoint: make a bundle of it with `monograph export {folder} OUTPUT`"
+    missing = f"there is no {MANIFEST_FILE}: this is not a bundle" if folder.exists() else "there is no such folder"
+    return f"{missing}, make one with `monograph export SOURCE OUTPUT`"

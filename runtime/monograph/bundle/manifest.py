@@ -6,9 +6,10 @@ of the new one; a new optional field that such a reader may ignore does not rais
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from monograph.json_files import json_bytes
 from monograph.quality import Quality
 from monograph.tasks import task_named
 
@@ -20,6 +21,8 @@ TOKENIZER_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 POOLING_MASK = "pooling_mask"
 GRAPH_INPUTS = (*TOKENIZER_INPUTS, POOLING_MASK)
 PROBES_FILE = "probes.json"
+# Not among ``files``, for it has the hash of the manifest.
+MEASUREMENTS_FILE = "measurements.json"
 GRAPH_SUFFIX = ".onnx"
 # Weights are external data beside their graph. Only files of this name may be too large to be hashed at each start.
 WEIGHTS_SUFFIX = f"{GRAPH_SUFFIX}.data"
@@ -30,10 +33,10 @@ OP_DOMAINS = ("", "ai.onnx", "com.microsoft")
 
 @dataclass(frozen=True)
 class Source:
-    """The checkpoint a bundle was made of.
+    """The checkpoint that a bundle was exported from.
 
-    ``license`` is that of its model card, an SPDX identifier where the card has one; ``sha256`` maps its weight files
-    to their hashes.
+    ``license`` comes from its model card (an SPDX identifier if the card has one); ``sha256`` maps its weight files to
+    their hashes.
     """
 
     name: str
@@ -44,7 +47,7 @@ class Source:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """An input or output of a graph; ``shape`` holds names for the axes that vary."""
+    """An input or output of a graph; dynamic axes have a name in ``shape`` instead of a size."""
 
     dtype: str
     shape: tuple[str | int, ...]
@@ -52,11 +55,11 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Graph:
-    """One ONNX graph of the bundle, and where it may run.
+    """One ONNX graph of the bundle, and the devices it is for.
 
-    ``parts`` has the approximate bytes of its parts. ``max_batch_size`` is the largest number of texts in a batch, None
-    for any: 1 where a text's vector depends on its neighbours. ``route`` is the route of the model that it computes,
-    None in a bundle without routes.
+    ``parts`` has the approximate bytes of its parts. ``max_batch_size`` is the maximum number of texts in a batch, None
+    for no limit; it is 1 if a text's vector depends on the other texts in the batch. ``route`` is the route that the
+    graph computes, None in a bundle without routes.
     """
 
     file: str
@@ -73,12 +76,12 @@ class Graph:
 
 @dataclass(frozen=True)
 class TokenizerSpec:
-    """How texts become token ids; ``max_length`` counts tokens, special ones included, None for no limit.
+    """How texts become token ids; ``max_length`` counts tokens, special tokens included, None for no limit.
 
-    ``special_ids`` are tokens that do not belong to a prompt when they end it; only models whose pooling leaves out
-    prompts have them. ``vocabulary_size`` is at most the rows of the table of embeddings: a token with an id of that or
-    above, which some tokenizers have, has no embedding. ``min_length`` is 1 where the model has no output for a text
-    without any token, as the empty one is for tokenizers that add no special tokens.
+    ``special_ids`` are not counted as part of a prompt if they are its last token; only models that exclude prompts
+    from pooling have them. ``vocabulary_size`` is at most the number of rows of the embedding table; some tokenizers
+    have tokens with larger ids, which have no embedding. ``min_length`` is 1 if the model has no output for a text
+    without tokens, such as the empty text with a tokenizer that adds no special tokens.
     """
 
     file: str
@@ -94,8 +97,8 @@ class TokenizerSpec:
 class Routing:
     """The routes of a model that embeds queries and documents differently.
 
-    ``tokenizers`` has each route's; ``tasks`` maps "query", "document" and whatever else the model knows to a route;
-    ``default`` is the route of texts without a task, None where the model requires one.
+    ``tokenizers`` maps each route to its tokenizer; ``tasks`` maps "query", "document" and any other tasks of the model
+    to routes; ``default`` is the route of texts without a task, None if the model requires one.
     """
 
     tokenizers: dict[str, TokenizerSpec]
@@ -103,7 +106,7 @@ class Routing:
     default: str | None
 
     def route_of(self, task: str | None) -> str | None:
-        """Return the route of a task, or of texts without one; None where the model has none for it."""
+        """Return the route of a task, or of texts without one; None if there is no such route."""
         return self.default if task is None else self.tasks.get(task)
 
 
@@ -117,22 +120,22 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything a runtime knows of a bundle before it opens another file.
+    """The contents of manifest.json, which a runtime reads before any other file.
 
     Attributes:
         format_version: 1; a bundle of another version is refused.
         task: "embedding", "rerank" or "sparse".
-        source: The checkpoint that it was made of.
-        graphs: Its graphs; usually there is one.
-        tokenizer: How texts become token ids; of a model with routes, the tokenizer of the first graph's route.
+        source: The checkpoint that the bundle was exported from.
+        graphs: The graphs; usually one.
+        tokenizer: How texts become token ids; with routes, the tokenizer of the first graph's route.
         section: The outputs of the task: an EmbeddingSection, RerankSection or SparseSection. In the file its key is
             the task's name.
-        prompts: Prompts by name, each put before a text.
-        default_prompt_name: Name of the prompt of texts for which the caller names none; None for no prompt.
-        quality: What the export measured.
-        producer: Versions of the packages that wrote it.
+        prompts: Prompts by name; a prompt is prepended to a text.
+        default_prompt_name: Name of the prompt that is used if the caller gives none; None for no prompt.
+        quality: What the export decided and measured; the measurements are in a file of their own.
+        producer: Versions of the packages that wrote the bundle.
         files: Size and hash of every other file, by name.
-        routing: The routes of a model with a Router; None for any other.
+        routing: The routes of a model with a Router; None for other models.
 
     Examples:
         >>> from monograph import load
@@ -161,22 +164,36 @@ class Manifest:
 
     @property
     def tokenizers(self) -> dict[str | None, TokenizerSpec]:
-        """The tokenizer of each route; of a bundle without routes the one tokenizer, under None."""
+        """The tokenizer of each route; without routes, the only tokenizer under the key None."""
         return dict([(None, self.tokenizer)] if self.routing is None else self.routing.tokenizers.items())
 
     @property
     def output_width(self) -> int:
-        """Columns of the graphs' output, 0 where the task's section is missing."""
+        """Columns of the graphs' output, 0 if the task's section is missing."""
         task = task_named(self.task)
         return 0 if task is None or self.section is None else task.output_width(self.section)
 
     def weights_file(self, graph: Graph) -> str:
-        """Return the name of a graph's weights: its own file, or the first that is listed, which graphs share."""
+        """Return the name of a graph's file of weights: its own, or the first that is listed, which graphs share."""
         own = f"{graph.file.removesuffix(GRAPH_SUFFIX)}{WEIGHTS_SUFFIX}"
         # A valid manifest lists one.
         return own if own in self.files else next(name for name in self.files if name.endswith(WEIGHTS_SUFFIX))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the manifest as JSON values."""
+        """Return everything that is known of the bundle as JSON values, measurements included."""
         values = asdict(self)
         return {(self.task if key == "section" else key): value for key, value in values.items()}
+
+    def to_file(self) -> bytes:
+        """Return the content of manifest.json, which has no measurements and is the same at every export.
+
+        ``quality.verifications`` is there and empty, for older readers require it.
+        """
+        values = replace(self, quality=self.quality.without_measurements()).to_json()
+        compression = values["quality"].pop("compression")
+        if compression is not None:
+            del compression["agreement"]
+            if compression["layers"] is not None:
+                del compression["layers"]["calibration_agreement"]
+            values["compression"] = compression
+        return json_bytes(values)

@@ -41,7 +41,7 @@ def read_manifest(value: object) -> tuple[Manifest, list[str]]:
     known_version = bool(problems) or version == FORMAT_VERSION
     name = top.need("task", str)
     task = task_named(name)
-    quality = read_quality(top.child("quality"), None if task is None else task.agreement_type)
+    quality = read_quality(top, None if task is None else task.agreement_type)
     manifest = top.read(Manifest, format_version=version, task=name, section=_read_section(top, task), quality=quality)
     well_formed = not problems
     if not known_version:

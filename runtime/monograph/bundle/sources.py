@@ -12,7 +12,7 @@ from pathlib import Path
 from monograph.atomic import atomic_folder, find_full_disk
 from monograph.bundle.bundle import MAX_MANIFEST_BYTES, check_staged, open_bundle, parse_manifest
 from monograph.bundle.files import is_plain_name
-from monograph.bundle.manifest import MANIFEST_FILE
+from monograph.bundle.manifest import MANIFEST_FILE, MEASUREMENTS_FILE
 from monograph.cache import CACHE_ADVICE, PRIVATE_FOLDER, cache_folder, check_cache, is_private, make_private_folder
 from monograph.errors import BundleError, MonographError
 from monograph.hub import HubName, download_files, parse_hub_name, resolve_commit
@@ -132,7 +132,7 @@ def _choose_manifest(name: HubName, names: Collection[str]) -> list[str]:
 
 
 def _list_files(name: HubName, snapshot: Path) -> set[str]:
-    """Return the files that the manifest lists."""
+    """Return the files that the manifest lists, and that of the measurements, which not every bundle has."""
     try:
         content = read_bounded((snapshot / MANIFEST_FILE).resolve(), MAX_MANIFEST_BYTES)
     except ValueError as error:
@@ -146,7 +146,7 @@ def _list_files(name: HubName, snapshot: Path) -> set[str]:
     ]
     if problems:
         raise BundleError(name, problems)
-    return set(manifest.files) - {MANIFEST_FILE}
+    return {*manifest.files, MEASUREMENTS_FILE} - {MANIFEST_FILE}
 
 
 def _link_or_copy(cached: Path, target: Path) -> None:

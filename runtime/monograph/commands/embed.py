@@ -48,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_batches(parser, "texts")
     for option in _task_options():
         _add_option(parser, option)
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     parser.set_defaults(bad_usage=parser.error)
 
 
@@ -162,6 +162,8 @@ def _write_file(texts: TextLines, stream: _VectorStream, output: Path, arguments
     ):
         for block in stream.blocks(file.remaining(texts), on_texts):
             file.append(block)
+    if not arguments.quiet:
+        print(f"{output}: {file.texts:,} vectors")
 
 
 def _write_lines(texts: TextLines, stream: _VectorStream, arguments: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from monograph.bundle import Bundle, open_bundle
-from monograph.bundle.manifest import TokenizerSpec
+from monograph.bundle.manifest import MEASUREMENTS_FILE, TokenizerSpec
 from monograph.bundle.sources import locate_bundle
 from monograph.commands import options
 from monograph.errors import printable
@@ -56,7 +56,7 @@ def _contract_rows(bundle: Bundle) -> list[tuple[str, str]]:
 
 
 def _quality_rows(bundle: Bundle) -> list[tuple[str, str]]:
-    """Return the rows on the measurements of the export."""
+    """Return the rows on what the export decided and measured."""
     quality = bundle.manifest.quality
     rows = []
     if quality.vocabulary is not None:
@@ -64,6 +64,8 @@ def _quality_rows(bundle: Bundle) -> list[tuple[str, str]]:
     if quality.compression is not None:
         rows.append(("compressed", quality.compression.describe()))
     rows += [("verified", result.describe(quality.reference_name)) for result in quality.verifications]
+    if not quality.verifications:
+        rows.append(("measured", f"unknown, {MEASUREMENTS_FILE} is missing; `monograph verify` measures anew"))
     return rows + [("cannot run", f"{device}: {reason}") for device, reason in quality.not_run.items()]
 
 
@@ -73,9 +75,10 @@ def _file_rows(bundle: Bundle) -> list[tuple[str, str]]:
     rows = [("size", f"{bundle.size_bytes / 1e6:,.1f} MB")]
     rows += [("", f"{entry.bytes / 1e6:>9,.1f} MB  {name}") for name, entry in manifest.files.items()]
     rows += [
-        ("", f"  about {size / 1e6:,.1f} MB of it {name}")
+        ("", f"  of which the {name} has about {size / 1e6:,.1f} MB")
         for graph in manifest.graphs
         for name, size in graph.parts.items()
+        if size
     ]
     return [*rows, ("made by", ", ".join(f"{name} {version}" for name, version in manifest.producer.items()))]
 

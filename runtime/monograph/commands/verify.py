@@ -114,7 +114,7 @@ def _verify_on(
 
 
 def _print(result: VerificationResult) -> None:
-    print(f"{result.device} ({result.engine} {result.version}), {result.compute_dtype}: {result.tolerance}")
+    print(f"{result.device} ({result.engine} {result.version}), {result.compute_dtype}; tolerance: {result.tolerance}")
     names = [printable(case.case, _MAX_NAME) for case in result.cases]
     width = max(map(len, names))
     for case, name in zip(result.cases, names, strict=True):

@@ -122,9 +122,10 @@ def _graph_and_dtypes(bundle: Bundle, options: EngineOptions, route: str | None)
     requested, possible = options.compute_dtype, _dtypes_of_graph(bundle, graph, entry, options.device)
     if requested != "auto" and requested not in possible:
         what = f"an {graph.precision} graph" if possible != dtypes_of(options.device) else "on this machine"
+        advice = ", or export with --precision fp16 for a GPU" if requested == "float16" else ""
         raise DeviceError(
             f"device {options.device!r} computes {what} in {' or '.join(possible)}, not in {requested}: leave "
-            "compute_dtype at 'auto'"
+            f"compute_dtype at 'auto'{advice}"
         )
     return graph, possible if requested == "auto" else (requested,)
 

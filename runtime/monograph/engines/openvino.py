@@ -262,7 +262,9 @@ def _target(core: Any, device: str) -> str:
     available = core.available_devices
     # "GPU" is the first of several, which is listed as GPU.0.
     if name != "AUTO" and name not in {*available, *(listed.partition(".")[0] for listed in available)}:
-        known = ", ".join(f"'openvino:{listed}'" for listed in [*available, "AUTO"])
+        # AUTO would be the CPU again where there is nothing else.
+        others = ["AUTO"] if len(available) > 1 else []
+        known = ", ".join(f"'openvino:{listed}'" for listed in [*available, *others])
         raise DeviceError(
             f"device {device!r} is not seen by OpenVINO on this machine, which has {known}: install the device's "
             "driver, or choose one of these"

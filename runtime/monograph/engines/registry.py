@@ -169,7 +169,10 @@ def engine_for(device: object) -> EngineEntry:
                 raise DeviceError(f"device {device!r} needs {entry.package}: pip install 'monograph[{entry.extra}]'")
             return entry
     known = ", ".join(repr(entry.kind) for entry in _ENGINES)
-    raise DeviceError(f"device {device!r} is not known to this release; it has 'auto', {known}")
+    raise DeviceError(
+        f"device {device!r} is not known to this release; it has 'auto', {known}: for a GPU choose "
+        "'cuda' or 'cuda:1' (NVIDIA), or 'openvino:GPU' (Intel)"
+    )
 
 
 def compute_dtype_names() -> tuple[str, ...]:

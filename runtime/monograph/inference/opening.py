@@ -16,7 +16,7 @@ from monograph.bundle.manifest import WEIGHTS_SUFFIX
 from monograph.bundle.sources import locate_bundle
 from monograph.cache import read_cached, usable_cache, write_cached
 from monograph.cpu import available_cpus, cpu_identity
-from monograph.engines import EngineOptions, automatic_devices, dtypes_for
+from monograph.engines import EngineOptions, automatic_devices, dtypes_for, engines
 from monograph.engines.devices import check_compute_dtype, check_options, installed_version, was_verified
 from monograph.engines.registry import engine_for
 from monograph.errors import BundleError, DeviceError, MonographError
@@ -112,7 +112,8 @@ def open_routes(
     """
     for name, value in {"device": device, "compute_dtype": compute_dtype}.items():
         if not isinstance(value, str):
-            raise DeviceError(f"{name} must be a str, got {value!r}: leave it at 'auto'")
+            advice = "leave it at 'auto', or name it as the documentation does: 'cuda:0', 'float32'"
+            raise DeviceError(f"{name} must be a str, got {value!r}: {advice}")
     check_compute_dtype(compute_dtype)
     tokenizers = load_tokenizers(bundle)
     cache = usable_cache(cache_dir)
@@ -136,6 +137,9 @@ class _Opener:
         """Open the first engine, in order of preference, that gives the reference on a few probes."""
         refusals: list[MonographError] = []
         ended, suspected = "", False
+        tried = automatic_devices()
+        missing = [entry.kind for entry in engines() if entry.kind not in tried]
+        logger.info("device 'auto' tries %s; not installed, or not for this CPU: %s", tried, missing or "none")
         for device, compute_dtype in _candidates(self.bundle, options.compute_dtype, refusals):
             # What has ended a process in one type is not tried in another.
             if device == ended:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 
 class SparseVector(NamedTuple):
-    """One vector by its values that are not 0.
+    """One vector, stored as its nonzero values.
 
     Attributes:
-        indices: The columns of these values, ascending: int32 [k]. A column is a token's id.
+        indices: The columns of these values, in ascending order: int32 [k]. A column is a token id.
         values: The values: float32 [k].
 
     Examples:

@@ -27,8 +27,8 @@ _MAX_FLOAT32 = 3.4e38
 class EmbeddingSection:
     """The vectors of an embedding model.
 
-    ``normalized`` says that they have unit length; ``truncate_dim`` is the number of dimensions retained by default,
-    None for all; ``ranges`` the smallest and largest value of each dimension, for int8 and uint8 vectors.
+    ``normalized`` says whether they have unit length; ``truncate_dim`` is the number of dimensions to keep by default,
+    None for all; ``ranges`` has the smallest and largest value of each dimension, for int8 and uint8 vectors.
     """
 
     dimension: int
@@ -41,11 +41,11 @@ class EmbeddingSection:
 
 @dataclass(frozen=True)
 class VectorAgreement:
-    """Two models' vectors of the same texts, compared.
+    """The agreement of two models' vectors of the same texts.
 
     Cosines are those of a text's two vectors. ``spearman`` is the rank correlation of the similarities of all pairs of
-    texts, 0 where there is none (all are equal, or there are fewer than three texts); ``neighbour_agreement`` the share
-    of texts whose nearest neighbour among the others is the same.
+    texts, 0 if it is undefined (all are equal, or there are fewer than three texts); ``neighbour_agreement`` is the
+    share of texts whose nearest neighbour among the others is the same.
     """
 
     texts: int

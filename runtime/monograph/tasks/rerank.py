@@ -27,9 +27,9 @@ SCORE_TOLERANCE_BY_PRECISION = {"int8": 0.5}
 
 @dataclass(frozen=True)
 class RerankSection:
-    """The scores of a cross-encoder: ``num_labels`` logits a pair, which ``activation`` turns into scores by default.
+    """The scores of a cross-encoder: ``num_labels`` logits per pair, which ``activation`` maps to scores by default.
 
-    ``label_names`` are the model's names of the labels, empty where it has none.
+    ``label_names`` are the model's names of the labels, empty if it has none.
     """
 
     num_labels: int
@@ -39,10 +39,10 @@ class RerankSection:
 
 @dataclass(frozen=True)
 class ScoreAgreement:
-    """Two models' logits of the same pairs, compared; of several labels the worst counts.
+    """The agreement of two models' logits of the same pairs; with several labels, that of the worst label.
 
-    ``spearman`` is the rank correlation of the logits, 0 where there is none. The differences are absolute ones
-    relative to the spread, which is the largest of the original's logits less the smallest.
+    ``spearman`` is the rank correlation of the logits, 0 if it is undefined. The differences are absolute differences
+    divided by the spread, the largest of the original's logits minus the smallest.
     """
 
     pairs: int

@@ -1,4 +1,4 @@
-"""The task "sparse": a weight for each token of a vocabulary, most of them 0."""
+"""The task "sparse": a weight for each token of a vocabulary, mostly 0."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from monograph.vector_file.formats import SPARSE_FORMATS
 
 @dataclass(frozen=True)
 class SparseSection:
-    """The vectors of a sparse encoder: a weight for each of ``dimension`` tokens, most of them 0.
+    """The vectors of a sparse encoder: a weight for each of ``dimension`` tokens, mostly 0.
 
-    ``max_active_dims`` is how many of a vector's largest weights are retained by default, None for all.
+    ``max_active_dims`` is the number of a vector's largest weights to keep by default, None for all.
     """
 
     dimension: int
@@ -31,9 +31,9 @@ class SparseSection:
 
 @dataclass(frozen=True)
 class SparseAgreement(VectorAgreement):
-    """Two models' sparse vectors of the same texts, compared.
+    """The agreement of two models' sparse vectors of the same texts.
 
-    ``active_overlap`` is the share of dimensions, of those active in either vector of a text, that are active in both.
+    ``active_overlap``: of the dimensions active in either vector of a text, the mean share that is active in both.
     """
 
     active_overlap: float

@@ -168,6 +168,8 @@ class VectorFile(Generic[Block]):
             self._close_on_windows()
             self._partial.unlink(missing_ok=True)
             remove_replaceable(self._state)
+            if isinstance(error, KeyboardInterrupt):
+                error.add_note("no vectors were saved yet: repeat the command to start again")
         elif self._partial.exists() and (self._input_matches or isinstance(error, KeyboardInterrupt)):
             error.add_note(f"{self.texts:,} texts are in {self._partial}, --resume continues from there")
 
