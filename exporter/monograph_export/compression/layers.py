@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers.base.model import BaseModel
-from torch import nn
+from torch import Tensor, nn
 
 from monograph.errors import ExportError
 from monograph.inputs import InputT
@@ -36,10 +36,14 @@ _COST_INPUTS = 48
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Layers that share an input, by their names: the float32 ones, and those of int8 in their place."""
+    """Layers that share an input, by their names: the float32 ones, and those in their place.
+
+    All of ``rounded`` and ``weights_only`` have int8 weights; the input of the latter stays float32.
+    """
 
     originals: Mapping[str, nn.Linear]
     rounded: Mapping[str, Int8Linear]
+    weights_only: Mapping[str, Int8Linear]
 
 
 class LayerQuantizer(Generic[InputT]):
@@ -85,7 +89,8 @@ class LayerQuantizer(Generic[InputT]):
         with torch.no_grad(), one_thread(), self._progress.step("Calibrating layers", layers, "layers") as step:
             for stats in statistics:
                 originals = {name: linears[name] for name in stats.names}
-                groups.append(Group(originals, int8_layers(originals, stats, self._levels)))
+                rounded = int8_layers(originals, stats, self._levels)
+                groups.append(Group(originals, rounded, weights_only_layers(originals, stats, self._levels)))
                 step.advance(len(originals))
         return groups
 
@@ -140,8 +145,7 @@ class LayerQuantizer(Generic[InputT]):
             for name, linear in group.originals.items():
                 layer: nn.Module = linear
                 if group in groups:
-                    is_float = group in float_inputs
-                    layer = Int8Linear(linear, None, None, self._levels) if is_float else group.rounded[name]
+                    layer = (group.weights_only if group in float_inputs else group.rounded)[name]
                 encoder.set_submodule(name, layer)
 
 
@@ -152,14 +156,28 @@ def int8_layers(linears: Mapping[str, nn.Linear], stats: ActivationStats, levels
     """
     smoothing, rows = fit(list(linears.values()), stats, levels), stats.rows
     inputs = fake_quantize(rows / smoothing.smoothing, smoothing.limits)
-    weight = torch.cat([linear.weight.detach() for linear in linears.values()]) * smoothing.smoothing
-    rounded, scale = round_weight(weight, inputs, levels)
-    sizes = [linear.out_features for linear in linears.values()]
+    parts = _round_weights(linears, inputs, smoothing.smoothing, levels)
     layers = {}
-    parts = zip(torch.split(rounded, sizes), torch.split(scale, sizes), strict=True)
     for (name, linear), part in zip(linears.items(), parts, strict=True):
         layer = Int8Linear(linear, smoothing.limits, smoothing.smoothing, levels, part)
         if layer.bias is not None:
             layer.bias -= (layer(rows) - linear(rows)).mean(dim=0)
         layers[name] = layer
     return layers
+
+
+def weights_only_layers(linears: Mapping[str, nn.Linear], stats: ActivationStats, levels: int) -> dict[str, Int8Linear]:
+    """Return layers of int8 weights and float32 inputs in place of those that share an input."""
+    parts = _round_weights(linears, stats.rows, None, levels)
+    layers = zip(linears.items(), parts, strict=True)
+    return {name: Int8Linear(linear, None, None, levels, part) for (name, linear), part in layers}
+
+
+def _round_weights(
+    linears: Mapping[str, nn.Linear], inputs: Tensor, smoothing: Tensor | None, levels: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Return the int8 weights and scales of each layer; they multiply the same inputs, and so are rounded at once."""
+    weight = torch.cat([linear.weight.detach() for linear in linears.values()]).float()
+    rounded, scale = round_weight(weight if smoothing is None else weight * smoothing, inputs, levels)
+    sizes = [linear.out_features for linear in linears.values()]
+    return list(zip(torch.split(rounded, sizes), torch.split(scale, sizes), strict=True))
