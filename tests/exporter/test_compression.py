@@ -32,7 +32,7 @@ from monograph_export.compression.int8 import (
     fake_quantize,
     quantize_rows,
 )
-from monograph_export.compression.layers import LayerQuantizer, int8_layers
+from monograph_export.compression.layers import LayerQuantizer, int8_layers, weights_only_layers
 from monograph_export.compression.options import (
     CompressionOptions,
     Limits,
@@ -150,6 +150,18 @@ def test_rounding_errors_of_correlated_channels_make_up_for_each_other(levels: i
     assert int(rounded.abs().amax()) <= levels
     moved, moved_nearest = (((of * scale - weight) @ inputs.t()).var() for of in (rounded, nearest))
     assert float(moved) < 0.3 * float(moved_nearest)
+
+
+def test_weights_that_float32_inputs_meet_are_rounded_for_these_inputs() -> None:
+    torch.manual_seed(0)
+    rows = torch.randn(2000, 20) @ torch.randn(20, 200) + 0.3 * torch.randn(2000, 200)
+    first, second = nn.Linear(200, 24), nn.Linear(200, 8, bias=False)
+    layers = weights_only_layers({"first": first, "second": second}, stats_of(rows), WEIGHT_LEVELS)
+    assert list(layers) == ["first", "second"]
+    for linear, layer in zip((first, second), layers.values(), strict=True):
+        assert layer.limits is None
+        nearest = Int8Linear(linear, None, None)
+        assert relative_error(linear, layer, rows) < 0.7 * relative_error(linear, nearest, rows)
 
 
 def test_without_variance_weights_are_rounded_to_the_nearest() -> None:
