@@ -131,7 +131,8 @@ def test_the_gradient_of_the_rounding_noise_is_that_of_its_value() -> None:
     weight = torch.rand(12, 8, dtype=torch.float64)
     # As an output that a pruned head has.
     weight[3] = 0
-    noise = RoundingNoise(weight, *torch.rand(3, 8, dtype=torch.float64), WEIGHT_LEVELS)
+    below, above, variance = torch.rand(3, 8, dtype=torch.float64)
+    noise = RoundingNoise(weight, below, above, variance, WEIGHT_LEVELS)
     logs = torch.randn(8, dtype=torch.float64)
     steps = 1e-6 * torch.eye(8, dtype=torch.float64)
     slopes = [(noise.gradient(logs + step)[0] - noise.gradient(logs - step)[0]) / 2e-6 for step in steps]
