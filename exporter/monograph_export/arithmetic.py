@@ -75,6 +75,15 @@ def reproducible_torch() -> Iterator[None]:
         "torch computes on one thread: it has no MKL, or has computed in this process before the export; the bytes of "
         "its reference may differ from those of an export in a new process"
     )
+    with one_thread():
+        yield
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have torch compute on one thread: MKL's strict mode covers products of matrices, but not factorizations."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -20,8 +20,9 @@ from monograph.engines.onnxruntime import session_options
 from monograph.errors import DeviceError, ExportError
 from monograph.tasks.embedding import VectorAgreement
 from monograph_export import export
-from monograph_export.compression.activation_stats import ActivationStats, Fold, collect_activation_stats
+from monograph_export.compression.activation_stats import ActivationStats, collect_activation_stats
 from monograph_export.compression.compress import compress
+from monograph_export.compression.gptq import round_weight
 from monograph_export.compression.int8 import (
     REDUCED_WEIGHT_LEVELS,
     WEIGHT_LEVELS,
@@ -31,13 +32,13 @@ from monograph_export.compression.int8 import (
     fake_quantize,
     quantize_rows,
 )
-from monograph_export.compression.layers import LayerQuantizer
+from monograph_export.compression.layers import LayerQuantizer, int8_layers, weights_only_layers
 from monograph_export.compression.options import (
     CompressionOptions,
     Limits,
     RequestedLimits,
 )
-from monograph_export.compression.smoothquant import fit
+from monograph_export.compression.smoothquant import RoundingNoise, fit
 from monograph_export.compression.texts import built_in_texts, read_calibration, texts_of
 from monograph_export.tasks.embedding import EMBEDDING_EXPORT
 from support.command import monograph, monograph_after_imports
@@ -100,32 +101,86 @@ def test_a_layer_is_traced_as_it_computes(limits: Range | None, smooth: bool, tm
     assert np.abs(outputs - layer(values).detach().numpy()).max() <= 1e-5
 
 
-def test_the_range_holds_for_texts_that_did_not_set_it() -> None:
-    """With one outlier channel, smoothing beats none, and all of it is too much where other texts go further."""
+def stats_of(rows: torch.Tensor) -> ActivationStats:
+    return ActivationStats(("layer",), rows.amin(dim=0), rows.amax(dim=0), rows)
+
+
+def relative_error(linear: nn.Linear, layer: nn.Module, rows: torch.Tensor) -> float:
+    expected = linear(rows)
+    return float(((layer(rows) - expected).square().mean() / expected.var()).sqrt().detach())
+
+
+def test_smoothing_holds_for_texts_that_did_not_set_it() -> None:
+    """With outlier channels of either skew, the learned factors beat none on rows that they have not seen."""
     torch.manual_seed(0)
     scale = torch.ones(32)
-    scale[3] = 60
+    scale[3], scale[5] = 60, -30
+    known, unknown = ((torch.randn(512, 32).abs() + 0.1 * torch.randn(512, 32)) * scale for _ in range(2))
+    linear = nn.Linear(32, 16)
+    smoothing = fit([linear], stats_of(known))
+    assert (smoothing.smoothing < 0).nonzero().flatten().tolist() == [5]
+    assert -smoothing.limits.low < smoothing.limits.high / 2
+    learned = int8_layers({"layer": linear}, stats_of(known), WEIGHT_LEVELS)["layer"]
+    plain = Int8Linear(linear, Range(float(known.min()), float(known.max())), None)
+    assert relative_error(linear, learned, unknown) < 0.01
+    assert relative_error(linear, learned, unknown) < relative_error(linear, plain, unknown) / 3
 
-    def fold() -> Fold:
-        rows = torch.randn(512, 32) * scale
-        return Fold(rows.amin(dim=0), rows.amax(dim=0), rows)
 
-    stats = ActivationStats(("layer",), (fold(), fold()))
-    smoothing = fit([nn.Linear(32, 16)], stats)
-    assert 0.5 <= smoothing.strength < 1
-    assert smoothing.error < 0.03
+def test_the_gradient_of_the_rounding_noise_is_that_of_its_value() -> None:
+    torch.manual_seed(0)
+    weight = torch.rand(12, 8, dtype=torch.float64)
+    # As an output that a pruned head has.
+    weight[3] = 0
+    below, above, variance = torch.rand(3, 8, dtype=torch.float64)
+    noise = RoundingNoise(weight, below, above, variance, WEIGHT_LEVELS)
+    logs = torch.randn(8, dtype=torch.float64)
+    steps = 1e-6 * torch.eye(8, dtype=torch.float64)
+    slopes = [(noise.gradient(logs + step)[0] - noise.gradient(logs - step)[0]) / 2e-6 for step in steps]
+    assert torch.allclose(noise.gradient(logs)[1], torch.tensor(slopes, dtype=torch.float64), atol=1e-6)
+
+
+@pytest.mark.parametrize("levels", [WEIGHT_LEVELS, REDUCED_WEIGHT_LEVELS])
+def test_rounding_errors_of_correlated_channels_make_up_for_each_other(levels: int) -> None:
+    torch.manual_seed(0)
+    # More channels than a block, of far fewer causes.
+    inputs = torch.randn(2000, 20) @ torch.randn(20, 200) + 0.3 * torch.randn(2000, 200)
+    weight = torch.randn(24, 200)
+    rounded, scale = round_weight(weight, inputs, levels)
+    nearest, _ = quantize_rows(weight, levels)
+    assert rounded.dtype == torch.int8
+    assert int(rounded.abs().amax()) <= levels
+    moved, moved_nearest = (((of * scale - weight) @ inputs.t()).var() for of in (rounded, nearest))
+    assert float(moved) < 0.3 * float(moved_nearest)
+
+
+def test_weights_that_float32_inputs_meet_are_rounded_for_these_inputs() -> None:
+    torch.manual_seed(0)
+    rows = torch.randn(2000, 20) @ torch.randn(20, 200) + 0.3 * torch.randn(2000, 200)
+    first, second = nn.Linear(200, 24), nn.Linear(200, 8, bias=False)
+    layers = weights_only_layers({"first": first, "second": second}, stats_of(rows), WEIGHT_LEVELS)
+    assert list(layers) == ["first", "second"]
+    for linear, layer in zip((first, second), layers.values(), strict=True):
+        assert layer.limits is None
+        nearest = Int8Linear(linear, None, None)
+        assert relative_error(linear, layer, rows) < 0.7 * relative_error(linear, nearest, rows)
+
+
+def test_without_variance_weights_are_rounded_to_the_nearest() -> None:
+    weight = torch.randn(4, 8)
+    assert torch.equal(round_weight(weight, torch.ones(10, 8))[0], quantize_rows(weight)[0])
 
 
 def test_activation_stats_are_those_of_the_layers_inputs(tiny_checkpoint: Path) -> None:
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
-    stats = collect_activation_stats(model, ["one text", "another, longer text", "a third"], EMBEDDING_EXPORT.feature)
+    texts = ["one text", "another, longer text", "a third"]
+    stats = collect_activation_stats(model, texts, EMBEDDING_EXPORT.feature)
     names = [group.names for group in stats]
     assert names[0] == tuple(f"encoder.layer.0.attention.self.{part}" for part in ("query", "key", "value"))
     # The pooler, which sentence vectors do not use, is none of them.
     assert len(names) == 4
-    given = model.preprocess(["another, longer text"])
-    embedded = model[0].auto_model.embeddings(given["input_ids"], given["token_type_ids"])
-    assert torch.equal(stats[0].folds[1].high, embedded.amax(dim=(0, 1)))
+    given = [model.preprocess([text]) for text in texts]
+    embedded = [model[0].auto_model.embeddings(text["input_ids"], text["token_type_ids"])[0] for text in given]
+    assert torch.equal(stats[0].high, torch.cat(embedded).amax(dim=0))
 
 
 class TwiceThrough(nn.Module):
@@ -150,8 +205,8 @@ class TwiceThrough(nn.Module):
 def test_a_layer_that_is_called_twice_is_seen_twice() -> None:
     [stats] = collect_activation_stats(TwiceThrough(), ["a", "longer", "b", "c"], EMBEDDING_EXPORT.feature)
     assert stats.names == ("shared",)
-    assert float(stats.all.low.min()) == 1
-    assert float(stats.all.high.min()) >= 100
+    assert float(stats.low.min()) == 1
+    assert float(stats.high.min()) >= 100
 
 
 def test_a_transformer_without_linear_layers_is_refused(tiny_checkpoint: Path) -> None:
@@ -202,7 +257,7 @@ def test_texts_that_are_too_few_or_all_alike_have_no_rank_correlation(count: int
 
 def test_texts_to_calibrate_with_are_not_held_out(tmp_path: Path) -> None:
     built_in = built_in_texts()
-    assert len(built_in.calibration) == len(built_in.held_out) == 240
+    assert (len(built_in.calibration), len(built_in.held_out)) == (706, 240)
     assert not {*built_in.calibration} & {*built_in.held_out}
     file = tmp_path / "texts.txt"
     file.write_text("\n".join(f"text {n // 2}" for n in range(100)) + "\n\n")
@@ -237,7 +292,7 @@ def test_an_int8_bundle_says_what_was_done_and_what_it_cost(int8_bundle: Path, t
     assert manifest["graphs"][0]["precision"] == "int8"
     compression = manifest["compression"]
     assert compression["table"] == "int8"
-    assert compression["layers"]["calibration_inputs"] == 240
+    assert compression["layers"]["calibration_inputs"] == 706
     measured = json.loads((int8_bundle / "measurements.json").read_text())
     assert measured["agreement"]["texts"] == 240
     assert measured["agreement"]["mean_cosine"] > 0.98

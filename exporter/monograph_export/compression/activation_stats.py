@@ -13,42 +13,22 @@ from torch.utils.hooks import RemovableHandle
 
 from monograph.inputs import Input, InputT
 
-# Tokens sampled of each half of the texts, drawn evenly from all of them.
-SAMPLE_ROWS = 1024
-
-
-@dataclass(frozen=True)
-class Fold:
-    """The input of some layers over a part of the texts.
-
-    ``low`` and ``high``, float32 [in], are each channel's extremes over all tokens; ``rows``, float32 [n, in], the
-    inputs of some tokens.
-    """
-
-    low: Tensor
-    high: Tensor
-    rows: Tensor
+# Tokens sampled, drawn evenly from all texts.
+SAMPLE_ROWS = 2048
 
 
 @dataclass(frozen=True)
 class ActivationStats:
     """The input that some linear layers share (query, key and value do), by the layers' names in the transformer.
 
-    Every other text is in the second fold: what is chosen by one is measured on the other.
+    ``low`` and ``high``, float32 [in], are each channel's extremes over all tokens; ``rows``, float32 [n, in], the
+    inputs of some tokens.
     """
 
     names: tuple[str, ...]
-    folds: tuple[Fold, Fold]
-
-    @property
-    def all(self) -> Fold:
-        """Both folds as one."""
-        first, second = self.folds
-        return Fold(
-            torch.minimum(first.low, second.low),
-            torch.maximum(first.high, second.high),
-            torch.cat([first.rows, second.rows]),
-        )
+    low: Tensor
+    high: Tensor
+    rows: Tensor
 
 
 def collect_activation_stats(
@@ -60,14 +40,24 @@ def collect_activation_stats(
     """Compute each text or pair alone, so unpadded, and return the inputs of the transformer's linear layers.
 
     Layers that do not change the output (a pooler that only classification uses) are left out, and so is a head.
-    ``feature`` is the output's name among the features of the model. One input is enough for the model to run, and then
-    it is in both folds. ``on_inputs`` is called with the number of further inputs that are done.
+    ``feature`` is the output's name among the features of the model. ``on_inputs`` is called with the number of further
+    inputs that are done.
     """
     linears = linear_layers(model)
-    groups = _groups(model, linears, inputs[0], feature)
-    parts = (inputs[::2], inputs[1::2] or inputs)
-    folds = [_fold(model, {group[0]: linears[group[0]] for group in groups}, part, on_inputs) for part in parts]
-    return [ActivationStats(group, (folds[0][group[0]], folds[1][group[0]])) for group in groups]
+    groups = {group[0]: group for group in _groups(model, linears, inputs[0], feature)}
+    per_input = -(-SAMPLE_ROWS // len(inputs))
+    generator = torch.Generator().manual_seed(0)
+    parts: dict[str, list[ActivationStats]] = {name: [] for name in groups}
+    with torch.inference_mode(), _inputs_of({name: linears[name] for name in groups}) as seen:
+        for each in inputs:
+            seen.clear()
+            model(model.preprocess([each]))
+            for name, values in seen.items():
+                tokens = torch.cat([value.reshape(-1, value.shape[-1]) for value in values])
+                rows = tokens[torch.randperm(len(tokens), generator=generator)[:per_input]]
+                parts[name].append(ActivationStats(groups[name], tokens.amin(dim=0), tokens.amax(dim=0), rows))
+            on_inputs(1)
+    return [_joined(stats) for stats in parts.values()]
 
 
 def linear_layers(model: BaseModel) -> dict[str, nn.Linear]:
@@ -112,29 +102,12 @@ def _matters(model: BaseModel, linear: nn.Linear, sample: Input, feature: str) -
         handle.remove()
 
 
-def _fold(
-    model: BaseModel, linears: Mapping[str, nn.Linear], texts: Sequence[Input], on_inputs: Callable[[int], object]
-) -> dict[str, Fold]:
-    per_input = -(-SAMPLE_ROWS // len(texts))
-    generator = torch.Generator().manual_seed(0)
-    parts: dict[str, list[Fold]] = {name: [] for name in linears}
-    with torch.inference_mode(), _inputs_of(linears) as inputs:
-        for text in texts:
-            inputs.clear()
-            model(model.preprocess([text]))
-            for name, values in inputs.items():
-                tokens = torch.cat([value.reshape(-1, value.shape[-1]) for value in values])
-                chosen = torch.randperm(len(tokens), generator=generator)[:per_input]
-                parts[name].append(Fold(tokens.amin(dim=0), tokens.amax(dim=0), tokens[chosen]))
-            on_inputs(1)
-    return {name: _joined(folds) for name, folds in parts.items()}
-
-
-def _joined(folds: Sequence[Fold]) -> Fold:
-    return Fold(
-        torch.stack([fold.low for fold in folds]).amin(dim=0),
-        torch.stack([fold.high for fold in folds]).amax(dim=0),
-        torch.cat([fold.rows for fold in folds]),
+def _joined(parts: Sequence[ActivationStats]) -> ActivationStats:
+    return ActivationStats(
+        parts[0].names,
+        torch.stack([part.low for part in parts]).amin(dim=0),
+        torch.stack([part.high for part in parts]).amax(dim=0),
+        torch.cat([part.rows for part in parts]),
     )
 
 

@@ -137,14 +137,12 @@ def _layers_report(
     agreement: Agreement,
     options: CompressionOptions,
 ) -> LayersReport:
-    rounded = (group for group in quantizer.groups if group not in quantizer.float_inputs)
     return LayersReport(
         precision="int8",
         calibration=inputs.origin,
         calibration_inputs=len(inputs.calibration),
         calibration_agreement=dict(vars(agreement)),
         float32_inputs=tuple(name for group in quantizer.float_inputs for name in group.originals),
-        smoothing_strength={name: group.smoothing.strength for group in rounded for name in group.originals},
         reduce_range=options.reduce_range,
     )
 

@@ -41,8 +41,13 @@ class Range:
 
 def quantize_rows(weight: Tensor, levels: int = WEIGHT_LEVELS) -> tuple[Tensor, Tensor]:
     """Return int8 [n, m] and the scale of each row, float32 [n, 1], for float32 [n, m]."""
-    scale = (weight.abs().amax(dim=1, keepdim=True) / levels).clamp(min=_SMALLEST_SCALE)
+    scale = row_scales(weight, levels)
     return (weight / scale).round().clamp(-levels, levels).to(torch.int8), scale
+
+
+def row_scales(weight: Tensor, levels: int) -> Tensor:
+    """Return the step of each row, [n, 1], for which its largest value is the last level."""
+    return (weight.abs().amax(dim=1, keepdim=True) / levels).clamp(min=_SMALLEST_SCALE)
 
 
 def fake_quantize(values: Tensor, limits: Range) -> Tensor:
@@ -97,7 +102,8 @@ class Int8Linear(nn.Module):
 
     With a ``limits`` its input is rounded to 256 static levels and the product is one of int8; without, the weights are
     widened and the product is one of float32. ``smoothing``, float32 [in], divides the input and multiplies the
-    weights, which moves outliers of a few input channels into the weights (SmoothQuant, arXiv:2211.10438).
+    weights, which moves outliers of a few input channels into the weights (SmoothQuant, arXiv:2211.10438). ``rounded``
+    are the int8 weights, [out, in], and their scales, [out, 1], None for those with the smallest error of each weight.
     """
 
     weight: Tensor
@@ -108,11 +114,18 @@ class Int8Linear(nn.Module):
     input_zero_point: Tensor
 
     def __init__(
-        self, linear: nn.Linear, limits: Range | None, smoothing: Tensor | None, levels: int = WEIGHT_LEVELS
+        self,
+        linear: nn.Linear,
+        limits: Range | None,
+        smoothing: Tensor | None,
+        levels: int = WEIGHT_LEVELS,
+        rounded: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         super().__init__()
         weight = linear.weight.detach().float()
-        quantized, scale = quantize_rows(weight if smoothing is None else weight * smoothing, levels)
+        if smoothing is not None:
+            weight = weight * smoothing
+        quantized, scale = rounded or quantize_rows(weight, levels)
         # Input channels first, as MatMul takes it.
         self.register_buffer("weight", quantized.t().contiguous())
         self.register_buffer("weight_scale", scale.squeeze(1))

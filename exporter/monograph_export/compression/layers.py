@@ -11,16 +11,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers.base.model import BaseModel
-from torch import nn
+from torch import Tensor, nn
 
 from monograph.errors import ExportError
 from monograph.inputs import InputT
 from monograph.progress import SILENT, Progress, Step
 from monograph.quality import Agreement
+from monograph_export.arithmetic import one_thread
 from monograph_export.compression.activation_stats import ActivationStats, collect_activation_stats, linear_layers
-from monograph_export.compression.int8 import Int8Linear
+from monograph_export.compression.gptq import round_weight
+from monograph_export.compression.int8 import Int8Linear, fake_quantize
 from monograph_export.compression.options import Limits
-from monograph_export.compression.smoothquant import Smoothing, fit
+from monograph_export.compression.smoothquant import fit
 from monograph_export.tasks.base import ExportTask
 
 logger = logging.getLogger(__name__)
@@ -34,11 +36,14 @@ _COST_INPUTS = 48
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Layers that share an input: its statistics, how it is rounded, and the float32 layers themselves."""
+    """Layers that share an input, by their names: the float32 ones, and those in their place.
 
-    stats: ActivationStats
-    smoothing: Smoothing
+    All of ``rounded`` and ``weights_only`` have int8 weights; the input of the latter stays float32.
+    """
+
     originals: Mapping[str, nn.Linear]
+    rounded: Mapping[str, Int8Linear]
+    weights_only: Mapping[str, Int8Linear]
 
 
 class LayerQuantizer(Generic[InputT]):
@@ -80,10 +85,12 @@ class LayerQuantizer(Generic[InputT]):
     def _fit(self, statistics: Sequence[ActivationStats]) -> list[Group]:
         linears, groups = linear_layers(self._model), list[Group]()
         layers = sum(len(stats.names) for stats in statistics)
-        with torch.inference_mode(), self._progress.step("Calibrating layers", layers, "layers") as step:
+        # Not in inference mode: the model is traced with the buffers that are made here.
+        with torch.no_grad(), one_thread(), self._progress.step("Calibrating layers", layers, "layers") as step:
             for stats in statistics:
                 originals = {name: linears[name] for name in stats.names}
-                groups.append(Group(stats, fit(list(originals.values()), stats, self._levels), originals))
+                rounded = int8_layers(originals, stats, self._levels)
+                groups.append(Group(originals, rounded, weights_only_layers(originals, stats, self._levels)))
                 step.advance(len(originals))
         return groups
 
@@ -138,21 +145,39 @@ class LayerQuantizer(Generic[InputT]):
             for name, linear in group.originals.items():
                 layer: nn.Module = linear
                 if group in groups:
-                    smoothing = None if group in float_inputs else group.smoothing
-                    layer = int8_layer(linear, smoothing, group.stats, self._levels)
+                    layer = (group.weights_only if group in float_inputs else group.rounded)[name]
                 encoder.set_submodule(name, layer)
 
 
-def int8_layer(linear: nn.Linear, smoothing: Smoothing | None, stats: ActivationStats, levels: int) -> Int8Linear:
-    """Return a layer with int8 weights; without ``smoothing`` its input stays float32.
+def int8_layers(linears: Mapping[str, nn.Linear], stats: ActivationStats, levels: int) -> dict[str, Int8Linear]:
+    """Return layers of int8 weights and inputs in place of those that share an input.
 
     The mean of what rounding adds to the outputs is taken from the bias, where there is one.
     """
-    if smoothing is None:
-        return Int8Linear(linear, None, None, levels)
-    layer = Int8Linear(linear, smoothing.limits, smoothing.smoothing if smoothing.strength else None, levels)
-    if layer.bias is not None:
-        rows = stats.all.rows
-        with torch.no_grad():
+    smoothing, rows = fit(list(linears.values()), stats, levels), stats.rows
+    inputs = fake_quantize(rows / smoothing.smoothing, smoothing.limits)
+    parts = _round_weights(linears, inputs, smoothing.smoothing, levels)
+    layers = {}
+    for (name, linear), part in zip(linears.items(), parts, strict=True):
+        layer = Int8Linear(linear, smoothing.limits, smoothing.smoothing, levels, part)
+        if layer.bias is not None:
             layer.bias -= (layer(rows) - linear(rows)).mean(dim=0)
-    return layer
+        layers[name] = layer
+    return layers
+
+
+def weights_only_layers(linears: Mapping[str, nn.Linear], stats: ActivationStats, levels: int) -> dict[str, Int8Linear]:
+    """Return layers of int8 weights and float32 inputs in place of those that share an input."""
+    parts = _round_weights(linears, stats.rows, None, levels)
+    layers = zip(linears.items(), parts, strict=True)
+    return {name: Int8Linear(linear, None, None, levels, part) for (name, linear), part in layers}
+
+
+def _round_weights(
+    linears: Mapping[str, nn.Linear], inputs: Tensor, smoothing: Tensor | None, levels: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Return the int8 weights and scales of each layer; they multiply the same inputs, and so are rounded at once."""
+    weight = torch.cat([linear.weight.detach() for linear in linears.values()]).float()
+    rounded, scale = round_weight(weight if smoothing is None else weight * smoothing, inputs, levels)
+    sizes = [linear.out_features for linear in linears.values()]
+    return list(zip(torch.split(rounded, sizes), torch.split(scale, sizes), strict=True))

@@ -1,71 +1,115 @@
-"""Choose how the input of a layer is rounded: how much of its outliers goes into the weights, and its range."""
+"""Choose how the input of a layer is rounded: how much of its outliers goes into the weights, and its range.
+
+SmoothQuant (arXiv:2211.10438) divides each input channel by a factor and multiplies its weights by it. Here the factors
+are not a power of the channels' maxima, but minimize the noise that rounding both sides adds to the outputs, which
+follows from their ranges. A factor may be negative: it turns a channel round whose values go further below zero than
+above, so that one range fits channels of either skew.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
 
 import torch
 from torch import Tensor, nn
 
-from monograph_export.compression.activation_stats import ActivationStats, Fold
-from monograph_export.compression.int8 import WEIGHT_LEVELS, Range, fake_quantize, quantize_rows
+from monograph_export.compression.activation_stats import ActivationStats
+from monograph_export.compression.int8 import WEIGHT_LEVELS, Range
 
-# SmoothQuant's strength: 0 leaves the input as it is, 1 gives all of its channels the same largest value.
-STRENGTHS = (0.0, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 1.0)
-_SMALLEST = 1e-5
+# A maximum has a gradient at one channel only. The norm of this order is at most 1.3 times the largest of 3,072 values.
+_ORDER = 32
+# Steps of Adam (arXiv:1412.6980), and how far the first moves the logarithm of a factor.
+_STEPS = 200
+_STEP_SIZE = 0.05
+_DECAY, _SQUARE_DECAY = 0.9, 0.99
+# GPTQ leaves about so much of the noise that independently rounded weights have.
+_WEIGHT_NOISE = 0.5
+# Where the search begins: SmoothQuant's factors at this strength.
+_STRENGTH = 0.85
+_SMALLEST = 1e-6
+# Of an output whose weights are all zero; small enough for powers of small factors, large enough to divide by.
+_SMALLEST_SUM = 1e-200
 
 
 @dataclass(frozen=True)
 class Smoothing:
-    """How the input of some layers is rounded.
-
-    ``smoothing`` is float32 [in]; ``error`` that of the outputs on texts the choice was not made by, relative to them.
-    """
+    """How the input of some layers is rounded: divided by ``smoothing``, float32 [in], then within ``limits``."""
 
     limits: Range
     smoothing: Tensor
-    strength: float
-    error: float
 
 
 def fit(linears: Sequence[nn.Linear], stats: ActivationStats, levels: int = WEIGHT_LEVELS) -> Smoothing:
-    """Return the rounding of the input that some layers share.
+    """Return the rounding of the input that some layers share."""
+    weight = torch.cat([linear.weight.detach() for linear in linears])
+    is_negative = -stats.low > stats.high
+    # Each channel's extremes once it is turned round, so that the upper is the further one.
+    below = torch.where(is_negative, stats.high, -stats.low).double().clamp(min=_SMALLEST)
+    above = torch.where(is_negative, -stats.low, stats.high).double().clamp(min=_SMALLEST)
+    noise = RoundingNoise(weight.double().abs(), below, above, stats.rows.double().var(dim=0), levels)
+    factors = noise.minimize()
+    limits = Range(-float((below / factors).amax()), float((above / factors).amax()))
+    return Smoothing(limits, torch.where(is_negative, -factors, factors).float())
 
-    The strength is the one with the smallest error of the outputs where one half of the texts sets smoothing and range
-    and the other half is rounded with them: measured on the texts that set them, the strongest would win, and it cuts
-    off what other texts have. Then both halves set smoothing and range.
+
+class RoundingNoise:
+    """The noise in the outputs of a product of a rounded input and rounded weights, as a function of the smoothing.
+
+    A value that is rounded to multiples of a step is off by a twelfth of the step's square, on average of squares. For
+    the input there is one step, for the weights one for each output. Errors are taken for independent, and the mean of
+    the outputs for kept, which a correction of the bias sees to.
+
+    ``weight``, float64 [out, in], are the weights' absolute values; ``below`` and ``above``, [in], how far each channel
+    goes to either side of zero; ``variance``, [in], that of each channel.
     """
-    weight = torch.cat([linear.weight.detach().float() for linear in linears])
-    folds = [(known, unknown, unknown.rows @ weight.t()) for known, unknown in permutations(stats.folds)]
-    errors = {strength: sum(_error(weight, strength, *fold, levels) for fold in folds) for strength in STRENGTHS}
-    strength = min(errors, key=errors.__getitem__)
-    smoothing, limits = _rounding(weight, strength, stats.all)
-    return Smoothing(limits, smoothing, strength, (errors[strength] / 2) ** 0.5)
+
+    def __init__(self, weight: Tensor, below: Tensor, above: Tensor, variance: Tensor, levels: int) -> None:
+        self._below, self._above, self._variance, self._levels = below, above, variance, levels
+        self._energy = weight.square().sum(dim=0)
+        self._largest = weight.amax(dim=1).clamp(min=_SMALLEST)
+        self._powers = (weight / self._largest[:, None]) ** _ORDER
+        column = weight.amax(dim=0).clamp(min=_SMALLEST)
+        self._start = torch.maximum(below, above).log() * _STRENGTH - column.log() * (1 - _STRENGTH)
+
+    def minimize(self) -> Tensor:
+        """Return the divisors of the input channels with the smallest noise, 1 in their geometric mean."""
+        logs = self._start - self._start.mean()
+        mean, square = torch.zeros_like(logs), torch.zeros_like(logs)
+        for step in range(1, _STEPS + 1):
+            gradient = self.gradient(logs)[1]
+            mean = _DECAY * mean + (1 - _DECAY) * gradient
+            square = _SQUARE_DECAY * square + (1 - _SQUARE_DECAY) * gradient.square()
+            size = _STEP_SIZE * (1 - (step - 1) / _STEPS)
+            unbiased = square / (1 - _SQUARE_DECAY**step)
+            logs = logs - size * mean / (1 - _DECAY**step) / (unbiased.sqrt() + 1e-8)
+        return (logs - logs.mean()).exp()
+
+    def gradient(self, logs: Tensor) -> tuple[float, Tensor]:
+        """Return the logarithm of the noise for the logarithms of the factors, and its gradient, float64 [in]."""
+        factors = logs.exp()
+        low, low_shares = _norm(self._below / factors)
+        high, high_shares = _norm(self._above / factors)
+        step = (low + high) / 255
+        of_input = self._energy * factors.square() * step**2 / 12
+        step_slope = -(low * low_shares + high * high_shares) / (low + high)
+
+        largest = factors.amax()
+        powers = (factors / largest) ** _ORDER
+        sums = (self._powers @ powers).clamp(min=_SMALLEST_SUM)
+        steps = (self._largest * largest * sums ** (1 / _ORDER) / self._levels).square() / 12 * _WEIGHT_NOISE
+        spread = self._variance / factors.square()
+        of_weights = steps.sum() * spread
+        steps_slope = (steps / sums) @ self._powers * powers * spread.sum()
+
+        total = of_input.sum() + of_weights.sum() + _SMALLEST**4
+        slope = of_input + of_input.sum() * step_slope + steps_slope - of_weights
+        return float(total.log()), 2 * slope / total
 
 
-def _error(weight: Tensor, strength: float, known: Fold, unknown: Fold, expected: Tensor, levels: int) -> float:
-    """Return the mean squared error of the outputs for one fold, set by the other, relative to their mean square.
-
-    ``expected``, float32 [n, out], are the outputs without rounding.
-    """
-    smoothing, limits = _rounding(weight, strength, known)
-    quantized, scale = quantize_rows(weight * smoothing, levels)
-    outputs = fake_quantize(unknown.rows / smoothing, limits) @ (quantized * scale).t()
-    return float(_mean((outputs - expected).square()) / _mean(expected.square()).clamp(min=1e-30))
-
-
-def _mean(values: Tensor) -> Tensor:
-    """Return the mean of float32 values [n, m], row by row: of all at once torch adds up a part a thread."""
-    return values.mean(dim=1).mean()
-
-
-def _rounding(weight: Tensor, strength: float, fold: Fold) -> tuple[Tensor, Range]:
-    """Return SmoothQuant's divisors of the input channels, 1 in their geometric mean, and the range of what is left."""
-    largest = torch.maximum(-fold.low, fold.high).clamp(min=_SMALLEST)
-    divisors = largest**strength / weight.abs().amax(dim=0).clamp(min=_SMALLEST) ** (1 - strength)
-    smoothing = divisors / divisors.log().mean().exp() if strength else torch.ones_like(largest)
-    # Zero, which padding and dropped channels have, is always one of the levels.
-    low, high = (fold.low / smoothing).min(), (fold.high / smoothing).max()
-    return smoothing, Range(min(0.0, float(low)), max(0.0, float(high)))
+def _norm(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the norm of positive values that stands for their maximum, and each value's share of its gradient."""
+    largest = values.amax()
+    powers = (values / largest) ** _ORDER
+    total = powers.sum()
+    return largest * total ** (1 / _ORDER), powers / total
