@@ -47,15 +47,21 @@ class Calibration(Generic[InputT]):
         return Calibration(calibration, held_out, origin, reduced=True)
 
 
-def built_in_texts() -> Calibration[str]:
-    """Return sentences of many languages: of every two of the same kind and length, one for either purpose.
-
-    More English ones are only calibrated with, for many models know no other language, and their inner channels that
-    few English sentences reach are reached by none in other languages.
-    """
+def built_in_sentences() -> Calibration[str]:
+    """Return sentences of many languages: of every two of the same kind and length, one for either purpose."""
     sentences = read_sentences(__package__, "sentences.txt")
+    return Calibration(tuple(sentences[::2]), tuple(sentences[1::2]), BUILT_IN)
+
+
+def built_in_texts() -> Calibration[str]:
+    """Return the sentences of many languages, and more English ones that are only calibrated with.
+
+    Many models know no other language, and their inner channels that few English sentences reach are reached by none in
+    other languages.
+    """
+    sentences = built_in_sentences()
     english = read_sentences(__package__, "calibration_sentences.txt")
-    return Calibration((*sentences[::2], *english), tuple(sentences[1::2]), BUILT_IN)
+    return Calibration((*sentences.calibration, *english), sentences.held_out, BUILT_IN)
 
 
 def read_calibration(file: Path) -> CalibrationFile:

@@ -26,7 +26,7 @@ from monograph_export.compression.texts import (
     HELD_OUT_LIMIT,
     Calibration,
     CalibrationFile,
-    built_in_texts,
+    built_in_sentences,
 )
 from monograph_export.probe_texts import probe_pairs
 from monograph_export.tasks.base import ExportTask, rank_correlation
@@ -190,7 +190,7 @@ def _check_activation(name: object, activation: str | None) -> None:
 
 def built_in_pairs() -> Calibration[Pair]:
     """Return pairs of sentences of many languages; no sentence is in a pair of either purpose."""
-    texts = built_in_texts()
+    texts = built_in_sentences()
     return Calibration(_paired(texts.calibration), _paired(texts.held_out), f"pairs of {BUILT_IN}")
 
 
