@@ -61,7 +61,9 @@ def test_unseen_english_sentences_stay_near(model: Embedder, minilm_torch: Any, 
     assert agreement.neighbour_agreement >= 0.90
 
 
-@pytest.mark.parametrize("track", ["track5.en-en", "track4a.es-en"])
+# Of the pairs that MiniLM scores well above chance: across languages, at 16 points of es-en for example, every rounding
+# moves the score by up to a point, up or down.
+@pytest.mark.parametrize("track", ["track5.en-en", "track3.es-es"])
 def test_int8_preserves_similarity_scores(model: Embedder, minilm_torch: Any, data: Path, track: str) -> None:
     before = sts17_spearman(lambda texts: by_torch(minilm_torch, texts), data / "sts17", track)
     after = sts17_spearman(model.encode, data / "sts17", track)
