@@ -1,9 +1,9 @@
 """Arithmetic whose last bits do not depend on threads or on variables of the environment.
 
 torch multiplies matrices with MKL, whose sums depend on the number of threads unless it computes in the strict mode of
-its "conditional numerical reproducibility". With that, MiniLM's vectors are bit-identical on one and on two threads, at
-the same speed. MKL reads the mode with its first computation in a process and cannot change it afterwards; where it has
-another mode, or torch has no MKL, torch computes on one thread.
+its "conditional numerical reproducibility". With that, MiniLM's vectors are bit-identical on one and on two threads,
+and took no longer. MKL reads the mode with its first computation in a process and cannot change it afterwards; where
+it has another mode, or torch has no MKL, torch computes on one thread.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,12 @@ from monograph.errors import MonographError
 from monograph_bench.peers import catalog, environments, exported_models
 from monograph_bench.peers.catalog import PEERS, peers_for
 from monograph_bench.peers.environments import PeerError, find_python, set_up
-from monograph_bench.peers.modules import read_modules
-from monograph_bench.peers.settings import write_settings
 from monograph_bench.peers.systems import peer_systems
 from monograph_bench.process import WORKER
 from support import checkpoints
 from support.peers import (
     TEXTS,
+    change_json,
     check_logits,
     check_sparse,
     encoded,
@@ -134,7 +132,7 @@ def test_a_program_that_is_not_there_is_a_reason(name: str, tmp_path: Path, monk
 
 def test_an_architecture_that_a_peer_has_not_is_a_reason(tmp_path: Path) -> None:
     checkpoint = checkpoints.tiny(tmp_path)
-    _change(checkpoint / "config.json", lambda config: config.update(model_type="mpnet"))
+    change_json(checkpoint / "config.json", lambda config: config.update(model_type="mpnet"))
     _, reasons = peer_systems(["ctranslate2"], checkpoint, threads=1, home=tmp_path)
     assert reasons["ctranslate2"] == (
         "ctranslate2 has no encoder of the model type mpnet: it converts bert, camembert, distilbert, roberta, "
@@ -215,36 +213,10 @@ def test_a_half_made_environment_is_not_used(tmp_path: Path, monkeypatch: pytest
         find_python("fastembed", tmp_path)
 
 
-def test_both_spellings_read_alike(tmp_path: Path) -> None:
-    checkpoint = checkpoints.tiny(tmp_path, max_length=100, pooling="cls")
-    new = read_modules(checkpoint)
-    old = read_modules(checkpoints.respell_as_legacy(checkpoint))
-    for modules in (new, old):
-        assert (modules.poolings, modules.token_width, modules.max_length) == (("cls",), 32, 100)
-        assert (modules.normalized, modules.lowercase) == (True, False)
-        assert [entry.name for entry in modules.entries] == ["Transformer", "Pooling", "Normalize"]
-        assert modules.beyond_pooling() == []
-
-
-def test_a_bare_transformer_has_mean_pooling(tmp_path: Path) -> None:
-    tokenizer = checkpoints.wordpiece(1000, lowercase=True)
-    checkpoint = checkpoints.save_transformer(checkpoints.TINY_BERT, tokenizer, tmp_path / "bare")
-    modules = read_modules(checkpoint)
-    limit = SentenceTransformer(str(checkpoint), device="cpu").max_seq_length
-    assert (modules.poolings, modules.normalized, modules.max_length) == (("mean",), False, limit)
-
-
 def test_a_folder_that_is_no_checkpoint_is_a_reason(tmp_path: Path) -> None:
     systems, reasons = peer_systems(["fastembed"], tmp_path, threads=1, home=tmp_path)
     assert not systems
     assert reasons["fastembed"].endswith("has neither modules.json nor config.json: it is not a checkpoint")
-
-
-def test_a_module_of_others_is_a_reason(tmp_path: Path) -> None:
-    checkpoint = checkpoints.tiny(tmp_path)
-    _change(checkpoint / "modules.json", lambda modules: modules[1].update(type="somewhere.else.Pooling"))
-    with pytest.raises(PeerError, match=r"somewhere\.else\.Pooling is not of Sentence Transformers"):
-        read_modules(checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -262,41 +234,6 @@ def test_what_an_encoder_alone_cannot_do_is_a_reason(options: dict[str, Any], re
     assert list(reasons) == ENCODER_ONLY
     assert all(re.search(reason, given) for given in reasons.values())
     assert not (tmp_path / "exported").exists()
-
-
-def test_lower_casing_outside_the_tokenizer_is_a_reason(tmp_path: Path) -> None:
-    checkpoint = checkpoints.respell_as_legacy(checkpoints.tiny(tmp_path))
-    _change(checkpoint / "sentence_bert_config.json", lambda settings: settings.update(do_lower_case=True))
-    assert read_modules(checkpoint).beyond_pooling() == []
-    _change(checkpoint / "tokenizer_config.json", lambda settings: settings.update(do_lower_case=False))
-    assert read_modules(checkpoint).beyond_pooling() == ["lower-casing outside the tokenizer"]
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"pooling": "cls", "normalize": False},
-        {"pooling": ["cls", "mean"], "max_length": 20},
-        {"dense": [{"in_features": 32, "out_features": 16, "activation": "Tanh"}]},
-    ],
-)
-def test_settings_of_an_export_mean_what_the_checkpoints_mean(options: dict[str, Any], tmp_path: Path) -> None:
-    checkpoint = checkpoints.tiny(tmp_path, **options)
-    folder = tmp_path / "exported"
-    folder.mkdir()
-    write_settings(checkpoint, read_modules(checkpoint), folder)
-    shutil.copyfile(checkpoint / "model.safetensors", folder / "model.safetensors")
-    np.testing.assert_array_equal(torch_vectors(folder), torch_vectors(checkpoint))
-    listed = json.loads((folder / "modules.json").read_text())
-    assert all(module["type"].startswith("sentence_transformers.models.") for module in listed)
-
-
-def test_poolings_in_an_order_that_older_releases_have_not_are_refused(tmp_path: Path) -> None:
-    checkpoint = checkpoints.tiny(tmp_path, pooling=["mean", "cls"])
-    folder = tmp_path / "exported"
-    folder.mkdir()
-    with pytest.raises(PeerError, match=r"pooling mean \+ cls, in this order"):
-        write_settings(checkpoint, read_modules(checkpoint), folder)
 
 
 @pytest.mark.parametrize("size", [None, 1, 3, 100])
@@ -441,12 +378,6 @@ def _requirements(folder: Path, patch: pytest.MonkeyPatch, text: str) -> Path:
     path = folder / "onnxruntime.txt"
     path.write_text(text)
     return path
-
-
-def _change(path: Path, change: Callable[[Any], object]) -> None:
-    value = json.loads(path.read_text())
-    change(value)
-    path.write_text(json.dumps(value))
 
 
 def _adapters_base() -> Any:

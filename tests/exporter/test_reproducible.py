@@ -1,4 +1,4 @@
-"""Exports of one checkpoint have the same bytes, whatever threads and instructions a process is told to use."""
+"""Exports of one checkpoint have the same bytes, whatever threads and instructions a process uses."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from monograph.bundle.files import sha256_of
+from support import manifests
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -44,26 +45,16 @@ def bundle_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def edit_manifest(bundle_copy: Path) -> Callable[[Callable[[dict[str, Any]], object]], None]:
     """Apply a change to the parsed manifest of ``bundle_copy`` and write it back."""
-
-    def edit(change: Callable[[dict[str, Any]], object]) -> None:
-        path = bundle_copy / "manifest.json"
-        value = json.loads(path.read_bytes())
-        change(value)
-        path.write_text(json.dumps(value), encoding="utf-8")
-
-    return edit
+    return functools.partial(manifests.edit_manifest, bundle_copy)
 
 
 @pytest.fixture
-def replace_file(
-    bundle_copy: Path, edit_manifest: Callable[[Callable[[dict[str, Any]], object]], None]
-) -> Callable[[str, bytes], None]:
+def replace_file(bundle_copy: Path) -> Callable[[str, bytes], None]:
     """Give a file of ``bundle_copy`` other content, with size and hash in the manifest to match."""
 
     def replace(name: str, content: bytes) -> None:
         path = bundle_copy / name
         path.write_bytes(content)
-        entry = {"bytes": len(content), "sha256": sha256_of(path)}
-        edit_manifest(lambda value: value["files"].update({name: entry}))
+        manifests.state_file(bundle_copy, name, sha256_of(path))
 
     return replace

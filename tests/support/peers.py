@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +85,9 @@ def worst_cosine(vectors: NDArray[np.float32], expected: NDArray[np.float32]) ->
     """Return the minimum cosine of two vectors of the same text."""
     norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(expected, axis=1)
     return float(((vectors * expected).sum(axis=1) / norms).min())
+
+
+def change_json(path: Path, change: Callable[[Any], object]) -> None:
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))

@@ -103,7 +103,7 @@ _ALL = (
         environment="openvino",
         adapter=_SENTENCE_TRANSFORMERS,
         usage='{class_name}(backend="openvino").{method} of the file that export_static_quantized_openvino_model '
-        "makes, calibrated with texts of the mix mixed: OpenVINO for {exported_part}.",
+        "makes, calibrated with texts of the mixes short and mixed: OpenVINO for {exported_part}.",
         exported="openvino-qint8",
         options={"backend": "openvino", "compute_dtype": "int8"},
         # Static ranges: short texts, and those of other languages than the calibration's, lose the most.

@@ -122,10 +122,10 @@ class Int8Linear(nn.Module):
         rounded: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         super().__init__()
-        weight = linear.weight.detach().float()
-        if smoothing is not None:
-            weight = weight * smoothing
-        quantized, scale = rounded or quantize_rows(weight, levels)
+        if rounded is None:
+            weight = linear.weight.detach().float()
+            rounded = quantize_rows(weight if smoothing is None else weight * smoothing, levels)
+        quantized, scale = rounded
         # Input channels first, as MatMul takes it.
         self.register_buffer("weight", quantized.t().contiguous())
         self.register_buffer("weight_scale", scale.squeeze(1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,12 +39,20 @@ _COST_INPUTS = 48
 class Group:
     """Layers that share an input, by their names: the float32 ones, and those in their place.
 
-    All of ``rounded`` and ``weights_only`` have int8 weights; the input of the latter stays float32.
+    All of ``rounded`` and ``weights_only`` have int8 weights; the input of the latter stays float32, which few groups
+    need.
     """
 
     originals: Mapping[str, nn.Linear]
+    stats: ActivationStats
+    levels: int
     rounded: Mapping[str, Int8Linear]
-    weights_only: Mapping[str, Int8Linear]
+
+    @functools.cached_property
+    def weights_only(self) -> Mapping[str, Int8Linear]:
+        """Those for a float32 input, by name."""
+        with torch.no_grad(), one_thread():
+            return weights_only_layers(self.originals, self.stats, self.levels)
 
 
 class LayerQuantizer(Generic[InputT]):
@@ -90,7 +99,7 @@ class LayerQuantizer(Generic[InputT]):
             for stats in statistics:
                 originals = {name: linears[name] for name in stats.names}
                 rounded = int8_layers(originals, stats, self._levels)
-                groups.append(Group(originals, rounded, weights_only_layers(originals, stats, self._levels)))
+                groups.append(Group(originals, stats, self._levels, rounded))
                 step.advance(len(originals))
         return groups
 

@@ -2,8 +2,8 @@
 
 SmoothQuant (arXiv:2211.10438) divides each input channel by a factor and multiplies its weights by it. Here the factors
 are not a power of the channels' maxima, but minimize the noise that rounding both sides adds to the outputs, which
-follows from their ranges. A factor may be negative: it turns a channel round whose values go further below zero than
-above, so that one range fits channels of either skew.
+follows from their ranges. A factor may be negative: it flips the sign of a channel whose values go further below zero
+than above, so that one range fits channels of either skew.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.linalg import vector_norm
+from torch.optim import Adam
+from torch.optim.lr_scheduler import LinearLR
 
 from monograph_export.compression.activation_stats import ActivationStats
 from monograph_export.compression.int8 import WEIGHT_LEVELS, Range
@@ -22,7 +25,7 @@ _ORDER = 32
 # Steps of Adam (arXiv:1412.6980), and how far the first moves the logarithm of a factor.
 _STEPS = 200
 _STEP_SIZE = 0.05
-_DECAY, _SQUARE_DECAY = 0.9, 0.99
+_BETAS = (0.9, 0.99)
 # GPTQ leaves about so much of the noise that independently rounded weights have.
 _WEIGHT_NOISE = 0.5
 # Where the search begins: SmoothQuant's factors at this strength.
@@ -44,7 +47,7 @@ def fit(linears: Sequence[nn.Linear], stats: ActivationStats, levels: int = WEIG
     """Return the rounding of the input that some layers share."""
     weight = torch.cat([linear.weight.detach() for linear in linears])
     is_negative = -stats.low > stats.high
-    # Each channel's extremes once it is turned round, so that the upper is the further one.
+    # Each channel's extremes once its sign is flipped, so that the upper is the further one.
     below = torch.where(is_negative, stats.high, -stats.low).double().clamp(min=_SMALLEST)
     above = torch.where(is_negative, -stats.low, stats.high).double().clamp(min=_SMALLEST)
     noise = RoundingNoise(weight.double().abs(), below, above, stats.rows.double().var(dim=0), levels)
@@ -57,8 +60,8 @@ class RoundingNoise:
     """The noise in the outputs of a product of a rounded input and rounded weights, as a function of the smoothing.
 
     A value that is rounded to multiples of a step is off by a twelfth of the step's square, on average of squares. For
-    the input there is one step, for the weights one for each output. Errors are taken for independent, and the mean of
-    the outputs for kept, which a correction of the bias sees to.
+    the input there is one step, for the weights one for each output. Errors are assumed to be independent, and to leave
+    the mean of the outputs as it is, because the bias is corrected.
 
     ``weight``, float64 [out, in], are the weights' absolute values; ``below`` and ``above``, [in], how far each channel
     goes to either side of zero; ``variance``, [in], that of each channel.
@@ -74,42 +77,32 @@ class RoundingNoise:
 
     def minimize(self) -> Tensor:
         """Return the divisors of the input channels with the smallest noise, 1 in their geometric mean."""
-        logs = self._start - self._start.mean()
-        mean, square = torch.zeros_like(logs), torch.zeros_like(logs)
-        for step in range(1, _STEPS + 1):
-            gradient = self.gradient(logs)[1]
-            mean = _DECAY * mean + (1 - _DECAY) * gradient
-            square = _SQUARE_DECAY * square + (1 - _SQUARE_DECAY) * gradient.square()
-            size = _STEP_SIZE * (1 - (step - 1) / _STEPS)
-            unbiased = square / (1 - _SQUARE_DECAY**step)
-            logs = logs - size * mean / (1 - _DECAY**step) / (unbiased.sqrt() + 1e-8)
+        logs = (self._start - self._start.mean()).requires_grad_()
+        optimizer = Adam([logs], lr=_STEP_SIZE, betas=_BETAS)
+        schedule = LinearLR(optimizer, start_factor=1, end_factor=1 / _STEPS, total_iters=_STEPS - 1)
+        with torch.enable_grad():
+            for _ in range(_STEPS):
+                optimizer.zero_grad()
+                self.logarithm(logs).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                schedule.step()
+        logs = logs.detach()
         return (logs - logs.mean()).exp()
 
-    def gradient(self, logs: Tensor) -> tuple[float, Tensor]:
-        """Return the logarithm of the noise for the logarithms of the factors, and its gradient, float64 [in]."""
+    def logarithm(self, logs: Tensor) -> Tensor:
+        """Return the logarithm of the noise for the logarithms of the factors, float64 [in]."""
         factors = logs.exp()
-        low, low_shares = _norm(self._below / factors)
-        high, high_shares = _norm(self._above / factors)
-        step = (low + high) / 255
-        of_input = self._energy * factors.square() * step**2 / 12
-        step_slope = -(low * low_shares + high * high_shares) / (low + high)
-
-        largest = factors.amax()
-        powers = (factors / largest) ** _ORDER
-        sums = (self._powers @ powers).clamp(min=_SMALLEST_SUM)
-        steps = (self._largest * largest * sums ** (1 / _ORDER) / self._levels).square() / 12 * _WEIGHT_NOISE
-        spread = self._variance / factors.square()
-        of_weights = steps.sum() * spread
-        steps_slope = (steps / sums) @ self._powers * powers * spread.sum()
-
-        total = of_input.sum() + of_weights.sum() + _SMALLEST**4
-        slope = of_input + of_input.sum() * step_slope + steps_slope - of_weights
-        return float(total.log()), 2 * slope / total
+        step = (_maximum(self._below / factors) + _maximum(self._above / factors)) / 255
+        of_input = (self._energy * factors.square()).sum() * step.square() / 12
+        largest = factors.amax().detach()
+        sums = (self._powers @ (factors / largest) ** _ORDER).clamp(min=_SMALLEST_SUM)
+        steps = self._largest * largest * sums ** (1 / _ORDER) / self._levels
+        of_weights = steps.square().sum() / 12 * _WEIGHT_NOISE * (self._variance / factors.square()).sum()
+        return (of_input + of_weights + _SMALLEST**4).log()
 
 
-def _norm(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the norm of positive values that stands for their maximum, and each value's share of its gradient."""
-    largest = values.amax()
-    powers = (values / largest) ** _ORDER
-    total = powers.sum()
-    return largest * total ** (1 / _ORDER), powers / total
+def _maximum(values: Tensor) -> Tensor:
+    """Return the norm of positive values that stands for their maximum, without overflow."""
+    largest = values.amax().detach()
+    norm: Tensor = vector_norm(values / largest, _ORDER)
+    return largest * norm

@@ -138,8 +138,8 @@ class _Opener:
         refusals: list[MonographError] = []
         ended, suspected = "", False
         tried = automatic_devices()
-        missing = [entry.kind for entry in engines() if entry.kind not in tried]
-        logger.info("device 'auto' tries %s; not installed, or not for this CPU: %s", tried, missing or "none")
+        others = ", ".join(entry.kind for entry in engines() if entry.kind not in tried) or "none"
+        logger.info("device 'auto' tries %s; not installed, or not for this CPU: %s", ", ".join(tried), others)
         for device, compute_dtype in _candidates(self.bundle, options.compute_dtype, refusals):
             # What has ended a process in one type is not tried in another.
             if device == ended:
