@@ -153,7 +153,7 @@ def _scatter(points: Sequence[tuple[SystemResult, float, float]], x_title: str, 
 def _label_speeds(axes: Axes) -> None:
     """Write plain numbers along a logarithmic axis, at 1, 2 and 5 of each power of ten."""
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.xaxis.set_minor_locator(NullLocator())
 
 
