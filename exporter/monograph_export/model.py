@@ -37,7 +37,10 @@ Tokenizers = Mapping[str | None, TokenizerSpec]
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """The checked options of an export; ``target`` is an absolute path that may be written."""
+    """The checked options of an export, or of one precision of an export of several, which ``precisions`` has all of.
+
+    ``target`` is an absolute path that may be written.
+    """
 
     target: Path
     task: ExportTask[Any]
@@ -46,6 +49,7 @@ class ExportRequest:
     calibration: Calibration[Any]
     vocabulary: VocabularyOptions
     recipe: Recipe | None
+    precisions: tuple[str, ...]
 
     @property
     def tolerance(self) -> float:

@@ -93,7 +93,7 @@ class TorchModel(LoadedModel):
         compression = request.compression
         options = [
             *([PRUNING] if request.vocabulary.prunes else []),
-            *([f"--precision {compression.precision}"] if compression.precision != "fp32" else []),
+            *([f"--precision {','.join(request.precisions)}"] if request.precisions != ("fp32",) else []),
         ]
         main = self._routed.main
         if len(self._routed.routes) > 1:

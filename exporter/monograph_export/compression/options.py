@@ -6,7 +6,7 @@ Imports nothing heavy, for the command line reads it before torch is there.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from monograph.errors import ExportError
@@ -45,6 +45,28 @@ class CompressionOptions:
             raise ExportError(f"table {self.table!r} is not known: choose one of {', '.join(TABLES)}")
         if self.precision != "int8" and (self.calibration is not None or self.reduce_range):
             raise ExportError("calibration texts and a reduced range are for --precision int8 only: add it")
+
+
+def compression_options(
+    precision: str | Sequence[str], table: str | None, calibration: CalibrationFile | None, *, reduce_range: bool
+) -> tuple[CompressionOptions, ...]:
+    """Return the checked options of each precision, given as a sequence or separated by commas.
+
+    Beside int8, other precisions do without the options that are its own.
+
+    Raises:
+        ExportError: as ``CompressionOptions.check``, or a precision is there twice, or none is.
+
+    """
+    names = [name.strip() for name in (precision.split(",") if isinstance(precision, str) else precision)]
+    if not names or len(set(names)) < len(names):
+        raise ExportError(f"precision has {', '.join(names) or 'nothing'}: name each precision once")
+    options = []
+    for name in names:
+        own = name == "int8" or "int8" not in names
+        options.append(CompressionOptions(name, table, calibration if own else None, reduce_range and own))
+        options[-1].check()
+    return tuple(options)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from monograph.quality import Agreement, Deviation, Tolerance
+from monograph.quality import LEVELS, Agreement, Deviation, LossBound, Quality, QualityLevel, Tolerance
 from monograph.vector_file.formats import VectorFormat
 
 SectionT = TypeVar("SectionT")
@@ -114,6 +114,8 @@ class Task(ABC, Generic[SectionT]):
     has_routes: ClassVar[bool] = True
     section_type: ClassVar[type[Any]]
     agreement_type: ClassVar[type[Agreement]]
+    # What a compressed model has to keep at the levels before "fast", for which an export's own limits suffice.
+    loss_bounds: ClassVar[Mapping[QualityLevel, Sequence[LossBound]]] = {}
     # Of `monograph embed`: its options, and the formats of its files by their suffix, .jsonl among them. A task without
     # formats has no vectors to write.
     embed_options: ClassVar[Sequence[EmbedOption]] = ()
@@ -143,6 +145,19 @@ class Task(ABC, Generic[SectionT]):
             InputError: an option is not usable.
 
         """
+
+    def level_of(self, precision: str, quality: Quality) -> QualityLevel:
+        """Return the best quality level that graphs of a precision reach, by the loss that their bundle states.
+
+        What was not compressed is lossless, unless it is an ONNX file that was: nothing says what that cost.
+        """
+        if quality.compression is None:
+            return "lossless" if quality.encoder_file is None or precision == "fp32" else "fast"
+        figures = quality.compression.figures
+        for level, bounds in self.loss_bounds.items():
+            if all(bound.holds(figures) for bound in bounds):
+                return level
+        return LEVELS[-1]
 
     def tolerance(self, reference: Outputs, float32: float, precision: str, min_cosine: float | None) -> Tolerance:
         """Return what is allowed of a graph of a precision on an engine, relative to ``reference``, float32 [n, d].
