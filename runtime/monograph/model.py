@@ -106,7 +106,7 @@ class Model(Generic[SectionT]):
         return f"{self._open.routes.main.engine.name} {self._open.routes.main.engine.version}"
 
     @property
-    def precision(self) -> str:
+    def graph_precision(self) -> str:
         """The precision of the graph's layers: "fp32", "fp16" or "int8"."""
         return self._open.routes.main.engine.graph.precision
 
@@ -176,7 +176,7 @@ class Model(Generic[SectionT]):
         return (
             f"{name}({str(self._open.bundle.path)!r}, device={self.device!r}, engine={self.engine!r}, "
             f"compute_dtype={self.compute_dtype!r}, threads={self.threads}"
-            f"{'' if self._open.bundle.precision is None else f', precision={self.precision!r}'})"
+            f"{'' if self._open.bundle.precision is None else f', graph_precision={self.graph_precision!r}'})"
         )
 
     def _open_bundle(self, source: ModelSource, bundle: Bundle) -> None:

@@ -104,26 +104,6 @@ class Agreement(Protocol):
 
 
 @dataclass(frozen=True)
-class LossBound:
-    """What a quality level requires of a figure of the agreement: a ``minimum``, or a ``maximum``."""
-
-    figure: str
-    minimum: float | None = None
-    maximum: float | None = None
-
-    def holds(self, figures: Mapping[str, Any]) -> bool:
-        """Return whether the figure is there and within the bound. NaN is not."""
-        value = figures.get(self.figure)
-        if value is None:
-            return False
-        return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
-
-    def __str__(self) -> str:
-        name = self.figure.replace("_", " ")
-        return f"{name} >= {self.minimum}" if self.minimum is not None else f"{name} <= {self.maximum}"
-
-
-@dataclass(frozen=True)
 class LayersReport:
     """How the layers were compressed.
 

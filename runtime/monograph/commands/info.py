@@ -6,7 +6,7 @@ import argparse
 import json
 
 from monograph.bundle import Bundle, open_bundle
-from monograph.bundle.manifest import MEASUREMENTS_FILE, TokenizerSpec
+from monograph.bundle.manifest import MEASUREMENTS_FILE, Graph, TokenizerSpec
 from monograph.bundle.sources import locate_bundle
 from monograph.commands import options
 from monograph.engines import level_of
@@ -99,12 +99,16 @@ def _file_rows(bundle: Bundle) -> list[tuple[str, str]]:
     rows = [("size", f"{bundle.size_bytes / 1e6:,.1f} MB")]
     rows += [("", f"{entry.bytes / 1e6:>9,.1f} MB  {name}") for name, entry in manifest.files.items()]
     rows += [
-        ("", f"  of which the {name} has about {size / 1e6:,.1f} MB")
+        ("", f"  of which the {name}{_at_precision(bundle, graph)} has about {size / 1e6:,.1f} MB")
         for graph in manifest.graphs
         for name, size in graph.parts.items()
         if size
     ]
     return [*rows, ("made by", ", ".join(f"{name} {version}" for name, version in manifest.producer.items()))]
+
+
+def _at_precision(bundle: Bundle, graph: Graph) -> str:
+    return f" at {graph.precision}" if len(bundle.manifest.precisions) > 1 else ""
 
 
 def _describe_limits(route: str | None, tokenizer: TokenizerSpec) -> str:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from monograph.quality import LEVELS, Agreement, Deviation, LossBound, Quality, QualityLevel, Tolerance
+from monograph.quality import LEVELS, Agreement, Deviation, Quality, QualityLevel, Tolerance
 from monograph.vector_file.formats import VectorFormat
 
 SectionT = TypeVar("SectionT")
@@ -27,6 +27,26 @@ FLOAT32_TOLERANCE = 1e-5
 MIN_COSINE_BY_PRECISION = {"fp16": 0.999, "int8": 0.99}
 # How long a vector may be, relative to the longest of the reference, where the reference is zero and an engine rounds.
 _MAX_NORM_FOR_ZERO = 1e-2
+
+
+@dataclass(frozen=True)
+class LossBound:
+    """What a quality level requires of a figure of the agreement: a ``minimum``, or a ``maximum``."""
+
+    figure: str
+    minimum: float | None = None
+    maximum: float | None = None
+
+    def holds(self, figures: Mapping[str, Any]) -> bool:
+        """Return whether the figure is there and within the bound. NaN is not."""
+        value = figures.get(self.figure)
+        if value is None:
+            return False
+        return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
+
+    def __str__(self) -> str:
+        name = self.figure.replace("_", " ")
+        return f"{name} >= {self.minimum}" if self.minimum is not None else f"{name} <= {self.maximum}"
 
 
 class PostProcess(Protocol[ResultT]):

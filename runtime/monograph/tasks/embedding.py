@@ -11,9 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from monograph.errors import InputError
 from monograph.inputs import check_count, check_flag
-from monograph.quality import LossBound
 from monograph.similarity import SIMILARITIES, normalize
-from monograph.tasks.base import DensePostProcess, EmbedOption, Outputs, Task
+from monograph.tasks.base import DensePostProcess, EmbedOption, LossBound, Outputs, Task
 from monograph.vector_file.formats import DENSE_FORMATS
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]

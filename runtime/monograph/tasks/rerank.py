@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from monograph.errors import InputError
 from monograph.inputs import check_flag
-from monograph.quality import LossBound, Tolerance
-from monograph.tasks.base import MIN_COSINE_BY_PRECISION, DensePostProcess, Outputs, Task, largest_magnitude
+from monograph.quality import Tolerance
+from monograph.tasks.base import MIN_COSINE_BY_PRECISION, DensePostProcess, LossBound, Outputs, Task, largest_magnitude
 
 # What may turn a logit into a score.
 ACTIVATIONS = ("Identity", "Sigmoid")

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monograph.inputs import check_count
-from monograph.quality import LossBound
 from monograph.similarity import SIMILARITIES
 from monograph.sparse.rows import SparseRows, active_rows, join_rows
-from monograph.tasks.base import EmbedOption, Outputs, Task
+from monograph.tasks.base import EmbedOption, LossBound, Outputs, Task
 from monograph.tasks.embedding import VectorAgreement
 from monograph.vector_file.formats import SPARSE_FORMATS
 
