@@ -82,8 +82,9 @@ def test_the_first_precision_is_the_default_and_a_quality_selects(copied: Path, 
     assert models["fp32"].fingerprint != models["int8"].fingerprint
 
 
-def test_each_precision_computes_what_its_probes_say() -> None:
-    bundle = open_bundle(DATA / "embedding-precisions")
+def test_each_precision_computes_what_its_probes_say(copied: Path) -> None:
+    measure(copied, 0.9995, 0.995)
+    bundle = open_bundle(copied)
     assert bundle.manifest.precisions == ("fp32", "int8")
     references = []
     for one, quality in zip(bundle.by_precision, ("lossless", "fast"), strict=True):
@@ -205,6 +206,7 @@ def test_verify_runs_every_precision_or_that_of_a_quality(copied: Path, capsys: 
     assert main([*command, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert [result["precision"] for result in printed["verifications"]] == ["fp32", "int8"]
+    measure(copied, 0.9995, 0.995)
     spoil_probes(copied, "probes.int8.json")
     assert main(command) == 1
     output = capsys.readouterr().out
@@ -232,6 +234,7 @@ def test_info_states_level_and_loss_of_each(copied: Path, capsys: pytest.Capture
 
 
 def test_commands_take_a_quality(copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measure(copied, 0.9995, 0.995)
     (tmp_path / "texts.txt").write_text("a boat\nthe harbour\n", encoding="utf-8")
     printed = []
     for quality in ("lossless", "fast"):
