@@ -36,7 +36,7 @@ def test_each_precision_is_as_in_a_bundle_of_its_own(tiny_checkpoint: Path, tmp_
         assert both.weights_bytes(graph) == alone.weights_bytes(alone.manifest.graphs[0])
         with Embedder(alone.path, "cpu") as first, Embedder(both.path, "cpu") as second:
             if one.precision == "fp32":
-                np.testing.assert_array_equal(first.encode(own.texts), second.encode(own.texts))
+                np.testing.assert_array_equal(first.encode(own.single_texts), second.encode(own.single_texts))
 
 
 def test_equal_weights_are_stored_once(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -87,10 +87,11 @@ def test_each_precision_computes_what_its_probes_say(copied: Path) -> None:
     bundle = open_bundle(copied)
     assert bundle.manifest.precisions == ("fp32", "int8")
     references = []
-    for one, quality in zip(bundle.by_precision, ("lossless", "fast"), strict=True):
+    qualities: tuple[QualityLevel, ...] = ("lossless", "fast")
+    for one, quality in zip(bundle.by_precision, qualities, strict=True):
         (probes,) = read_probes(bundle.path, file=one.probes_file)
         with Embedder(bundle.path, "cpu", quality=quality) as model:
-            np.testing.assert_allclose(model.encode(probes.texts), probes.vectors, atol=1e-5)
+            np.testing.assert_allclose(model.encode(probes.single_texts), probes.vectors, atol=1e-5)
         references.append(probes.vectors)
     # Random weights lose less than trained ones.
     assert np.abs(references[0] - references[1]).max() > 1e-4
