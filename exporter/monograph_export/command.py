@@ -45,11 +45,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "without torch",
     )
     parser.add_argument("--task", choices=task_names(), help="default: that of the checkpoint")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the layers; default: fp32")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the layers; int8-weights leaves their inputs in float32; default: fp32")
     parser.add_argument(
         "--table",
         choices=TABLES,
-        help="of the token embeddings; default: int8 for more than 100,000 tokens and with --precision int8, else fp32",
+        help="of the token embeddings; default: int8 for more than 100,000 tokens and with --precision int8 or int8-weights, "
+        "else fp32",
     )
     parser.add_argument(
         "--calibration",
@@ -83,8 +84,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="other texts, one per line: report how the retained tokens cover them; may be repeated",
     )
     for limit in LIMITS:
-        at_int8 = f"{limit.int8_default} with --precision int8, else " if limit.int8_default else ""
-        words = f"refuse a {limit.refused}; default: {at_int8}{limit.default}"
+        special = "".join(f"{bound} with --precision {name}, " for name, bound in limit.defaults.items())
+        words = f"refuse a {limit.refused}; default: {special}{'else ' if special else ''}{limit.default}"
         parser.add_argument(limit.option, type=float, metavar="X", help=words)
     add_quiet(parser)
     parser.set_defaults(usage_error=parser.error)

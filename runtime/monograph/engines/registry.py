@@ -14,7 +14,7 @@ from types import ModuleType
 from monograph.errors import DeviceError
 
 # Every graph precision, in any compute dtype of the engine.
-_ANY_DTYPE: Mapping[str, str | None] = {"fp32": None, "fp16": None, "int8": None}
+_ANY_DTYPE: Mapping[str, str | None] = {"fp32": None, "fp16": None, "int8": None, "int8-weights": None}
 _X86 = ("x86_64", "AMD64", "i386", "i686")
 
 
