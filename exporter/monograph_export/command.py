@@ -45,12 +45,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "without torch",
     )
     parser.add_argument("--task", choices=task_names(), help="default: that of the checkpoint")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the layers; int8-weights leaves their inputs in float32; default: fp32")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="fp32",
+        help="of the layers; int8-weights leaves their inputs in float32; default: fp32",
+    )
     parser.add_argument(
         "--table",
         choices=TABLES,
-        help="of the token embeddings; default: int8 for more than 100,000 tokens and with --precision int8 or int8-weights, "
-        "else fp32",
+        help="of the token embeddings; default: int8 for more than 100,000 tokens and with --precision int8 or "
+        "int8-weights, else fp32",
     )
     parser.add_argument(
         "--calibration",

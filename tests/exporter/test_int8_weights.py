@@ -85,10 +85,11 @@ def test_a_graph_rounds_no_input_and_has_no_layer_of_float32(bundle: Path) -> No
 
 def test_the_vectors_are_near_the_original_on_each_engine(bundle: Path, tiny_bundle: Path) -> None:
     texts = [f"text {'of some words ' * (i % 7)}{i}" for i in range(64)]
-    reference = Embedder(tiny_bundle, device="cpu").encode(texts, normalize=True)
+    reference = Embedder(tiny_bundle, device="cpu").encode(texts)
     for device in ("cpu", "openvino"):
-        vectors = Embedder(bundle, device=device, threads=2).encode(texts, normalize=True)
-        assert float((vectors * reference).sum(axis=1).min()) >= 0.999
+        vectors = Embedder(bundle, device=device, threads=2).encode(texts)
+        norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(reference, axis=1)
+        assert float(((vectors * reference).sum(axis=1) / norms).min()) >= 0.999
 
 
 def test_it_is_reproduced(bundle: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -121,5 +122,5 @@ def test_options_of_ranges_are_refused(options: dict[str, object], tiny_checkpoi
 
 
 def test_a_loss_above_a_limit_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="mean cosine .* is below 1.0.*choose --precision fp32"):
+    with pytest.raises(ExportError, match=r"mean cosine .* is below 1\.0.*choose --precision fp32"):
         export(tiny_checkpoint, tmp_path / "bundle", precision="int8-weights", min_mean_cosine=1.0)

@@ -47,11 +47,10 @@ class GroupedInt8Linear(nn.Module):
         """Map float32 [..., in] to float32 [..., out]."""
         if not torch.onnx.is_in_onnx_export():
             return functional.linear(values, self._widened, self.bias)
-        attributes = {"axis": 0, "block_size": self.group_size}
         weight = torch.onnx.ops.symbolic(
             "DequantizeLinear",
             (self.weight, self.weight_scale),
-            attributes,
+            {"axis": 0, "block_size": self.group_size},
             dtype=torch.float32,
             shape=self.weight.shape,
         )
@@ -62,8 +61,8 @@ class GroupedInt8Linear(nn.Module):
 def group_size_of(in_features: int) -> int:
     """Return how many of a layer's inputs share a scale: a divisor of their number, or all where it has none of use.
 
-    There are at least two groups: with a single one, layers of 32 or 64 inputs compute something else in OpenVINO 2026.4
-    at bfloat16 in several streams.
+    There are at least two groups: with a single one, layers of 32 or 64 inputs compute something else in OpenVINO
+    2026.4 at bfloat16 in several streams.
     """
     sizes = range(min(_GROUP_SIZE, in_features // 2), _SMALLEST_GROUP - 1, -1)
     return next((size for size in sizes if in_features % size == 0), in_features)
@@ -71,6 +70,8 @@ def group_size_of(in_features: int) -> int:
 
 def quantize_weights(model: BaseModel, sample: Input, feature: str) -> None:
     """Replace the linear layers of a model's transformer, but for those of a head, by layers of int8 weights.
+
+    The decoder of an MLM head shares its weights with the table of token embeddings, and is as that is.
 
     ``sample`` is any input; running it shows which layers the output depends on. ``feature`` is the output's name among
     the features of the model.
@@ -80,7 +81,9 @@ def quantize_weights(model: BaseModel, sample: Input, feature: str) -> None:
 
     """
     encoder = model[0].auto_model
+    decoder = encoder.get_output_embeddings()
     layers = layers_of_encoder(model, sample, feature)
+    layers = {name: linear for name, linear in layers.items() if linear is not decoder}
     if not layers:
         raise ExportError("the transformer has no linear layer with an int8 form: choose --precision fp32")
     with torch.no_grad():

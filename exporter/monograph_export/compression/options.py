@@ -24,8 +24,8 @@ LARGE_VOCABULARY = 100_000
 class CompressionOptions:
     """The precisions of layers and of the table of token embeddings.
 
-    ``table`` None is int8 for large vocabularies and with layers of int8 or int8-weights, float32 otherwise; ``calibration`` None are
-    the texts of the task. ``reduce_range`` limits the weights of int8 layers to 7 bits.
+    ``table`` None is int8 for large vocabularies and with layers of int8 or int8-weights, float32 otherwise;
+    ``calibration`` None are the texts of the task. ``reduce_range`` limits the weights of int8 layers to 7 bits.
     """
 
     precision: str = "fp32"
