@@ -62,12 +62,12 @@ def export(
     table: str | None = None,
     calibration: str | os.PathLike[str] | None = None,
     reduce_range: bool = False,
-    min_mean_cosine: float = MEAN_COSINE.default,
-    min_worst_cosine: float = WORST_COSINE.default,
-    min_neighbour_agreement: float = NEIGHBOUR_AGREEMENT.default,
-    min_rank_correlation: float = RANK_CORRELATION.default,
+    min_mean_cosine: float | None = None,
+    min_worst_cosine: float | None = None,
+    min_neighbour_agreement: float | None = None,
+    min_rank_correlation: float | None = None,
     max_score_move: float | None = None,
-    min_active_overlap: float = ACTIVE_OVERLAP.default,
+    min_active_overlap: float | None = None,
     keep_vocab: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     keep_scripts: str | Sequence[str] = (),
     coverage: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
@@ -87,25 +87,30 @@ def export(
             recipes are only for embedding models, ``min_rank_correlation`` and ``max_score_move`` only for
             cross-encoders, ``min_active_overlap`` only for sparse encoders, and the other limits for all but
             cross-encoders.
-        precision: "fp32"; "fp16": the transformer in float16, for GPUs, and all later modules in float32; or "int8":
-            linear layers as int8 products with static ranges, and the token embeddings as int8. Several, such as
+        precision: "fp32"; "fp16": the transformer in float16, for GPUs, and all later modules in float32; "int8":
+            linear layers as int8 products with static ranges, and the token embeddings as int8; or "int8-weights":
+            linear layers of int8 weights whose inputs stay float32, and the token embeddings as int8. Several, such as
             "fp32,int8" or ("fp32", "int8"), become one bundle with a graph of each and weights that are equal stored
             once; the first is its default, and ``Embedder(quality=)`` chooses. All other options apply to each, and
             those of int8 layers to these.
-        table: "fp32", or "int8": token embeddings as int8 rows, each with a scale. None is "int8" with int8 layers and
-            for vocabularies of more than 100,000 tokens (for cross-encoders only with int8 layers), otherwise "fp32".
+        table: "fp32", or "int8": token embeddings as int8 rows, each with a scale. None is "int8" with layers of "int8"
+            or "int8-weights" and for vocabularies of more than 100,000 tokens (for cross-encoders only with such
+            layers), otherwise "fp32".
         calibration: UTF-8 file of texts, one per line, that set the ranges of int8 layers. Half of them are held out to
             measure the result. None takes the texts of ``keep_vocab``, or built-in sentences in 37 languages. For a
             cross-encoder, each line is a query, a tab and a passage, and None takes pairs of the built-in sentences.
         reduce_range: Use 7 bits for the weights of int8 layers, for CPUs with AVX2 but without VNNI.
-        min_mean_cosine: Minimum mean cosine of held-out texts to the original's vectors.
-        min_worst_cosine: Minimum cosine of every held-out text to the original's vector.
-        min_neighbour_agreement: Minimum share of held-out texts whose nearest neighbour stays the same.
-        min_rank_correlation: Minimum rank correlation of the scores of held-out pairs with the original's.
+        min_mean_cosine: Minimum mean cosine of held-out texts to the original's vectors. None is 0.999 with
+            "int8-weights", otherwise 0.99.
+        min_worst_cosine: Minimum cosine of every held-out text to the original's vector. None is 0.99 with
+            "int8-weights", otherwise 0.93.
+        min_neighbour_agreement: Minimum share of held-out texts whose nearest neighbour stays the same. None is 0.88.
+        min_rank_correlation: Minimum rank correlation of the scores of held-out pairs with the original's. None is
+            0.999 with "int8-weights", otherwise 0.99.
         max_score_move: Maximum difference of one of these scores from the original's, relative to the original's
             largest score minus its smallest. None is 0.25 with int8 layers, where single scores jump, otherwise 0.1.
         min_active_overlap: Minimum overlap of active dimensions with the original's sparse vectors: of the dimensions
-            active in either, the share active in both, averaged over held-out texts.
+            active in either, the share active in both, averaged over held-out texts. None is 0.8.
         keep_vocab: UTF-8 file or files of texts, one per line. Only the tokens that they need and all single characters
             of their scripts are retained; the vectors of these texts stay the same.
         keep_scripts: ISO 15924 codes, such as ("Latn", "Cyrl") or "Latn,Cyrl". Only tokens of these scripts are

@@ -51,13 +51,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="P[,P]",
         type=_precisions,
         default=PRECISIONS[:1],
-        help=f"of the layers: {', '.join(PRECISIONS)}; several, such as fp32,int8, become graphs of one bundle, "
-        "whose default is the first; default: fp32",
+        help=f"of the layers: {', '.join(PRECISIONS)}, the last of which leaves their inputs in float32; several, such "
+        "as fp32,int8, become graphs of one bundle, whose default is the first; default: fp32",
     )
     parser.add_argument(
         "--table",
         choices=TABLES,
-        help="of the token embeddings; default: int8 for more than 100,000 tokens and with --precision int8, else fp32",
+        help="of the token embeddings; default: int8 for more than 100,000 tokens and with --precision int8 or "
+        "int8-weights, else fp32",
     )
     parser.add_argument(
         "--calibration",
@@ -91,8 +92,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="other texts, one per line: report how the retained tokens cover them; may be repeated",
     )
     for limit in LIMITS:
-        at_int8 = f"{limit.int8_default} with --precision int8, else " if limit.int8_default else ""
-        words = f"refuse a {limit.refused}; default: {at_int8}{limit.default}"
+        special = "".join(f"{bound} with --precision {name}, " for name, bound in limit.defaults.items())
+        words = f"refuse a {limit.refused}; default: {special}{'else ' if special else ''}{limit.default}"
         parser.add_argument(limit.option, type=float, metavar="X", help=words)
     add_quiet(parser)
     parser.set_defaults(usage_error=parser.error)

@@ -14,7 +14,7 @@ from types import ModuleType
 from monograph.errors import DeviceError
 
 # Every graph precision, in any compute dtype of the engine; CPUs widen float16 first, which makes it the slowest.
-_ANY_DTYPE: Mapping[str, str | None] = {"fp16": None, "fp32": None, "int8": None}
+_ANY_DTYPE: Mapping[str, str | None] = {"fp16": None, "fp32": None, "int8-weights": None, "int8": None}
 _X86 = ("x86_64", "AMD64", "i386", "i686")
 
 
