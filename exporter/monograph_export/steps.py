@@ -80,6 +80,7 @@ def _write_files(
     compressed = model.compress(request, pruned, progress)
     probes = model.make_probes(folder, tokenizers, progress)
     graphs = store_graphs(model.build_graphs(request.compression.precision, progress), folder, progress)
+    model.release_weights()
     model.check_graphs(folder, tokenizers, graphs, probes, request.tolerance, progress)
     write_probes(folder, probes)
     manifest = Manifest(
