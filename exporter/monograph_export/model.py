@@ -129,12 +129,15 @@ class LoadedModel(ABC):
 
     @abstractmethod
     def build_graphs(self, precision: str, progress: Progress) -> Mapping[str | None, BuiltGraph]:
-        """Return the graph of each route; the model is not usable afterwards.
+        """Return the graph of each route, whose weights are the model's; it computes nothing afterwards.
 
         Raises:
             ExportError: it has none.
 
         """
+
+    def release_weights(self) -> None:  # noqa: B027 - nothing by default
+        """Free the weights once they are written; the model is not usable afterwards."""
 
     def check_graphs(  # noqa: B027 - nothing by default
         self,

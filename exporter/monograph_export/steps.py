@@ -105,16 +105,18 @@ def _write_unverified(
     progress: Progress,
 ) -> tuple[Manifest, str, list[Compressed[Any] | None]]:
     """Write a bundle but for its measurements; return the manifest, the hash of its file, and the compressions."""
-    *former, last = requests
-    # Each model is free again before the next one is loaded, except what its graph has of it.
-    built = [_build(_load(load, request, progress), request, folder, progress) for request in former]
-    gc.collect()
-    model = _load(load, last, progress)
-    built.append(_build(model, last, folder, progress))
-    with model.arithmetic():
+    built = []
+    for request in requests:
+        # What the model before no longer has, its original weights among it, is freed before this one is loaded.
+        gc.collect()
+        built.append(_build(_load(load, request, progress), request, folder, progress))
+    last = built[-1]
+    with last.model.arithmetic():
         graphs = store_graphs([one.graphs for one in built], folder, progress)
+        for one in built:
+            one.model.release_weights()
         # A bundle of several precisions is of a model whose graphs need no such check.
-        model.check_graphs(folder, built[-1].tokenizers, graphs, built[-1].probes, last.tolerance, progress)
+        last.model.check_graphs(folder, last.tokenizers, graphs, last.probes, requests[-1].tolerance, progress)
     further = {}
     write_probes(folder, built[0].probes)
     for one, request in zip(built[1:], requests[1:], strict=True):
@@ -142,6 +144,7 @@ def _probes_file(precision: str) -> str:
 class _Built:
     """What a model becomes at a precision: the manifest without graphs and files, and what is still to be written."""
 
+    model: LoadedModel
     manifest: Manifest
     tokenizers: Tokenizers
     compressed: Compressed[Any] | None
@@ -182,7 +185,7 @@ def _build(model: LoadedModel, request: ExportRequest, folder: Path, progress: P
             files={},
             routing=model.routing(tokenizers),
         )
-        return _Built(manifest, tokenizers, compressed, probes, graphs)
+        return _Built(model, manifest, tokenizers, compressed, probes, graphs)
 
 
 def _check_widths(graphs: Sequence[Graph], probes: Sequence[Probes], manifest: Manifest) -> None:
