@@ -8,7 +8,8 @@ Rules
     F1  A GatherElements that takes one position of each text (axis 1 of [batch, sequence, width]) moves before what
         computes each token by itself: normalisation, activations, rounding, sums, products with constants.
     F2  It moves before attention as DecomposeAttention writes it, into the queries; keys and values stay whole.
-    F3  It stops at the values that keys and values of the last attention are made of.
+    F3  It stops at the values that keys and values of the last attention are made of, but moves before the rounding of
+        their input: a product with int8 weights is one of int8 only right behind it.
     F4  It stays where all tokens are read elsewhere too, as by mean pooling beside CLS.
     F5  A Gather of one position that drops the axis, as classifiers take their first token, moves as F1 to F4 say and
         drops the axis afterwards.
@@ -26,10 +27,11 @@ from monograph_export.graph.passes.values import ancestors, constant
 _SEQUENCE, _QUERIES = 1, 2
 _TOKEN_RANK = 3
 _HEADS_FIRST = [0, 2, 1, 3]
+_ROUNDING = ("QuantizeLinear", "DequantizeLinear")
 # Each token by itself, whatever the others are; products only with constants.
 _BY_ITSELF = (
     *("LayerNormalization", "RMSNormalization", "Gelu", "Relu", "Tanh", "Sigmoid", "Erf", "Cast"),
-    *("QuantizeLinear", "DequantizeLinear", "Add", "Sub", "Mul", "Div", "MatMul"),
+    *(*_ROUNDING, "Add", "Sub", "Mul", "Div", "MatMul"),
 )
 _SCORES_SCALED_AND_MASKED = ("Add", "Mul", "Div")
 
@@ -166,7 +168,7 @@ class _Selected:
 
     def _make(self, value: ir.Value) -> ir.Value:
         node = value.producer()
-        if value in self._whole or node is None:
+        if node is None or (value in self._whole and (node.domain or node.op_type not in _ROUNDING)):
             return self._gathered(value)
         attention = _attention_at(value)
         if attention is not None:
@@ -174,7 +176,8 @@ class _Selected:
             return self._attended(attention)
         if node.domain or node.op_type not in _BY_ITSELF or (node.op_type == "MatMul" and not _has_weights(node)):
             return self._gathered(value)
-        self._computed_again.add(value)
+        if value not in self._whole:
+            self._computed_again.add(value)
         return self._again(node, [None if operand is None else self.of(operand) for operand in node.inputs], _SEQUENCE)
 
     def _gathered(self, value: ir.Value) -> ir.Value:
