@@ -247,10 +247,10 @@ WEIGHTS = {
 CLS = "out = GatherElements <axis = 1> (last, position)"
 
 
-def layer(tail: str = CLS) -> ir.Model:
+def layer(tail: str = CLS, text: str = LAYER) -> ir.Model:
     """The layer with weights and, as shape inference finds them, shapes."""
     generator = np.random.default_rng(1)
-    proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 23]> {LAYER.replace("{tail}", tail)}')
+    proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 23]> {text.replace("{tail}", tail)}')
     for name, shape in WEIGHTS.items():
         values = (generator.standard_normal(shape) / 6).astype(np.float32)
         proto.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
@@ -288,6 +288,17 @@ def test_a_token_that_a_classifier_takes_without_its_axis_is_computed_alone() ->
     model = apply_passes(model)
     assert operators(model).count("MatMul") == len(WEIGHTS) - 1 + 2
     assert of_one_token(model) == ["wq", "wo", "w1", "w2"]
+    np.testing.assert_allclose(ran(model, layer_inputs()), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("axis", "alone"), [("second", ["wq", "wo", "w1", "w2"]), ("first", [])])
+def test_what_is_divided_by_its_tokens_largest_is_computed_alone(axis: str, alone: list[str]) -> None:
+    """But not what is divided by the largest of all tokens."""
+    divided = f"largest = ReduceMax (bent, {axis}) divisor = Clip (largest, one) small = Div (bent, divisor)"
+    model = layer(text=LAYER.replace("down = MatMul (bent, w2)", f"{divided} down = MatMul (small, w2)"))
+    expected = ran(model, layer_inputs())
+    model = apply_passes(model)
+    assert of_one_token(model) == alone
     np.testing.assert_allclose(ran(model, layer_inputs()), expected, atol=1e-6)
 
 
