@@ -314,6 +314,17 @@ def test_a_token_that_a_classifier_takes_without_its_axis_is_computed_alone() ->
     np.testing.assert_allclose(ran(model, layer_inputs()), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize(("axis", "alone"), [("second", ["wq", "wo", "w1", "w2"]), ("first", [])])
+def test_what_is_divided_by_its_tokens_largest_is_computed_alone(axis: str, alone: list[str]) -> None:
+    """But not what is divided by the largest of all tokens."""
+    divided = f"largest = ReduceMax (bent, {axis}) divisor = Clip (largest, one) small = Div (bent, divisor)"
+    model = layer(text=LAYER.replace("down = MatMul (bent, w2)", f"{divided} down = MatMul (small, w2)"))
+    expected = ran(model, layer_inputs())
+    model = apply_passes(model)
+    assert of_one_token(model) == alone
+    np.testing.assert_allclose(ran(model, layer_inputs()), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "tail",
     [

@@ -31,7 +31,7 @@ _ROUNDING = ("QuantizeLinear", "DequantizeLinear")
 # Each token by itself, whatever the others are; products only with constants.
 _BY_ITSELF = (
     *("LayerNormalization", "RMSNormalization", "Gelu", "Relu", "Tanh", "Sigmoid", "Erf", "Cast"),
-    *(*_ROUNDING, "Add", "Sub", "Mul", "Div", "MatMul"),
+    *(*_ROUNDING, "Add", "Sub", "Mul", "Div", "Max", "Clip"),
 )
 _SCORES_SCALED_AND_MASKED = ("Add", "Mul", "Div")
 
@@ -174,7 +174,7 @@ class _Selected:
         if attention is not None:
             self._computed_again.update(node.outputs[0] for node in attention.nodes)
             return self._attended(attention)
-        if node.domain or node.op_type not in _BY_ITSELF or (node.op_type == "MatMul" and not _has_weights(node)):
+        if not _is_by_token(node):
             return self._gathered(value)
         if value not in self._whole:
             self._computed_again.add(value)
@@ -215,6 +215,22 @@ class _Selected:
         copy.outputs[0].type = was.type
         self._graph.insert_before(self._selection, copy)
         return copy.outputs[0]
+
+
+def _is_by_token(node: ir.Node) -> bool:
+    """Rule F1: tell whether a node computes each token by itself."""
+    if node.domain:
+        return False
+    if node.op_type == "ReduceMax":
+        axes = node.inputs[1] if len(node.inputs) > 1 else None
+        keeps = node.attributes.get_int("keepdims", 1) == 1
+        return keeps and axes is not None and _is_last_axis(axes)
+    return node.op_type in _BY_ITSELF or (node.op_type == "MatMul" and _has_weights(node))
+
+
+def _is_last_axis(axes: ir.Value) -> bool:
+    tensor = ir.convenience.get_const_tensor(axes)
+    return tensor is not None and tensor.numpy().tolist() in ([-1], [_TOKEN_RANK - 1])
 
 
 def _attention_at(value: ir.Value) -> _Attention | None:
