@@ -53,7 +53,7 @@ def _contract_rows(bundle: Bundle) -> list[tuple[str, str]]:
     for graph in manifest.graphs:
         inputs = ", ".join(graph.inputs)
         size = f"{bundle.weights_bytes(graph) / 1e6:,.1f} MB of weights"
-        rows.append(("graph", f"{graph.file}: {graph.precision}, {size}, opset {graph.opset}, {inputs}"))
+        rows.append(("graph", f"{graph.file}: {graph.precision}, opset {graph.opset}, {size}, {inputs}"))
     return rows
 
 
