@@ -5,6 +5,7 @@ python scripts/unicode_tables.py > src/tokenizer/unicode-tables.ts
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -68,16 +69,33 @@ def _base36(number: int) -> str:
             return digits
 
 
+# U+0315 is put after most marks, and U+0334 before them.
+_SCRIPT = """
+const [form] = process.argv.slice(1);
+const lines = [];
+for (let code = 0; code < 0x110000; code++) {
+  if (code >= 0xd800 && code <= 0xdfff) continue;
+  const character = String.fromCodePoint(code);
+  const parts = [...character.normalize("NFD")];
+  const texts = [character, `\u0315${character}`, `${character}\u0334`];
+  // What a newer character is composed of is as new: its first part has to stay apart.
+  if (parts.length === 2) texts.push([parts.join(""), parts[0]]);
+  for (const text of texts) {
+    const [whole, unknown] = Array.isArray(text) ? text : [text, character];
+    if (whole.normalize(form) !== whole) lines.push([whole, unknown.codePointAt(0)]);
+  }
+}
+console.log(JSON.stringify(lines));
+"""
+
+
 def _unknown_to(form: str) -> Iterator[tuple[int, int]]:
-    """Yield the characters that a newer Unicode normalizes to others, and tokenizers leave as they are."""
-    script = (
-        f"let out=[];for(let c=0;c<0x110000;c++){{if(c>=0xd800&&c<=0xdfff)continue;"
-        f"const s=String.fromCodePoint(c);if(s.normalize('{form}')!==s)out.push(c)}}console.log(out.join(' '))"
-    )
-    newer = subprocess.run(["node", "-e", script], check=True, capture_output=True, text=True).stdout.split()
+    """Yield the characters that a newer Unicode decomposes, composes or orders, and tokenizers leave as they are."""
+    command = ["node", "-e", _SCRIPT, form]
+    newer = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     normalizer = getattr(normalizers, form)()
-    changed = {int(code) for code in newer}
-    return _ranges(lambda one: ord(one) in changed and normalizer.normalize_str(one) == one)
+    unknown = {code for text, code in newer if normalizer.normalize_str(text) == text}
+    return _ranges(lambda one: ord(one) in unknown)
 
 
 def main() -> None:
@@ -85,9 +103,9 @@ def main() -> None:
     print(f"// Written by scripts/unicode_tables.py from tokenizers {tokenizers.__version__}: do not edit.")
     for name, (comment, contains) in _CLASSES.items():
         print(f"\n/** {comment} */\nexport const {name} =\n  {_encode(_ranges(contains))!r};".replace("'", '"'))
-    for form in ("NFD", "NFKD"):
+    for form in ("NFC", "NFKC", "NFD", "NFKD"):
         print(
-            f"\n/** Characters that {form} leaves as they are, because they came after its Unicode. */"
+            f"\n/** Characters that {form} leaves as they are, because they are newer than its tables. */"
             f'\nexport const UNKNOWN_TO_{form} =\n  "{_encode(_unknown_to(form))}";'
         )
 

@@ -10,7 +10,9 @@ import {
   MARK,
   NONSPACING_MARK,
   PUNCTUATION,
+  UNKNOWN_TO_NFC,
   UNKNOWN_TO_NFD,
+  UNKNOWN_TO_NFKC,
   UNKNOWN_TO_NFKD,
 } from "./unicode-tables.js";
 
@@ -69,8 +71,12 @@ export const controls = lazily(CONTROL);
 export const punctuation = lazily(PUNCTUATION);
 export const nonspacingMarks = lazily(NONSPACING_MARK);
 export const marks = lazily(MARK);
-const unknownToNfd = lazily(UNKNOWN_TO_NFD);
-const unknownToNfkd = lazily(UNKNOWN_TO_NFKD);
+const unknownTo: { readonly [form in Form]: () => CharacterClass } = {
+  NFC: lazily(UNKNOWN_TO_NFC),
+  NFD: lazily(UNKNOWN_TO_NFD),
+  NFKC: lazily(UNKNOWN_TO_NFKC),
+  NFKD: lazily(UNKNOWN_TO_NFKD),
+};
 
 /** Whether Rust's `char::is_whitespace` holds: the property White_Space. */
 export function isWhitespace(codePoint: number): boolean {
@@ -112,7 +118,7 @@ export function normalizeTo(form: Form, text: string): string {
   if (UNCHANGED.test(text)) {
     return text;
   }
-  const unknown = form === "NFKC" || form === "NFKD" ? unknownToNfkd() : unknownToNfd();
+  const unknown = unknownTo[form]();
   let result = "";
   let start = 0;
   for (let place = 0; place < text.length; place++) {
