@@ -1,6 +1,6 @@
 /** Read a manifest, noting every problem: fields of the wrong type, and fields that disagree. */
 
-import { outputWidth, type Section, type Sections, type Task, TASK_NAMES, TASKS, isTask } from "../tasks/task.js";
+import { isTask, type ReadSection, readSection, type Task, TASK_NAMES, TASKS } from "../tasks/task.js";
 import { Fields } from "./fields.js";
 import type { JsonValue } from "./json.js";
 import {
@@ -26,13 +26,20 @@ const MAX_ROUTES = 8;
 const MAX_WIDTH = 2 ** 20;
 
 /** What could be read of a manifest whose task or section may be unknown. */
-interface Draft extends Omit<Manifest, "task" | "section"> {
+interface Draft extends Omit<Manifest, "task" | "section" | "width"> {
   readonly task: Task | undefined;
-  readonly section: Section | undefined;
+  readonly outputs: ReadSection | undefined;
+}
+
+/** A manifest, undefined if it has problems, and the files that it lists in any case. */
+export interface ReadManifest {
+  readonly manifest: Manifest | undefined;
+  readonly files: Manifest["files"];
+  readonly problems: readonly string[];
 }
 
 /** Turn parsed JSON into a manifest, or into every problem it has. */
-export function readManifest(value: JsonValue): { manifest: Manifest | undefined; problems: string[] } {
+export function readManifest(value: JsonValue): ReadManifest {
   const noted: string[] = [];
   const top = new Fields(value, "", noted);
   const formatVersion = top.integer("format_version");
@@ -42,7 +49,7 @@ export function readManifest(value: JsonValue): { manifest: Manifest | undefined
   const manifest: Draft = {
     formatVersion,
     task,
-    section: readSection(top, task),
+    outputs: readOutputs(top, task),
     source: readSource(top.child("source")),
     graphs: top.children("graphs").map(readGraph),
     tokenizer: readTokenizer(top.child("tokenizer")),
@@ -58,9 +65,13 @@ export function readManifest(value: JsonValue): { manifest: Manifest | undefined
   if (noted.length === 0) {
     problems.push(...inconsistencies(manifest, name));
   }
-  const { section } = manifest;
-  const usable = problems.length === 0 && task !== undefined && section !== undefined;
-  return { manifest: usable ? { ...manifest, task, section } : undefined, problems };
+  const { outputs, ...rest } = manifest;
+  const usable = problems.length === 0 && task !== undefined && outputs !== undefined;
+  return {
+    manifest: usable ? { ...rest, task, section: outputs.section, width: outputs.width } : undefined,
+    files: manifest.files,
+    problems,
+  };
 }
 
 function unknownVersion(version: number): string {
@@ -68,7 +79,7 @@ function unknownVersion(version: number): string {
   return `format_version ${version} is not known to this release, which reads ${FORMAT_VERSION}: ${advice}`;
 }
 
-function readSection(top: Fields, task: Task | undefined): Section | undefined {
+function readOutputs(top: Fields, task: Task | undefined): ReadSection | undefined {
   if (task === undefined) {
     return undefined;
   }
@@ -81,7 +92,7 @@ function readSection(top: Fields, task: Task | undefined): Section | undefined {
     top.problems.push(`${task} is missing`);
     return undefined;
   }
-  return TASKS[task].read(top.child(task));
+  return readSection(task, top.child(task));
 }
 
 function readSource(fields: Fields): Manifest["source"] {
@@ -143,13 +154,12 @@ function readQuality(top: Fields): Manifest["verifications"] {
 
 /** What is wrong between fields that are each well formed. */
 function* inconsistencies(manifest: Draft, taskName: string): Generator<string> {
-  const { task, section } = manifest;
-  let width = 0;
-  if (task === undefined || section === undefined) {
+  const { task, outputs } = manifest;
+  const width = outputs?.width ?? 0;
+  if (task === undefined || outputs === undefined) {
     yield `task ${JSON.stringify(taskName)} is not one of ${TASK_NAMES.join(", ")}`;
   } else {
-    width = outputWidth(task, section as Sections[Task] & Sections["embedding"] & Sections["rerank"] & Sections["sparse"]);
-    yield* sectionProblems(task, section).map((problem) => `${task}.${problem}`);
+    yield* outputs.problems().map((problem) => `${task}.${problem}`);
     if (width > MAX_WIDTH) {
       yield `${task}.${TASKS[task].widthField} must be at most ${MAX_WIDTH}`;
     }
@@ -168,12 +178,6 @@ function* inconsistencies(manifest: Draft, taskName: string): Generator<string> 
   }
   yield* routingProblems(manifest);
   yield* unlistedFiles(manifest);
-}
-
-function sectionProblems(task: Task, section: Section): string[] {
-  // Each task reads its own section.
-  const { problems } = TASKS[task] as { problems(section: Section): string[] };
-  return problems(section);
 }
 
 function* graphProblems(graph: Graph, width: number, task: Task | undefined): Generator<string> {

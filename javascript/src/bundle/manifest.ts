@@ -4,6 +4,8 @@ import type { Section, Task } from "../tasks/task.js";
 
 export const FORMAT_VERSION = 1;
 export const MANIFEST_FILE = "manifest.json";
+/** Hundreds of times what a manifest has. */
+export const MAX_MANIFEST_BYTES = 8 * 2 ** 20;
 export const PROBES_FILE = "probes.json";
 export const MEASUREMENTS_FILE = "measurements.json";
 export const GRAPH_SUFFIX = ".onnx";
@@ -81,6 +83,8 @@ export interface Manifest {
   readonly graphs: readonly Graph[];
   readonly tokenizer: TokenizerSpec;
   readonly section: Section;
+  /** Columns of the graphs' output. */
+  readonly width: number;
   readonly prompts: ReadonlyMap<string, string>;
   readonly defaultPromptName: string | undefined;
   readonly verifications: readonly Verification[];

@@ -143,14 +143,37 @@ const sparse: TaskReader<SparseSection> = {
   width: (section) => section.dimension,
 };
 
-export const TASKS: { readonly [T in Task]: TaskReader<Sections[T]> } = { embedding, rerank, sparse };
+const READERS = { embedding, rerank, sparse };
+
+/** What is known of a task without its section. */
+export const TASKS: { readonly [T in Task]: Pick<TaskReader<Sections[T]>, "widthField" | "title" | "inputs" | "hasRoutes"> } =
+  READERS;
 export const TASK_NAMES = Object.keys(TASKS) as readonly Task[];
 
 export function isTask(name: string): name is Task {
   return (TASK_NAMES as readonly string[]).includes(name);
 }
 
-/** The columns of the graphs' output. */
-export function outputWidth<T extends Task>(task: T, section: Sections[T]): number {
-  return TASKS[task].width(section);
+/** A section, the columns of the graphs' output that it states, and what is wrong with its values. */
+export interface ReadSection {
+  readonly section: Section;
+  readonly width: number;
+  problems(): string[];
+}
+
+/** Read the section of a task, and note fields of the wrong type. */
+export function readSection(task: Task, fields: Fields): ReadSection {
+  switch (task) {
+    case "embedding":
+      return describe(embedding, fields);
+    case "rerank":
+      return describe(rerank, fields);
+    case "sparse":
+      return describe(sparse, fields);
+  }
+}
+
+function describe<S extends Section>(reader: TaskReader<S>, fields: Fields): ReadSection {
+  const section = reader.read(fields);
+  return { section, width: reader.width(section), problems: () => reader.problems(section) };
 }
