@@ -8,9 +8,18 @@ import { fileURLToPath } from "node:url";
 
 const DATA = fileURLToPath(new URL("../../../tests/data/", import.meta.url));
 
-/** A JSON object of a file, to be changed. */
-export type Json = Record<string, JsonField>;
-type JsonField = never;
+/** What tests change of a manifest. */
+export interface ManifestJson {
+  format_version: unknown;
+  task: unknown;
+  quality?: unknown;
+  producer?: unknown;
+  default_prompt_name: unknown;
+  embedding: { dimension: unknown; similarity: unknown; ranges: unknown };
+  tokenizer: { padding_side: unknown; pad_id: unknown; max_length: unknown };
+  graphs: { op_domains: string[]; inputs: Record<string, unknown> }[];
+  files: Record<string, { bytes: number; sha256: string }>;
+}
 
 export function committed(name: string): string {
   return join(DATA, name);
@@ -28,15 +37,12 @@ export async function withCopy<T>(name: string, use: (folder: string) => Promise
   }
 }
 
-export async function readManifest(folder: string): Promise<Json> {
-  return JSON.parse(await readFile(join(folder, "manifest.json"), "utf8"));
-}
-
-/** Change the manifest of a bundle, as JSON or as text. */
-export async function changeManifest(folder: string, change: (manifest: Json) => void): Promise<void> {
-  const manifest = await readManifest(folder);
+/** Change the manifest of a bundle. */
+export async function changeManifest(folder: string, change: (manifest: ManifestJson) => void): Promise<void> {
+  const path = join(folder, "manifest.json");
+  const manifest = JSON.parse(await readFile(path, "utf8")) as ManifestJson;
   change(manifest);
-  await writeFile(join(folder, "manifest.json"), JSON.stringify(manifest));
+  await writeFile(path, JSON.stringify(manifest));
 }
 
 /** Replace a file of a bundle, and its entry in the manifest. */
