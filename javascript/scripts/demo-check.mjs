@@ -35,7 +35,7 @@ try {
     const found = await page.locator("#results li").allTextContents();
     console.log(`  ${await page.locator("#timing").textContent()}; best: ${found[0]}`);
     await page.click("#verify");
-    await page.waitForFunction(() => /Passed|FAILED/.test(document.querySelector("#verification").textContent), null, { timeout: 180_000 });
+    await page.waitForFunction(() => /Passed|FAILED/.test(document.querySelector("#verification").textContent), null, { timeout: 900_000 });
     const verification = await page.locator("#verification p").textContent();
     console.log(`  ${verification}`);
     assert.match(verification, /^Passed/);

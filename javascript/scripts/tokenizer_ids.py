@@ -21,7 +21,9 @@ _BATCH = 20_000
 _MAX_SHOWN = 10
 
 
-def differing_lines(tokenizer: Path, texts: Sequence[str], extra: Sequence[str] = ()) -> list[tuple[str, list[int], list[int]]]:
+def differing_lines(
+    tokenizer: Path, texts: Sequence[str], extra: Sequence[str] = ()
+) -> list[tuple[str, list[int], list[int]]]:
     """Return the texts that get other ids, with those of tokenizers and those of this package."""
     reference = Tokenizer.from_file(str(tokenizer))
     reference.no_padding()

@@ -1,4 +1,4 @@
-"""Write src/tokenizer/unicode-tables.ts: the character classes of the Rust tokenizers, whose Unicode is older than that of browsers.
+"""Write src/tokenizer/unicode-tables.ts: characters as the Rust tokenizers class them, whose Unicode is older.
 
 python scripts/unicode_tables.py > src/tokenizer/unicode-tables.ts
 """
@@ -7,19 +7,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 
 import tokenizers
 from tokenizers import normalizers, pre_tokenizers
 
 _CODES = [code for code in range(0x110000) if not 0xD800 <= code <= 0xDFFF]
-_CLEAN = normalizers.BertNormalizer(
-    clean_text=True, handle_chinese_chars=False, strip_accents=False, lowercase=False
-)
-_STRIP = normalizers.BertNormalizer(
-    clean_text=False, handle_chinese_chars=False, strip_accents=True, lowercase=False
-)
+_CLEAN = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=False, strip_accents=False, lowercase=False)
+_STRIP = normalizers.BertNormalizer(clean_text=False, handle_chinese_chars=False, strip_accents=True, lowercase=False)
 _CLASSES: dict[str, tuple[str, Callable[[str], bool]]] = {
     "CONTROL": ("What BertNormalizer removes.", lambda one: _CLEAN.normalize_str(f"a{one}a") == "aa"),
     "PUNCTUATION": (
@@ -111,4 +106,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

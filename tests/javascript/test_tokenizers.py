@@ -13,22 +13,29 @@ from typing import Any
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from monograph_export.probe_texts import probe_sentences
 from support import checkpoints
 from support.charsmap import nfkc_charsmap
 from support.tatoeba import Tatoeba
 
 _GPT4 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _MAX_LENGTH = 24
 
 
+def _backend(tokenizer: Any) -> Tokenizer:
+    backend: Tokenizer = tokenizer.backend_tokenizer
+    return backend
+
+
 def _wordpiece(lowercase: bool) -> Tokenizer:
-    return checkpoints.wordpiece(900, lowercase=lowercase).backend_tokenizer
+    return _backend(checkpoints.wordpiece(900, lowercase=lowercase))
 
 
 def _unigram() -> Tokenizer:
-    return checkpoints.unigram(900).backend_tokenizer
+    return _backend(checkpoints.unigram(900))
 
 
 def _xlm_roberta() -> Tokenizer:
@@ -43,7 +50,7 @@ def _xlm_roberta() -> Tokenizer:
 
 
 def _byte_level() -> Tokenizer:
-    return checkpoints.byte_level_bpe(900).backend_tokenizer
+    return _backend(checkpoints.byte_level_bpe(900))
 
 
 def _gpt4() -> Tokenizer:
@@ -51,7 +58,10 @@ def _gpt4() -> Tokenizer:
     tokenizer = _byte_level()
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(_GPT4), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(_GPT4), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     return tokenizer
 
@@ -63,7 +73,7 @@ def _byte_fallback() -> Tokenizer:
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     tokenizer.decoder = decoders.ByteFallback()
     trainer = trainers.BpeTrainer(vocab_size=900, special_tokens=special, limit_alphabet=200, show_progress=False)
-    tokenizer.train_from_iterator(checkpoints.probe_sentences(), trainer)
+    tokenizer.train_from_iterator(probe_sentences(), trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1", special_tokens=[("<s>", 1), ("</s>", 2)]
     )
@@ -80,8 +90,11 @@ _KINDS: dict[str, Callable[[], Tokenizer]] = {
     "byte-fallback": _byte_fallback,
 }
 _UNUSUAL = [
-    "", " ", "\t\n", "a" * 300, "ΑΣΣΟΣ ΣΑΣ", "İstanbul ẞ", "e\u0301 é \u1ec7 ệ", "中文abc 𠀀 ㋿", "<s>a</s> [SEP] [MASK]x <mask> y",
-    "naïve café’s don't I'LL", "\u200bzero\u200dwidth\ufeff\xad", "👩‍👩‍👧 🇩🇪 ☺️", "ﬁ ① Ⅳ ㎏ ﾊﾟ\u3000！", "１２３ ٣٤ ½", "a\r\nb\x00\x07c\x85d",
+    "", " ", "\t\n", "a" * 300, "ΑΣΣΟΣ ΣΑΣ", "İstanbul ẞ", "e\u0301 é \u1ec7 ệ",
+    "中文abc 𠀀 ㋿",
+    "<s>a</s> [SEP] [MASK]x <mask> y",
+    "naïve café’s don't I'LL", "\u200bzero\u200dwidth\ufeff\xad", "👩‍👩‍👧 🇩🇪 ☺️",
+    "ﬁ ① Ⅳ ㎏ ﾊﾟ\u3000！", "１２３ ٣٤ ½", "a\r\nb\x00\x07c\x85d",
     "กำลัง नमस्ते ሰላም", "x\u0338\u0327\u0316\u1dfa", "\u0301\u0308", "…—“”", "C++/C# @user #tag 3.14 €5",
 ]  # fmt: skip
 
@@ -91,7 +104,8 @@ def comparison(package: Path) -> ModuleType:
     """The script that compares ids at full size."""
     path = package / "scripts" / "tokenizer_ids.py"
     specification = importlib.util.spec_from_file_location("tokenizer_ids", path)
-    assert specification is not None and specification.loader is not None
+    assert specification is not None
+    assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     sys.modules[specification.name] = module
     specification.loader.exec_module(module)
@@ -100,8 +114,14 @@ def comparison(package: Path) -> ModuleType:
 
 def _random_texts(count: int) -> list[str]:
     """Return texts of characters of all kinds, and special tokens."""
-    generator = random.Random(0)
-    codes = [*range(0x20, 0x3400), *range(0xA000, 0xABFF), *range(0xF900, 0xFFFE), *range(0x1F300, 0x1FB00), *range(0x10000, 0x11FFF)]
+    generator = random.Random(0)  # noqa: S311
+    codes = [
+        *range(0x20, 0x3400),
+        *range(0xA000, 0xABFF),
+        *range(0xF900, 0xFFFE),
+        *range(0x1F300, 0x1FB00),
+        *range(0x10000, 0x11FFF),
+    ]
     common = [*"aeiou.,' \t\u0301\u0308\u00a0", "<s>", "[MASK]", "<mask>"]
     return [
         "".join(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,8 @@ def _compute(package: Path, bundle: Path) -> tuple[Any, Any, Any]:
         else:
             expected = model.encode(inputs)
     computed = json.loads(output)
-    return expected, *(_dense(computed[way], expected.shape[1]) for way in ("batched", "alone"))
+    batched, alone = (_dense(computed[way], expected.shape[1]) for way in ("batched", "alone"))
+    return expected, batched, alone
 
 
 def _encode_documents(model: SparseEncoder, inputs: list[Any]) -> list[Any]:
@@ -70,7 +73,8 @@ def test_command_verifies(name: str, package: Path, tmp_path: Path) -> None:
     command = ["node", str(package / "bin" / "monograph-runtime.js"), "verify", "--threads", "1"]
     done = subprocess.run([*command, str(_BUNDLES / name)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "alone, unpadded" in done.stdout and "passed: " in done.stdout
+    assert "alone, unpadded" in done.stdout
+    assert "passed: " in done.stdout
 
     absent = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=False)
     assert (absent.returncode, absent.stdout) == (1, "")
@@ -78,9 +82,6 @@ def test_command_verifies(name: str, package: Path, tmp_path: Path) -> None:
 
 
 def test_command_fails_on_wrong_probes(package: Path, tmp_path: Path) -> None:
-    import hashlib
-    import shutil
-
     bundle = tmp_path / "bundle"
     shutil.copytree(_BUNDLES / "embedding", bundle)
     probes = json.loads((bundle / "probes.json").read_text(encoding="utf-8"))

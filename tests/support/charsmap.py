@@ -48,7 +48,7 @@ def _starts(parts: list[bytes]) -> list[int]:
 
 
 def _double_array(values: Mapping[tuple[int, ...], int]) -> list[int]:
-    """Return the units of a trie: the child of a node by a byte is at the node's base, with the byte's bits inverted."""
+    """Return the units of a trie: the child of a node by a byte is at the node's base XOR the byte."""
     children: dict[tuple[int, ...], set[int]] = {}
     for key in values:
         for length in range(len(key)):
