@@ -112,10 +112,6 @@ export abstract class Model<T extends Task> {
     }
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
-  }
-
   protected get opened(): ModelHost {
     if (this.#isClosed) {
       throw new MonographError("the model was closed: open it again to go on");
