@@ -19,6 +19,7 @@ async function openHost(bundle: string | URL, options: OpenOptions): Promise<Mod
   signal?.throwIfAborted();
   const opened = await openBundle(sourceOf(bundle), { full: check === "full", onProgress, signal });
   const runtime = await importRuntime();
+  signal?.throwIfAborted();
   const threads = options.threads ?? availableParallelism();
   return openLocalHost(opened, (one, route) => openEngine(runtime, one, route, { threads, executionProviders }));
 }

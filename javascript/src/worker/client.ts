@@ -48,7 +48,11 @@ class WorkerCalls {
   ): Promise<Calls[N]["result"]> {
     signal?.throwIfAborted();
     const id = ++this.#last;
-    const abort = (): void => this.#send({ id, name: "abort" });
+    const abort = (): void => {
+      this.#send({ id, name: "abort" });
+      // At once: the Worker reads messages between two batches.
+      this.#waiting.get(id)?.reject(signal?.reason);
+    };
     signal?.addEventListener("abort", abort);
     try {
       const result = await new Promise<Calls[CallName]["result"]>((resolve, reject) => {
@@ -56,10 +60,6 @@ class WorkerCalls {
         this.#send({ id, name, arguments: values } as Request);
       });
       return result as Calls[N]["result"];
-    } catch (error) {
-      // The reason of the page's signal, not that of the Worker's.
-      signal?.throwIfAborted();
-      throw error;
     } finally {
       signal?.removeEventListener("abort", abort);
       this.#waiting.delete(id);

@@ -10,20 +10,41 @@ import type { Settings } from "./messages.js";
 // More threads are rarely faster, and each takes memory.
 const MAX_DEFAULT_THREADS = 4;
 
+// An Identity of one value: a session of it makes ONNX Runtime fetch and compile its WebAssembly.
+const SMALLEST_GRAPH = "CAgSADo3ChAKAXgSAXkiCElkZW50aXR5EgFnWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQDQ==";
+
 export async function openWebHost(url: string, settings: Settings, control: RunControl): Promise<ModelHost> {
   const { executionProviders = ["wasm"], check, cache = true } = settings;
   const threads = threadsOf(settings.threads);
   // The engine is loaded while the bundle is.
-  const loading = importRuntime(executionProviders);
+  const loading = loadRuntime(executionProviders, threads, settings.wasmPaths);
   loading.catch(() => {});
   const bundle = await openBundle(new WebSource(url, undefined, cache), { full: check === "full", ...control });
   const runtime = await loading;
-  const { wasm } = runtime.runtime.env;
-  wasm.numThreads = threads;
-  if (settings.wasmPaths !== undefined) {
-    wasm.wasmPaths = settings.wasmPaths;
-  }
+  control.signal?.throwIfAborted();
   return openLocalHost(bundle, (one, route) => openEngine(runtime, one, route, { threads, executionProviders }));
+}
+
+async function loadRuntime(
+  executionProviders: readonly ExecutionProvider[],
+  threads: number,
+  wasmPaths: string | undefined,
+): Promise<RuntimePackage> {
+  const loaded = await importRuntime(executionProviders);
+  const { env, InferenceSession } = loaded.runtime;
+  env.wasm.numThreads = threads;
+  if (wasmPaths !== undefined) {
+    env.wasm.wasmPaths = wasmPaths;
+  }
+  const graph = Uint8Array.from(atob(SMALLEST_GRAPH), (character) => character.charCodeAt(0));
+  try {
+    await (await InferenceSession.create(graph, { executionProviders })).release();
+  } catch (error) {
+    const [provider] = executionProviders;
+    const name = typeof provider === "string" ? provider : provider.name;
+    throw new DeviceError(`onnxruntime-web cannot run ${name} here (${firstLine(error)})`, { cause: error });
+  }
+  return loaded;
 }
 
 function threadsOf(requested: number | undefined): number {
