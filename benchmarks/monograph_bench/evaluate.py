@@ -85,7 +85,7 @@ def _read_data_sets(
 
 
 def _open(located: Located, arguments: argparse.Namespace) -> AbstractContextManager[OpenModel]:
-    return open_model(located, arguments.device, arguments.compute_dtype, arguments.threads)
+    return open_model(located, arguments.device, arguments.compute_dtype, arguments.threads, quality=arguments.quality)
 
 
 def _evaluate_model(

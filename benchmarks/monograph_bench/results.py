@@ -66,7 +66,9 @@ class SystemResult:
     ``cosine`` of vectors to the reference (mean, worst), or ``scores``, how those of pairs agree with it (spearman,
     mean_difference, worst_difference: these as parts of the spread of the reference's); ``sts`` Spearman's correlation
     of cosines with the gold scores, in points of 100, None where it was not measured; ``padding`` the share of padded
-    tokens and ``roofline`` that of the machine's own matrix rate, by workload.
+    tokens and ``roofline`` that of the machine's own matrix rate, by workload. ``weight_bytes`` are those of the
+    weights that each call reads, None where they are not known, and ``bandwidth`` their rate over the median call as a
+    share of the machine's memory bandwidth, by texts a call.
     """
 
     name: str
@@ -83,6 +85,8 @@ class SystemResult:
     sts: float | None = None
     padding: dict[str, float] = field(default_factory=dict)
     roofline: dict[str, float] = field(default_factory=dict)
+    weight_bytes: int | None = None
+    bandwidth: dict[str, float] = field(default_factory=dict)
     failure: str = ""
 
 
@@ -99,8 +103,8 @@ class WorkloadFacts:
 class Results:
     """All of a run, of bundles of one ``task``.
 
-    ``rates`` are the machine's own of matrix products, FLOP/s by type; ``sts`` describes the pairs of sentences, "" for
-    none.
+    ``rates`` are the machine's own of matrix products, FLOP/s by type; ``memory_bandwidth`` is that of reading memory,
+    bytes/s, None where it was not measured; ``sts`` describes the pairs of sentences, "" for none.
     """
 
     machine: dict[str, Any]
@@ -112,6 +116,7 @@ class Results:
     systems: list[SystemResult]
     task: str = EMBEDDING.name
     sts: str = ""
+    memory_bandwidth: float | None = None
     schema_version: int = SCHEMA_VERSION
 
     def write(self, path: Path) -> None:

@@ -25,6 +25,7 @@ from monograph_export.compression.options import (
     WORST_COSINE,
     CompressionOptions,
     RequestedLimits,
+    compression_options,
 )
 from monograph_export.compression.texts import read_calibration
 from monograph_export.parity import check_engine
@@ -57,16 +58,16 @@ def export(
     output: str | os.PathLike[str],
     *,
     task: str | None = None,
-    precision: str = "fp32",
+    precision: str | Sequence[str] = "fp32",
     table: str | None = None,
     calibration: str | os.PathLike[str] | None = None,
     reduce_range: bool = False,
-    min_mean_cosine: float = MEAN_COSINE.default,
-    min_worst_cosine: float = WORST_COSINE.default,
-    min_neighbour_agreement: float = NEIGHBOUR_AGREEMENT.default,
-    min_rank_correlation: float = RANK_CORRELATION.default,
+    min_mean_cosine: float | None = None,
+    min_worst_cosine: float | None = None,
+    min_neighbour_agreement: float | None = None,
+    min_rank_correlation: float | None = None,
     max_score_move: float | None = None,
-    min_active_overlap: float = ACTIVE_OVERLAP.default,
+    min_active_overlap: float | None = None,
     keep_vocab: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     keep_scripts: str | Sequence[str] = (),
     coverage: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
@@ -86,22 +87,30 @@ def export(
             recipes are only for embedding models, ``min_rank_correlation`` and ``max_score_move`` only for
             cross-encoders, ``min_active_overlap`` only for sparse encoders, and the other limits for all but
             cross-encoders.
-        precision: "fp32"; "fp16": the transformer in float16, for GPUs, and all later modules in float32; or "int8":
-            linear layers as int8 products with static ranges, and the token embeddings as int8.
-        table: "fp32", or "int8": token embeddings as int8 rows, each with a scale. None is "int8" with int8 layers and
-            for vocabularies of more than 100,000 tokens (for cross-encoders only with int8 layers), otherwise "fp32".
+        precision: "fp32"; "fp16": the transformer in float16, for GPUs, and all later modules in float32; "int8":
+            linear layers as int8 products with static ranges, and the token embeddings as int8; or "int8-weights":
+            linear layers of int8 weights whose inputs stay float32, and the token embeddings as int8. Several, such as
+            "fp32,int8" or ("fp32", "int8"), become one bundle with a graph of each and weights that are equal stored
+            once; the first is its default, and ``Embedder(quality=)`` chooses. All other options apply to each, and
+            those of int8 layers to these.
+        table: "fp32", or "int8": token embeddings as int8 rows, each with a scale. None is "int8" with layers of "int8"
+            or "int8-weights" and for vocabularies of more than 100,000 tokens (for cross-encoders only with such
+            layers), otherwise "fp32".
         calibration: UTF-8 file of texts, one per line, that set the ranges of int8 layers. Half of them are held out to
             measure the result. None takes the texts of ``keep_vocab``, or built-in sentences in 37 languages. For a
             cross-encoder, each line is a query, a tab and a passage, and None takes pairs of the built-in sentences.
         reduce_range: Use 7 bits for the weights of int8 layers, for CPUs with AVX2 but without VNNI.
-        min_mean_cosine: Minimum mean cosine of held-out texts to the original's vectors.
-        min_worst_cosine: Minimum cosine of every held-out text to the original's vector.
-        min_neighbour_agreement: Minimum share of held-out texts whose nearest neighbour stays the same.
-        min_rank_correlation: Minimum rank correlation of the scores of held-out pairs with the original's.
+        min_mean_cosine: Minimum mean cosine of held-out texts to the original's vectors. None is 0.999 with
+            "int8-weights", otherwise 0.99.
+        min_worst_cosine: Minimum cosine of every held-out text to the original's vector. None is 0.99 with
+            "int8-weights", otherwise 0.93.
+        min_neighbour_agreement: Minimum share of held-out texts whose nearest neighbour stays the same. None is 0.88.
+        min_rank_correlation: Minimum rank correlation of the scores of held-out pairs with the original's. None is
+            0.999 with "int8-weights", otherwise 0.99.
         max_score_move: Maximum difference of one of these scores from the original's, relative to the original's
             largest score minus its smallest. None is 0.25 with int8 layers, where single scores jump, otherwise 0.1.
         min_active_overlap: Minimum overlap of active dimensions with the original's sparse vectors: of the dimensions
-            active in either, the share active in both, averaged over held-out texts.
+            active in either, the share active in both, averaged over held-out texts. None is 0.8.
         keep_vocab: UTF-8 file or files of texts, one per line. Only the tokens that they need and all single characters
             of their scripts are retained; the vectors of these texts stay the same.
         keep_scripts: ISO 15924 codes, such as ("Latn", "Cyrl") or "Latn,Cyrl". Only tokens of these scripts are
@@ -138,27 +147,23 @@ def export(
         corpora=named_texts(_paths(keep_vocab)), scripts=_codes(keep_scripts), coverage=named_texts(_paths(coverage))
     )
     vocabulary.check()
-    compression = CompressionOptions(
-        precision, table, None if calibration is None else read_calibration(user_path(calibration)), reduce_range
-    )
-    compression.check()
-    limits = RequestedLimits(
-        {
-            MEAN_COSINE: min_mean_cosine,
-            WORST_COSINE: min_worst_cosine,
-            NEIGHBOUR_AGREEMENT: min_neighbour_agreement,
-            RANK_CORRELATION: min_rank_correlation,
-            SCORE_MOVE: max_score_move,
-            ACTIVE_OVERLAP: min_active_overlap,
-        },
-        precision,
-    )
-    limits.check()
+    calibration_file = None if calibration is None else read_calibration(user_path(calibration))
+    compressions = compression_options(precision, table, calibration_file, reduce_range=reduce_range)
+    bounds = {
+        MEAN_COSINE: min_mean_cosine,
+        WORST_COSINE: min_worst_cosine,
+        NEIGHBOUR_AGREEMENT: min_neighbour_agreement,
+        RANK_CORRELATION: min_rank_correlation,
+        SCORE_MOVE: max_score_move,
+        ACTIVE_OVERLAP: min_active_overlap,
+    }
+    requested = [RequestedLimits(bounds, one.precision) for one in compressions]
+    requested[0].check()
     if task not in (None, *task_names()):
         names = " and ".join(map(repr, task_names()))
         raise ExportError(f"task {task!r} cannot be exported by this release; it has {names}")
     if from_onnx is not None:
-        _check_unchanged(compression, vocabulary, limits)
+        _check_unchanged(compressions, vocabulary, requested[0])
     # Not resolve(), which would follow a link that output may be.
     target = Path(os.path.abspath(user_path(output)))  # noqa: PTH100
     check_output(target)
@@ -173,20 +178,24 @@ def export(
         else:
             chosen, load = _from_onnx(source, from_onnx, task, downloads)
         others = {PRUNING: vocabulary.prunes, RECIPE: known is not None}
-        chosen.check_options([*limits.options, *(option for option, given in others.items() if given)])
+        chosen.check_options([*requested[0].options, *(option for option, given in others.items() if given)])
         from monograph_export.model import ExportRequest
         from monograph_export.steps import run_export
 
-        request = ExportRequest(
-            target=target,
-            task=chosen,
-            compression=compression,
-            limits=limits.of(chosen.limits),
-            calibration=chosen.calibration(compression, vocabulary.corpus),
-            vocabulary=vocabulary,
-            recipe=known,
-        )
-        return run_export(load, request, progress)
+        requests = [
+            ExportRequest(
+                target=target,
+                task=chosen,
+                compression=one,
+                limits=limits.of(chosen.limits),
+                calibration=chosen.calibration(one, vocabulary.corpus),
+                vocabulary=vocabulary,
+                recipe=known,
+                precisions=tuple(each.precision for each in compressions),
+            )
+            for one, limits in zip(compressions, requested, strict=True)
+        ]
+        return run_export(load, requests, progress)
 
 
 def _traced(
@@ -243,11 +252,13 @@ def _from_onnx(
     return chosen, partial(load_onnx_model, checkpoint, encoder_file)
 
 
-def _check_unchanged(compression: CompressionOptions, vocabulary: VocabularyOptions, limits: RequestedLimits) -> None:
+def _check_unchanged(
+    compressions: Sequence[CompressionOptions], vocabulary: VocabularyOptions, limits: RequestedLimits
+) -> None:
     """Refuse options that change weights, which an ONNX file has as they are."""
     changing = {
-        "--precision": compression.precision != "fp32",
-        "--table": compression.table not in (None, "fp32"),
+        "--precision": [one.precision for one in compressions] != ["fp32"],
+        "--table": compressions[0].table not in (None, "fp32"),
         "--keep-vocab": bool(vocabulary.corpora),
         "--keep-scripts": bool(vocabulary.scripts),
     }

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from monograph.bundle import Bundle, open_bundle
 from monograph.bundle.sources import locate_bundle
 from monograph.commands.reporting import add_quiet, reported
+from monograph.engines import level_of
 from monograph.errors import ExportError, printable
 from monograph.progress import Progress
 from monograph_export import compare_bundles, export
@@ -45,11 +46,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "without torch",
     )
     parser.add_argument("--task", choices=task_names(), help="default: that of the checkpoint")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the layers; default: fp32")
+    parser.add_argument(
+        "--precision",
+        metavar="P[,P]",
+        type=_precisions,
+        default=PRECISIONS[:1],
+        help=f"of the layers: {', '.join(PRECISIONS)}, the last of which leaves their inputs in float32; several, such "
+        "as fp32,int8, become graphs of one bundle, whose default is the first; default: fp32",
+    )
     parser.add_argument(
         "--table",
         choices=TABLES,
-        help="of the token embeddings; default: int8 for more than 100,000 tokens and with --precision int8, else fp32",
+        help="of the token embeddings; default: int8 for more than 100,000 tokens and with --precision int8 or "
+        "int8-weights, else fp32",
     )
     parser.add_argument(
         "--calibration",
@@ -83,8 +92,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="other texts, one per line: report how the retained tokens cover them; may be repeated",
     )
     for limit in LIMITS:
-        at_int8 = f"{limit.int8_default} with --precision int8, else " if limit.int8_default else ""
-        words = f"refuse a {limit.refused}; default: {at_int8}{limit.default}"
+        special = "".join(f"{bound} with --precision {name}, " for name, bound in limit.defaults.items())
+        words = f"refuse a {limit.refused}; default: {special}{'else ' if special else ''}{limit.default}"
         parser.add_argument(limit.option, type=float, metavar="X", help=words)
     add_quiet(parser)
     parser.set_defaults(usage_error=parser.error)
@@ -98,6 +107,14 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.reproduce is not None:
             return _reproduce(arguments, progress)
         return _describe(_export(arguments, Path(arguments.output), progress))
+
+
+def _precisions(value: str) -> tuple[str, ...]:
+    """Parse one or more precisions."""
+    names = tuple(name.strip() for name in value.split(","))
+    if unknown := [name for name in names if name not in PRECISIONS]:
+        raise argparse.ArgumentTypeError(f"invalid choice: {unknown[0]!r} (choose from {', '.join(PRECISIONS)})")
+    return names
 
 
 def _reproduce(arguments: argparse.Namespace, progress: Progress) -> int:
@@ -146,13 +163,17 @@ def _export(arguments: argparse.Namespace, output: Path, progress: Progress) -> 
 
 
 def _describe(bundle: Bundle) -> int:
-    manifest, quality = bundle.manifest, bundle.manifest.quality
+    manifest, vocabulary = bundle.manifest, bundle.manifest.quality.vocabulary
     description = bundle.task.describe_output(manifest.section)
     print(printable(f"{bundle.path}: {bundle.size_bytes / 1e6:,.1f} MB, {description}"))
-    if quality.vocabulary is not None:
-        print(printable(f"vocabulary: {quality.vocabulary.describe()}"))
-    for verification in quality.verifications:
-        print(printable(verification.describe(quality.reference_name)))
-    if quality.compression is not None:
-        print(printable(f"compressed: {quality.compression.describe()}"))
+    if vocabulary is not None:
+        print(printable(f"vocabulary: {vocabulary.describe()}"))
+    for one in bundle.by_precision:
+        quality = one.manifest.quality
+        if one.precision is not None:
+            print(printable(f"precision {one.precision}, quality {level_of(one)}:"))
+        for verification in quality.verifications:
+            print(printable(verification.describe(quality.reference_name)))
+        if quality.compression is not None:
+            print(printable(f"compressed: {quality.compression.describe()}"))
     return 0

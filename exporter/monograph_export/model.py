@@ -37,7 +37,10 @@ Tokenizers = Mapping[str | None, TokenizerSpec]
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """The checked options of an export; ``target`` is an absolute path that may be written."""
+    """The checked options of an export, or of one precision of an export of several, which ``precisions`` has all of.
+
+    ``target`` is an absolute path that may be written.
+    """
 
     target: Path
     task: ExportTask[Any]
@@ -46,6 +49,7 @@ class ExportRequest:
     calibration: Calibration[Any]
     vocabulary: VocabularyOptions
     recipe: Recipe | None
+    precisions: tuple[str, ...]
 
     @property
     def tolerance(self) -> float:
@@ -125,12 +129,15 @@ class LoadedModel(ABC):
 
     @abstractmethod
     def build_graphs(self, precision: str, progress: Progress) -> Mapping[str | None, BuiltGraph]:
-        """Return the graph of each route; the model is not usable afterwards.
+        """Return the graph of each route, whose weights are the model's; it computes nothing afterwards.
 
         Raises:
             ExportError: it has none.
 
         """
+
+    def release_weights(self) -> None:  # noqa: B027 - nothing by default
+        """Free the weights once they are written; the model is not usable afterwards."""
 
     def check_graphs(  # noqa: B027 - nothing by default
         self,

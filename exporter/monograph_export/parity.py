@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
+from monograph.bundle import Bundle
 from monograph.engines import installed_devices
 from monograph.errors import ExportError, ParityError
 from monograph.inference.verification import ALONE
@@ -42,13 +42,13 @@ def verifier_processes() -> Iterator[list[VerifierProcess]]:
 
 
 def verify_everywhere(
-    folder: Path,
+    bundle: Bundle,
     tolerance: float,
     others: Sequence[VerifierProcess],
     reference: str,
     progress: Progress = SILENT,
 ) -> tuple[tuple[VerificationResult, ...], dict[str, str]]:
-    """Verify a bundle on each engine, in each type that it computes in here.
+    """Verify a bundle of one precision on each engine, in each type that it computes in here.
 
     ``tolerance`` is the max abs difference allowed at float32 for vectors of values up to 1; ``reference`` is what gave
     the probes' vectors, in words. The steps are reported to ``progress``, also those of other processes. Returns the
@@ -59,18 +59,18 @@ def verify_everywhere(
         MonographError: ONNX Runtime cannot run the graph.
 
     """
-    required = verify_on_device(folder, REQUIRED_DEVICE, "float32", tolerance, progress)
+    required = verify_on_device(bundle, REQUIRED_DEVICE, "float32", tolerance, progress)
     if not required.passed:
         raise ParityError(
             f"the graph does not equal {reference} on {required.engine}: {required.reason}{_cause(required)}"
         )
-    for_others = verify_other_graphs(folder, tolerance, progress)
+    for_others = verify_other_graphs(bundle, tolerance, progress)
     if for_others is not None and not for_others.passed:
         raise ParityError(f"the graph for GPUs does not equal {reference}, run on the CPU: {for_others.reason}")
     results, not_run = [required], dict[str, str]()
     # One after the other: side by side they would take each other's cores.
     for other in others:
-        verified, missing = verify_in_process(other, folder, tolerance, progress)
+        verified, missing = verify_in_process(other, bundle, tolerance, progress)
         results += verified
         # The bundle is right without this engine, which will refuse it by itself.
         for name, why in missing.items():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from sentence_transformers.base.model import BaseModel
 from torch import nn
 from transformers import PreTrainedModel
@@ -93,7 +94,7 @@ class TorchModel(LoadedModel):
         compression = request.compression
         options = [
             *([PRUNING] if request.vocabulary.prunes else []),
-            *([f"--precision {compression.precision}"] if compression.precision != "fp32" else []),
+            *([f"--precision {','.join(request.precisions)}"] if request.precisions != ("fp32",) else []),
         ]
         main = self._routed.main
         if len(self._routed.routes) > 1:
@@ -202,6 +203,16 @@ class TorchModel(LoadedModel):
                 traced = trace(model, self._task)
             graphs[route] = BuiltGraph(apply_passes(traced, progress), precision, _sizes_by_part(model))
         return graphs
+
+    def release_weights(self) -> None:
+        """Free the weights; the pages of a checkpoint's file, which is mapped, are resident until then.
+
+        Otherwise they would stay for the verification: onnxscript's rules hold the last graph that they were matched
+        with, and that has parameters of the model.
+        """
+        for model in self._routed.routes.values():
+            for weight in (*model.parameters(), *model.buffers()):
+                weight.data = torch.empty(0, dtype=weight.dtype)
 
 
 def _of_route(route: str | None) -> str:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from pathlib import Path
 
-from monograph.bundle import Bundle, open_bundle, read_probes
+from monograph.bundle import Bundle, Probes, read_probes
 from monograph.cpu import available_cpus
 from monograph.engines import EngineOptions
 from monograph.inference.routes import Routes, load_routes, load_tokenizers
@@ -23,22 +22,18 @@ from monograph.quality import VerificationResult
 _CPU = "cpu"
 
 
-def staged_routes(folder: Path, device: str, compute_dtype: str) -> closing[Routes]:
-    """Give a staged bundle, opened on a device and computing in one type.
+def opened_routes(bundle: Bundle, device: str, compute_dtype: str) -> closing[Routes]:
+    """Give a staged bundle of one precision, opened on a device and computing in one type.
 
     Raises:
         MonographError: the device cannot run the bundle.
 
     """
-    return _opened(open_bundle(folder), device, compute_dtype)
-
-
-def _opened(bundle: Bundle, device: str, compute_dtype: str) -> closing[Routes]:
     return closing(load_routes(bundle, load_tokenizers(bundle), _options(device, compute_dtype)))
 
 
 def verify_on_device(
-    folder: Path, device: str, compute_dtype: str, tolerance: float, progress: Progress
+    bundle: Bundle, device: str, compute_dtype: str, tolerance: float, progress: Progress
 ) -> VerificationResult:
     """Verify a staged bundle on a device, computing in one type; its steps are reported to ``progress``.
 
@@ -48,16 +43,15 @@ def verify_on_device(
     """
     with ExitStack() as stack:
         with progress.step(f"Loading on {device} at {compute_dtype}"):
-            routes = stack.enter_context(staged_routes(folder, device, compute_dtype))
-        return verify(routes, read_probes(folder, routes.main.runner.output_width), tolerance, progress)
+            routes = stack.enter_context(opened_routes(bundle, device, compute_dtype))
+        return verify(routes, _probes_of(bundle), tolerance, progress)
 
 
-def verify_other_graphs(folder: Path, tolerance: float, progress: Progress) -> VerificationResult | None:
+def verify_other_graphs(bundle: Bundle, tolerance: float, progress: Progress) -> VerificationResult | None:
     """Verify on the CPU the graphs of a staged bundle that are for other devices only; None where there are none.
 
     It says that they compute the same, and nothing of how another device rounds.
     """
-    bundle = open_bundle(folder)
     graphs = [graph for graph in bundle.manifest.graphs if _CPU not in graph.devices]
     if not graphs:
         return None
@@ -65,25 +59,29 @@ def verify_other_graphs(folder: Path, tolerance: float, progress: Progress) -> V
     bundle = replace(bundle, manifest=replace(bundle.manifest, graphs=on_cpu))
     with ExitStack() as stack:
         with progress.step(f"Loading the graph for other devices on {_CPU}"):
-            routes = stack.enter_context(_opened(bundle, _CPU, "float32"))
-        return verify(routes, read_probes(folder, bundle.manifest.output_width), tolerance, progress)
+            routes = stack.enter_context(opened_routes(bundle, _CPU, "float32"))
+        return verify(routes, _probes_of(bundle), tolerance, progress)
 
 
 def verify_in_process(
-    process: VerifierProcess, folder: Path, tolerance: float, progress: Progress
+    process: VerifierProcess, bundle: Bundle, tolerance: float, progress: Progress
 ) -> tuple[list[VerificationResult], dict[str, str]]:
     """Verify a staged bundle in a process, once, in each type that the device computes in.
 
     The steps are reported to ``progress``. Returns the results, and by device and type why there is none.
     """
     results, not_run = list[VerificationResult](), dict[str, str]()
-    request = Request(open_bundle(folder), _options(process.device, ALL), tolerance)
+    request = Request(bundle, _options(process.device, ALL), tolerance)
     for response in process.verify(request, progress):
         if response.result is not None:
             results.append(response.result)
         else:
             not_run[f"{process.device} {response.compute_dtype}".strip()] = "; ".join(response.problems)
     return results, not_run
+
+
+def _probes_of(bundle: Bundle) -> tuple[Probes, ...]:
+    return read_probes(bundle.path, bundle.manifest.output_width, bundle.probes_file)
 
 
 def _options(device: str, compute_dtype: str) -> EngineOptions:

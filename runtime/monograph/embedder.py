@@ -41,6 +41,9 @@ class Embedder(Model[EmbeddingSection]):
         max_tokens_per_batch: The maximum number of tokens, padding included, in a batch of several texts, whatever
             ``batch_size`` is; it limits the memory of batches. A longer text is a batch of its own. None for the
             fastest choice.
+        quality: The loss that is accepted, of a bundle with several precisions: "lossless", "high" or "fast" takes the
+            fastest of those that reach the level, by what the bundle states, and run on the device. None is the
+            bundle's default, the first precision that it was exported with.
 
     An embedder is thread-safe. Concurrent calls of few texts are batched; ``batch_size=1`` opts out. A pickled embedder
     reopens the bundle on first use. In a forked process it raises an error, because the engine's threads do not exist
@@ -48,7 +51,8 @@ class Embedder(Model[EmbeddingSection]):
 
     Raises:
         BundleError: the bundle is missing, damaged (with every problem) or of another task.
-        DeviceError: the device or type is not available here, or the bundle failed verification on it.
+        DeviceError: the device or type is not available here, the bundle failed verification on it, or has no graph of
+            the quality for it.
         InputError: an option is not valid.
 
     Examples:

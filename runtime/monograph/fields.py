@@ -110,6 +110,11 @@ class Fields:
         for position, value in enumerate(self.need(key, list)):
             yield Fields(value, f"{self._path(key)}[{position}]", self.problems)
 
+    def entries(self, key: str) -> Iterator[tuple[str, Fields]]:
+        """Yield the names and objects of an optional object of objects."""
+        for name, value in (self.maybe(key, dict) or {}).items():
+            yield name, Fields(value, f"{self._path(key)}.{name}", self.problems)
+
     def _read(self, key: str, hint: Any) -> object:
         if hint is float:
             return self.number(key)

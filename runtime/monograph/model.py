@@ -13,11 +13,13 @@ from types import TracebackType
 from typing import Any, ClassVar, Generic, Self
 
 from monograph.bundle import Bundle, Check, Manifest
+from monograph.engines import check_quality
 from monograph.errors import MonographError
 from monograph.inference.opening import ModelSource, OpenModel
 from monograph.inference.pipeline import Pipeline, show_progress
 from monograph.inputs import InputT, check_count, find_prompt_name, resolve_prompt
 from monograph.memory import is_out_of_memory, out_of_memory
+from monograph.quality import QualityLevel
 from monograph.tasks.base import PostProcess, ResultT, SectionT, Task
 
 logger = logging.getLogger(__name__)
@@ -75,13 +77,14 @@ class Model(Generic[SectionT]):
         check: Check = "fast",
         cache_dir: str | os.PathLike[str] | None = None,
         max_tokens_per_batch: int | None = None,
+        quality: QualityLevel | None = None,
     ) -> None:
-        source = model_source(path, device, compute_dtype, threads, check, cache_dir, max_tokens_per_batch)
+        source = model_source(path, device, compute_dtype, threads, check, cache_dir, max_tokens_per_batch, quality)
         self._open_bundle(source, source.open_bundle())
 
     @property
     def manifest(self) -> Manifest:
-        """The bundle's manifest."""
+        """The bundle's manifest; of a bundle with several precisions, with graphs and quality of the one that runs."""
         return self._open.bundle.manifest
 
     @property
@@ -103,6 +106,11 @@ class Model(Generic[SectionT]):
         return f"{self._open.routes.main.engine.name} {self._open.routes.main.engine.version}"
 
     @property
+    def graph_precision(self) -> str:
+        """The precision of the graph's layers: "fp32", "fp16" or "int8"."""
+        return self._open.routes.main.engine.graph.precision
+
+    @property
     def compute_dtype(self) -> str:
         """The type in which the engine computes matrix products."""
         return self._open.routes.main.engine.compute_dtype
@@ -114,8 +122,11 @@ class Model(Generic[SectionT]):
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that identify bundle, engine, device and type; hosts with equal ones compute alike."""
-        parts = (self._open.bundle.manifest_sha256, self.engine, self.device, self.compute_dtype)
+        """16 hexadecimal digits that identify bundle, precision, engine, device and type.
+
+        Hosts with equal fingerprints compute alike.
+        """
+        parts = (self._open.bundle.identity, self.engine, self.device, self.compute_dtype)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def warmup(self) -> None:
@@ -164,7 +175,8 @@ class Model(Generic[SectionT]):
             return f"{name}({os.fspath(self._source.path)!r}, device={self._source.device!r}, not opened yet)"
         return (
             f"{name}({str(self._open.bundle.path)!r}, device={self.device!r}, engine={self.engine!r}, "
-            f"compute_dtype={self.compute_dtype!r}, threads={self.threads})"
+            f"compute_dtype={self.compute_dtype!r}, threads={self.threads}"
+            f"{'' if self._open.bundle.precision is None else f', graph_precision={self.graph_precision!r}'})"
         )
 
     def _open_bundle(self, source: ModelSource, bundle: Bundle) -> None:
@@ -264,6 +276,7 @@ def load(
     check: Check = "fast",
     cache_dir: str | os.PathLike[str] | None = None,
     max_tokens_per_batch: int | None = None,
+    quality: QualityLevel | None = None,
 ) -> Any:
     """Open a bundle of any task as an Embedder, a CrossEncoder or a SparseEncoder.
 
@@ -280,7 +293,7 @@ def load(
         'Embedder'
 
     """
-    source = model_source(path, device, compute_dtype, threads, check, cache_dir, max_tokens_per_batch)
+    source = model_source(path, device, compute_dtype, threads, check, cache_dir, max_tokens_per_batch, quality)
     return open_model(source, source.open_bundle())
 
 
@@ -306,14 +319,16 @@ def model_source(
     check: Check,
     cache_dir: str | os.PathLike[str] | None,
     max_tokens_per_batch: int | None,
+    quality: QualityLevel | None = None,
 ) -> ModelSource:
     """Return the checked arguments that a model is opened with.
 
     Raises:
-        InputError: a number is not a count.
+        InputError: a number is not a count, or the quality is not known.
 
     """
     threads = None if threads is None else check_count(threads, "threads", MAX_THREADS)
     if max_tokens_per_batch is not None:
         max_tokens_per_batch = check_count(max_tokens_per_batch, "max_tokens_per_batch")
-    return ModelSource(path, device, compute_dtype, threads, check, cache_dir, max_tokens_per_batch)
+    check_quality(quality)
+    return ModelSource(path, device, compute_dtype, threads, check, cache_dir, max_tokens_per_batch, quality=quality)

@@ -16,6 +16,7 @@ from monograph.engines.packed_weights import find_packed_graph
 from monograph.errors import MonographError
 from monograph.inference.opening import open_routes
 from monograph.progress import Progress, progress_for
+from monograph.quality import QualityLevel
 from monograph.staging import staging_folder
 
 
@@ -26,6 +27,7 @@ def prepare(
     threads: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     show_progress_bar: bool | Progress | None = None,
+    quality: QualityLevel | None = None,
 ) -> tuple[Path, ...]:
     """Fill the cache for faster starts: with graphs compiled by OpenVINO, or weights packed by ONNX Runtime on the CPU.
 
@@ -60,7 +62,9 @@ def prepare(
     try:
         make_private_folder(cache)
         with progress.step(f"Loading on {device} at {compute_dtype}"):
-            routes = open_routes(bundle, device=device, compute_dtype=compute_dtype, threads=threads, cache_dir=cache)
+            routes = open_routes(
+                bundle, device=device, compute_dtype=compute_dtype, threads=threads, cache_dir=cache, quality=quality
+            )
         with (
             closing(routes),
             # A cache folder of its own, within the other: the same disk, and the process that proves it finds it.
@@ -73,13 +77,13 @@ def prepare(
                     places += [place] if (place := engine.prepare(staged)) is not None else []
                     step.advance()
             new = [place for place in places if (staged / place).exists()]
-            if new and (failure := _find_failure(bundle, engines[0].threads, staged, progress)):
+            if new and (failure := _find_failure(routes.bundle, engines[0].threads, staged, progress)):
                 raise MonographError(f"with packed weights the bundle is wrong, and they were removed: {failure}")
             for place in new:
                 _publish(staged / place, cache / place)
     except OSError as error:
         problem = find_full_disk(error, cache) or f"{error.filename or cache} cannot be written ({error.strerror})"
-        megabytes = 2 * sum(bundle.weights_path(graph).stat().st_size for graph in bundle.manifest.graphs) / 1e6
+        megabytes = 2 * sum(bundle.weights_bytes(graph) for graph in bundle.manifest.graphs) / 1e6
         raise MonographError(f"{problem}, or {CACHE_ADVICE}; packed weights take about {megabytes:,.0f} MB") from error
     return tuple(cache / place for place in places)
 

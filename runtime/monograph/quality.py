@@ -7,10 +7,15 @@ manifest, too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from monograph.fields import Fields
+
+QualityLevel = Literal["lossless", "high", "fast"]
+# From the least loss to the most. What each means for a task is in the task's ``loss_bounds``.
+LEVELS: tuple[QualityLevel, ...] = ("lossless", "high", "fast")
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,11 @@ class CompressionReport:
     agreement: Agreement | None
     layers: LayersReport | None = None
 
+    @property
+    def figures(self) -> Mapping[str, Any]:
+        """The stated loss, by figure: what was measured, or without measurements the limits that it kept."""
+        return self.limits if self.agreement is None else vars(self.agreement)
+
     def without_measurements(self) -> CompressionReport:
         """Return the report with nothing but what was decided."""
         layers = None if self.layers is None else replace(self.layers, calibration_agreement={})
@@ -206,13 +216,11 @@ class VocabularyReport:
 
 @dataclass(frozen=True)
 class Measurements:
-    """What engines measured of a bundle at its export: the content of measurements.json.
+    """What engines measured of the graphs of one precision at the export.
 
-    ``manifest_sha256`` is the hash of the manifest.json that they belong to. ``agreement`` and
-    ``calibration_agreement`` are those of a compressed bundle.
+    ``agreement`` and ``calibration_agreement`` are those of a compressed model.
     """
 
-    manifest_sha256: str
     verifications: tuple[VerificationResult, ...]
     not_run: dict[str, str] = field(default_factory=dict)
     agreement: Agreement | None = None
@@ -225,7 +233,7 @@ class Measurements:
 
 @dataclass(frozen=True)
 class Quality:
-    """Everything that was decided and measured of a bundle.
+    """Everything that was decided and measured of a bundle, or of its graphs of one precision.
 
     ``reference`` describes what computed the probes' outputs; ``encoder_file`` is the name of the ONNX file that the
     encoder came from, None if the model was traced. ``verifications`` has a result for each engine and compute dtype;
@@ -262,17 +270,25 @@ class Quality:
             compression = replace(compression, agreement=measured.agreement, layers=layers)
         return replace(self, verifications=measured.verifications, not_run=measured.not_run, compression=compression)
 
-    def measurements(self, manifest_sha256: str) -> Measurements:
-        """Return what was measured, as belonging to a manifest."""
+    @property
+    def measurements(self) -> Measurements:
+        """What was measured."""
         compression = self.compression
         layers = None if compression is None else compression.layers
         return Measurements(
-            manifest_sha256,
             self.verifications,
             self.not_run,
             agreement=None if compression is None else compression.agreement,
             calibration_agreement={} if layers is None else layers.calibration_agreement,
         )
+
+
+@dataclass(frozen=True)
+class FurtherPrecision:
+    """What a bundle has of a precision after its first, beside graphs: the file of their probes, and their quality."""
+
+    probes: str
+    quality: Quality
 
 
 def read_quality(top: Fields, agreement_type: type[Agreement] | None) -> Quality:
@@ -293,3 +309,11 @@ def read_measurements(fields: Fields, agreement_type: type[Agreement]) -> Measur
     """Read the content of measurements.json of a task that compares by ``agreement_type``."""
     agreement = fields.child("agreement").read(agreement_type) if fields.has("agreement") else None
     return fields.read(Measurements, agreement=agreement)
+
+
+def read_further_precisions(top: Fields, agreement_type: type[Agreement] | None) -> dict[str, FurtherPrecision]:
+    """Read the manifest's ``further_precisions``, each with its own ``quality`` and ``compression``."""
+    return {
+        name: FurtherPrecision(fields.need("probes", str), read_quality(fields, agreement_type))
+        for name, fields in top.entries("further_precisions")
+    }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from monograph.errors import InputError
+from monograph_bench.report import plots
 from monograph_bench.report.markdown import BEGIN, END, main, table_of, with_table
-from monograph_bench.report.plots import speed_against_quality
+from monograph_bench.report.plots import frontier, speed_against_quality
 from monograph_bench.results import SCHEMA_VERSION, read_results
 
 PROJECT = Path(__file__).parents[2]
@@ -67,4 +70,38 @@ def test_the_command_renews_table_and_plot(tmp_path: Path) -> None:
 def test_the_kept_plot_names_the_saved_results() -> None:
     results = read_results(RESULTS)
     plot = RESULTS.with_suffix(".svg").read_text(encoding="utf-8")
-    assert [system.name for system in results.systems if f"<!-- {system.name} -->" not in plot] == []
+    # Ours are told by their color.
+    names = [system.name.removeprefix("monograph ") for system in results.systems]
+    assert [name for name in names if f"<!-- {name} -->" not in plot] == []
+
+
+@pytest.mark.parametrize(
+    ("points", "is_loss", "expected"),
+    [
+        ([(100, 1e-7), (500, 1e-5), (300, 1e-4), (700, 1e-3)], True, [(100, 1e-7), (500, 1e-5), (700, 1e-3)]),
+        # Of equals the faster one.
+        ([(100, 1e-7), (150, 1e-7)], True, [(150, 1e-7)]),
+        ([(100, 82.0), (500, 82.1), (700, 81.9)], False, [(500, 82.1), (700, 81.9)]),
+    ],
+)
+def test_the_frontier_has_what_nothing_beats_in_both(
+    points: list[tuple[float, float]], is_loss: bool, expected: list[tuple[float, float]]
+) -> None:
+    assert frontier(points, is_loss=is_loss) == expected
+
+
+def test_no_name_of_the_plot_covers_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(plots, "_svg", figures.append)
+    results = read_results(RESULTS)
+    # As many again, a little slower, as a run of several bundles has.
+    others = copy.deepcopy(results.systems)
+    for system in others:
+        for one in system.rounds["mixed"]:
+            one.seconds *= 1.04
+    results.systems += others
+    speed_against_quality(results, "mixed")
+    texts = [text for text in figures[0].axes[0].texts if text.get_text()]
+    assert len(texts) == len(results.systems)
+    extents = [text.get_window_extent() for text in texts]
+    assert [one for one in extents if one.count_overlaps(extents) > 1] == []

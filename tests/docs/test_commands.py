@@ -23,6 +23,7 @@ DATA = PROJECT / "tests" / "data"
 BUNDLES = {
     **dict.fromkeys(("minilm", "labse", "labse-en-ru", "student"), "embedding"),
     **dict.fromkeys(("minilm-int8", "labse-int8"), "embedding-int8"),
+    "minilm-both": "embedding-precisions",
     "reranker": "rerank",
     "splade": "sparse",
 }

@@ -137,7 +137,11 @@ RUNNABLE = [page for page in PAGES if blocks(page, "python") and page != FORMAT_
 @pytest.fixture
 def examples_folder(minilm_bundle: Path, tiny_checkpoint: Path, tmp_path: Path) -> Path:
     """A folder with what the pages' Python names: the real MiniLM, small models of the other tasks, a checkpoint."""
-    links = dict.fromkeys(BUNDLES, minilm_bundle) | {"reranker": DATA / "rerank", "splade": DATA / "sparse"}
+    links = dict.fromkeys(BUNDLES, minilm_bundle) | {
+        "reranker": DATA / "rerank",
+        "splade": DATA / "sparse",
+        "minilm-both": DATA / "embedding-precisions",
+    }
     links["path/to/model"] = tiny_checkpoint
     for name, target in links.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -18,11 +18,13 @@ import pytest
 from numpy.typing import NDArray
 
 from monograph.engines import dtypes_of
+from support.process_memory import run_measured
 from support.tatoeba import Tatoeba
 
 pytestmark = pytest.mark.slow
 
 GB = 1e9
+# Of the proportional set sizes of all processes of an export.
 EXPORT_PEAK_LIMIT_BYTES = 4.3 * GB
 ANONYMOUS_LIMIT_BYTES = 0.60 * GB
 
@@ -72,17 +74,15 @@ def checkpoint(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(checkpoint: Path) -> Path:
-    """Export in a process of its own, with no other child before it than the smaller building of the checkpoint."""
     output = checkpoint.parent / "bundle"
-    code = (
-        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
-    )
-    command = [*EXPORT, "--table", "fp32", str(checkpoint), str(output)]
-    peak = int(python(code, *command).split()[-1])
-    print(f"\nexport: peak memory {peak / GB:.2f} GB")
-    assert peak < EXPORT_PEAK_LIMIT_BYTES
+    export_measured(checkpoint, output, "--table", "fp32")
     return output
+
+
+def export_measured(checkpoint: Path, output: Path, *options: str) -> None:
+    peak = run_measured([*EXPORT, *options, str(checkpoint), str(output)])
+    print(f"\nexport: peak memory of all processes {peak / GB:.2f} GB")
+    assert peak <= EXPORT_PEAK_LIMIT_BYTES
 
 
 def test_architecture_is_labse(checkpoint: Path) -> None:
@@ -215,7 +215,7 @@ def test_trimmed_it_fits_an_edge_app(
 def test_int8_is_small_on_disk_and_in_memory(checkpoint: Path, texts: list[str], tmp_path: Path, name: str) -> None:
     compressed = COMPRESSED[name]
     output = tmp_path / "bundle"
-    subprocess.run([*EXPORT, *UNGATED, *compressed.options, str(checkpoint), str(output)], check=True)
+    export_measured(checkpoint, output, *UNGATED, *compressed.options)
     size = sum(file.stat().st_size for file in output.iterdir())
     print(f"\nint8 {name}: {size / GB:.3f} GB")
     assert size <= compressed.size

@@ -13,7 +13,7 @@ from monograph import CrossEncoder, Embedder, SparseEncoder
 from monograph.embedder import EmbedOptions
 from monograph.sparse_encoder import SparseOptions
 
-OPEN = "self, path, device, compute_dtype, threads, check, cache_dir, max_tokens_per_batch"
+OPEN = "self, path, device, compute_dtype, threads, check, cache_dir, max_tokens_per_batch, quality"
 CALL = "prompt_name, prompt, batch_size, show_progress_bar"
 ITER = "self, texts, prompt_name, prompt, batch_size, *, task, on_texts, **options"
 
@@ -55,6 +55,7 @@ def test_an_embedder_has_exactly_these_public_names() -> None:
         "encode_query",
         "engine",
         "fingerprint",
+        "graph_precision",
         "manifest",
         "max_length",
         "similarity",
@@ -71,6 +72,7 @@ def test_a_cross_encoder_has_exactly_these_public_names() -> None:
         "device",
         "engine",
         "fingerprint",
+        "graph_precision",
         "manifest",
         "max_length",
         "num_labels",
@@ -96,6 +98,7 @@ def test_a_sparse_encoder_has_exactly_these_public_names() -> None:
         "encode_query",
         "engine",
         "fingerprint",
+        "graph_precision",
         "intersection",
         "manifest",
         "max_length",

@@ -57,6 +57,8 @@ _CHECKPOINTS: Mapping[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
     "embedding-int8": (_embedding, _INT8),
     # With measurements.json, which those before have in their manifests.
     "embedding-int8-measured": (_embedding, _INT8),
+    "embedding-precisions": (_embedding, _INT8 | {"precision": "fp32,int8"}),
+    "embedding-int8-weights": (_embedding, {"precision": "int8-weights"}),
     "rerank": (_rerank, {}),
     "sparse": (_sparse, {}),
     "sparse-routes": (_sparse_routes, {}),

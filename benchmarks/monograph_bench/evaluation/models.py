@@ -12,6 +12,7 @@ from monograph import load
 from monograph.bundle import open_bundle
 from monograph.bundle.sources import locate_bundle
 from monograph.progress import Progress
+from monograph.quality import QualityLevel
 from monograph_bench.evaluation.encoder import EvaluationError
 from monograph_bench.profiles import TaskProfile, profile_of
 
@@ -69,10 +70,16 @@ def locate_model(name: str, task: str | None = None, progress: Progress | None =
 
 
 @contextmanager
-def open_model(located: Located, device: str, compute_dtype: str, threads: int | None) -> Iterator[OpenModel]:
+def open_model(
+    located: Located,
+    device: str,
+    compute_dtype: str,
+    threads: int | None,
+    quality: QualityLevel | None = None,
+) -> Iterator[OpenModel]:
     """Open a bundle, or a checkpoint in torch on the CPU at float32.
 
-    ``device`` and ``compute_dtype`` apply to bundles only.
+    ``device``, ``compute_dtype`` and ``quality`` apply to bundles only.
 
     Raises:
         MonographError: the model cannot be opened.
@@ -84,7 +91,7 @@ def open_model(located: Located, device: str, compute_dtype: str, threads: int |
             model = profile.load_in_torch(located.folder)
             yield OpenModel(located.name, profile, model, f"cpu (torch {version}), float32")
     else:
-        with load(located.folder, device, compute_dtype, threads) as model:
+        with load(located.folder, device, compute_dtype, threads, quality=quality) as model:
             runs_on = f"{model.device} ({model.engine}), {model.compute_dtype}"
             yield OpenModel(located.name, profile, model, runs_on)
 

@@ -1,8 +1,11 @@
 """What the machine could do at most, and what of it a graph's useful work is.
 
-The rate is that of the machine's own matrix products, as the installed engines reach it on one large product; the work
-is counted from the graph: 2 x rows x columns for each token and weight matrix, and 4 x length^2 x width for each
-attention. Padding is no useful work.
+Many texts are bound by the rate of the machine's own matrix products, as the installed engines reach it on one large
+product; the work is counted from the graph: 2 x rows x columns for each token and weight matrix, and 4 x length^2 x
+width for each attention. Padding is no useful work.
+
+A short text is bound by the rate at which memory is read, for it needs all weights for few tokens: all but the tables,
+of which it reads some rows.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from monograph.errors import BundleError
 _PRODUCTS = ("MatMul", "Gemm")
 # What leaves the number of a weight's values as it is.
 _SAME_WEIGHT = ("DequantizeLinear", "Transpose")
+# What reads a few rows of a table: its first input.
+_LOOKUPS = ("Gather", "GatherBlockQuantized", "Slice")
 # Batch, sequence, width; a product of whole texts has no sequence.
 _TOKEN_RANK = 3
 _WEIGHT_RANK = 2
@@ -37,6 +42,38 @@ class Work:
         """Return the operations for texts of some numbers of tokens, int64 [n]."""
         tokens, pairs = int(lengths.sum()), int((lengths * lengths).sum())
         return self.per_token * tokens + self.per_pair * pairs + self.per_text * len(lengths)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Bytes of the weights that every call reads, as they are stored: at float32, and of other types."""
+
+    float32: int
+    others: int
+
+    def read_at(self, compute_dtype: str) -> int:
+        """Return the bytes that an engine reads when it computes at a type; at bfloat16 it keeps its own weights so."""
+        return self.others + (self.float32 // 2 if compute_dtype == "bfloat16" else self.float32)
+
+
+def count_weights(graph_file: Path) -> Weights:
+    """Count the weights of a bundle's graph without those that it only looks rows up in; they are not read."""
+    graph = onnx.load(str(graph_file), load_external_data=False).graph
+    read = {
+        name
+        for node in graph.node
+        for place, name in enumerate(node.input)
+        if place > 0 or node.op_type not in _LOOKUPS
+    }
+    float32 = others = 0
+    for tensor in graph.initializer:
+        if tensor.name in read:
+            size = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+            if tensor.data_type == onnx.TensorProto.FLOAT:
+                float32 += size
+            else:
+                others += size
+    return Weights(float32, others)
 
 
 def count_work(graph_file: Path) -> Work:

@@ -19,9 +19,9 @@ from monograph.progress import SILENT, Progress
 from monograph_bench.evaluation.encoder import EvaluationError
 from monograph_bench.evaluation.sts import StsPairs, correlations
 from monograph_bench.machine import describe_machine
-from monograph_bench.measurement.matrix_rate import matrix_rates
+from monograph_bench.measurement.machine_rates import MachineRates, machine_rates
 from monograph_bench.measurement.reference import Reference, read_reference
-from monograph_bench.measurement.roofline import count_work
+from monograph_bench.measurement.roofline import count_weights, count_work
 from monograph_bench.measurement.speed import Rounds
 from monograph_bench.measurement.start import start_all, time_starts
 from monograph_bench.profiles import TaskProfile
@@ -92,8 +92,8 @@ def run_session(plan: Plan, progress: Progress = SILENT) -> Results:
     if not any(result.rounds for result in results.values()):
         reasons = "; ".join(f"{result.name}: {result.failure}" for result in results.values())
         raise MonographError(f"nothing could be measured: {reasons}")
-    with progress.step("Measuring the machine's matrix rate"):
-        rates = _matrix_rates(plan.cpus)
+    with progress.step("Measuring the machine's matrix rate and memory bandwidth"):
+        rates = _machine_rates(plan.cpus)
     _add_roofline(plan, results, rates)
     settings = dataclasses.asdict(plan.settings) | {
         "calls": plan.calls_per_round,
@@ -105,7 +105,8 @@ def run_session(plan: Plan, progress: Progress = SILENT) -> Results:
         machine=describe_machine(),
         settings=settings,
         workloads=_facts(plan),
-        rates=rates,
+        rates=dict(rates.products),
+        memory_bandwidth=rates.memory_bandwidth,
         reference="none: no bundle here holds the reference of the unchanged model"
         if reference is None
         else reference.description,
@@ -173,13 +174,13 @@ def _measure(plan: Plan, results: Mapping[str, SystemResult], folder: Path, prog
         rounds.memory()
 
 
-def _matrix_rates(cpus: Sequence[int]) -> dict[str, float]:
+def _machine_rates(cpus: Sequence[int]) -> MachineRates:
     try:
-        return matrix_rates(cpus)
+        return machine_rates(cpus)
     except MonographError as error:
         # A side figure: everything else can be measured without it.
         logger.warning("%s", error)
-        return {}
+        return MachineRates()
 
 
 def _facts(plan: Plan) -> dict[str, WorkloadFacts]:
@@ -192,13 +193,13 @@ def _facts(plan: Plan) -> dict[str, WorkloadFacts]:
     return facts
 
 
-def _add_roofline(plan: Plan, results: Mapping[str, SystemResult], rates: Mapping[str, float]) -> None:
-    """Note each bundle's share of the machine's own rate at the type that its products are of."""
+def _add_roofline(plan: Plan, results: Mapping[str, SystemResult], rates: MachineRates) -> None:
+    """Note each bundle's share of the machine's own rates: of its matrix products, and of its memory bandwidth."""
     for bundle in plan.bundles.values():
         # Of a model with a Router the first, which texts without a task go through.
         graph = bundle.manifest.graphs[0]
         try:
-            work = count_work(bundle.path / graph.file)
+            work, weights = count_work(bundle.path / graph.file), count_weights(bundle.path / graph.file)
         except MonographError as error:
             # A side figure, like the rates.
             logger.warning("%s", error)
@@ -208,8 +209,20 @@ def _add_roofline(plan: Plan, results: Mapping[str, SystemResult], rates: Mappin
             if isinstance(system, Unavailable) or system.options.get("bundle") != str(bundle.path):
                 continue
             result = results[name]
-            dtype = "int8" if graph.precision == "int8" else result.described.get("compute_dtype", "")
+            computed = result.described.get("compute_dtype", "")
+            dtype = "int8" if graph.precision == "int8" else computed
             for workload, rounds in result.rounds.items():
-                if dtype in rates:
+                if dtype in rates.products:
                     seconds = float(np.median([one.seconds for one in rounds]))
-                    result.roofline[workload] = work.of(lengths[workload]) / seconds / rates[dtype]
+                    result.roofline[workload] = work.of(lengths[workload]) / seconds / rates.products[dtype]
+            if plan.profile.call_is_one_batch:
+                _add_bandwidth(result, weights.read_at(computed), rates.memory_bandwidth)
+
+
+def _add_bandwidth(result: SystemResult, weight_bytes: int, bandwidth: float | None) -> None:
+    """Note the share of the memory bandwidth at which a call reads the weights, once for all of its texts."""
+    result.weight_bytes = weight_bytes
+    for size, rounds in result.latencies.items():
+        if bandwidth is not None:
+            seconds = float(np.median([one for calls in rounds for one in calls.seconds]))
+            result.bandwidth[size] = weight_bytes / seconds / bandwidth

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from matplotlib.transforms import Bbox
 
 from monograph.errors import printable
 from monograph_bench.report.figures import milliseconds, profile_for, texts_per_second
 from monograph_bench.results import Results, SystemResult
+from monograph_bench.systems import OURS
 
 # Ours and theirs: distinguishable with any color vision, and in gray.
-COLORS = {"monograph": "#005a9c", "peer": "#b0b7bf"}
+COLORS = {"monograph": "#005a9c", "peer": "#8a929a"}
+_KINDS = {"monograph": "monograph", "peer": "other libraries"}
 # Narrow enough to be read on a phone without zooming.
 _WIDTH_INCHES = 5.0
 _BAR_INCHES = 0.42
 _MARGIN_INCHES = 1.1
-_SCATTER_INCHES = 6.5
+# Higher than wide: names are wide, and find their places above each other.
+_SCATTER_INCHES = (5.0, 6.5)
+_NAME_POINTS = 9.0
+# What a point covers, and a piece of a line.
+_BOX_POINTS = 8.0
 # At float32 the loss is rounding, and some of it is exactly 0.
 _LEAST_LOSS = 1e-7
 _LEADER = {"arrowstyle": "-", "color": "#888888", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
@@ -28,8 +37,8 @@ _LEADER = {"arrowstyle": "-", "color": "#888888", "linewidth": 0.5, "shrinkA": 0
 _PLACES = sorted(
     (
         ((dx * side, dy), "left" if side > 0 else "right")
-        for dx in (7, 20, 40)
-        for dy in range(-120, 121, 10)
+        for dx in (7, 20, 40, 70)
+        for dy in range(-240, 241, 6)
         for side in (1, -1)
     ),
     key=lambda place: abs(place[0][0]) + 1.2 * abs(place[0][1]),
@@ -51,6 +60,8 @@ def plots_of(results: Results) -> dict[str, str]:
     for size in dict.fromkeys(size for system in results.systems for size in system.latencies):
         medians = [(system, calls[50]) for system in results.systems if (calls := milliseconds(system, size))]
         plots[f"Median latency of a call of {size} (less is better)"] = _bars(medians, "ms")
+        shares = [(system, share * 100) for system in results.systems if (share := system.bandwidth.get(size))]
+        plots[f"Share of the memory bandwidth, a call of {size} (more is better)"] = _bars(shares, "%")
     used = [(system, bytes_ / 1e6) for system in results.systems if (bytes_ := system.memory.get("anonymous"))]
     plots["Anonymous memory after all rounds (less is better)"] = _bars(used, "MB")
     return {title: svg for title, svg in plots.items() if svg}
@@ -80,7 +91,10 @@ def _bars(values: Sequence[tuple[SystemResult, float]], unit: str) -> str:
 
 
 def speed_against_quality(results: Results, workload: str) -> str:
-    """Return a point for each system as SVG, faster to the right and less loss above, "" where neither is known."""
+    """Return a point for each system as SVG, faster to the right and less loss above, "" where neither is known.
+
+    A line is the frontier of our systems.
+    """
     profile = profile_for(results)
     comparison = profile.comparison
     figures = [(system, speed, comparison.plotted_of(system)) for system, speed in _speeds(results, workload)]
@@ -95,36 +109,72 @@ def speed_against_sts(results: Results, workload: str) -> str:
     return _scatter(points, f"{inputs}/s, {workload}", f"Spearman x 100, {printable(results.sts)}", is_loss=False)
 
 
+def frontier(points: Sequence[tuple[float, float]], *, is_loss: bool) -> list[tuple[float, float]]:
+    """Return the points, of speed and quality or loss, that no other one beats in both, the slowest first."""
+    chosen: list[tuple[float, float]] = []
+    for speed, value in sorted(points, key=lambda point: (-point[0], point[1] if is_loss else -point[1])):
+        if not chosen or (value < chosen[-1][1] if is_loss else value > chosen[-1][1]):
+            chosen.append((speed, value))
+    return chosen[::-1]
+
+
 def _scatter(points: Sequence[tuple[SystemResult, float, float]], x_title: str, y_title: str, *, is_loss: bool) -> str:
-    """Return named points as SVG; a loss has a logarithmic axis with less of it above."""
+    """Return named points as SVG, speed on a logarithmic axis; a loss has one too, with less of it above."""
     if not points:
         return ""
-    figure = Figure(figsize=(_SCATTER_INCHES, _SCATTER_INCHES * 0.62), dpi=72, layout="constrained")
+    figure = Figure(figsize=_SCATTER_INCHES, dpi=72, layout="constrained")
     axes = figure.subplots()
-    for kind, color in COLORS.items():
-        chosen = [(speed, value) for system, speed, value in points if system.kind == kind]
-        axes.scatter([speed for speed, _ in chosen], [value for _, value in chosen], color=color, zorder=3)
+    axes.set_xscale("log")
     if is_loss:
         axes.set_yscale("log")
         axes.invert_yaxis()
-    axes.set_xlim(left=0)
-    axes.margins(x=0.2, y=0.25)
+    line: list[tuple[float, float]] = []
+    for kind, color in COLORS.items():
+        chosen = [(speed, value) for system, speed, value in points if system.kind == kind]
+        if chosen:
+            axes.scatter(*zip(*chosen, strict=True), color=color, zorder=3, label=_KINDS[kind])
+        if kind == OURS and chosen:
+            line = frontier(chosen, is_loss=is_loss)
+            axes.plot(*zip(*line, strict=True), color=color, linewidth=1.2, alpha=0.6)
+    # Room for the names, on both sides.
+    axes.margins(x=0.3, y=0.12)
     axes.set_xlabel(x_title)
     axes.set_ylabel(y_title)
     _plain(axes)
+    _label_speeds(axes)
+    figure.legend(loc="outside upper center", ncols=len(_KINDS), frameon=False, fontsize=_NAME_POINTS)
     # Places are taken from the final ones of the axes.
     figure.draw_without_rendering()
-    _name_points(axes, [(_label(system), speed, value) for system, speed, value in points])
+    figure.set_layout_engine("none")
+    _name_points(axes, points, line)
     return _svg(figure)
 
 
-def _name_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
-    """Write the name of each point at the nearest place where it covers no point and no other name."""
-    taken = [
-        Bbox.from_extents(x - 4, y - 4, x + 4, y + 4) for x, y in axes.transData.transform([p[1:] for p in points])
-    ]
-    for name, x, y in sorted(points, key=lambda point: point[1:]):
-        text = axes.annotate(name, (x, y), xytext=(0, 0), textcoords="offset points", fontsize="x-small", va="center")
+def _label_speeds(axes: Axes) -> None:
+    """Write plain numbers along a logarithmic axis, at 1, 2 and 5 of each power of ten."""
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _name_points(
+    axes: Axes, points: Sequence[tuple[SystemResult, float, float]], line: Sequence[tuple[float, float]]
+) -> None:
+    """Write the name of each point at the nearest place where it covers no point, no other name and not the line."""
+    taken = [_box(*place) for place in axes.transData.transform([point[1:] for point in points])]
+    for (x, y), (end_x, end_y) in itertools.pairwise(map(axes.transData.transform, line)):
+        steps = np.linspace(0, 1, 2 + int(np.hypot(end_x - x, end_y - y) / _BOX_POINTS))
+        taken += [_box(x + step * (end_x - x), y + step * (end_y - y)) for step in steps]
+    for system, x, y in sorted(points, key=lambda point: point[1:]):
+        text = axes.annotate(
+            _label(system).removeprefix(f"{OURS} "),
+            (x, y),
+            (0, 0),
+            textcoords="offset points",
+            fontsize=_NAME_POINTS,
+            va="center",
+            color=COLORS[OURS] if system.kind == OURS else "#333333",
+        )
         for place, side in _PLACES:
             text.set(position=place, ha=side)
             extent = text.get_window_extent()
@@ -132,6 +182,11 @@ def _name_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None
                 break
         taken.append(text.get_window_extent())
         axes.annotate("", (x, y), xytext=place, textcoords="offset points", arrowprops=_LEADER)
+
+
+def _box(x: float, y: float) -> Bbox:
+    half = _BOX_POINTS / 2
+    return Bbox.from_extents(x - half, y - half, x + half, y + half)
 
 
 def _label(system: SystemResult) -> str:

@@ -31,6 +31,8 @@ def _lines(results: Results) -> Iterator[str]:
     yield f"{machine['cpu']}, {results.settings['threads']} threads each, {' '.join(machine['instruction_sets'])}"
     rates = ", ".join(f"{dtype} {rate / 1e9:,.0f} GFLOP/s" for dtype, rate in results.rates.items())
     yield f"the machine's own matrix products: {rates}"
+    if results.memory_bandwidth is not None:
+        yield f"reading memory: {results.memory_bandwidth / 1e9:,.1f} GB/s"
     for workload in results.workloads:
         if any(workload in system.rounds for system in results.systems):
             yield ""
@@ -114,8 +116,15 @@ def _latency(results: Results, size: str) -> Iterator[str]:
     for system in results.systems:
         percentiles = milliseconds(system, size)
         if percentiles is not None:
-            rows.append((system.name, *(f"{percentiles[percentile]:.2f}" for percentile in PERCENTILES)))
-    header = tuple(f"p{percentile} ms" for percentile in PERCENTILES)
+            rows.append(
+                (
+                    system.name,
+                    *(f"{percentiles[percentile]:.2f}" for percentile in PERCENTILES),
+                    "" if system.weight_bytes is None else f"{system.weight_bytes / 1e6:,.1f}",
+                    _percent(system.bandwidth.get(size)),
+                )
+            )
+    header = (*(f"p{percentile} ms" for percentile in PERCENTILES), "weights MB", "bandwidth")
     title = profile_for(results).calls.format(size=size, s="" if size == "1" else "s")
     yield from _table(title, header, rows)
 

@@ -65,6 +65,12 @@ def linear_layers(model: BaseModel) -> dict[str, nn.Linear]:
     return {name: module for name, module in model[0].auto_model.named_modules() if isinstance(module, nn.Linear)}
 
 
+def layers_of_encoder(model: BaseModel, sample: Input, feature: str) -> dict[str, nn.Linear]:
+    """Return the linear layers of the transformer that the output depends on, without a head, by name."""
+    linears = linear_layers(model)
+    return {name: linears[name] for group in _groups(model, linears, sample, feature) for name in group}
+
+
 def _groups(model: BaseModel, linears: Mapping[str, nn.Linear], sample: Input, feature: str) -> list[tuple[str, ...]]:
     """Return the names of the layers that the output depends on, grouped by their input, without a head."""
     with torch.inference_mode(), _inputs_of(linears) as inputs:

@@ -15,6 +15,7 @@ from monograph.progress import SILENT, Progress
 from monograph.quality import Agreement, CompressionReport, LayersReport
 from monograph_export.compression.float16 import halve
 from monograph_export.compression.int8 import REDUCED_WEIGHT_LEVELS, WEIGHT_LEVELS
+from monograph_export.compression.int8_weights import quantize_weights
 from monograph_export.compression.layers import LayerQuantizer
 from monograph_export.compression.options import (
     CompressionOptions,
@@ -80,7 +81,7 @@ def compress(
     int8_layers = options.precision == "int8"
     int8_table = options.table == "int8"
     if options.table is None:
-        int8_table = _is_int8_by_default(model, task, int8_layers=int8_layers)
+        int8_table = _is_int8_by_default(model, task, int8_layers=options.precision in ("int8", "int8-weights"))
     if not int8_table and options.precision == "fp32":
         return None
     _check_enough(inputs, int8_layers=int8_layers)
@@ -92,6 +93,10 @@ def compress(
     if options.precision == "fp16":
         halve(model)
         layers = LayersReport("fp16")
+    if options.precision == "int8-weights":
+        with progress.step("Quantizing the weights of the layers"):
+            quantize_weights(model, held_out[0], task.feature)
+        layers = LayersReport("int8-weights")
     if int8_table:
         with progress.step("Quantizing the table of token embeddings"):
             compress_table(model)

@@ -6,14 +6,15 @@ Imports nothing heavy, for the command line reads it before torch is there.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from monograph.errors import ExportError
 from monograph.quality import Agreement
 from monograph_export.compression.texts import CalibrationFile
 
-PRECISIONS = ("fp32", "fp16", "int8")
+# Of these, int8-weights rounds weights alone and int8 what they are multiplied with as well.
+PRECISIONS = ("fp32", "fp16", "int8", "int8-weights")
 TABLES = ("fp32", "int8")
 # Above this many rows the table is most of a model, and int8 is the default. Such models are multilingual.
 LARGE_VOCABULARY = 100_000
@@ -23,8 +24,8 @@ LARGE_VOCABULARY = 100_000
 class CompressionOptions:
     """The precisions of layers and of the table of token embeddings.
 
-    ``table`` None is int8 for large vocabularies and with int8 layers, float32 otherwise; ``calibration`` None are
-    the texts of the task. ``reduce_range`` limits the weights of int8 layers to 7 bits.
+    ``table`` None is int8 for large vocabularies and with layers of int8 or int8-weights, float32 otherwise;
+    ``calibration`` None are the texts of the task. ``reduce_range`` limits the weights of int8 layers to 7 bits.
     """
 
     precision: str = "fp32"
@@ -47,19 +48,41 @@ class CompressionOptions:
             raise ExportError("calibration texts and a reduced range are for --precision int8 only: add it")
 
 
+def compression_options(
+    precision: str | Sequence[str], table: str | None, calibration: CalibrationFile | None, *, reduce_range: bool
+) -> tuple[CompressionOptions, ...]:
+    """Return the checked options of each precision, given as a sequence or separated by commas.
+
+    Beside int8, other precisions do without the options that are its own.
+
+    Raises:
+        ExportError: as ``CompressionOptions.check``, or a precision is there twice, or none is.
+
+    """
+    names = [name.strip() for name in (precision.split(",") if isinstance(precision, str) else precision)]
+    if not names or len(set(names)) < len(names):
+        raise ExportError(f"precision has {', '.join(names) or 'nothing'}: name each precision once")
+    options = []
+    for name in names:
+        own = name == "int8" or "int8" not in names
+        options.append(CompressionOptions(name, table, calibration if own else None, reduce_range and own))
+        options[-1].check()
+    return tuple(options)
+
+
 @dataclass(frozen=True)
 class Limit:
     """A minimum of a figure for which 1 means no loss.
 
     ``figure`` is its field in the agreement, ``keyword`` its argument of ``export``. ``refused`` says in words what is
-    not exported. ``int8_default`` is the default with int8 layers, None for the same.
+    not exported. ``defaults`` are those of some precisions of the layers, ``default`` that of all others.
     """
 
     figure: str
     keyword: str
     refused: str
     default: float
-    int8_default: float | None = None
+    defaults: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def option(self) -> str:
@@ -68,7 +91,7 @@ class Limit:
 
     def default_at(self, precision: str) -> float:
         """Return the default at a precision of the layers."""
-        return self.default if precision != "int8" or self.int8_default is None else self.int8_default
+        return self.defaults.get(precision, self.default)
 
     def check(self, bound: float) -> None:
         """Refuse a bound that no figure has.
@@ -113,11 +136,20 @@ class ScoreMoveLimit(Limit):
         return share * bound
 
 
+# MiniLM with int8 weights: mean cosine 0.9998, worst 0.999.
 MEAN_COSINE = Limit(
-    "mean_cosine", "min_mean_cosine", "bundle of compressed vectors with a lower mean cosine to the original's", 0.99
+    "mean_cosine",
+    "min_mean_cosine",
+    "bundle of compressed vectors with a lower mean cosine to the original's",
+    0.99,
+    defaults={"int8-weights": 0.999},
 )
 WORST_COSINE = Limit(
-    "worst_cosine", "min_worst_cosine", "bundle of compressed vectors with a text of a lower cosine", 0.93
+    "worst_cosine",
+    "min_worst_cosine",
+    "bundle of compressed vectors with a text of a lower cosine",
+    0.93,
+    defaults={"int8-weights": 0.99},
 )
 NEIGHBOUR_AGREEMENT = Limit(
     "neighbour_agreement",
@@ -130,6 +162,7 @@ RANK_CORRELATION = Limit(
     "min_rank_correlation",
     "compressed cross-encoder that sorts pairs less alike, by the rank correlation of their scores",
     0.99,
+    defaults={"int8-weights": 0.999},
 )
 # A trained reranker is sure of nearly all pairs, and int8 layers hardly move these; one that it is not sure of jumps.
 # Of a MiniLM-L6 trained for some minutes, the scores of 360 pairs moved by 0.2 to 0.3 % of their spread on average,
@@ -140,7 +173,7 @@ SCORE_MOVE = ScoreMoveLimit(
     "max_score_move",
     "compressed cross-encoder with a score that moves by more, relative to the spread of all",
     0.1,
-    int8_default=0.25,
+    defaults={"int8": 0.25},
 )
 ACTIVE_OVERLAP = Limit(
     "active_overlap",

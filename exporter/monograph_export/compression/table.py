@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from sentence_transformers.base.model import BaseModel
-from torch import nn
+from torch import Tensor, nn
 
 from monograph.errors import ExportError
 from monograph_export.checkpoint.vocabulary_layers import (
@@ -40,6 +40,20 @@ def compress_table(model: BaseModel) -> None:
         raise ExportError(f"the embedding table is a {type(table).__name__}, which cannot be int8: choose --table fp32")
     int8 = Int8Table(table)
     set_token_table(model, Int8Bag(int8) if isinstance(table, nn.EmbeddingBag) else int8)
+    _copy_remaining_weights(model, table.weight)
+
+
+def _copy_remaining_weights(model: BaseModel, replaced: Tensor) -> None:
+    """Copy all weights into memory of their own, unless a tied head still needs the replaced table.
+
+    They lie beside it in the checkpoint's file, which is mapped: the table's pages, of which quantizing has read every
+    one, are unmapped with the file's last tensor.
+    """
+    weights = list(model.parameters())
+    if any(weight.data_ptr() == replaced.data_ptr() for weight in weights):
+        return
+    for weight in weights:
+        weight.data = weight.data.clone()
 
 
 def quantize_mlm_head(model: BaseModel) -> None:

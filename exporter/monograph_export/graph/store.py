@@ -29,6 +29,12 @@ def numbered(file: str, number: int) -> str:
     return f"{stem}.{number}.{suffix}" if number else file
 
 
+def _file_of(file: str, number: int, precision: str | None) -> str:
+    """Return the name of the file of a route, and of a precision after the first: ``model.int8.onnx``."""
+    stem, suffix = file.split(".", 1)
+    return numbered(file if precision is None else f"{stem}.{precision}.{suffix}", number)
+
+
 @dataclass(frozen=True)
 class BuiltGraph:
     """The graph of a route, at a precision; ``parts`` and ``max_batch_size`` are those of the manifest's entry."""
@@ -40,15 +46,21 @@ class BuiltGraph:
 
 
 def store_graphs(
-    graphs: Mapping[str | None, BuiltGraph], folder: Path, progress: Progress = SILENT
+    precisions: Sequence[Mapping[str | None, BuiltGraph]], folder: Path, progress: Progress = SILENT
 ) -> tuple[Graph, ...]:
-    """Write the graph of each route and one file of weights for all into a folder; return the manifest's entries.
+    """Write the graphs of each precision, one a route, and one file of weights for all; return the manifest's entries.
 
     The weights are external data, which engines map into memory instead of copying it.
     """
-    variants = [variant for number, route in enumerate(graphs) for variant in _variants(number, route, graphs[route])]
+    variants = [variant for number, graphs in enumerate(precisions) for variant in _variants(graphs, first=number == 0)]
     _store_weights([variant.graph.model for variant in variants], folder, progress)
-    return tuple(_store(variant, folder) for variant in variants)
+    entries = [_store(variant, folder) for variant in variants]
+    if len(precisions) > 1:
+        entries = [
+            replace(entry, weights_bytes=_external_bytes(variant.graph.model))
+            for entry, variant in zip(entries, variants, strict=True)
+        ]
+    return tuple(entries)
 
 
 @dataclass(frozen=True)
@@ -61,15 +73,26 @@ class _Variant:
     engines: Sequence[EngineEntry]
 
 
-def _variants(number: int, route: str | None, graph: BuiltGraph) -> Iterator[_Variant]:
-    """Yield a route's graph, and of float16 that for GPUs, which is another where attention can be fused."""
+def _variants(graphs: Mapping[str | None, BuiltGraph], *, first: bool) -> Iterator[_Variant]:
+    """Yield the graphs of a precision, which is the ``first`` of the bundle or a further one."""
+    for number, (route, graph) in enumerate(graphs.items()):
+        yield from _variants_of_route(number, route, graph, None if first else graph.precision)
+
+
+def _variants_of_route(number: int, route: str | None, graph: BuiltGraph, precision: str | None) -> Iterator[_Variant]:
+    """Yield a route's graph, and of float16 that for GPUs, which is another where attention can be fused.
+
+    ``precision`` is that in the names of files, None for the bundle's first.
+    """
     able = [entry for entry in engines() if graph.precision in entry.precisions]
     fused = fused_for_gpus(graph.model) if graph.precision == "fp16" else None
     gpus = [entry for entry in able if entry.fused_attention] if fused is not None else []
-    yield _Variant(route, numbered(GRAPH_FILE, number), graph, [entry for entry in able if entry not in gpus])
+    yield _Variant(
+        route, _file_of(GRAPH_FILE, number, precision), graph, [entry for entry in able if entry not in gpus]
+    )
     if fused is not None:
         # The sizes of parts are those of the file of weights, which the variants share.
-        yield _Variant(route, numbered(FUSED_FILE, number), replace(graph, model=fused, parts={}), gpus)
+        yield _Variant(route, _file_of(FUSED_FILE, number, precision), replace(graph, model=fused, parts={}), gpus)
 
 
 def _store(variant: _Variant, folder: Path) -> Graph:
@@ -119,6 +142,17 @@ def _store_weights(models: Sequence[ir.Model], folder: Path, progress: Progress)
             value.const_value = tensor
     for value, owner, offset in within:
         value.const_value = _part_of(owner, offset, value)
+
+
+def _external_bytes(model: ir.Model) -> int:
+    """Return how much of the file of weights a graph reads; what several of its weights share counts once."""
+    tensors = [value.const_value for value in model.graph.initializers.values()]
+    places = sorted((tensor.offset or 0, tensor.nbytes) for tensor in tensors if isinstance(tensor, ir.ExternalTensor))
+    size = end = 0
+    for offset, length in places:
+        size += max(0, offset + length - max(offset, end))
+        end = max(end, offset + length)
+    return size
 
 
 def _parts_of_others(weights: Sequence[ir.Value]) -> dict[ir.Value, tuple[ir.Value, int]]:

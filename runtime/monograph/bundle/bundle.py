@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from monograph.bundle.files import find_file_problems
 from monograph.bundle.graph_scanner import MAX_GRAPH_BYTES, WeightsFile, find_graph_problems
-from monograph.bundle.manifest import MANIFEST_FILE, Graph, Manifest
+from monograph.bundle.manifest import MANIFEST_FILE, PROBES_FILE, Graph, Manifest
 from monograph.bundle.manifest_reader import read_manifest
 from monograph.bundle.measurements import open_measurements
 from monograph.errors import BundleError, InputError
@@ -36,6 +36,8 @@ class Bundle:
         path: The folder.
         manifest: The contents of its manifest.json, with what measurements.json has of its quality.
         manifest_sha256: SHA-256 of manifest.json, which contains that of every other file: 64 hexadecimal digits.
+        precision: The precision that the manifest was restricted to, of a bundle with several; otherwise None.
+        probes_file: The name of the file of its probes.
 
     Examples:
         >>> from monograph.bundle import open_bundle
@@ -48,6 +50,26 @@ class Bundle:
     path: Path
     manifest: Manifest
     manifest_sha256: str
+    precision: str | None = None
+    probes_file: str = PROBES_FILE
+
+    @property
+    def identity(self) -> str:
+        """A string that differs for bundles, and for the precisions of a bundle, whose outputs may differ."""
+        return self.manifest_sha256 if self.precision is None else f"{self.manifest_sha256} {self.precision}"
+
+    def restricted_to(self, precision: str) -> Bundle:
+        """Return the bundle as one that has a single one of its precisions; itself, if it has only one."""
+        if self.manifest.precisions == (precision,):
+            return self
+        further = self.manifest.further_precisions.get(precision)
+        probes = self.probes_file if further is None else further.probes
+        return replace(self, manifest=self.manifest.restricted_to(precision), precision=precision, probes_file=probes)
+
+    @property
+    def by_precision(self) -> tuple[Bundle, ...]:
+        """The bundle restricted to each of its precisions, the default first."""
+        return tuple(map(self.restricted_to, self.manifest.precisions))
 
     @property
     def task(self) -> Task[Any]:
@@ -62,8 +84,9 @@ class Bundle:
         return self.path / self.manifest.weights_file(graph)
 
     def weights_bytes(self, graph: Graph) -> int:
-        """Return the size of the file of a graph's weights, which may include those of other graphs."""
-        return self.manifest.files[self.weights_path(graph).name].bytes
+        """Return the size of a graph's weights; of graphs of one precision that share a file, of the whole file."""
+        size = self.manifest.files[self.weights_path(graph).name].bytes
+        return size if graph.weights_bytes is None else min(size, graph.weights_bytes)
 
     @property
     def size_bytes(self) -> int:
@@ -129,7 +152,7 @@ def _with_measurements(folder: Path, manifest: Manifest, manifest_sha256: str) -
     measurements, problems = open_measurements(folder, manifest_sha256, task.agreement_type)
     if measurements is None:
         return manifest, problems
-    return replace(manifest, quality=manifest.quality.with_measurements(measurements)), []
+    return measurements.add_to(manifest), []
 
 
 def _find_graph_problems(folder: Path, manifest: Manifest, damaged: Container[str]) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from monograph.json_files import json_bytes
-from monograph.quality import Quality
+from monograph.quality import FurtherPrecision, Quality
 from monograph.tasks import task_named
 
 FORMAT_VERSION = 1
@@ -59,7 +59,8 @@ class Graph:
 
     ``parts`` has the approximate bytes of its parts. ``max_batch_size`` is the maximum number of texts in a batch, None
     for no limit; it is 1 if a text's vector depends on the other texts in the batch. ``route`` is the route that the
-    graph computes, None in a bundle without routes.
+    graph computes, None in a bundle without routes. ``weights_bytes`` is the size of its weights, None for all of their
+    file.
     """
 
     file: str
@@ -72,6 +73,7 @@ class Graph:
     parts: dict[str, int] = field(default_factory=dict)
     max_batch_size: int | None = None
     route: str | None = None
+    weights_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -132,10 +134,12 @@ class Manifest:
             the task's name.
         prompts: Prompts by name; a prompt is prepended to a text.
         default_prompt_name: Name of the prompt that is used if the caller gives none; None for no prompt.
-        quality: What the export decided and measured; the measurements are in a file of their own.
+        quality: What the export decided and measured of the graphs of the first precision, which is the default; the
+            measurements are in a file of their own.
         producer: Versions of the packages that wrote the bundle.
         files: Size and hash of every other file, by name.
         routing: The routes of a model with a Router; None for other models.
+        further_precisions: The probes' file and the quality of each precision after the first; usually there is none.
 
     Examples:
         >>> from monograph import load
@@ -161,6 +165,22 @@ class Manifest:
     producer: dict[str, str]
     files: dict[str, FileEntry]
     routing: Routing | None = None
+    further_precisions: dict[str, FurtherPrecision] = field(default_factory=dict)
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions of the graphs; the first is the default."""
+        return tuple(dict.fromkeys(graph.precision for graph in self.graphs))
+
+    def restricted_to(self, precision: str) -> Manifest:
+        """Return the manifest with the graphs of one of its precisions only, and their quality."""
+        further = self.further_precisions.get(precision)
+        return replace(
+            self,
+            graphs=tuple(graph for graph in self.graphs if graph.precision == precision),
+            quality=self.quality if further is None else further.quality,
+            further_precisions={},
+        )
 
     @property
     def tokenizers(self) -> dict[str | None, TokenizerSpec]:
@@ -189,11 +209,27 @@ class Manifest:
 
         ``quality.verifications`` is there and empty, for older readers require it.
         """
-        values = replace(self, quality=self.quality.without_measurements()).to_json()
-        compression = values["quality"].pop("compression")
-        if compression is not None:
-            del compression["agreement"]
-            if compression["layers"] is not None:
-                del compression["layers"]["calibration_agreement"]
-            values["compression"] = compression
+        further = {
+            name: replace(entry, quality=entry.quality.without_measurements())
+            for name, entry in self.further_precisions.items()
+        }
+        values = replace(self, quality=self.quality.without_measurements(), further_precisions=further).to_json()
+        for graph in values["graphs"]:
+            if graph["weights_bytes"] is None:
+                del graph["weights_bytes"]
+        for entry in (values, *values["further_precisions"].values()):
+            _move_compression(entry)
+        if not further:
+            del values["further_precisions"]
         return json_bytes(values)
+
+
+def _move_compression(values: dict[str, Any]) -> None:
+    """Move what was decided of the compression out of ``quality``, to stand beside it."""
+    compression = values["quality"].pop("compression")
+    if compression is None:
+        return
+    del compression["agreement"]
+    if compression["layers"] is not None:
+        del compression["layers"]["calibration_agreement"]
+    values["compression"] = compression

@@ -18,7 +18,7 @@ from monograph.bundle.manifest import (
     TokenizerSpec,
 )
 from monograph.fields import Fields
-from monograph.quality import read_quality
+from monograph.quality import read_further_precisions, read_quality
 from monograph.tasks import Task, task_named, task_names
 
 _MAX_INT32 = 2**31 - 1
@@ -41,8 +41,15 @@ def read_manifest(value: object) -> tuple[Manifest, list[str]]:
     known_version = bool(problems) or version == FORMAT_VERSION
     name = top.need("task", str)
     task = task_named(name)
-    quality = read_quality(top, None if task is None else task.agreement_type)
-    manifest = top.read(Manifest, format_version=version, task=name, section=_read_section(top, task), quality=quality)
+    agreement_type = None if task is None else task.agreement_type
+    manifest = top.read(
+        Manifest,
+        format_version=version,
+        task=name,
+        section=_read_section(top, task),
+        quality=read_quality(top, agreement_type),
+        further_precisions=read_further_precisions(top, agreement_type),
+    )
     well_formed = not problems
     if not known_version:
         # Another version may shape its fields differently, so their shape says nothing.
@@ -86,8 +93,18 @@ def _inconsistencies(manifest: Manifest, task: Task[Any] | None) -> Iterator[str
         yield "graphs is empty"
     for position, graph in enumerate(manifest.graphs):
         yield from (f"graphs[{position}].{problem}" for problem in _graph_problems(graph, manifest, task))
+    yield from _precision_problems(manifest)
     yield from _routing_problems(manifest, task)
     yield from _unlisted_files(manifest)
+
+
+def _precision_problems(manifest: Manifest) -> Iterator[str]:
+    """Yield precisions after the first without probes and quality of their own, and these without a graph."""
+    graphs, described = set(manifest.precisions[1:]), set(manifest.further_precisions)
+    for precision in sorted(graphs - described):
+        yield f"graphs have the precision {precision!r}, which further_precisions does not have"
+    for precision in sorted(described - graphs):
+        yield f"further_precisions has {precision!r}, which is not the precision of a graph after the first"
 
 
 def _routing_problems(manifest: Manifest, task: Task[Any] | None) -> Iterator[str]:
@@ -137,6 +154,8 @@ def _graph_problems(graph: Graph, manifest: Manifest, task: Task[Any] | None) ->
         yield "max_batch_size must be at least 1"
     if any(not 0 <= size <= _MAX_FILE_BYTES for size in graph.parts.values()):
         yield "parts has a size that no file has"
+    if not 0 <= (graph.weights_bytes or 0) <= _MAX_FILE_BYTES:
+        yield "weights_bytes is not a size of weights"
     if len(graph.outputs) != 1:
         yield "outputs must name one output"
     width = manifest.output_width
@@ -167,7 +186,8 @@ def _tokenizer_problems(name: str, tokenizer: TokenizerSpec) -> Iterator[str]:
 def _unlisted_files(manifest: Manifest) -> Iterator[str]:
     files: Mapping[str, object] = manifest.files
     tokenizers = {manifest.tokenizer.file, *(tokenizer.file for tokenizer in manifest.tokenizers.values())}
-    for name in (*(graph.file for graph in manifest.graphs), *sorted(tokenizers), PROBES_FILE):
+    probes = sorted({entry.probes for entry in manifest.further_precisions.values()})
+    for name in (*(graph.file for graph in manifest.graphs), *sorted(tokenizers), PROBES_FILE, *probes):
         if name not in files:
             yield f"{name} is used but not listed in files"
     for name in sorted({graph.file for graph in manifest.graphs}):
@@ -177,6 +197,9 @@ def _unlisted_files(manifest: Manifest) -> Iterator[str]:
     for name in sorted(tokenizers):
         if name.endswith(WEIGHTS_SUFFIX):
             yield f"the tokenizer {name!r} is named as weights are"
+    for name in probes:
+        if name.endswith(WEIGHTS_SUFFIX):
+            yield f"the probes {name!r} are named as weights are"
     # By suffix, for variants of a graph may share one file of weights.
     if not any(name.endswith(WEIGHTS_SUFFIX) for name in files):
         yield f"files lists no weights (*{WEIGHTS_SUFFIX})"

@@ -57,11 +57,11 @@ class Probes:
         return tuple(text for text in self.texts if isinstance(text, str))
 
 
-def write_probes(folder: Path, sets: Sequence[Probes]) -> Path:
+def write_probes(folder: Path, sets: Sequence[Probes], file: str = PROBES_FILE) -> Path:
     """Write one or more sets of probes into a bundle's folder and return the file."""
     first, *others = (_to_json(probes) for probes in sets)
     value = first | ({"others": others} if others else {})
-    path = folder / PROBES_FILE
+    path = folder / file
     path.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")
     return path
 
@@ -93,8 +93,10 @@ def _encode(values: NDArray[Any]) -> str:
     return base64.b64encode(values.tobytes()).decode("ascii")
 
 
-def read_probes(folder: Path, width: int | None = None) -> tuple[Probes, ...]:
+def read_probes(folder: Path, width: int | None = None, file: str = PROBES_FILE) -> tuple[Probes, ...]:
     """Read the sets of probes of a bundle, at least one; their vectors must have ``width`` columns, None for any.
+
+    ``file`` is another than probes.json for precisions after a bundle's first.
 
     Raises:
         BundleError: the file is missing or malformed.
@@ -102,15 +104,15 @@ def read_probes(folder: Path, width: int | None = None) -> tuple[Probes, ...]:
     """
     problems: list[str] = []
     try:
-        value = parse_json(read_bounded(folder / PROBES_FILE, _MAX_BYTES), _MAX_JSON_VALUES)
+        value = parse_json(read_bounded(folder / file, _MAX_BYTES), _MAX_JSON_VALUES)
     except (OSError, ValueError) as error:
-        raise BundleError(folder, [f"{PROBES_FILE} cannot be read ({error}): export the model again"]) from error
+        raise BundleError(folder, [f"{file} cannot be read ({error}): export the model again"]) from error
     limits = _Limits(width, _MAX_VALUES)
     top = Fields(value, "", problems)
     others = () if top.maybe("others", list) is None else tuple(top.children("others"))
     sets = tuple(_read_set(fields, limits) for fields in (top, *others))
     if problems:
-        raise BundleError(folder, [f"{PROBES_FILE}: {problem}" for problem in problems])
+        raise BundleError(folder, [f"{file}: {problem}" for problem in problems])
     return sets
 
 

@@ -68,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
             check="fast",
             cache_dir=None,
             max_tokens_per_batch=arguments.max_tokens_per_batch,
+            quality=arguments.quality,
         )
         bundle = source.open_bundle()
         task_options = _check_options(bundle.task, arguments)

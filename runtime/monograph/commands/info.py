@@ -6,9 +6,10 @@ import argparse
 import json
 
 from monograph.bundle import Bundle, open_bundle
-from monograph.bundle.manifest import MEASUREMENTS_FILE, TokenizerSpec
+from monograph.bundle.manifest import MEASUREMENTS_FILE, Graph, TokenizerSpec
 from monograph.bundle.sources import locate_bundle
 from monograph.commands import options
+from monograph.engines import level_of
 from monograph.errors import printable
 
 HELP = "print what a bundle is"
@@ -51,16 +52,25 @@ def _contract_rows(bundle: Bundle) -> list[tuple[str, str]]:
         rows.append(("by default", f"prompt {manifest.default_prompt_name!r}"))
     for graph in manifest.graphs:
         inputs = ", ".join(graph.inputs)
-        rows.append(("graph", f"{graph.file}: {graph.precision}, opset {graph.opset}, {inputs}"))
+        size = f"{bundle.weights_bytes(graph) / 1e6:,.1f} MB of weights"
+        rows.append(("graph", f"{graph.file}: {graph.precision}, {size}, opset {graph.opset}, {inputs}"))
     return rows
 
 
 def _quality_rows(bundle: Bundle) -> list[tuple[str, str]]:
     """Return the rows on what the export decided and measured."""
+    vocabulary = bundle.manifest.quality.vocabulary
+    rows = [] if vocabulary is None else [("vocabulary", vocabulary.describe())]
+    for number, one in enumerate(bundle.by_precision):
+        if len(bundle.manifest.precisions) > 1:
+            rows.append(("precision", f"{one.precision}{', the default' if number == 0 else ''}"))
+        rows += _rows_of_precision(one)
+    return rows
+
+
+def _rows_of_precision(bundle: Bundle) -> list[tuple[str, str]]:
     quality = bundle.manifest.quality
-    rows = []
-    if quality.vocabulary is not None:
-        rows.append(("vocabulary", quality.vocabulary.describe()))
+    rows = [("quality", _describe_level(bundle))]
     if quality.compression is not None:
         rows.append(("compressed", quality.compression.describe()))
     rows += [("verified", result.describe(quality.reference_name)) for result in quality.verifications]
@@ -69,18 +79,36 @@ def _quality_rows(bundle: Bundle) -> list[tuple[str, str]]:
     return rows + [("cannot run", f"{device}: {reason}") for device, reason in quality.not_run.items()]
 
 
+def _describe_level(bundle: Bundle) -> str:
+    """Return the quality level of a bundle of one precision, with the stated loss that it follows from."""
+    level, compression = level_of(bundle), bundle.manifest.quality.compression
+    if compression is None:
+        return f"{level}: {'not compressed' if level == 'lossless' else 'the loss of the ONNX file is not known'}"
+    stated = "measured" if compression.agreement is not None else "limits of the export"
+    bounds = bundle.task.loss_bounds.values()
+    figures = dict.fromkeys(bound.figure for group in bounds for bound in group)
+    losses = [
+        f"{name.replace('_', ' ')} {compression.figures[name]:.4f}" for name in figures if name in compression.figures
+    ]
+    return f"{level}: {', '.join(losses)} ({stated})"
+
+
 def _file_rows(bundle: Bundle) -> list[tuple[str, str]]:
     """Return the rows on sizes and the producer."""
     manifest = bundle.manifest
     rows = [("size", f"{bundle.size_bytes / 1e6:,.1f} MB")]
     rows += [("", f"{entry.bytes / 1e6:>9,.1f} MB  {name}") for name, entry in manifest.files.items()]
     rows += [
-        ("", f"  of which the {name} has about {size / 1e6:,.1f} MB")
+        ("", f"  of which the {name}{_at_precision(bundle, graph)} has about {size / 1e6:,.1f} MB")
         for graph in manifest.graphs
         for name, size in graph.parts.items()
         if size
     ]
     return [*rows, ("made by", ", ".join(f"{name} {version}" for name, version in manifest.producer.items()))]
+
+
+def _at_precision(bundle: Bundle, graph: Graph) -> str:
+    return f" at {graph.precision}" if len(bundle.manifest.precisions) > 1 else ""
 
 
 def _describe_limits(route: str | None, tokenizer: TokenizerSpec) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from monograph.engines.registry import compute_dtype_names, device_help
+from monograph.quality import LEVELS
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +34,17 @@ def add_engine(parser: argparse.ArgumentParser, compute_dtype: str = "auto") -> 
         "--compute-dtype", default=compute_dtype, choices=compute_dtype_names(), help=f"default: {compute_dtype}"
     )
     add_threads(parser)
+    add_quality(parser, "the bundle's first precision")
+
+
+def add_quality(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add ``--quality``; ``default`` says in words what is taken without it."""
+    parser.add_argument(
+        "--quality",
+        choices=LEVELS,
+        help=f"the loss that is accepted, of a bundle with several precisions: the fastest of this quality; default: "
+        f"{default}",
+    )
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

@@ -28,6 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.compute_dtype,
             arguments.threads,
             show_progress_bar=progress,
+            quality=arguments.quality,
         )
         for folder in folders:
             size = sum(file.stat().st_size for file in folder.iterdir())

@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.compute_dtype,
         arguments.threads,
         max_tokens_per_batch=arguments.max_tokens_per_batch,
+        quality=arguments.quality,
     ) as model:
         ranked = model.rank(
             arguments.query,

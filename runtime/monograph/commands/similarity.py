@@ -25,7 +25,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the matrix, a row for each text."""
-    with Embedder(arguments.bundle, arguments.device, arguments.compute_dtype, arguments.threads) as model:
+    with Embedder(
+        arguments.bundle, arguments.device, arguments.compute_dtype, arguments.threads, quality=arguments.quality
+    ) as model:
         vectors = model.encode(arguments.texts, arguments.prompt_name, arguments.prompt, task=arguments.task)
         matrix = model.similarity(vectors, vectors)
         function = model.manifest.section.similarity

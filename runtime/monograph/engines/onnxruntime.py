@@ -41,6 +41,9 @@ _SLOWER_FUSIONS = ("SkipLayerNormFusion", "BiasGeluFusion")
 # matrix products pack them from the file, transposed. In traced graphs the export has already folded everything else
 # that depends on weights alone.
 _COPYING = "ConstantFolding"
+# Where weights alone are int8, it widens them once, when the session opens, to products of float32. Left int8 they are
+# widened at every run, or multiplied with inputs that are rounded to blocks of int8 (docs/explanation/int8.md).
+_WIDENED = "int8-weights"
 _DTYPES = {"tensor(int64)": "int64", "tensor(float)": "float32"}
 
 
@@ -84,7 +87,8 @@ class OnnxRuntimeEngine(Engine):
         self._outputs = list(graph.outputs)
         self._file = bundle.path / graph.file
         # Dynamically quantized graphs come from an ONNX file: with the fusions of that file they round as it does.
-        self._disabled = () if graph.max_batch_size == 1 else (*_SLOWER_FUSIONS, _COPYING)
+        copying = () if graph.precision == _WIDENED else (_COPYING,)
+        self._disabled = () if graph.max_batch_size == 1 else (*_SLOWER_FUSIONS, *copying)
         self._packed = Path(PACKED_FOLDER) / packed_weights_name(bundle, graph, self.version, self._disabled)
         session = None if cache is None else self._open_packed(runtime, bundle, cache / self._packed)
         self._maps_packed = session is not None
@@ -102,7 +106,7 @@ class OnnxRuntimeEngine(Engine):
         """Write the graph with packed weights to a cache folder, unless this engine runs from them already."""
         if not self._maps_packed:
             runtime = import_onnxruntime()
-            options = session_options(runtime, self.threads)
+            options = self._session_options(runtime)
             opened = partial(open_session, runtime, self._file, options, ["CPUExecutionProvider"], self._disabled)
             write_packed_weights(opened, self._file, cache / self._packed, options, self.version)
         return self._packed
@@ -112,7 +116,7 @@ class OnnxRuntimeEngine(Engine):
         file = find_packed_graph(folder)
         if file is None:
             return None
-        options = session_options(runtime, self.threads)
+        options = self._session_options(runtime)
         # The file is optimized already.
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
@@ -126,8 +130,15 @@ class OnnxRuntimeEngine(Engine):
             return None
         return session
 
-    def _open(self, runtime: ModuleType, bundle: Bundle) -> Any:
+    def _session_options(self, runtime: ModuleType) -> Any:
         options = session_options(runtime, self.threads)
+        if self.graph.precision == _WIDENED:
+            # Otherwise the folding leaves out DequantizeLinear, which other optimizers look for.
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        return options
+
+    def _open(self, runtime: ModuleType, bundle: Bundle) -> Any:
+        options = self._session_options(runtime)
         try:
             session = open_session(runtime, self._file, options, ["CPUExecutionProvider"], self._disabled)
             check_signature(session, bundle, self.graph)

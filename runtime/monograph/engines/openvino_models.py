@@ -212,7 +212,7 @@ def _key(core: Any, bundle: Bundle, graph: Graph, target: str, config: Mapping[s
     version = core.get_versions(target)[target]
     parts = [
         __version__,
-        bundle.manifest_sha256,
+        bundle.identity,
         graph.file,
         f"{version.description} {version.build_number}",
         core.get_property(target, "FULL_DEVICE_NAME"),

@@ -55,7 +55,7 @@ def packed_weights_name(bundle: Bundle, graph: Graph, version: str, disabled: tu
 
     ``disabled`` are the optimizers that are off.
     """
-    key = (bundle.manifest_sha256, graph.file, version, cpu_identity(), *disabled)
+    key = (bundle.identity, graph.file, version, cpu_identity(), *disabled)
     return hashlib.sha256("\n".join(key).encode()).hexdigest()[:32]
 
 

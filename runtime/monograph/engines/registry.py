@@ -13,8 +13,8 @@ from types import ModuleType
 
 from monograph.errors import DeviceError
 
-# Every graph precision, in any compute dtype of the engine.
-_ANY_DTYPE: Mapping[str, str | None] = {"fp32": None, "fp16": None, "int8": None}
+# Every graph precision, in any compute dtype of the engine; CPUs widen float16 first, which makes it the slowest.
+_ANY_DTYPE: Mapping[str, str | None] = {"fp16": None, "fp32": None, "int8-weights": None, "int8": None}
 _X86 = ("x86_64", "AMD64", "i386", "i686")
 
 
@@ -31,8 +31,8 @@ class EngineEntry:
         summary: Hardware and types, for the table of docs/how-to/choose-a-device.md.
         machines: The values of ``platform.machine()`` on which device="auto" considers it; empty for all.
         file: A pattern of a file that the package must contain, "" for none.
-        precisions: The graph precisions it runs, each with the compute dtype that it implies, None where the engine
-            decides.
+        precisions: The graph precisions it runs, the slowest first, each with the compute dtype that it implies, None
+            where the engine decides.
         int8_dtypes: The compute dtypes in which int8 graphs are correct.
         min_cosine: For compute dtypes that round, the lowest correct cosine to the reference.
         fused_attention: Whether its float16 graphs use one attention operator that takes lengths.

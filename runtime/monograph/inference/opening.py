@@ -16,12 +16,13 @@ from monograph.bundle.manifest import WEIGHTS_SUFFIX
 from monograph.bundle.sources import locate_bundle
 from monograph.cache import read_cached, usable_cache, write_cached
 from monograph.cpu import available_cpus, cpu_identity
-from monograph.engines import EngineOptions, automatic_devices, dtypes_for, engines
+from monograph.engines import EngineOptions, automatic_devices, check_quality, dtypes_for, engines, select_precision
 from monograph.engines.devices import check_compute_dtype, check_options, installed_version, was_verified
 from monograph.engines.registry import engine_for
 from monograph.errors import BundleError, DeviceError, MonographError
 from monograph.inference.routes import Routes, Tokenizers, load_routes, load_tokenizers
 from monograph.inference.verification import ProofError, quick_failure, wrong_on_probes
+from monograph.quality import QualityLevel
 from monograph.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ _PASSED = b"passed"
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A bundle, what runs it, and the absolute path of its folder."""
+    """A bundle of the precision that was selected, what runs it, and the absolute path of its folder."""
 
     bundle: Bundle
     routes: Routes
@@ -49,6 +50,7 @@ class ModelSource:
     cache_dir: str | os.PathLike[str] | None
     max_tokens_per_batch: int | None = None
     manifest_sha256: str | None = None
+    quality: QualityLevel | None = None
 
     def open_bundle(self) -> Bundle:
         """Read and check the bundle.
@@ -82,8 +84,9 @@ class ModelSource:
             threads=self.threads,
             cache_dir=self.cache_dir,
             max_tokens_per_batch=self.max_tokens_per_batch,
+            quality=self.quality,
         )
-        return OpenModel(bundle, routes, bundle.path.absolute())
+        return OpenModel(routes.bundle, routes, bundle.path.absolute())
 
 
 def open_routes(
@@ -94,6 +97,7 @@ def open_routes(
     threads: int | None,
     cache_dir: str | os.PathLike[str] | None = None,
     max_tokens_per_batch: int | None = None,
+    quality: QualityLevel | None = None,
 ) -> Routes:
     """Load the tokenizer and the graph of a bundle, of each of its routes.
 
@@ -104,10 +108,12 @@ def open_routes(
         threads: CPU threads; None for every CPU allowed.
         cache_dir: Folder for what can be computed again; None for the user's cache.
         max_tokens_per_batch: As in ``BatchRunner``.
+        quality: The quality level that the graph has to reach; None for the bundle's first precision.
 
     Raises:
         BundleError: a file cannot be loaded or does not fit the manifest.
-        DeviceError: the device cannot run the bundle here; for "auto", no engine can.
+        DeviceError: the device cannot run the bundle here, or has no graph of the quality; for "auto", no engine can.
+        InputError: the quality is not known.
 
     """
     for name, value in {"device": device, "compute_dtype": compute_dtype}.items():
@@ -115,13 +121,15 @@ def open_routes(
             advice = "leave it at 'auto', or name it as the documentation does: 'cuda:0', 'float32'"
             raise DeviceError(f"{name} must be a str, got {value!r}: {advice}")
     check_compute_dtype(compute_dtype)
+    check_quality(quality)
     tokenizers = load_tokenizers(bundle)
     cache = usable_cache(cache_dir)
     options = EngineOptions(device, compute_dtype, available_cpus() if threads is None else threads, cache)
     opener = _Opener(bundle, tokenizers, cache, max_tokens_per_batch)
     if device == "auto":
-        return opener.open_preferred(options)
-    return opener.open_proven(options, trust_export=True)
+        return opener.open_preferred(options, quality)
+    chosen = replace(opener, bundle=select_precision(bundle, device, quality, compute_dtype))
+    return chosen.open_proven(options, trust_export=True)
 
 
 @dataclass(frozen=True)
@@ -133,20 +141,24 @@ class _Opener:
     cache: Path | None
     max_tokens_per_batch: int | None
 
-    def open_preferred(self, options: EngineOptions) -> Routes:
-        """Open the first engine, in order of preference, that gives the reference on a few probes."""
+    def open_preferred(self, options: EngineOptions, quality: QualityLevel | None) -> Routes:
+        """Open the first engine, in order of preference, that gives the reference on a few probes.
+
+        Each engine is tried with one precision of the bundle, that of the ``quality``.
+        """
         refusals: list[MonographError] = []
         ended, suspected = "", False
         tried = automatic_devices()
         others = ", ".join(entry.kind for entry in engines() if entry.kind not in tried) or "none"
         logger.info("device 'auto' tries %s; not installed, or not for this CPU: %s", ", ".join(tried), others)
-        for device, compute_dtype in _candidates(self.bundle, options.compute_dtype, refusals):
+        for bundle, device, compute_dtype in _candidates(self.bundle, options.compute_dtype, quality, refusals):
             # What has ended a process in one type is not tried in another.
             if device == ended:
                 continue
             try:
                 chosen = replace(options, device=device, compute_dtype=compute_dtype)
-                routes = self.open_proven(chosen, trust_export=False, in_subprocess=suspected)
+                opener = replace(self, bundle=bundle)
+                routes = opener.open_proven(chosen, trust_export=False, in_subprocess=suspected)
             except (DeviceError, BundleError) as error:
                 refusals.append(error)
                 # What one engine failed on may crash another.
@@ -227,17 +239,23 @@ class _Opener:
             return None
         weights = (self.bundle.path / name for name in self.bundle.manifest.files if name.endswith(WEIGHTS_SUFFIX))
         key = (
-            *(__version__, self.bundle.manifest_sha256, options.device, options.compute_dtype, version),
+            *(__version__, self.bundle.identity, options.device, options.compute_dtype, version),
             *(engine_for(options.device).engine, cpu_identity(), *(str(state_of(file)) for file in weights)),
         )
         return self.cache / "verifications" / hashlib.sha256("\n".join(key).encode()).hexdigest()[:32]
 
 
-def _candidates(bundle: Bundle, compute_dtype: str, refusals: list[MonographError]) -> Iterator[tuple[str, str]]:
-    """Yield devices and types in order of preference; what a device refuses by itself goes to ``refusals``."""
+def _candidates(
+    bundle: Bundle, compute_dtype: str, quality: QualityLevel | None, refusals: list[MonographError]
+) -> Iterator[tuple[Bundle, str, str]]:
+    """Yield devices and types in order of preference, each with the bundle restricted to the precision to run there.
+
+    What a device refuses by itself goes to ``refusals``.
+    """
     for device in automatic_devices():
         try:
-            dtypes = dtypes_for(bundle, device)
+            selected = select_precision(bundle, device, quality, compute_dtype)
+            dtypes = dtypes_for(selected, device)
         except DeviceError as error:
             refusals.append(error)
             continue
@@ -248,7 +266,7 @@ def _candidates(bundle: Bundle, compute_dtype: str, refusals: list[MonographErro
                     f"{device} computes in {' or '.join(dtypes)}, not in {compute_dtype}: leave compute_dtype at 'auto'"
                 )
             )
-        yield from ((device, dtype) for dtype in possible)
+        yield from ((selected, device, dtype) for dtype in possible)
 
 
 def _has_passed(proof: Path | None) -> bool:

@@ -219,7 +219,10 @@ class Pipeline:
                 raise error.at(start + first) from None
             start += len(block)
             on_texts(len(block) - len(distinct))
-            yield results if positions is None else post_process.take(results, positions)
+            if positions is not None:
+                # In their place: those of the distinct texts would be held while the caller uses the block.
+                results = post_process.take(results, positions)
+            yield results
 
     def _compute(
         self,

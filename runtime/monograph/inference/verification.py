@@ -83,7 +83,7 @@ def quick_failure(routes: Routes) -> str:
     """Compute a few of the bundle's probes, each alone and all in a batch, and return what is wrong, "" for nothing."""
     bundle = routes.bundle
     try:
-        sets = read_probes(bundle.path, bundle.manifest.output_width)
+        sets = read_probes(bundle.path, bundle.manifest.output_width, bundle.probes_file)
         _check_complete(routes, sets)
         for probes in sets:
             comparison = _Comparison.of(routes, _few(probes), FLOAT32_TOLERANCE)

@@ -290,7 +290,8 @@ def _verify(request: Request, tokenizers: Tokenizers, compute_dtype: str, progre
         compute_dtype = routes.main.engine.compute_dtype
         if request.tolerance is None:
             return Response(compute_dtype, failure=quick_failure(routes))
-        sets = read_probes(request.bundle.path, request.bundle.manifest.output_width)
+        bundle = request.bundle
+        sets = read_probes(bundle.path, bundle.manifest.output_width, bundle.probes_file)
         return Response(compute_dtype, result=verify(routes, sets, request.tolerance, progress))
 
 

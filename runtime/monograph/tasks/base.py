@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from monograph.quality import Agreement, Deviation, Tolerance
+from monograph.quality import LEVELS, Agreement, Deviation, Quality, QualityLevel, Tolerance
 from monograph.vector_file.formats import VectorFormat
 
 SectionT = TypeVar("SectionT")
@@ -27,6 +27,26 @@ FLOAT32_TOLERANCE = 1e-5
 MIN_COSINE_BY_PRECISION = {"fp16": 0.999, "int8": 0.99}
 # How long a vector may be, relative to the longest of the reference, where the reference is zero and an engine rounds.
 _MAX_NORM_FOR_ZERO = 1e-2
+
+
+@dataclass(frozen=True)
+class LossBound:
+    """What a quality level requires of a figure of the agreement: a ``minimum``, or a ``maximum``."""
+
+    figure: str
+    minimum: float | None = None
+    maximum: float | None = None
+
+    def holds(self, figures: Mapping[str, Any]) -> bool:
+        """Return whether the figure is there and within the bound. NaN is not."""
+        value = figures.get(self.figure)
+        if value is None:
+            return False
+        return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
+
+    def __str__(self) -> str:
+        name = self.figure.replace("_", " ")
+        return f"{name} >= {self.minimum}" if self.minimum is not None else f"{name} <= {self.maximum}"
 
 
 class PostProcess(Protocol[ResultT]):
@@ -114,6 +134,8 @@ class Task(ABC, Generic[SectionT]):
     has_routes: ClassVar[bool] = True
     section_type: ClassVar[type[Any]]
     agreement_type: ClassVar[type[Agreement]]
+    # What a compressed model has to keep at the levels before "fast", for which an export's own limits suffice.
+    loss_bounds: ClassVar[Mapping[QualityLevel, Sequence[LossBound]]] = {}
     # Of `monograph embed`: its options, and the formats of its files by their suffix, .jsonl among them. A task without
     # formats has no vectors to write.
     embed_options: ClassVar[Sequence[EmbedOption]] = ()
@@ -143,6 +165,19 @@ class Task(ABC, Generic[SectionT]):
             InputError: an option is not usable.
 
         """
+
+    def level_of(self, precision: str, quality: Quality) -> QualityLevel:
+        """Return the best quality level that graphs of a precision reach, by the loss that their bundle states.
+
+        What was not compressed is lossless, unless it is an ONNX file that was: nothing says what that cost.
+        """
+        if quality.compression is None:
+            return "lossless" if quality.encoder_file is None or precision == "fp32" else "fast"
+        figures = quality.compression.figures
+        for level, bounds in self.loss_bounds.items():
+            if all(bound.holds(figures) for bound in bounds):
+                return level
+        return LEVELS[-1]
 
     def tolerance(self, reference: Outputs, float32: float, precision: str, min_cosine: float | None) -> Tolerance:
         """Return what is allowed of a graph of a precision on an engine, relative to ``reference``, float32 [n, d].

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from monograph.errors import InputError
 from monograph.inputs import check_count, check_flag
 from monograph.similarity import SIMILARITIES, normalize
-from monograph.tasks.base import DensePostProcess, EmbedOption, Outputs, Task
+from monograph.tasks.base import DensePostProcess, EmbedOption, LossBound, Outputs, Task
 from monograph.vector_file.formats import DENSE_FORMATS
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
@@ -115,6 +115,11 @@ class EmbeddingTask(Task[EmbeddingSection]):
     width_field = "dimension"
     section_type = EmbeddingSection
     agreement_type = VectorAgreement
+    # bfloat16, which engines take by themselves, has a mean of 0.99999 and a worst of 0.99995 (MiniLM).
+    loss_bounds: ClassVar = {
+        "lossless": (LossBound("mean_cosine", minimum=0.9999), LossBound("worst_cosine", minimum=0.999)),
+        "high": (LossBound("mean_cosine", minimum=0.999), LossBound("worst_cosine", minimum=0.99)),
+    }
     embed_options: ClassVar = (
         EmbedOption("--truncate-dim", "truncate_dim", "keep only the first dimensions of a dense vector"),
         EmbedOption("--normalize", "normalize_embeddings", "bring each dense vector to length 1", is_flag=True),

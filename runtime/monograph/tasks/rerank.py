@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from monograph.errors import InputError
 from monograph.inputs import check_flag
 from monograph.quality import Tolerance
-from monograph.tasks.base import MIN_COSINE_BY_PRECISION, DensePostProcess, Outputs, Task, largest_magnitude
+from monograph.tasks.base import MIN_COSINE_BY_PRECISION, DensePostProcess, LossBound, Outputs, Task, largest_magnitude
 
 # What may turn a logit into a score.
 ACTIVATIONS = ("Identity", "Sigmoid")
@@ -96,6 +96,11 @@ class RerankTask(Task[RerankSection]):
     has_routes = False
     section_type = RerankSection
     agreement_type = ScoreAgreement
+    # Of the spread of all scores.
+    loss_bounds: ClassVar = {
+        "lossless": (LossBound("spearman", minimum=0.9999), LossBound("worst_difference", maximum=0.01)),
+        "high": (LossBound("spearman", minimum=0.999), LossBound("worst_difference", maximum=0.05)),
+    }
 
     def section_problems(self, section: RerankSection) -> list[str]:
         """Return what is wrong with the values of a section."""

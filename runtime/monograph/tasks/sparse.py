@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from monograph.inputs import check_count
 from monograph.similarity import SIMILARITIES
 from monograph.sparse.rows import SparseRows, active_rows, join_rows
-from monograph.tasks.base import EmbedOption, Outputs, Task
+from monograph.tasks.base import EmbedOption, LossBound, Outputs, Task
 from monograph.tasks.embedding import VectorAgreement
 from monograph.vector_file.formats import SPARSE_FORMATS
 
@@ -85,6 +85,19 @@ class SparseTask(Task[SparseSection]):
     width_field = "dimension"
     section_type = SparseSection
     agreement_type = SparseAgreement
+    # A dimension that is active in one vector only has a small weight, so that overlaps are lower than cosines.
+    loss_bounds: ClassVar = {
+        "lossless": (
+            LossBound("mean_cosine", minimum=0.9999),
+            LossBound("worst_cosine", minimum=0.999),
+            LossBound("active_overlap", minimum=0.99),
+        ),
+        "high": (
+            LossBound("mean_cosine", minimum=0.999),
+            LossBound("worst_cosine", minimum=0.99),
+            LossBound("active_overlap", minimum=0.95),
+        ),
+    }
     embed_options: ClassVar = (
         EmbedOption("--max-active-dims", "max_active_dims", "keep only so many of the largest values of a vector"),
     )

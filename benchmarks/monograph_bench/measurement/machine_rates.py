@@ -1,21 +1,25 @@
-"""The machine's own rate of matrix products: python -m monograph_bench.measurement.matrix_rate CPUS.
+"""What the machine itself reaches, of matrix products and of reading memory.
 
-In a process of its own, as the systems are, with as many CPUs as they may use.
+``python -m monograph_bench.measurement.machine_rates CPUS`` measures it in a process of its own, as the systems are,
+with as many CPUs as they may use.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from monograph.engines.registry import engines
 from monograph.errors import MonographError
 from monograph_bench.measurement.matrix_products import PRODUCTS, SIZE
+from monograph_bench.measurement.memory_reads import memory_bandwidth
 from monograph_bench.process import environment_variables
 
 _SECONDS = 0.5
@@ -23,11 +27,23 @@ _MIN_PASSES = 5
 _TIMEOUT = 300
 
 
-def matrix_rates(cpus: Sequence[int]) -> dict[str, float]:
-    """Return the rate of one large product in FLOP/s, by type, of the fastest installed engine.
+@dataclass(frozen=True)
+class MachineRates:
+    """The rates of the machine.
+
+    ``products`` is that of one large matrix product in FLOP/s, by type, of the fastest installed engine;
+    ``memory_bandwidth`` is that of reading memory in bytes/s. What could not be measured is missing or None.
+    """
+
+    products: Mapping[str, float] = field(default_factory=dict)
+    memory_bandwidth: float | None = None
+
+
+def machine_rates(cpus: Sequence[int]) -> MachineRates:
+    """Measure the rates with a thread on each of some CPUs.
 
     Raises:
-        MonographError: it cannot be measured.
+        MonographError: they cannot be measured.
 
     """
     command = [sys.executable, "-P", "-m", __name__, ",".join(map(str, cpus))]
@@ -42,24 +58,25 @@ def matrix_rates(cpus: Sequence[int]) -> dict[str, float]:
             timeout=_TIMEOUT,
         )
     except subprocess.TimeoutExpired as error:
-        raise MonographError(f"the machine's matrix rate was not measured within {_TIMEOUT} s") from error
+        raise MonographError(f"the machine's rates were not measured within {_TIMEOUT} s") from error
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise MonographError(f"the machine's matrix rate cannot be measured: {last}")
-    rates: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return rates
+        raise MonographError(f"the machine's rates cannot be measured: {last}")
+    return MachineRates(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def main(cpus: str) -> None:
     """Print the rates as JSON."""
     numbers = [int(cpu) for cpu in cpus.split(",")]
     os.sched_setaffinity(0, numbers)
+    # The engines' threads are still to come, and would spin beside those that read.
+    bandwidth = memory_bandwidth(len(numbers))
     rates: dict[str, float] = {}
     for engine in engines():
         if engine.installed and engine.kind in PRODUCTS:
             for dtype, run in PRODUCTS[engine.kind](len(numbers)).items():
                 rates[dtype] = max(rates.get(dtype, 0.0), _rate(run))
-    sys.stdout.write(json.dumps(rates) + "\n")
+    sys.stdout.write(json.dumps(dataclasses.asdict(MachineRates(rates, bandwidth))) + "\n")
 
 
 def _rate(run: Callable[[], object]) -> float:
