@@ -12,7 +12,7 @@ import { serve } from "./serve.mjs";
 
 const root = join(import.meta.dirname, "..");
 const data = join(root, "..", "tests", "data");
-const SMALL = ["embedding", "embedding-int8", "rerank", "sparse", "sparse-routes"].map((name) => join(data, name));
+const SMALL = ["embedding", "embedding-int8", "embedding-int8-weights", "embedding-precisions", "rerank", "sparse", "sparse-routes"].map((name) => join(data, name));
 const folders = process.argv.length > 2 ? process.argv.slice(2) : SMALL;
 const bundles = Object.fromEntries(folders.map((folder) => [basename(folder), folder]));
 const TEXTS = ["The weather is lovely today.", "Das Wetter ist heute schön.", "天気がいい。", "", "a ".repeat(200)];

@@ -2,11 +2,11 @@
 
 import { parseArgs } from "node:util";
 
-import { load, MonographError } from "./node.js";
+import { load, MonographError, type VerificationResult } from "./node.js";
 
 const USAGE = `usage: monograph-runtime verify BUNDLE [--threads N] [--json]
 
-Hash every file of a bundle, run its probes and compare with their reference. BUNDLE is a folder or an http(s) address.
+Hash every file of a bundle, run its probes and compare with their reference, for each of its precisions. BUNDLE is a folder or an http(s) address.
 The exit code is 0 if the bundle passes, 1 if it fails or cannot be opened, and 2 for wrong usage.`;
 
 /** Run the command, and return its exit code. */
@@ -45,25 +45,40 @@ export async function main(words: readonly string[]): Promise<number> {
 }
 
 async function verify(bundle: string, threads: number | undefined, asJson: boolean): Promise<number> {
-  const model = await load(bundle, { threads, check: "full" });
-  try {
-    const result = await model.verify();
-    if (asJson) {
-      console.log(JSON.stringify(result, null, 2));
-      return result.passed ? 0 : 1;
+  const results: { readonly precision: string; readonly result: VerificationResult }[] = [];
+  // Known when it is opened; its files are hashed once.
+  let precisions: readonly (string | undefined)[] = [undefined];
+  for (let place = 0; place < precisions.length; place++) {
+    const check = place === 0 ? "full" : "fast";
+    const model = await load(bundle, { threads, check, graphPrecision: precisions[place] });
+    try {
+      const { graphPrecision: precision, graphPrecisions } = model;
+      precisions = [precision, ...graphPrecisions.filter((other) => other !== precision)];
+      results.push({ precision, result: await model.verify() });
+    } finally {
+      await model.close();
     }
-    const { minCosine, maxAbsDifference } = result.tolerance;
-    const allowed =
-      minCosine === null ? `max abs difference <= ${maxAbsDifference?.toExponential(2)}` : `cosine >= ${minCosine}`;
-    console.log(`${result.engine}; tolerance: ${allowed}`);
-    const width = Math.max(...result.cases.map(({ name }) => name.length));
-    for (const one of result.cases) {
-      const cosine = one.worstCosine === null ? "" : `  worst cosine ${one.worstCosine.toFixed(7)}`;
-      console.log(`  ${one.name.padEnd(width)} max abs difference ${one.maxAbsDifference.toExponential(2)}${cosine}`);
+    if (!asJson) {
+      print(results[place].precision, results[place].result);
     }
-    console.log(result.passed ? `passed: ${result.probes} probes` : `FAILED: ${result.reason}`);
-    return result.passed ? 0 : 1;
-  } finally {
-    await model.close();
   }
+  const passed = results.every(({ result }) => result.passed);
+  if (asJson) {
+    const verifications = results.map(({ precision, result }) => ({ precision, ...result }));
+    console.log(JSON.stringify({ passed, verifications }, null, 2));
+  }
+  return passed ? 0 : 1;
+}
+
+function print(precision: string, result: VerificationResult): void {
+  const { minCosine, maxAbsDifference } = result.tolerance;
+  const allowed =
+    minCosine === null ? `max abs difference <= ${maxAbsDifference?.toExponential(2)}` : `cosine >= ${minCosine}`;
+  console.log(`${result.engine}, ${precision}; tolerance: ${allowed}`);
+  const width = Math.max(...result.cases.map(({ name }) => name.length));
+  for (const one of result.cases) {
+    const cosine = one.worstCosine === null ? "" : `  worst cosine ${one.worstCosine.toFixed(7)}`;
+    console.log(`  ${one.name.padEnd(width)} max abs difference ${one.maxAbsDifference.toExponential(2)}${cosine}`);
+  }
+  console.log(result.passed ? `passed: ${result.probes} probes` : `FAILED: ${result.reason}`);
 }

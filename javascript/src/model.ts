@@ -84,6 +84,16 @@ export abstract class Model<T extends Task> {
     return this.host.info.maxLength;
   }
 
+  /** The precision of the graph that runs. */
+  get graphPrecision(): string {
+    return this.host.info.precision;
+  }
+
+  /** The precisions of the bundle's graphs, the default first. */
+  get graphPrecisions(): readonly string[] {
+    return this.host.info.precisions;
+  }
+
   /** The package that runs the graph, and its version. */
   get engine(): string {
     return this.host.info.engine;

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 
 import { openBundle } from "./bundle/bundle.js";
 import type { BundleSource } from "./bundle/source.js";
-import { type OnnxRuntime, openEngine, type RuntimePackage } from "./engines/onnxruntime.js";
+import { chooseGraphs, type OnnxRuntime, openEngine, type RuntimePackage } from "./engines/onnxruntime.js";
 import { DeviceError, firstLine } from "./errors.js";
 import { type ModelHost, openLocalHost } from "./inference/host.js";
 import { type OpenOptions, setPlatform } from "./platform.js";
@@ -17,7 +17,8 @@ export * from "./api.js";
 async function openHost(bundle: string | URL, options: OpenOptions): Promise<ModelHost> {
   const { onProgress, signal, check, executionProviders = ["cpu"] } = options;
   signal?.throwIfAborted();
-  const opened = await openBundle(sourceOf(bundle), { full: check === "full", onProgress, signal });
+  const whole = await openBundle(sourceOf(bundle), { full: check === "full", onProgress, signal });
+  const opened = chooseGraphs(whole, executionProviders, options.graphPrecision);
   const runtime = await importRuntime();
   signal?.throwIfAborted();
   const threads = options.threads ?? availableParallelism();

@@ -13,6 +13,8 @@ export interface OpenOptions {
   readonly threads?: number | undefined;
   /** Of ONNX Runtime: by default `["cpu"]` in Node and `["wasm"]` in a browser. There is no fallback to another. */
   readonly executionProviders?: readonly ExecutionProvider[] | undefined;
+  /** Which of a bundle's precisions to run, for example "int8"; by default that of its first graph for the device. */
+  readonly graphPrecision?: string | undefined;
   /** "fast" checks the hashes of the small files and the size of the weights, "full" all hashes. */
   readonly check?: "fast" | "full" | undefined;
   /** Called as files are downloaded or hashed. */

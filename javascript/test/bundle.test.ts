@@ -146,3 +146,24 @@ test("a tokenizer that this package does not have is refused", async () => {
 test("opening stops at a signal", async () => {
   await assert.rejects(Embedder.open(committed("embedding"), { signal: AbortSignal.abort() }), { name: "AbortError" });
 });
+
+test("a bundle of several precisions runs the default, or the chosen one with its own probes", async () => {
+  const folder = committed("embedding-precisions");
+  const first = await Embedder.open(folder, { threads: 1 });
+  assert.deepEqual([first.graphPrecision, first.graphPrecisions], ["fp32", ["fp32", "int8"]]);
+  const second = await Embedder.open(folder, { threads: 1, graphPrecision: "int8" });
+  assert.equal(second.graphPrecision, "int8");
+  for (const model of [first, second]) {
+    assert.equal((await model.verify()).reason, "");
+  }
+  assert.notDeepEqual(await first.encode("a boat"), await second.encode("a boat"));
+  await Promise.all([first.close(), second.close()]);
+  await assert.rejects(Embedder.open(folder, { graphPrecision: "fp8" }), /is not one of this bundle's: fp32, int8/);
+});
+
+test("precisions without graphs, and graphs without their precision, are refused", async () => {
+  await withCopy("embedding-precisions", async (folder) => {
+    await changeManifest(folder, (manifest) => (manifest.further_precisions = {}));
+    assert.match((await problemsOf(folder))[0], /graphs have the precision "int8", which further_precisions does not have/);
+  });
+});

@@ -15,6 +15,7 @@ export interface ManifestJson {
   quality?: unknown;
   producer?: unknown;
   default_prompt_name: unknown;
+  further_precisions?: unknown;
   embedding: { dimension: unknown; similarity: unknown; ranges: unknown };
   tokenizer: { padding_side: unknown; pad_id: unknown; max_length: unknown };
   graphs: { op_domains: string[]; inputs: Record<string, unknown> }[];

@@ -16,7 +16,7 @@ from monograph import SparseEncoder, load
 from monograph.bundle.probes import read_probes
 
 _BUNDLES = Path(__file__).parents[1] / "data"
-_FLOAT32 = ["embedding", "rerank", "sparse", "sparse-routes"]
+_FLOAT32 = ["embedding", "embedding-int8-weights", "embedding-precisions", "rerank", "sparse", "sparse-routes"]
 
 
 def _dense(rows: Any, width: int) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -11,6 +11,7 @@ import {
   MANIFEST_FILE,
   MAX_MANIFEST_BYTES,
   MEASUREMENTS_FILE,
+  precisionsOf,
   PROBES_FILE,
   WEIGHTS_SUFFIX,
   weightsFileOf,
@@ -18,7 +19,7 @@ import {
 import { readManifest } from "./manifest-reader.js";
 import { isPlainName } from "./names.js";
 import { MAX_PROBES_BYTES, MAX_PROBES_VALUES, type Probes, readProbes } from "./probes.js";
-import { readMeasurements } from "./quality.js";
+import { type Measurements, readMeasurements } from "./quality.js";
 import type { BundleSource, TransferOptions } from "./source.js";
 
 // What is hashed at every opening is bounded: more than all graphs, tokenizers and probes of a bundle have.
@@ -30,7 +31,22 @@ export class Bundle {
     readonly source: BundleSource,
     readonly manifest: Manifest,
     readonly manifestSha256: string,
+    private readonly probesFile = PROBES_FILE,
+    /** The precisions of its graphs, also of those that it was restricted from; the first is the default. */
+    readonly precisions = precisionsOf(manifest),
   ) {}
+
+  /** The bundle as one that has a single one of its precisions. */
+  restrictedTo(precision: string): Bundle {
+    const further = this.manifest.furtherPrecisions.get(precision);
+    const manifest: Manifest = {
+      ...this.manifest,
+      graphs: this.manifest.graphs.filter((graph) => graph.precision === precision),
+      verifications: further?.verifications ?? this.manifest.verifications,
+      furtherPrecisions: new Map(),
+    };
+    return new Bundle(this.source, manifest, this.manifestSha256, further?.probes ?? this.probesFile, this.precisions);
+  }
 
   get name(): string {
     return this.source.name;
@@ -38,14 +54,15 @@ export class Bundle {
 
   /** The sets of probes; throws `BundleError` if they are missing or malformed. */
   async readProbes(): Promise<readonly Probes[]> {
-    const content = await this.source.read(PROBES_FILE);
+    const file = this.probesFile;
+    const content = await this.source.read(file);
     if (content.length > MAX_PROBES_BYTES) {
-      throw new BundleError(this.name, [`${PROBES_FILE} has more than ${MAX_PROBES_BYTES} bytes`]);
+      throw new BundleError(this.name, [`${file} has more than ${MAX_PROBES_BYTES} bytes`]);
     }
-    const value = parseFile(this.name, PROBES_FILE, content, MAX_PROBES_VALUES);
+    const value = parseFile(this.name, file, content, MAX_PROBES_VALUES);
     const { sets, problems } = readProbes(value, this.manifest.width);
     if (problems.length > 0) {
-      throw new BundleError(this.name, problems.map((problem) => `${PROBES_FILE}: ${problem}`));
+      throw new BundleError(this.name, problems.map((problem) => `${file}: ${problem}`));
     }
     return sets;
   }
@@ -69,13 +86,20 @@ export async function openBundle(source: BundleSource, options: TransferOptions)
   const digest = await sha256(content);
   const fileProblems = await findFileProblems(source, manifest.files, options);
   const graphProblems = await findGraphProblems(source, manifest, fileProblems);
-  const verifications = await measuredVerifications(source, digest, problems);
+  const measurements = await openMeasurements(source, digest, problems);
   problems.push(...new Set(fileProblems.values()), ...graphProblems);
   if (problems.length > 0) {
     source.release();
     throw new BundleError(source.name, problems);
   }
-  return new Bundle(source, verifications === undefined ? manifest : { ...manifest, verifications }, digest);
+  return new Bundle(source, measurements === undefined ? manifest : withMeasurements(manifest, measurements), digest);
+}
+
+function withMeasurements(manifest: Manifest, { verifications, furtherPrecisions }: Measurements): Manifest {
+  const further = [...manifest.furtherPrecisions].map(
+    ([precision, entry]) => [precision, { ...entry, verifications: furtherPrecisions.get(precision) ?? [] }] as const,
+  );
+  return { ...manifest, verifications, furtherPrecisions: new Map(further) };
 }
 
 function parseFile(bundle: string, name: string, content: Uint8Array, maxValues?: number): JsonValue {
@@ -143,29 +167,27 @@ async function findGraphProblems(
   return problems;
 }
 
-/** The verification results of measurements.json, undefined if the bundle has none; what is wrong goes to `problems`. */
-async function measuredVerifications(
+/** The content of measurements.json, undefined if the bundle has none; what is wrong goes to `problems`. */
+async function openMeasurements(
   source: BundleSource,
   digest: string,
   problems: string[],
-): Promise<Manifest["verifications"] | undefined> {
+): Promise<Measurements | undefined> {
   try {
     const content = await source.readMeasurements(MAX_MANIFEST_BYTES);
     if (content === undefined) {
       return undefined;
     }
     const noted: string[] = [];
-    const { manifestSha256, verifications } = readMeasurements(
-      new Fields(parseFile(source.name, MEASUREMENTS_FILE, content), "", noted),
-    );
+    const measurements = readMeasurements(new Fields(parseFile(source.name, MEASUREMENTS_FILE, content), "", noted));
     problems.push(...noted.map((problem) => `${MEASUREMENTS_FILE}: ${problem}`));
-    if (noted.length === 0 && manifestSha256 !== digest) {
+    if (noted.length === 0 && measurements.manifestSha256 !== digest) {
       problems.push(
         `${MEASUREMENTS_FILE} belongs to another manifest.json, by its sha256: copy both from the same bundle, or remove ` +
           MEASUREMENTS_FILE,
       );
     }
-    return verifications;
+    return measurements;
   } catch (error) {
     if (!(error instanceof BundleError)) {
       throw error;

@@ -5,11 +5,13 @@ import { Fields } from "./fields.js";
 import type { JsonValue } from "./json.js";
 import {
   FORMAT_VERSION,
+  type FurtherPrecision,
   type Graph,
   GRAPH_INPUTS,
   GRAPH_SUFFIX,
   type Manifest,
   OP_DOMAINS,
+  precisionsOf,
   PROBES_FILE,
   type Routing,
   type TensorSpec,
@@ -59,6 +61,7 @@ export function readManifest(value: JsonValue): ReadManifest {
     producer: top.stringMap("producer"),
     files: top.childMap("files", (entry) => ({ bytes: entry.integer("bytes"), sha256: entry.string("sha256") })),
     routing: top.optional("routing", (fields, key) => readRouting(fields.child(key))),
+    furtherPrecisions: top.optional("further_precisions", (fields, key) => fields.childMap(key, readPrecision)) ?? new Map(),
   };
   // Another version may shape its fields differently, so their shape says nothing.
   const problems = isKnown ? [...noted] : [unknownVersion(formatVersion)];
@@ -119,6 +122,7 @@ function readGraph(fields: Fields): Graph {
     opDomains: fields.strings("op_domains"),
     maxBatchSize: fields.optionalInteger("max_batch_size"),
     route: fields.optionalString("route"),
+    weightsBytes: fields.optionalInteger("weights_bytes"),
   };
 }
 
@@ -144,6 +148,10 @@ function readRouting(fields: Fields): Routing {
     tasks: fields.stringMap("tasks"),
     default: fields.optionalString("default"),
   };
+}
+
+function readPrecision(fields: Fields): FurtherPrecision {
+  return { probes: fields.string("probes"), verifications: readQuality(fields) };
 }
 
 function readQuality(top: Fields): Manifest["verifications"] {
@@ -176,6 +184,7 @@ function* inconsistencies(manifest: Draft, taskName: string): Generator<string> 
       yield `graphs[${position}].${problem}`;
     }
   }
+  yield* precisionProblems(manifest);
   yield* routingProblems(manifest);
   yield* unlistedFiles(manifest);
 }
@@ -194,6 +203,9 @@ function* graphProblems(graph: Graph, width: number, task: Task | undefined): Ge
   }
   if (graph.maxBatchSize !== undefined && graph.maxBatchSize < 1) {
     yield "max_batch_size must be at least 1";
+  }
+  if (graph.weightsBytes !== undefined && (graph.weightsBytes < 0 || graph.weightsBytes >= 2 ** 63)) {
+    yield "weights_bytes is not a size of weights";
   }
   if (graph.outputs.size !== 1) {
     yield "outputs must name one output";
@@ -230,6 +242,21 @@ function* tokenizerProblems(name: string, tokenizer: TokenizerSpec): Generator<s
   }
   if (!tokenizer.specialIds.every(isId)) {
     yield `${name}.special_ids must be at least 0 and below vocabulary_size`;
+  }
+}
+
+/** Precisions after the first without probes and quality of their own, and these without a graph. */
+function* precisionProblems(manifest: Draft): Generator<string> {
+  const further = precisionsOf(manifest).slice(1);
+  for (const precision of further) {
+    if (!manifest.furtherPrecisions.has(precision)) {
+      yield `graphs have the precision ${JSON.stringify(precision)}, which further_precisions does not have`;
+    }
+  }
+  for (const precision of manifest.furtherPrecisions.keys()) {
+    if (!further.includes(precision)) {
+      yield `further_precisions has ${JSON.stringify(precision)}, which is not the precision of a graph after the first`;
+    }
   }
 }
 
@@ -294,7 +321,8 @@ function* unlistedFiles(manifest: Draft): Generator<string> {
   const { files } = manifest;
   const tokenizers = new Set([manifest.tokenizer, ...tokenizersOf(manifest).values()].map(({ file }) => file));
   const graphs = manifest.graphs.map(({ file }) => file);
-  for (const name of [...graphs, ...[...tokenizers].sort(), PROBES_FILE]) {
+  const probes = [...new Set([...manifest.furtherPrecisions.values()].map((further) => further.probes))].sort();
+  for (const name of [...graphs, ...[...tokenizers].sort(), PROBES_FILE, ...probes]) {
     if (!files.has(name)) {
       yield `${name} is used but not listed in files`;
     }
@@ -308,6 +336,11 @@ function* unlistedFiles(manifest: Draft): Generator<string> {
   for (const name of [...tokenizers].sort()) {
     if (name.endsWith(WEIGHTS_SUFFIX)) {
       yield `the tokenizer ${JSON.stringify(name)} is named as weights are`;
+    }
+  }
+  for (const name of probes) {
+    if (name.endsWith(WEIGHTS_SUFFIX)) {
+      yield `the probes ${JSON.stringify(name)} are named as weights are`;
     }
   }
   if (![...files.keys()].some((name) => name.endsWith(WEIGHTS_SUFFIX))) {

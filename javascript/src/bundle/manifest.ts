@@ -40,6 +40,8 @@ export interface Graph {
   readonly opDomains: readonly string[];
   readonly maxBatchSize: number | undefined;
   readonly route: string | undefined;
+  /** Bytes of the file of weights that the graph reads, undefined for all. */
+  readonly weightsBytes: number | undefined;
 }
 
 /** How texts become token ids; `maxLength` counts special tokens, undefined for no limit. */
@@ -75,6 +77,13 @@ export interface Verification {
   readonly reason: string;
 }
 
+/** What a precision after the first has of its own. */
+export interface FurtherPrecision {
+  /** The file of its probes. */
+  readonly probes: string;
+  readonly verifications: readonly Verification[];
+}
+
 /** The contents of manifest.json. */
 export interface Manifest {
   readonly formatVersion: number;
@@ -91,6 +100,13 @@ export interface Manifest {
   readonly producer: ReadonlyMap<string, string>;
   readonly files: ReadonlyMap<string, FileEntry>;
   readonly routing: Routing | undefined;
+  /** By precision: those of graphs after the first, which is the default. */
+  readonly furtherPrecisions: ReadonlyMap<string, FurtherPrecision>;
+}
+
+/** The precisions of the graphs; the first is the default. */
+export function precisionsOf(manifest: Pick<Manifest, "graphs">): readonly string[] {
+  return [...new Set(manifest.graphs.map(({ precision }) => precision))];
 }
 
 /** The tokenizer of each route; without routes the only one, under undefined. */

@@ -94,9 +94,25 @@ function checkVocabulary(fields: Fields): void {
   });
 }
 
-/** Read a measurements.json: the results of the engines, and the hash of the manifest that they belong to. */
-export function readMeasurements(fields: Fields): { manifestSha256: string; verifications: readonly Verification[] } {
+/** The content of a measurements.json: results of the engines, and the hash of the manifest that they belong to. */
+export interface Measurements {
+  readonly manifestSha256: string;
+  /** Of the first precision. */
+  readonly verifications: readonly Verification[];
+  readonly furtherPrecisions: ReadonlyMap<string, readonly Verification[]>;
+}
+
+/** Read a measurements.json. */
+export function readMeasurements(fields: Fields): Measurements {
+  return {
+    manifestSha256: fields.string("manifest_sha256"),
+    verifications: readMeasured(fields),
+    furtherPrecisions: fields.optional("further_precisions", (one, key) => one.childMap(key, readMeasured)) ?? new Map(),
+  };
+}
+
+function readMeasured(fields: Fields): readonly Verification[] {
   fields.optional("agreement", (one, key) => checkAgreement(one.child(key)));
   fields.optional("calibration_agreement", (one, key) => one.numberMap(key));
-  return { manifestSha256: fields.string("manifest_sha256"), verifications: readVerifications(fields) };
+  return readVerifications(fields);
 }

@@ -4,7 +4,7 @@ import type { Env, InferenceSession, Tensor, TensorConstructor } from "onnxrunti
 
 import type { Bundle } from "../bundle/bundle.js";
 import { type Graph, type TensorSpec, weightsFileOf } from "../bundle/manifest.js";
-import { BundleError, DeviceError, firstLine, MonographError } from "../errors.js";
+import { BundleError, DeviceError, firstLine, InputError, MonographError } from "../errors.js";
 import type { Batch, Engine } from "./engine.js";
 
 /** What both packages export. */
@@ -28,10 +28,29 @@ export interface RuntimePackage {
   readonly runtime: OnnxRuntime;
 }
 
-// The fused operators are slower than those they replace, and ConstantFolding would copy the weights of the layers.
-const DISABLED_OPTIMIZERS = "SkipLayerNormFusion;BiasGeluFusion;ConstantFolding";
+// These fused operators are slower than those they replace.
+const SLOWER_FUSIONS = "SkipLayerNormFusion;BiasGeluFusion";
+// It would copy the weights of the layers.
+const COPYING = "ConstantFolding";
+const INT8_WEIGHTS = "int8-weights";
 // Providers that run the graphs which the manifest has for another device than "cpu".
 const DEVICES: ReadonlyMap<string, string> = new Map([["cuda", "cuda"]]);
+
+/** The bundle with the graphs of one precision: the chosen one, or that of the first graph for the device. */
+export function chooseGraphs(bundle: Bundle, providers: readonly ExecutionProvider[], precision?: string): Bundle {
+  const known = bundle.precisions;
+  if (precision !== undefined && !known.includes(precision)) {
+    throw new InputError(`graphPrecision ${JSON.stringify(precision)} is not one of this bundle's: ${known.join(", ")}`);
+  }
+  const kind = deviceKind(providers);
+  const first = bundle.manifest.graphs.find(({ devices }) => devices.includes(kind));
+  return bundle.restrictedTo(precision ?? first?.precision ?? known[0]);
+}
+
+/** The kind of device, as the manifest names it, that a provider runs on. */
+function deviceKind(providers: readonly ExecutionProvider[]): string {
+  return DEVICES.get(providerName(providers[0] ?? "cpu")) ?? "cpu";
+}
 
 /** Load the graph of a route; throws `DeviceError` if there is none for the device, or its verification failed. */
 export async function openEngine(
@@ -41,7 +60,7 @@ export async function openEngine(
   options: EngineOptions,
 ): Promise<Engine> {
   const device = providerName(options.executionProviders[0] ?? "cpu");
-  const kind = DEVICES.get(device) ?? "cpu";
+  const kind = deviceKind(options.executionProviders);
   const graph = bundle.manifest.graphs.find((one) => one.route === route && one.devices.includes(kind));
   if (graph === undefined) {
     throw new DeviceError(`bundle ${bundle.name} has no graph for ${JSON.stringify(kind)}: export it again for that device`);
@@ -85,11 +104,17 @@ function settingsFor(graph: Graph, options: EngineOptions): InferenceSession.Ses
         force_spinning_stop: "1",
         // Otherwise float32 values that are multiplied with int8 weights are rounded, too.
         qdq_matmulnbits_accuracy_level: "1",
+        // Weights of int8 are widened once, when the graph is loaded, by ConstantFolding.
+        ...(graph.precision === INT8_WEIGHTS ? { disable_quant_qdq: "1" } : {}),
       },
       // Dynamically quantized graphs come from an ONNX file: with the fusions of that file they round as it does.
-      ...(graph.maxBatchSize === 1 ? {} : { optimization: { disable_specified_optimizers: DISABLED_OPTIMIZERS } }),
+      ...(graph.maxBatchSize === 1 ? {} : { optimization: { disable_specified_optimizers: disabledFor(graph) } }),
     },
   };
+}
+
+function disabledFor(graph: Graph): string {
+  return graph.precision === INT8_WEIGHTS ? SLOWER_FUSIONS : `${SLOWER_FUSIONS};${COPYING}`;
 }
 
 function checkVerification(bundle: Bundle, kind: string): void {

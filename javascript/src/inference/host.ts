@@ -16,6 +16,9 @@ export interface ModelInfo {
   readonly name: string;
   readonly manifest: Manifest;
   readonly manifestSha256: string;
+  /** The precision of the graphs that run, and all that the bundle has. */
+  readonly precision: string;
+  readonly precisions: readonly string[];
   readonly engine: string;
   readonly device: string;
   readonly threads: number;
@@ -93,6 +96,8 @@ class LocalHost implements ModelHost {
       name,
       manifest,
       manifestSha256,
+      precision: main.engine.graph.precision,
+      precisions: bundle.precisions,
       engine: `${main.engine.name} ${main.engine.version}`,
       device: main.engine.device,
       threads: main.engine.threads,

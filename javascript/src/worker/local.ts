@@ -1,7 +1,7 @@
 /** Open a bundle of the web in this thread, which is a Worker's or the page's own. */
 
 import { openBundle } from "../bundle/bundle.js";
-import { type ExecutionProvider, openEngine, type OnnxRuntime, type RuntimePackage } from "../engines/onnxruntime.js";
+import { chooseGraphs, type ExecutionProvider, openEngine, type OnnxRuntime, type RuntimePackage } from "../engines/onnxruntime.js";
 import { DeviceError, firstLine } from "../errors.js";
 import { type ModelHost, openLocalHost, type RunControl } from "../inference/host.js";
 import { WebSource } from "../sources/web.js";
@@ -19,7 +19,8 @@ export async function openWebHost(url: string, settings: Settings, control: RunC
   // The engine is loaded while the bundle is.
   const loading = loadRuntime(executionProviders, threads, settings.wasmPaths);
   loading.catch(() => {});
-  const bundle = await openBundle(new WebSource(url, undefined, cache), { full: check === "full", ...control });
+  const whole = await openBundle(new WebSource(url, undefined, cache), { full: check === "full", ...control });
+  const bundle = chooseGraphs(whole, executionProviders, settings.graphPrecision);
   const runtime = await loading;
   control.signal?.throwIfAborted();
   return openLocalHost(bundle, (one, route) => openEngine(runtime, one, route, { threads, executionProviders }));
