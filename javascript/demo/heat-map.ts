@@ -3,6 +3,8 @@
 const LABEL_SHARE = 0.42;
 const MAX_CELL = 44;
 const MIN_CELL = 14;
+// Narrower ones have no room for a number.
+const MIN_CELL_WITH_NUMBER = 36;
 
 /** Draw similarities [n, n] of `sentences` into a canvas of the width that it has on the page. */
 export function drawHeatMap(canvas: HTMLCanvasElement, sentences: readonly string[], values: readonly Float32Array[]): void {
@@ -31,7 +33,7 @@ export function drawHeatMap(canvas: HTMLCanvasElement, sentences: readonly strin
       const left = labels + column * cell;
       context.fillStyle = `hsl(209 80% ${92 - 60 * strength}%)`;
       context.fillRect(left + 1, row * cell + 1, cell - 2, cell - 2);
-      if (cell >= 30) {
+      if (cell >= MIN_CELL_WITH_NUMBER) {
         context.fillStyle = strength > 0.5 ? "#fff" : "#1b1f24";
         context.textAlign = "center";
         context.fillText(value.toFixed(2), left + cell / 2, middle);
