@@ -108,10 +108,10 @@ class LayersReport:
     """How the layers were compressed.
 
     ``calibration`` describes the texts or pairs that set the ranges of int8 layers (None for float16), and
-    ``calibration_inputs`` is their number. ``float32_inputs`` names layers whose input stays float32;
-    ``smoothing_strength`` maps the other layers to SmoothQuant's strength in bundles of earlier versions, which did not
-    optimize its factors. ``calibration_agreement`` holds the figures of the agreement over the calibration inputs,
-    which are measured.
+    ``calibration_inputs`` is their number. ``reduce_range`` tells whether weights have 7 bits. The others are of
+    bundles of earlier versions: ``float32_inputs`` names layers whose input stays float32, ``smoothing_strength`` maps
+    the other layers to SmoothQuant's strength, and ``calibration_agreement`` holds the figures of the agreement over
+    the calibration inputs, which are measured.
     """
 
     precision: str

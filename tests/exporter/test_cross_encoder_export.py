@@ -165,7 +165,6 @@ def test_scores_that_move_too_far_violate_the_limits() -> None:
         assert len(limits.violations(agreement(reference, logits))) == 2
     wider = Limits(dict(zip(RERANK_EXPORT.limits, (0.9, 0.2), strict=True)))
     assert wider.violations(agreement(reference, moved)) == ()
-    assert wider.tightened(0.5).violations(agreement(reference, moved)) != ()
 
 
 def test_a_cross_encoder_is_not_exported_from_an_onnx_file(checkpoint: Path, tmp_path: Path) -> None:

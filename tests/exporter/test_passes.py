@@ -247,10 +247,10 @@ WEIGHTS = {
 CLS = "out = GatherElements <axis = 1> (last, position)"
 
 
-def layer(tail: str = CLS) -> ir.Model:
+def layer(tail: str = CLS, text: str = LAYER) -> ir.Model:
     """The layer with weights and, as shape inference finds them, shapes."""
     generator = np.random.default_rng(1)
-    proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 23]> {LAYER.replace("{tail}", tail)}')
+    proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 23]> {text.replace("{tail}", tail)}')
     for name, shape in WEIGHTS.items():
         values = (generator.standard_normal(shape) / 6).astype(np.float32)
         proto.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
@@ -281,6 +281,29 @@ def test_the_last_layer_is_computed_for_the_token_that_pooling_takes() -> None:
     np.testing.assert_allclose(ran(model, layer_inputs()), expected, atol=1e-6)
 
 
+def test_an_int8_query_is_still_multiplied_right_behind_the_rounding() -> None:
+    rounded = (
+        "step = Constant <value_float = 0.05> () zero = Constant <value_int = 128> () middle = Cast <to = 2> (zero) "
+        "levels = QuantizeLinear (x, step, middle) rounded = DequantizeLinear (levels, step, middle) q3 = "
+    )
+    text = LAYER.replace("q3 = ", rounded, 1).replace("MatMul (x,", "MatMul (rounded,")
+    model = layer(text=text)
+    expected = ran(model, layer_inputs())
+    model = apply_passes(model)
+    assert of_one_token(model) == ["wq", "wo", "w1", "w2"]
+    products = [node for node in model.graph if node.op_type == "MatMul"]
+    queries, keys, values = (
+        next(node.inputs[0] for node in products if node.inputs[1] and node.inputs[1].name == name)
+        for name in ("wq", "wk", "wv")
+    )
+    assert keys is values
+    for value in (queries, keys):
+        rounding = None if value is None else value.producer()
+        assert rounding is not None
+        assert rounding.op_type == "DequantizeLinear"
+    np.testing.assert_allclose(ran(model, layer_inputs()), expected, atol=1e-6)
+
+
 def test_a_token_that_a_classifier_takes_without_its_axis_is_computed_alone() -> None:
     tail = "zero = Constant <value_int = 0> () taken = Gather <axis = 1> (last, zero) out = Unsqueeze (taken, first)"
     model = layer(tail)
@@ -288,6 +311,17 @@ def test_a_token_that_a_classifier_takes_without_its_axis_is_computed_alone() ->
     model = apply_passes(model)
     assert operators(model).count("MatMul") == len(WEIGHTS) - 1 + 2
     assert of_one_token(model) == ["wq", "wo", "w1", "w2"]
+    np.testing.assert_allclose(ran(model, layer_inputs()), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("axis", "alone"), [("second", ["wq", "wo", "w1", "w2"]), ("first", [])])
+def test_what_is_divided_by_its_tokens_largest_is_computed_alone(axis: str, alone: list[str]) -> None:
+    """But not what is divided by the largest of all tokens."""
+    divided = f"largest = ReduceMax (bent, {axis}) divisor = Clip (largest, one) small = Div (bent, divisor)"
+    model = layer(text=LAYER.replace("down = MatMul (bent, w2)", f"{divided} down = MatMul (small, w2)"))
+    expected = ran(model, layer_inputs())
+    model = apply_passes(model)
+    assert of_one_token(model) == alone
     np.testing.assert_allclose(ran(model, layer_inputs()), expected, atol=1e-6)
 
 

@@ -116,14 +116,3 @@ def test_a_bad_calibration_file_is_refused_with_cause_and_layers(
     assert_error(done, 1, *words)
     print(f"\n{done.stderr.decode()}")
     assert [path.name for path in tmp_path.iterdir()] == ["constant.txt"]
-
-
-@pytest.mark.slow
-def test_the_costliest_inputs_stay_float32_where_the_limits_ask_for_it(minilm: Path, tmp_path: Path) -> None:
-    bundle = export(minilm, tmp_path / "bundle", precision="int8", min_mean_cosine=0.999)
-    compression: Any = bundle.manifest.quality.compression
-    inputs = compression.layers.float32_inputs
-    print(f"\nfloat32 inputs: {inputs}; {compression.agreement}")
-    assert 1 <= len(inputs) <= 8
-    assert compression.agreement.mean_cosine >= 0.999
-    assert all(result.passed for result in bundle.manifest.quality.verifications)

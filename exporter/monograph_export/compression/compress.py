@@ -12,7 +12,7 @@ from sentence_transformers.base.model import BaseModel
 from monograph.errors import ExportError
 from monograph.inputs import InputT
 from monograph.progress import SILENT, Progress
-from monograph.quality import Agreement, CompressionReport, LayersReport
+from monograph.quality import CompressionReport, LayersReport
 from monograph_export.compression.float16 import halve
 from monograph_export.compression.int8 import REDUCED_WEIGHT_LEVELS, WEIGHT_LEVELS
 from monograph_export.compression.int8_weights import quantize_weights
@@ -103,8 +103,14 @@ def compress(
     quantizer = None
     if int8_layers:
         levels = REDUCED_WEIGHT_LEVELS if options.reduce_range else WEIGHT_LEVELS
-        quantizer = LayerQuantizer(model, inputs.calibration, levels, task, limits, progress)
-        layers = _layers_report(quantizer, inputs, quantizer.quantize(), options)
+        quantizer = LayerQuantizer(model, inputs.calibration, levels, task, progress)
+        quantizer.quantize()
+        layers = LayersReport(
+            precision="int8",
+            calibration=inputs.origin,
+            calibration_inputs=len(inputs.calibration),
+            reduce_range=options.reduce_range,
+        )
     if int8_table:
         task.compress_head(model)
     with progress.step("Measuring the compressed model", len(held_out), noun) as step:
@@ -134,22 +140,6 @@ def _check_enough(inputs: Calibration[InputT], *, int8_layers: bool) -> None:
             f"int8 layers have only {inputs.origin} to calibrate with and {len(inputs.held_out)} held out: give "
             "--calibration FILE with a few hundred texts of the retained scripts"
         )
-
-
-def _layers_report(
-    quantizer: LayerQuantizer[InputT],
-    inputs: Calibration[InputT],
-    agreement: Agreement,
-    options: CompressionOptions,
-) -> LayersReport:
-    return LayersReport(
-        precision="int8",
-        calibration=inputs.origin,
-        calibration_inputs=len(inputs.calibration),
-        calibration_agreement=dict(vars(agreement)),
-        float32_inputs=tuple(name for group in quantizer.float_inputs for name in group.originals),
-        reduce_range=options.reduce_range,
-    )
 
 
 def _refusal(

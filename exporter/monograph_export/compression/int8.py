@@ -23,10 +23,14 @@ _CHUNK = 65_536
 
 @dataclass(frozen=True)
 class Range:
-    """Static range of an activation: the float values that 0 and 255 stand for."""
+    """Static range of an activation: the float values that 0 and 255 stand for.
+
+    With a ``floor`` it is that of each token's values divided by their maximum, or by the floor where that is larger.
+    """
 
     low: float
     high: float
+    floor: float | None = None
 
     @property
     def scale(self) -> float:
@@ -51,7 +55,19 @@ def row_scales(weight: Tensor, levels: int) -> Tensor:
 
 
 def fake_quantize(values: Tensor, limits: Range) -> Tensor:
-    """Round float32 values of any shape to the 256 levels of a range, still as float32."""
+    """Round float32 values, [..., channels], to the 256 levels of a range, still as float32."""
+    if limits.floor is None:
+        return _round(values, limits)
+    divisors = token_divisors(values, limits.floor)
+    return _round(values / divisors, limits) * divisors
+
+
+def token_divisors(values: Tensor, floor: float) -> Tensor:
+    """Return what each token's values are divided by before they are rounded, [..., 1] of [..., channels]."""
+    return values.amax(dim=-1, keepdim=True).clamp(min=floor)
+
+
+def _round(values: Tensor, limits: Range) -> Tensor:
     return torch.fake_quantize_per_tensor_affine(values, limits.scale, limits.zero_point, 0, 255)
 
 
@@ -155,12 +171,20 @@ class Int8Linear(nn.Module):
         """Map float32 [..., in] to float32 [..., out]."""
         if self.smoothing is not None:
             values = values * self.smoothing
+        if self.limits is None or self.limits.floor is None:
+            product = self._product(values)
+        else:
+            divisors = token_divisors(values, self.limits.floor)
+            product = self._product(values / divisors) * divisors
+        return product if self.bias is None else product + self.bias
+
+    def _product(self, values: Tensor) -> Tensor:
+        """Round values, already divided, and multiply them with the weights."""
         traced = torch.onnx.is_in_onnx_export()
         if self.limits is not None:
-            values = self._traced_rounding(values) if traced else fake_quantize(values, self.limits)
+            values = self._traced_rounding(values) if traced else _round(values, self.limits)
         # One pass over the weights less than widening and scaling them at every call, as the graph does once.
-        product = values @ self._traced_weight() if traced else (values @ self.weight.float()) * self.weight_scale
-        return product if self.bias is None else product + self.bias
+        return values @ self._traced_weight() if traced else (values @ self.weight.float()) * self.weight_scale
 
     def _traced_rounding(self, values: Tensor) -> Tensor:
         constants = (self.input_scale, self.input_zero_point)

@@ -8,7 +8,8 @@ Rules
     F1  A GatherElements that takes one position of each text (axis 1 of [batch, sequence, width]) moves before what
         computes each token by itself: normalisation, activations, rounding, sums, products with constants.
     F2  It moves before attention as DecomposeAttention writes it, into the queries; keys and values stay whole.
-    F3  It stops at the values that keys and values of the last attention are made of.
+    F3  It stops at the values that keys and values of the last attention are made of, but moves before the rounding of
+        their input: a product with int8 weights is one of int8 only right behind it.
     F4  It stays where all tokens are read elsewhere too, as by mean pooling beside CLS.
     F5  A Gather of one position that drops the axis, as classifiers take their first token, moves as F1 to F4 say and
         drops the axis afterwards.
@@ -26,10 +27,11 @@ from monograph_export.graph.passes.values import ancestors, constant
 _SEQUENCE, _QUERIES = 1, 2
 _TOKEN_RANK = 3
 _HEADS_FIRST = [0, 2, 1, 3]
+_ROUNDING = ("QuantizeLinear", "DequantizeLinear")
 # Each token by itself, whatever the others are; products only with constants.
 _BY_ITSELF = (
     *("LayerNormalization", "RMSNormalization", "Gelu", "Relu", "Tanh", "Sigmoid", "Erf", "Cast"),
-    *("QuantizeLinear", "DequantizeLinear", "Add", "Sub", "Mul", "Div", "MatMul"),
+    *(*_ROUNDING, "Add", "Sub", "Mul", "Div", "Max", "Clip"),
 )
 _SCORES_SCALED_AND_MASKED = ("Add", "Mul", "Div")
 
@@ -166,15 +168,16 @@ class _Selected:
 
     def _make(self, value: ir.Value) -> ir.Value:
         node = value.producer()
-        if value in self._whole or node is None:
+        if node is None or (value in self._whole and (node.domain or node.op_type not in _ROUNDING)):
             return self._gathered(value)
         attention = _attention_at(value)
         if attention is not None:
             self._computed_again.update(node.outputs[0] for node in attention.nodes)
             return self._attended(attention)
-        if node.domain or node.op_type not in _BY_ITSELF or (node.op_type == "MatMul" and not _has_weights(node)):
+        if not _is_by_token(node):
             return self._gathered(value)
-        self._computed_again.add(value)
+        if value not in self._whole:
+            self._computed_again.add(value)
         return self._again(node, [None if operand is None else self.of(operand) for operand in node.inputs], _SEQUENCE)
 
     def _gathered(self, value: ir.Value) -> ir.Value:
@@ -212,6 +215,22 @@ class _Selected:
         copy.outputs[0].type = was.type
         self._graph.insert_before(self._selection, copy)
         return copy.outputs[0]
+
+
+def _is_by_token(node: ir.Node) -> bool:
+    """Rule F1: tell whether a node computes each token by itself."""
+    if node.domain:
+        return False
+    if node.op_type == "ReduceMax":
+        axes = node.inputs[1] if len(node.inputs) > 1 else None
+        keeps = node.attributes.get_int("keepdims", 1) == 1
+        return keeps and axes is not None and _is_last_axis(axes)
+    return node.op_type in _BY_ITSELF or (node.op_type == "MatMul" and _has_weights(node))
+
+
+def _is_last_axis(axes: ir.Value) -> bool:
+    tensor = ir.convenience.get_const_tensor(axes)
+    return tensor is not None and tensor.numpy().tolist() in ([-1], [_TOKEN_RANK - 1])
 
 
 def _attention_at(value: ir.Value) -> _Attention | None:
