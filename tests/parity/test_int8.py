@@ -52,12 +52,15 @@ def test_the_weights_are_a_quarter(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [500, pytest.param(5000, marks=pytest.mark.slow)])
-def test_unseen_english_sentences_stay_near(model: Embedder, minilm_torch: Any, tatoeba: Tatoeba, count: int) -> None:
+def test_unseen_english_sentences_stay_near(
+    model: Embedder, bundle: Path, minilm_torch: Any, tatoeba: Tatoeba, count: int
+) -> None:
     texts = tatoeba.english(count)
     agreement = EMBEDDING_EXPORT.agreement(by_torch(minilm_torch, texts), model.encode(texts))
     print(f"\n{model.device}: {agreement}")
-    assert agreement.mean_cosine >= 0.995
-    assert agreement.worst_cosine >= 0.95
+    by_default = not (bundle.parent / "texts.txt").exists()
+    assert agreement.mean_cosine >= (0.9988 if by_default else 0.997)
+    assert agreement.worst_cosine >= (0.985 if by_default else 0.95)
     assert agreement.neighbour_agreement >= 0.90
 
 
