@@ -108,10 +108,11 @@ class LayersReport:
     """How the layers were compressed.
 
     ``calibration`` describes the texts or pairs that set the ranges of int8 layers (None for float16), and
-    ``calibration_inputs`` is their number. ``reduce_range`` tells whether weights have 7 bits. The others are of
-    bundles of earlier versions: ``float32_inputs`` names layers whose input stays float32, ``smoothing_strength`` maps
-    the other layers to SmoothQuant's strength, and ``calibration_agreement`` holds the figures of the agreement over
-    the calibration inputs, which are measured.
+    ``calibration_inputs`` is their number. ``reduce_range`` tells whether weights have 7 bits; ``token_ranges`` names
+    the layers whose input is rounded relative to each token's maximum. The others are of bundles of earlier versions:
+    ``float32_inputs`` names layers whose input stays float32, ``smoothing_strength`` maps the other layers to
+    SmoothQuant's strength, and ``calibration_agreement`` holds the figures of the agreement over the calibration
+    inputs, which are measured.
     """
 
     precision: str
@@ -121,6 +122,7 @@ class LayersReport:
     float32_inputs: tuple[str, ...] = ()
     smoothing_strength: dict[str, float] = field(default_factory=dict)
     reduce_range: bool = False
+    token_ranges: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,15 @@ class CompressionReport:
         """Return the report as one line."""
         done = [f"table {self.table}"]
         if self.layers is not None:
-            floats = len(self.layers.float32_inputs)
-            done.append(f"layers {self.layers.precision}{f', {floats} of them with float32 inputs' if floats else ''}")
+            notes = [
+                f", {len(names)} of them with {inputs}"
+                for names, inputs in (
+                    (self.layers.float32_inputs, "float32 inputs"),
+                    (self.layers.token_ranges, "a range for each token"),
+                )
+                if names
+            ]
+            done.append(f"layers {self.layers.precision}{''.join(notes)}")
             if self.layers.calibration:
                 done.append(f"calibrated with {self.layers.calibration}")
         line = ", ".join(done)

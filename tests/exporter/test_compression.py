@@ -135,9 +135,10 @@ def test_a_range_relative_to_the_token_rounds_small_tokens_in_small_steps() -> N
     torch.manual_seed(0)
     known, unknown = gelu_outputs(1000), gelu_outputs(1000)
     linear = nn.Linear(32, 16)
-    smoothing = fit([linear], stats_of(known))
+    assert fit([linear], stats_of(known)).limits.floor is None
+    smoothing = fit([linear], stats_of(known), token_ranges=True)
     assert smoothing.limits.floor is not None
-    layer = int8_layers({"layer": linear}, stats_of(known), WEIGHT_LEVELS)["layer"]
+    layer = int8_layers({"layer": linear}, stats_of(known), WEIGHT_LEVELS, token_ranges=True)["layer"]
     small = unknown[torch.arange(1000) % 50 != 0]
     static = Int8Linear(linear, Range(float(known.min()), float(known.max())), None)
     assert relative_error(linear, layer, small) < relative_error(linear, static, small) / 4
@@ -160,7 +161,7 @@ def test_a_range_is_relative_to_the_token_where_that_leaves_little_noise() -> No
     assert per_token_range(Range(-10, 10), 2 * alike)[1] > PER_TOKEN_SHARE
     assert per_token_range(static, 3 * alike)[1] > PER_TOKEN_SHARE
     skewed = torch.randn(500, 32).abs()
-    assert fit([nn.Linear(32, 16)], stats_of(skewed - skewed.mean())).limits.floor is None
+    assert fit([nn.Linear(32, 16)], stats_of(skewed - skewed.mean()), token_ranges=True).limits.floor is None
 
 
 def test_optimized_factors_are_a_minimum_of_the_rounding_noise() -> None:

@@ -59,9 +59,29 @@ def test_unseen_english_sentences_stay_near(
     agreement = EMBEDDING_EXPORT.agreement(by_torch(minilm_torch, texts), model.encode(texts))
     print(f"\n{model.device}: {agreement}")
     by_default = not (bundle.parent / "texts.txt").exists()
-    assert agreement.mean_cosine >= (0.9988 if by_default else 0.997)
+    assert agreement.mean_cosine >= (0.9985 if by_default else 0.995)
     assert agreement.worst_cosine >= (0.985 if by_default else 0.95)
     assert agreement.neighbour_agreement >= 0.90
+
+
+@pytest.mark.slow
+def test_a_tighter_limit_is_met_by_ranges_of_each_token(
+    minilm: Path, minilm_torch: Any, tatoeba: Tatoeba, tmp_path: Path
+) -> None:
+    bundle = export(minilm, tmp_path / "bundle", precision="int8", min_mean_cosine=0.999)
+    compression: Any = bundle.manifest.quality.compression
+    names = compression.layers.token_ranges
+    print(f"\nranges of each token: {names}; {compression.agreement}")
+    assert len(names) == 6
+    assert all(name.endswith("output.dense") for name in names)
+    texts = tatoeba.english(5000)
+    reference = by_torch(minilm_torch, texts)
+    for device in ("cpu", "openvino"):
+        with Embedder(bundle.path, device) as model:
+            agreement = EMBEDDING_EXPORT.agreement(reference, model.encode(texts))
+        print(f"{device}: {agreement}")
+        assert agreement.mean_cosine >= 0.999
+        assert agreement.worst_cosine >= 0.99
 
 
 # Of the pairs that MiniLM scores well above chance: across languages, at 16 points of es-en for example, every rounding

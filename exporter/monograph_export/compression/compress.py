@@ -89,14 +89,7 @@ def compress(
     with progress.step("Computing the original's outputs", len(held_out), noun) as step:
         reference = task.outputs_to_compare(model, held_out, step)
     check_finite(reference)
-    layers = None
-    if options.precision == "fp16":
-        halve(model)
-        layers = LayersReport("fp16")
-    if options.precision == "int8-weights":
-        with progress.step("Quantizing the weights of the layers"):
-            quantize_weights(model, held_out[0], task.feature)
-        layers = LayersReport("int8-weights")
+    layers = _reduce_layers(model, options, inputs, task, progress)
     if int8_table:
         with progress.step("Quantizing the table of token embeddings"):
             compress_table(model)
@@ -105,21 +98,62 @@ def compress(
         levels = REDUCED_WEIGHT_LEVELS if options.reduce_range else WEIGHT_LEVELS
         quantizer = LayerQuantizer(model, inputs.calibration, levels, task, progress)
         quantizer.quantize()
-        layers = LayersReport(
-            precision="int8",
-            calibration=inputs.origin,
-            calibration_inputs=len(inputs.calibration),
-            reduce_range=options.reduce_range,
-        )
     if int8_table:
         task.compress_head(model)
-    with progress.step("Measuring the compressed model", len(held_out), noun) as step:
-        outputs = task.outputs_to_compare(model, held_out, step)
-    violations = limits.violations(task.agreement(reference, outputs))
+    violations = _violations(model, inputs, reference, task, limits, progress)
+    if violations and quantizer is not None:
+        quantizer.quantize(token_ranges=True)
+        violations = _violations(model, inputs, reference, task, limits, progress)
     if violations:
         raise ExportError(_refusal(violations, quantizer, inputs, reference, task))
+    if quantizer is not None:
+        layers = _int8_report(quantizer, inputs, options)
     table = "int8" if int8_table else "fp16" if options.precision == "fp16" else "fp32"
     return Compressed(table, layers, limits, task, inputs.held_out, reference)
+
+
+def _reduce_layers(
+    model: BaseModel,
+    options: CompressionOptions,
+    inputs: Calibration[InputT],
+    task: ExportTask[InputT],
+    progress: Progress,
+) -> LayersReport | None:
+    """Make the layers smaller at a precision that needs no calibration; return None at any other."""
+    if options.precision == "fp16":
+        halve(model)
+        return LayersReport("fp16")
+    if options.precision == "int8-weights":
+        with progress.step("Quantizing the weights of the layers"):
+            quantize_weights(model, inputs.held_out[0], task.feature)
+        return LayersReport("int8-weights")
+    return None
+
+
+def _violations(
+    model: BaseModel,
+    inputs: Calibration[InputT],
+    reference: NDArray[np.float32],
+    task: ExportTask[InputT],
+    limits: Limits,
+    progress: Progress,
+) -> tuple[str, ...]:
+    """Return in words which limits the compressed model violates on the held-out inputs."""
+    with progress.step("Measuring the compressed model", len(inputs.held_out), task.task.inputs) as step:
+        outputs = task.outputs_to_compare(model, inputs.held_out, step)
+    return limits.violations(task.agreement(reference, outputs))
+
+
+def _int8_report(
+    quantizer: LayerQuantizer[InputT], inputs: Calibration[InputT], options: CompressionOptions
+) -> LayersReport:
+    return LayersReport(
+        precision="int8",
+        calibration=inputs.origin,
+        calibration_inputs=len(inputs.calibration),
+        reduce_range=options.reduce_range,
+        token_ranges=quantizer.token_ranges,
+    )
 
 
 def _is_int8_by_default(model: BaseModel, task: ExportTask[Any], *, int8_layers: bool) -> bool:

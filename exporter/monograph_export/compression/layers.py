@@ -56,26 +56,40 @@ class LayerQuantizer(Generic[InputT]):
         self._levels = levels
         self._task = task
         self._progress = progress
+        self._linears = linear_layers(model)
         with progress.step("Recording activation statistics", len(inputs), task.task.inputs) as step:
-            statistics = collect_activation_stats(model, list(inputs), task.feature, step.advance)
-        self.groups = self._fit(statistics)
-        if not self.groups:
+            self._statistics = collect_activation_stats(model, list(inputs), task.feature, step.advance)
+        if not self._statistics:
             raise ExportError("the transformer has no linear layer with an int8 form: choose --precision fp32")
+        self.groups: list[Group] = []
 
-    def _fit(self, statistics: Sequence[ActivationStats]) -> list[Group]:
-        linears, groups = linear_layers(self._model), list[Group]()
-        layers = sum(len(stats.names) for stats in statistics)
+    def quantize(self, *, token_ranges: bool = False) -> None:
+        """Make all layers int8.
+
+        With ``token_ranges``, inputs whose tokens differ in size are rounded relative to each token's maximum: nearer
+        to the original, and slower by one more pass over these inputs.
+        """
+        self.groups = self._fit(token_ranges=token_ranges)
+        self._install(self.groups)
+
+    @property
+    def token_ranges(self) -> tuple[str, ...]:
+        """The names of the layers whose input is rounded relative to each token's maximum."""
+        layers = {name: layer for group in self.groups for name, layer in group.rounded.items()}
+        return tuple(
+            name for name, layer in layers.items() if layer.limits is not None and layer.limits.floor is not None
+        )
+
+    def _fit(self, *, token_ranges: bool) -> list[Group]:
+        groups, layers = list[Group](), sum(len(stats.names) for stats in self._statistics)
         # Not in inference mode: the model is traced with the buffers that are made here.
         with torch.no_grad(), one_thread(), self._progress.step("Calibrating layers", layers, "layers") as step:
-            for stats in statistics:
-                originals = {name: linears[name] for name in stats.names}
-                groups.append(Group(originals, int8_layers(originals, stats, self._levels)))
+            for stats in self._statistics:
+                originals = {name: self._linears[name] for name in stats.names}
+                rounded = int8_layers(originals, stats, self._levels, token_ranges=token_ranges)
+                groups.append(Group(originals, rounded))
                 step.advance(len(originals))
         return groups
-
-    def quantize(self) -> None:
-        """Make all layers int8."""
-        self._install(self.groups)
 
     def costs(self, inputs: Sequence[InputT], reference: NDArray[np.float32]) -> dict[int, float]:
         """Return what each group costs by itself, as the task measures it, by its position, the costliest first.
@@ -90,7 +104,7 @@ class LayerQuantizer(Generic[InputT]):
                 self._install([group])
                 outputs = self._task.outputs_to_compare(self._model, inputs, step)
                 costs[position] = self._task.cost(reference, outputs)
-        self.quantize()
+        self._install(self.groups)
         return dict(sorted(costs.items(), key=lambda item: -item[1]))
 
     def _install(self, groups: Collection[Group]) -> None:
@@ -100,12 +114,14 @@ class LayerQuantizer(Generic[InputT]):
                 encoder.set_submodule(name, layer)
 
 
-def int8_layers(linears: Mapping[str, nn.Linear], stats: ActivationStats, levels: int) -> dict[str, Int8Linear]:
+def int8_layers(
+    linears: Mapping[str, nn.Linear], stats: ActivationStats, levels: int, *, token_ranges: bool = False
+) -> dict[str, Int8Linear]:
     """Return layers of int8 weights and inputs in place of those that share an input.
 
     The mean of what rounding adds to the outputs is taken from the bias, where there is one.
     """
-    smoothing, rows = fit(list(linears.values()), stats, levels), stats.rows
+    smoothing, rows = fit(list(linears.values()), stats, levels, token_ranges=token_ranges), stats.rows
     inputs = fake_quantize(rows / smoothing.smoothing, smoothing.limits)
     parts = _round_weights(linears, inputs, smoothing.smoothing, levels)
     layers = {}

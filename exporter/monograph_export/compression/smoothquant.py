@@ -51,8 +51,13 @@ class Smoothing:
     smoothing: Tensor
 
 
-def fit(linears: Sequence[nn.Linear], stats: ActivationStats, levels: int = WEIGHT_LEVELS) -> Smoothing:
-    """Return the rounding of the input that some layers share."""
+def fit(
+    linears: Sequence[nn.Linear], stats: ActivationStats, levels: int = WEIGHT_LEVELS, *, token_ranges: bool = False
+) -> Smoothing:
+    """Return the rounding of the input that some layers share.
+
+    With ``token_ranges`` its range is relative to each token's maximum where that leaves much less noise.
+    """
     weight = torch.cat([linear.weight.detach() for linear in linears])
     is_negative = -stats.low > stats.high
     # Each channel's extremes once its sign is flipped, so that the upper is the further one.
@@ -66,7 +71,7 @@ def fit(linears: Sequence[nn.Linear], stats: ActivationStats, levels: int = WEIG
         return Range(-float((below / factors).amax()), float((above / factors).amax())), factors
 
     limits, factors = minimized(1)
-    _, share = per_token_range(limits, (rows / factors).amax(dim=1))
+    share = per_token_range(limits, (rows / factors).amax(dim=1))[1] if token_ranges else 1
     if share <= PER_TOKEN_SHARE:
         # With less noise from the input, more of its outliers stay in it.
         limits, factors = minimized(share)
