@@ -6,6 +6,7 @@ json.loads takes 70 times a file's size for one of nothing but empty lists, and 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import stat
@@ -62,7 +63,8 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
 def parse_json(content: bytes, max_values: int = _MAX_VALUES) -> object:
     """Parse UTF-8 JSON of at most ``max_values`` values, without what readers understand differently.
 
-    Refused are NaN and Infinity, equal names in one object, lone surrogates, a byte order mark, and other encodings.
+    Refused are NaN, Infinity and numbers beyond float64, equal names in one object, lone surrogates, a byte order mark,
+    and other encodings.
 
     Raises:
         ValueError: saying what is wrong.
@@ -71,7 +73,7 @@ def parse_json(content: bytes, max_values: int = _MAX_VALUES) -> object:
     check_values(content, max_values)
     try:
         text = content.decode("utf-8")
-        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_distinct)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_distinct)
         if _ESCAPED_SURROGATE.search(content):
             # Encodes every string, which fails at a surrogate without its other half.
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -101,6 +103,13 @@ def check_values(content: bytes, max_values: int) -> None:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:20]} is infinite")
+    return value
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from monograph.json_files import parse_json, read_bounded
     [
         (b"[NaN]", "NaN"),
         (b"[-Infinity]", "Infinity"),
+        (b"[-1e999]", "-1e999 is infinite"),
         (b'{"a": 1, "a": 2}', "twice"),
         (b'["\\ud800"]', "lone surrogate U\\+D800"),
         (b'{"\\udfff": 1}', "lone surrogate U\\+DFFF"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import struct
 import unicodedata
 from collections.abc import Mapping
@@ -27,6 +29,22 @@ def nfkc_charsmap() -> bytes:
         if len(decomposed) == 2 and normalized == text and code < 0x1000:
             replacements[decomposed] = text
     return charsmap(replacements)
+
+
+def sentencepiece_charsmap() -> bytes:
+    """Return sentencepiece's own map nmt_nfkc, that of XLM-R; the package ``sentencepiece`` must be installed."""
+    model = io.BytesIO()
+    importlib.import_module("sentencepiece").SentencePieceTrainer.train(
+        sentence_iterator=iter(["a small text to train on"]),
+        model_writer=model,
+        vocab_size=20,
+        hard_vocab_limit=False,
+        normalization_rule_name="nmt_nfkc",
+        minloglevel=2,
+    )
+    trained = importlib.import_module("sentencepiece.sentencepiece_model_pb2").ModelProto.FromString(model.getvalue())
+    value: bytes = trained.normalizer_spec.precompiled_charsmap
+    return value
 
 
 def charsmap(replacements: Mapping[str, str]) -> bytes:

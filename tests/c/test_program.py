@@ -1,0 +1,78 @@
+"""The program of docs/how-to/c.md, the memory that the page promises, and errors of the public functions."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monograph import Embedder
+from support import c_reader
+from support.pages import DOCS, blocks
+
+pytestmark = pytest.mark.skipif(bool(c_reader.why_not()), reason=f"the C reader cannot run: {c_reader.why_not()}")
+_BUNDLE = Path(__file__).resolve().parents[1] / "data" / "embedding"
+
+
+def test_page(tmp_path: Path) -> None:
+    (program,) = blocks(DOCS / "how-to" / "c.md", "c")
+    (tmp_path / "program.c").write_text(program, encoding="utf-8")
+    c_reader.build("all")
+    library = c_reader.SOURCE / "build" / "libmonograph.a"
+    compile_ = ["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{c_reader.SOURCE}", "program.c", str(library)]
+    subprocess.run([*compile_, "-lm", "-ldl", "-pthread", "-o", "program"], check=True, cwd=tmp_path)
+    environment = os.environ | {"MONOGRAPH_ONNXRUNTIME": str(c_reader.library())}
+    done = subprocess.run(
+        [str(tmp_path / "program"), str(_BUNDLE)], capture_output=True, text=True, check=True, env=environment
+    )
+    with Embedder(_BUNDLE, device="cpu") as model:
+        first, second = model.encode(["The harbour is quiet at night.", "Boats lie at the quay."])
+    assert done.stdout == f"{float(np.dot(first, second)):.2f}\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "content", "message"),
+    [
+        (["--prompt", "nobody"], b"text\n", "prompt_name 'nobody' is not a prompt of this model"),
+        ([], b"\xff\n", "text 0 is not UTF-8"),
+    ],
+)
+def test_errors_of_inputs(options: list[str], content: bytes, message: str) -> None:
+    done = c_reader.run("embed", _BUNDLE, content, options)
+    assert done.returncode == 1
+    assert done.stderr.decode() == f"monograph-c: {message}\n"
+
+
+def test_prompts() -> None:
+    texts = ["a harbour", "ships"]
+    done = c_reader.run("embed", _BUNDLE, "\n".join(texts).encode(), ["--prompt", "query"])
+    found = np.array([line.strip("[]").split(", ") for line in done.stdout.decode().splitlines()], dtype=np.float32)
+    with Embedder(_BUNDLE, device="cpu") as model:
+        assert np.abs(found - model.encode(texts, prompt_name="query")).max() <= 1e-6
+
+
+def test_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(c_reader, "library", lambda: "/nowhere/libonnxruntime.so")
+    done = c_reader.run("verify", _BUNDLE)
+    assert done.returncode == 1
+    assert "set MONOGRAPH_ONNXRUNTIME to its library" in done.stderr.decode()
+
+
+def test_usage() -> None:
+    done = subprocess.run([str(c_reader.build("all")), "divine", "x"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: monograph-c verify BUNDLE")
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="prlimit is not installed")
+def test_memory() -> None:
+    # Most of it is ONNX Runtime's own; docs/how-to/c.md says how to measure a real model.
+    command = ["prlimit", f"--data={64 * 2**20}", str(c_reader.build("all")), "verify"]
+    environment = os.environ | {"MONOGRAPH_ONNXRUNTIME": str(c_reader.library())}
+    bundle = _BUNDLE.with_name("embedding-int8")
+    done = subprocess.run([*command, str(bundle)], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
