@@ -232,4 +232,6 @@ def _move_compression(values: dict[str, Any]) -> None:
     del compression["agreement"]
     if compression["layers"] is not None:
         del compression["layers"]["calibration_agreement"]
+        if not compression["layers"]["token_ranges"]:
+            del compression["layers"]["token_ranges"]
     values["compression"] = compression
