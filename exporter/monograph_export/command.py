@@ -18,6 +18,7 @@ from monograph_export.compression.options import (
     LIMITS,
     PRECISIONS,
     TABLES,
+    split_precisions,
 )
 from monograph_export.tasks import task_names
 
@@ -111,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _precisions(value: str) -> tuple[str, ...]:
     """Parse one or more precisions."""
-    names = tuple(name.strip() for name in value.split(","))
+    names = split_precisions(value)
     if unknown := [name for name in names if name not in PRECISIONS]:
         raise argparse.ArgumentTypeError(f"invalid choice: {unknown[0]!r} (choose from {', '.join(PRECISIONS)})")
     return names

@@ -107,7 +107,7 @@ class Model(Generic[SectionT]):
 
     @property
     def graph_precision(self) -> str:
-        """The precision of the graph's layers: "fp32", "fp16" or "int8"."""
+        """The precision of the graph's layers: "fp32", "fp16", "int8" or "int8-weights"."""
         return self._open.routes.main.engine.graph.precision
 
     @property

@@ -140,7 +140,7 @@ class CompressionReport:
 
     @property
     def figures(self) -> Mapping[str, Any]:
-        """The stated loss, by figure: what was measured, or without measurements the limits that it kept."""
+        """The stated loss, by figure: what was measured, or without measurements the limits of the export."""
         return self.limits if self.agreement is None else vars(self.agreement)
 
     def without_measurements(self) -> CompressionReport:
@@ -152,15 +152,11 @@ class CompressionReport:
         """Return the report as one line."""
         done = [f"table {self.table}"]
         if self.layers is not None:
-            notes = [
-                f", {len(names)} of them with {inputs}"
-                for names, inputs in (
-                    (self.layers.float32_inputs, "float32 inputs"),
-                    (self.layers.token_ranges, "a range for each token"),
-                )
-                if names
-            ]
-            done.append(f"layers {self.layers.precision}{''.join(notes)}")
+            done.append(f"layers {self.layers.precision}")
+            if floats := len(self.layers.float32_inputs):
+                done.append(f"{floats} of them with float32 inputs")
+            if by_token := len(self.layers.token_ranges):
+                done.append(f"{by_token} of them with a range for each token")
             if self.layers.calibration:
                 done.append(f"calibrated with {self.layers.calibration}")
         line = ", ".join(done)

@@ -70,7 +70,7 @@ def test_the_command_renews_table_and_plot(tmp_path: Path) -> None:
 def test_the_kept_plot_names_the_saved_results() -> None:
     results = read_results(RESULTS)
     plot = RESULTS.with_suffix(".svg").read_text(encoding="utf-8")
-    # Ours are told by their color.
+    # Color distinguishes our systems.
     names = [system.name.removeprefix("monograph ") for system in results.systems]
     assert [name for name in names if f"<!-- {name} -->" not in plot] == []
 

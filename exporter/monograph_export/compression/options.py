@@ -48,6 +48,11 @@ class CompressionOptions:
             raise ExportError("calibration texts and a reduced range are for --precision int8 only: add it")
 
 
+def split_precisions(value: str) -> tuple[str, ...]:
+    """Return the names of precisions that commas separate."""
+    return tuple(name.strip() for name in value.split(","))
+
+
 def compression_options(
     precision: str | Sequence[str], table: str | None, calibration: CalibrationFile | None, *, reduce_range: bool
 ) -> tuple[CompressionOptions, ...]:
@@ -59,7 +64,7 @@ def compression_options(
         ExportError: as ``CompressionOptions.check``, or a precision is there twice, or none is.
 
     """
-    names = [name.strip() for name in (precision.split(",") if isinstance(precision, str) else precision)]
+    names = split_precisions(precision) if isinstance(precision, str) else tuple(precision)
     if not names or len(set(names)) < len(names):
         raise ExportError(f"precision has {', '.join(names) or 'nothing'}: name each precision once")
     options = []

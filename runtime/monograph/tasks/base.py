@@ -44,10 +44,6 @@ class LossBound:
             return False
         return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
 
-    def __str__(self) -> str:
-        name = self.figure.replace("_", " ")
-        return f"{name} >= {self.minimum}" if self.minimum is not None else f"{name} <= {self.maximum}"
-
 
 class PostProcess(Protocol[ResultT]):
     """What follows the graph, row by row, with the options of one call."""

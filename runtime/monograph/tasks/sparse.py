@@ -13,7 +13,7 @@ from monograph.inputs import check_count
 from monograph.similarity import SIMILARITIES
 from monograph.sparse.rows import SparseRows, active_rows, join_rows
 from monograph.tasks.base import EmbedOption, LossBound, Outputs, Task
-from monograph.tasks.embedding import VectorAgreement
+from monograph.tasks.embedding import EmbeddingTask, VectorAgreement
 from monograph.vector_file.formats import SPARSE_FORMATS
 
 
@@ -87,16 +87,8 @@ class SparseTask(Task[SparseSection]):
     agreement_type = SparseAgreement
     # A dimension that is active in one vector only has a small weight, so that overlaps are lower than cosines.
     loss_bounds: ClassVar = {
-        "lossless": (
-            LossBound("mean_cosine", minimum=0.9999),
-            LossBound("worst_cosine", minimum=0.999),
-            LossBound("active_overlap", minimum=0.99),
-        ),
-        "high": (
-            LossBound("mean_cosine", minimum=0.999),
-            LossBound("worst_cosine", minimum=0.99),
-            LossBound("active_overlap", minimum=0.95),
-        ),
+        "lossless": (*EmbeddingTask.loss_bounds["lossless"], LossBound("active_overlap", minimum=0.99)),
+        "high": (*EmbeddingTask.loss_bounds["high"], LossBound("active_overlap", minimum=0.95)),
     }
     embed_options: ClassVar = (
         EmbedOption("--max-active-dims", "max_active_dims", "keep only so many of the largest values of a vector"),
