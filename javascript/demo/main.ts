@@ -105,9 +105,8 @@ async function main(): Promise<void> {
       .finally(() => (verifyButton.disabled = false));
   });
   const { name } = model.manifest.source;
-  const precision = model.manifest.graphs[0].precision;
   facts.textContent =
-    `${name}, ${precision}, on ${model.engine} with ${model.threads} thread(s); first vector after ` +
+    `${name}, ${model.graphPrecision}, on ${model.engine} with ${model.threads} thread(s); first vector after ` +
     `${(measured.firstVector / 1000).toFixed(2)} s.`;
   measured.ready = true;
 }

@@ -5,9 +5,8 @@
 import assert from "node:assert/strict";
 import { basename, join } from "node:path";
 
-import { chromium } from "playwright-core";
-
 import { load } from "../dist/node.js";
+import { launchChromium } from "./chromium.mjs";
 import { serve } from "./serve.mjs";
 
 const root = join(import.meta.dirname, "..");
@@ -17,10 +16,7 @@ const folders = process.argv.length > 2 ? process.argv.slice(2) : SMALL;
 const bundles = Object.fromEntries(folders.map((folder) => [basename(folder), folder]));
 const TEXTS = ["The weather is lovely today.", "Das Wetter ist heute schön.", "天気がいい。", "", "a ".repeat(200)];
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--headless", "--disable-background-networking", "--disable-component-update", "--no-first-run"],
-});
+const browser = await launchChromium();
 
 /** Run a function in a new page of a server, with what is served. */
 async function withPage(isolated, work) {
@@ -88,7 +84,7 @@ async function checkUse(name, folder) {
     const differences = first.vectors.flatMap((vector, row) => vector.map((value, place) => Math.abs(value - expected[row][place])));
     const worst = Math.max(0, ...differences);
     console.log(`${name}: opened in ${Math.round(first.openTime)} ms, vectors differ from Node's by ${worst.toExponential(2)}`);
-    if (model.manifest.graphs[0].precision === "fp32") {
+    if (model.graphPrecision === "fp32") {
       assert.ok(worst <= 1e-6);
     }
     // Caching goes on behind the opening.

@@ -4,16 +4,12 @@
 // time to the first vector of a second visit, which reads the cache.
 import { basename, join } from "node:path";
 
-import { chromium } from "playwright-core";
-
+import { launchChromium } from "./chromium.mjs";
 import { serve } from "./serve.mjs";
 
 const [bundle, rounds = "3"] = process.argv.slice(2);
 const name = basename(bundle);
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--headless", "--disable-background-networking", "--disable-component-update", "--no-first-run"],
-});
+const browser = await launchChromium();
 const server = await serve(join(import.meta.dirname, "..", "build", "browser"), { [name]: bundle });
 
 async function visit(context) {

@@ -2,17 +2,13 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 
-import { chromium } from "playwright-core";
-
+import { launchChromium } from "./chromium.mjs";
 import { serve } from "./serve.mjs";
 
 const [bundle, pictures] = process.argv.slice(2);
 const SIZES = { desktop: { width: 1280, height: 900 }, phone: { width: 390, height: 844 } };
 const server = await serve(join(import.meta.dirname, "..", "build", "demo-site"), { "minilm-int8": bundle }, { isolated: true });
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--headless", "--disable-background-networking", "--disable-component-update", "--no-first-run"],
-});
+const browser = await launchChromium();
 
 async function visit(context, name) {
   const page = await context.newPage();

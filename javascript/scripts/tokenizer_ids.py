@@ -1,6 +1,6 @@
 """Compare the ids of this package with those of the Rust tokenizers, line by line.
 
-python javascript/scripts/tokenizer_ids.py [--lines N] TOKENIZER.json... -- TEXTS...
+python javascript/scripts/tokenizer_ids.py [--lines N] TOKENIZER.json... --texts TEXTS...
 
 It needs the package built (npm run build) and prints the lines that differ; the exit code is 1 if one does.
 """

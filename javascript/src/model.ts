@@ -7,7 +7,7 @@ import type { ModelHost, RunControl, RunOptions } from "./inference/host.js";
 import type { VerificationResult } from "./inference/verification.js";
 import { checkCount, checkText, checkThreads, describe, resolvePrompt } from "./inputs.js";
 import { openHost, type OpenOptions } from "./platform.js";
-import { isTask, type Sections, type Task, TASKS } from "./tasks/task.js";
+import { type Sections, type Task, TASKS } from "./tasks/task.js";
 
 /** The options that calls of all models have. */
 export interface CallOptions {
@@ -56,7 +56,7 @@ export async function openTask(bundle: string | URL, task: Task, options: OpenOp
     await host.close();
     const classes: { readonly [T in Task]: string } = { embedding: "Embedder", rerank: "CrossEncoder", sparse: "SparseEncoder" };
     throw new BundleError(host.info.name, [
-      `it is ${isTask(actual) ? TASKS[actual].title : actual}, not ${TASKS[task].title}: open it with ${classes[actual]}`,
+      `it is ${TASKS[actual].title}, not ${TASKS[task].title}: open it with ${classes[actual]}`,
     ]);
   }
   return host;

@@ -28,7 +28,7 @@ async function openHost(bundle: string | URL, options: OpenOptions): Promise<Mod
 function sourceOf(bundle: string | URL): BundleSource {
   const text = String(bundle);
   if (/^https?:\/\//i.test(text)) {
-    return new WebSource(text, undefined, false);
+    return new WebSource(text, false);
   }
   return new FolderSource(bundle instanceof URL || text.startsWith("file:") ? fileURLToPath(bundle) : text);
 }

@@ -17,10 +17,7 @@ export function isSimilarity(name: string): name is Similarity {
 /** The similarity of each vector of `first` [n, d] to each of `second` [m, d], n arrays of m values. */
 export function similarity(name: Similarity, first: readonly Vector[], second: readonly Vector[]): Float32Array[] {
   const compare = prepare(name, second);
-  return first.map((vector) => {
-    const values = compare(vector);
-    return Float32Array.from(values);
-  });
+  return first.map((vector) => Float32Array.from(compare(vector)));
 }
 
 /** The similarity of vector i of `first` to vector i of `second`, [n]. */

@@ -5,7 +5,7 @@ import type { SparseVector } from "./inference/sparse-rows.js";
 import { checkCount, checkText, checkTexts } from "./inputs.js";
 import { DOCUMENT_PROMPTS, Model, openTask, QUERY_PROMPTS, type RoutedOptions } from "./model.js";
 import type { OpenOptions } from "./platform.js";
-import { MIN_NORM } from "./similarity.js";
+import { dot, MIN_NORM } from "./similarity.js";
 
 export interface SparseOptions extends RoutedOptions {
   /** Keep only this many of a vector's values, the largest; by default the model's choice. */
@@ -40,7 +40,7 @@ export class SparseEncoder extends Model<"sparse"> {
     const maxValues = checkCount(options.maxActiveDims, "maxActiveDims") ?? this.section.maxActiveDims;
     const isSingle = typeof texts === "string";
     const inputs = isSingle ? [checkText(texts, "text 0")] : checkTexts(texts);
-    const vectors = await this.opened.runSparse(inputs, maxValues, this.checkCall(options), options);
+    const vectors = await this.opened.runSparse(inputs, { ...this.checkCall(options), maxValues }, options);
     return isSingle ? vectors[0] : vectors;
   }
 
@@ -93,7 +93,7 @@ const COMPARISONS: { readonly [name: string]: Comparison | undefined } = {
 };
 
 function norm(vector: SparseVector): number {
-  return Math.hypot(...vector.values);
+  return Math.sqrt(dot(vector.values, vector.values));
 }
 
 /** The sum of a function of two vectors' values over the columns that either has. */

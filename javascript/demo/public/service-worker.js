@@ -1,9 +1,9 @@
-// Keeps the page for visits without a network. Bundles are not its concern: the package caches them by their hash.
+// Stores the page for visits without a network. Bundles are not its concern: the package caches them by their hash.
 const CACHE = "monograph-demo";
 
 self.addEventListener("install", (event) => {
   self.skipWaiting();
-  event.waitUntil(keepAll());
+  event.waitUntil(storeAll());
 });
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
 
@@ -15,7 +15,7 @@ self.addEventListener("fetch", (event) => {
   }
 });
 
-async function keepAll() {
+async function storeAll() {
   const cache = await caches.open(CACHE);
   const names = await (await fetch("assets.json")).json();
   await cache.addAll(["./", ...names]);

@@ -10,7 +10,7 @@ export function isInteger(value: JsonValue | undefined): value is number {
   return typeof value === "number";
 }
 
-export function isString(value: JsonValue | undefined): value is string {
+function isString(value: JsonValue | undefined): value is string {
   return typeof value === "string";
 }
 

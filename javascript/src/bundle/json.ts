@@ -1,7 +1,7 @@
 /**
  * Parse JSON strictly: without what readers understand differently, and with a bound on the number of values.
  *
- * JSON.parse takes the last of several equal names and does not tell 1 from 1.0, so it is not used for what decides
+ * JSON.parse takes the last of several equal names and does not distinguish 1 and 1.0, so it is not used for what decides
  * whether a bundle is valid.
  */
 

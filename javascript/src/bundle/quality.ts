@@ -67,7 +67,7 @@ const VECTOR_FIGURES = ["mean_cosine", "percentile_1_cosine", "worst_cosine", "n
 const SCORE_FIGURES = ["mean_difference", "worst_difference"];
 
 /** Check an agreement of vectors, or of scores if it has pairs. */
-export function checkAgreement(fields: Fields): void {
+function checkAgreement(fields: Fields): void {
   const isOfPairs = fields.has("pairs");
   fields.integer(isOfPairs ? "pairs" : "texts");
   fields.number("spearman");

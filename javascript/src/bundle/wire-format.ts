@@ -9,6 +9,7 @@ export const VARINT = 0;
 export const BYTES = 2;
 export const FIXED32 = 5;
 
+const FIXED32_BYTES = 4;
 const MORE = 0x80;
 // 64 bits, 7 to a byte.
 const MAX_VARINT_BYTES = 10;
@@ -74,8 +75,6 @@ export function* readFields(content: Uint8Array, message: MessageType, start: nu
     position = stop;
   }
 }
-
-const FIXED32_BYTES = 4;
 
 /** The unsigned integer at a position, and the position behind it. */
 function readVarint(content: Uint8Array, position: number, end: number): { value: bigint; next: number } {

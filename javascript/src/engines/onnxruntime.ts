@@ -85,7 +85,8 @@ export async function openEngine(
   return new OnnxRuntimeEngine(session, runtime.Tensor, graph, name, version, device, options.threads, bundle.manifest.width);
 }
 
-function providerName(provider: ExecutionProvider): string {
+/** The name of a provider, which may have options. */
+export function providerName(provider: ExecutionProvider): string {
   return typeof provider === "string" ? provider : provider.name;
 }
 

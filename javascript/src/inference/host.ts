@@ -32,6 +32,11 @@ export interface RunOptions {
   readonly batchSize: number | undefined;
 }
 
+export interface SparseRunOptions extends RunOptions {
+  /** The maximum number of values of a vector. */
+  readonly maxValues: number | undefined;
+}
+
 /** What a caller may do while a call runs. */
 export interface RunControl {
   readonly signal?: AbortSignal | undefined;
@@ -44,13 +49,8 @@ export interface ModelHost {
   /** The graph's outputs for inputs in their order: float32 [n, width] in row order. */
   run(inputs: readonly Input[], options: RunOptions, control: RunControl): Promise<Float32Array>;
 
-  /** What is not 0 of the outputs, at most so many values of each. */
-  runSparse(
-    inputs: readonly Input[],
-    maxValues: number | undefined,
-    options: RunOptions,
-    control: RunControl,
-  ): Promise<SparseVector[]>;
+  /** What is not 0 of the outputs, of each its largest values. */
+  runSparse(inputs: readonly Input[], options: SparseRunOptions, control: RunControl): Promise<SparseVector[]>;
 
   /** The tokens of some ids. */
   tokens(ids: readonly number[]): Promise<string[]>;
@@ -124,16 +124,11 @@ class LocalHost implements ModelHost {
     return repeated;
   }
 
-  async runSparse(
-    inputs: readonly Input[],
-    maxValues: number | undefined,
-    options: RunOptions,
-    control: RunControl,
-  ): Promise<SparseVector[]> {
+  async runSparse(inputs: readonly Input[], options: SparseRunOptions, control: RunControl): Promise<SparseVector[]> {
     const { distinct, positions } = deduplicate(inputs);
     const vectors: SparseVector[] = [];
     for await (const batch of this.#batches(distinct, options, control)) {
-      const rows = sparseRows(batch.values, this.bundle.manifest.width, maxValues);
+      const rows = sparseRows(batch.values, this.bundle.manifest.width, options.maxValues);
       batch.positions.forEach((position, row) => (vectors[position] = rows[row]));
     }
     return positions.map((position) => vectors[position]);
@@ -199,4 +194,3 @@ function deduplicate(inputs: readonly Input[]): { distinct: readonly Input[]; po
   });
   return { distinct, positions };
 }
-

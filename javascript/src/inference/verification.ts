@@ -3,15 +3,16 @@
 import type { Bundle } from "../bundle/bundle.js";
 import { POOLING_MASK } from "../bundle/manifest.js";
 import type { Probes } from "../bundle/probes.js";
-import type { Progress } from "../bundle/source.js";
 import { BundleError, MonographError } from "../errors.js";
+import { dot } from "../similarity.js";
 import type { Task } from "../tasks/task.js";
 import { batchCost, type Tokens } from "./batching.js";
+import type { RunControl } from "./host.js";
 import type { BatchOutputs, Pipeline } from "./pipeline.js";
 
 // At float32: max abs difference <= this x max(1, largest |reference|).
 const FLOAT32_TOLERANCE = 1e-5;
-// The cosine that graphs keep which round by themselves, by their precision.
+// The cosine that is required of graphs that round by themselves, by their precision.
 const MIN_COSINES: ReadonlyMap<string, number> = new Map([["fp16", 0.999], ["int8", 0.99]]);
 // Where a graph or a provider rounds: what the score of a pair may differ by, relative to the largest.
 const SCORE_TOLERANCE = 5e-2;
@@ -52,18 +53,13 @@ export interface VerificationResult {
   readonly engine: string;
 }
 
-export interface VerificationOptions {
-  readonly onProgress?: ((progress: Progress) => void) | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
-
 type Pipelines = ReadonlyMap<string | undefined, Pipeline>;
 
 /** Compute every set of probes in every way that texts may be batched, and compare with the reference. */
 export async function verify(
   bundle: Bundle,
   pipelines: Pipelines,
-  options: VerificationOptions = {},
+  control: RunControl,
 ): Promise<VerificationResult> {
   const sets = await bundle.readProbes();
   checkComplete(bundle, pipelines, sets);
@@ -77,9 +73,9 @@ export async function verify(
   const total = comparisons.reduce((sum, { total: count }) => sum + count, 0);
   let done = 0;
   for (const comparison of comparisons) {
-    await comparison.run(options.signal, (count) => {
+    await comparison.run(control.signal, (count) => {
       done += count;
-      options.onProgress?.({ step: "verify", done, total });
+      control.onProgress?.({ step: "verify", done, total });
     });
   }
   const cases = comparisons.flatMap((comparison) => comparison.cases);
@@ -242,7 +238,7 @@ class Comparison {
 }
 
 function toleranceOf(task: Task, precision: string, reference: Float32Array): Tolerance {
-  const largest = reference.reduce((most, value) => Math.max(most, Math.abs(value)), 1);
+  const largest = reference.reduce((maximum, value) => Math.max(maximum, Math.abs(value)), 1);
   const minCosine = MIN_COSINES.get(precision);
   if (minCosine === undefined) {
     return { maxAbsDifference: FLOAT32_TOLERANCE * largest, minCosine: null };
@@ -268,26 +264,21 @@ function violation({ minCosine, maxAbsDifference }: Tolerance, measured: Verific
 /** The least cosine of rows. Zeros have no direction to be wrong, and a vector that is tiny beside the others is as near. */
 function leastCosine(outputs: Float32Array, reference: Float32Array, width: number): number {
   const count = reference.length / width;
-  const norms = Array.from({ length: count }, (_, row) => Math.sqrt(dotOfRows(reference, reference, row, width)));
+  const rowsOf = (values: Float32Array): Float32Array[] =>
+    Array.from({ length: count }, (_, row) => values.subarray(row * width, (row + 1) * width));
+  const expected = rowsOf(reference);
+  const norms = expected.map((row) => Math.sqrt(dot(row, row)));
   const longest = Math.max(0, ...norms);
   let least = 1;
-  for (let row = 0; row < count; row++) {
-    const norm = Math.sqrt(dotOfRows(outputs, outputs, row, width));
+  for (const [row, values] of rowsOf(outputs).entries()) {
+    const norm = Math.sqrt(dot(values, values));
     if (norms[row] === 0 && norm <= MAX_NORM_FOR_ZERO * longest) {
       continue;
     }
-    const cosine = dotOfRows(outputs, reference, row, width) / Math.max(norm * norms[row], 1e-30);
+    const cosine = dot(values, expected[row]) / Math.max(norm * norms[row], 1e-30);
     least = Math.min(least, Number.isNaN(cosine) ? -1 : cosine);
   }
   return least;
-}
-
-function dotOfRows(one: Float32Array, other: Float32Array, row: number, width: number): number {
-  let sum = 0;
-  for (let place = row * width; place < (row + 1) * width; place++) {
-    sum += one[place] * other[place];
-  }
-  return sum;
 }
 
 /** The same order for the same number of values, at every run. */

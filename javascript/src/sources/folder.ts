@@ -12,7 +12,14 @@ const BLOCK_BYTES = 2 ** 20;
 // A file is opened only where that cannot wait, and a link is not followed; Windows has neither.
 const OPEN_FLAGS = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOFOLLOW ?? 0);
 
-type Kind = "file" | "missing" | "link" | "other";
+// What is wrong with a path that is not a regular file.
+const PROBLEMS = {
+  missing: "is missing",
+  link: "is a link; a bundle holds real files",
+  other: "is not a regular file",
+} as const;
+
+type Kind = "file" | keyof typeof PROBLEMS;
 
 export class FolderSource implements BundleSource {
   readonly isLocal = true;
@@ -74,14 +81,8 @@ export class FolderSource implements BundleSource {
     onBytes: (bytes: number) => void,
   ): Promise<string | undefined> {
     const { kind, bytes } = await this.#state(name);
-    switch (kind) {
-      case "missing":
-        return `${name} is missing`;
-      case "link":
-        return `${name} is a link; a bundle holds real files`;
-      case "other":
-        return `${name} is not a regular file`;
-      case "file":
+    if (kind !== "file") {
+      return `${name} ${PROBLEMS[kind]}`;
     }
     if (bytes !== entry.bytes) {
       return `${name} has ${bytes} bytes instead of ${entry.bytes}`;
@@ -91,8 +92,8 @@ export class FolderSource implements BundleSource {
       return undefined;
     }
     try {
-      const keeps = !isWeights && name !== PROBES_FILE;
-      return (await this.#hash(name, keeps ? entry.bytes : undefined, onBytes)) === entry.sha256
+      const isRetained = !isWeights && name !== PROBES_FILE;
+      return (await this.#hash(name, isRetained ? entry.bytes : undefined, onBytes)) === entry.sha256
         ? undefined
         : `${name} was changed: its sha256 is not the manifest's`;
     } catch (error) {
@@ -103,10 +104,10 @@ export class FolderSource implements BundleSource {
     }
   }
 
-  /** The SHA-256 of a file, whose content is kept if its size is given. */
-  async #hash(name: string, keptBytes: number | undefined, onBytes: (bytes: number) => void): Promise<string> {
+  /** The SHA-256 of a file, whose content is retained if its size is given. */
+  async #hash(name: string, retainedBytes: number | undefined, onBytes: (bytes: number) => void): Promise<string> {
     const digest = createHash("sha256");
-    const content = keptBytes === undefined ? undefined : new Uint8Array(keptBytes);
+    const content = retainedBytes === undefined ? undefined : new Uint8Array(retainedBytes);
     let length = 0;
     for await (const block of blocksOf(join(this.name, name))) {
       digest.update(block);
@@ -122,9 +123,8 @@ export class FolderSource implements BundleSource {
   }
 
   async #readSmall(name: string, kind: Kind, maxBytes: number): Promise<Uint8Array> {
-    if (kind === "link" || kind === "other") {
-      const what = kind === "link" ? "is a link; a bundle holds real files" : "is not a regular file";
-      throw new BundleError(this.name, [`${name} ${what}`]);
+    if (kind !== "file") {
+      throw new BundleError(this.name, [`${name} ${PROBLEMS[kind]}`]);
     }
     const blocks: Uint8Array[] = [];
     let length = 0;

@@ -21,8 +21,8 @@ export class WebSource implements BundleSource {
   readonly #contents = new Map<string, Uint8Array>();
   readonly #cache: Promise<Cache | undefined>;
 
-  constructor(url: string | URL, base: string | undefined, usesCache: boolean) {
-    this.#base = new URL(url, base);
+  constructor(url: string, usesCache: boolean) {
+    this.#base = new URL(url);
     if (!this.#base.pathname.endsWith("/")) {
       this.#base.pathname += "/";
     }

@@ -1,7 +1,7 @@
 /** The three tasks: their sections of the manifest, and how their outputs are compared with a reference. */
 
 import type { Fields } from "../bundle/fields.js";
-import { SIMILARITIES } from "../similarity.js";
+import { isSimilarity, SIMILARITIES } from "../similarity.js";
 
 export const ACTIVATIONS = ["Identity", "Sigmoid"] as const;
 export type Activation = (typeof ACTIVATIONS)[number];
@@ -58,7 +58,7 @@ function isBelowOne(value: number | undefined): boolean {
 }
 
 function similarityProblems(similarity: string): string[] {
-  return (SIMILARITIES as readonly string[]).includes(similarity)
+  return isSimilarity(similarity)
     ? []
     : [`similarity ${JSON.stringify(similarity)} is not one of ${SIMILARITIES.join(", ")}`];
 }

@@ -5,7 +5,7 @@ import { checkCount, describe } from "../inputs.js";
 import { normalize } from "../similarity.js";
 import type { EmbeddingSection } from "./task.js";
 
-export const PRECISIONS = ["float32", "int8", "uint8", "binary", "ubinary"] as const;
+const PRECISIONS = ["float32", "int8", "uint8", "binary", "ubinary"] as const;
 export type Precision = (typeof PRECISIONS)[number];
 
 /** The arrays of a precision: the binary ones have a bit for each dimension. */

@@ -2,8 +2,7 @@
 
 import { booleanOf, type Configuration, listOf, stringOf, TokenizerError } from "./configuration.js";
 import type { TokenModel } from "./models.js";
-import { byteTokens } from "./unigram.js";
-import { readVocabulary, type Vocabulary } from "./vocabulary.js";
+import { byteTokens, readVocabulary, type Vocabulary } from "./vocabulary.js";
 
 const MAX_CACHED_WORDS = 10_000;
 const MAX_CACHED_LENGTH = 256;

@@ -6,11 +6,49 @@
  * bytes is replaced whole by what its shortest prefix in the trie maps to; otherwise each of its characters is.
  */
 
+import { bytesOf } from "../bundle/base64.js";
 import { TokenizerError } from "./configuration.js";
 
 const MAX_GRAPHEME_BYTES = 6;
+// Few texts have more different graphemes; the limit is for those that have.
+const MAX_CACHED = 20_000;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
+
+/** The bytes of a map's trie, and of its replacements. */
+interface Parts {
+  readonly trie: DataView;
+  readonly replacements: Uint8Array;
+}
+
+/** Read a `precompiled_charsmap`; throws `TokenizerError` if it is damaged. */
+function readParts(base64: string): Parts {
+  let bytes: Uint8Array<ArrayBuffer>;
+  try {
+    bytes = bytesOf(base64);
+  } catch (error) {
+    throw new TokenizerError("precompiled_charsmap is damaged", { cause: error });
+  }
+  const view = new DataView(bytes.buffer);
+  const size = bytes.length < 4 ? 1 : view.getUint32(0, true);
+  if (size % 4 !== 0 || size + 4 > bytes.length) {
+    throw new TokenizerError("precompiled_charsmap is damaged");
+  }
+  return { trie: new DataView(bytes.buffer, 4, size), replacements: bytes.subarray(4 + size) };
+}
+
+/** The bytes of the longest replacement of a `precompiled_charsmap`; throws `TokenizerError` if it is damaged. */
+export function longestReplacement(base64: string): number {
+  const { replacements } = readParts(base64);
+  let longest = 0;
+  for (let start = 0; start < replacements.length; ) {
+    const end = replacements.indexOf(0, start);
+    const stop = end < 0 ? replacements.length : end;
+    longest = Math.max(longest, stop - start);
+    start = stop + 1;
+  }
+  return longest;
+}
 
 /** A double array of darts-clone, whose units are 32 bits. */
 class PrefixTrie {
@@ -55,18 +93,13 @@ export class CharacterMap {
   readonly #segmenter = new Intl.Segmenter("und", { granularity: "grapheme" });
 
   constructor(base64: string) {
-    const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-    const view = new DataView(bytes.buffer);
-    const size = bytes.length < 4 ? 1 : view.getUint32(0, true);
-    if (size % 4 !== 0 || size + 4 > bytes.length) {
-      throw new TokenizerError("precompiled_charsmap is damaged");
-    }
-    const units = new Uint32Array(size / 4);
+    const { trie, replacements } = readParts(base64);
+    const units = new Uint32Array(trie.byteLength / 4);
     for (let place = 0; place < units.length; place++) {
-      units[place] = view.getUint32(4 + 4 * place, true);
+      units[place] = trie.getUint32(4 * place, true);
     }
     this.#trie = new PrefixTrie(units);
-    this.#replacements = bytes.subarray(4 + size);
+    this.#replacements = replacements;
   }
 
   normalize(text: string): string {
@@ -93,8 +126,7 @@ export class CharacterMap {
     let known = this.#known.get(text);
     if (known === undefined) {
       known = this.#find(text);
-      // Few texts have more different graphemes than this; the limit is for those that have.
-      if (this.#known.size < 20_000) {
+      if (this.#known.size < MAX_CACHED) {
         this.#known.set(text, known);
       }
     }

@@ -1,9 +1,9 @@
-/** The model of a tokenizer: what turns words into token ids. */
+/** The model of a tokenizer: what makes token ids of words. */
 
 import { BytePairs } from "./byte-pairs.js";
 import { type Configuration, objectOf, stringOf, TokenizerError } from "./configuration.js";
 import { Unigram } from "./unigram.js";
-import { readVocabulary, type Vocabulary } from "./vocabulary.js";
+import { readVocabulary, requireUnknown, type Vocabulary } from "./vocabulary.js";
 import { WordPiece } from "./word-piece.js";
 
 export interface TokenModel {
@@ -51,10 +51,6 @@ class WordLevel implements TokenModel {
   }
 
   encode(word: string, ids: number[]): void {
-    const id = this.vocabulary.get(word) ?? this.#unknown;
-    if (id === undefined) {
-      throw new TokenizerError("its model has no unknown token, and a text has one");
-    }
-    ids.push(id);
+    ids.push(this.vocabulary.get(word) ?? requireUnknown(this.#unknown));
   }
 }

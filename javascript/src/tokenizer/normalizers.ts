@@ -11,6 +11,7 @@ import {
   marks,
   nonspacingMarks,
   normalizeTo,
+  replaceCharacters,
   toLowerCase,
   without,
 } from "./unicode.js";
@@ -111,30 +112,9 @@ function bertNormalizer(step: Configuration): Normalizer {
 }
 
 function cleanText(text: string): string {
-  const cleaned = without(text, controls());
-  let result = "";
-  let start = 0;
-  for (let place = 0; place < cleaned.length; place++) {
-    const code = cleaned.charCodeAt(place);
-    if (code !== 0x20 && isWhitespace(code)) {
-      result += `${cleaned.slice(start, place)} `;
-      start = place + 1;
-    }
-  }
-  return start === 0 ? cleaned : result + cleaned.slice(start);
+  return replaceCharacters(without(text, controls()), (code) => code !== 0x20 && isWhitespace(code), () => " ");
 }
 
 function spaceChinese(text: string): string {
-  let result = "";
-  let start = 0;
-  for (let place = 0; place < text.length; place++) {
-    const code = text.codePointAt(place) ?? 0;
-    const size = code > 0xffff ? 2 : 1;
-    if (code >= 0x3400 && isChinese(code)) {
-      result += `${text.slice(start, place)} ${text.slice(place, place + size)} `;
-      start = place + size;
-    }
-    place += size - 1;
-  }
-  return start === 0 ? text : result + text.slice(start);
+  return replaceCharacters(text, (code) => code >= 0x3400 && isChinese(code), (character) => ` ${character} `);
 }

@@ -1,6 +1,7 @@
 /** What a tokenizer.json may say: settings that take long for ordinary texts, or give other tokens each time, are refused. */
 
-import { type Configuration, isObject, listOf, objectOf, stepsOf, TokenizerError } from "./configuration.js";
+import { longestReplacement } from "./charsmap.js";
+import { type Configuration, isObject, listOf, objectOf, stepsOf, stringOf, TokenizerError } from "./configuration.js";
 import { PatternBudget } from "./regex-cost.js";
 
 // The time for a word grows with the square of its length; published models have 100.
@@ -76,7 +77,8 @@ function checkStep(step: Configuration, budget: PatternBudget): void {
 /** How many characters a normalizer may make of one. */
 function growthOf(step: Configuration): number {
   if (step.type === "Precompiled") {
-    return typeof step.precompiled_charsmap === "string" ? longestReplacement(step.precompiled_charsmap) : 1;
+    const charsmap = stringOf(step.precompiled_charsmap, "");
+    return charsmap === "" ? 1 : Math.max(1, longestReplacement(charsmap));
   }
   if (typeof step.content !== "string") {
     return 1;
@@ -87,27 +89,6 @@ function growthOf(step: Configuration): number {
   }
   // A regular expression may match nothing, before every character.
   return step.content.length + 1;
-}
-
-/** The longest text of a map of sentencepiece: a trie behind its size, then texts that end in a zero. */
-function longestReplacement(charsmap: string): number {
-  let data: string;
-  try {
-    data = atob(charsmap);
-  } catch (error) {
-    throw new TokenizerError("precompiled_charsmap is damaged", { cause: error });
-  }
-  if (data === "") {
-    return 1;
-  }
-  const size = [0, 1, 2, 3].reduce((sum, place) => sum + data.charCodeAt(place) * 256 ** place, 0);
-  if (data.length < 4 || size % 4 !== 0 || size + 4 > data.length) {
-    throw new TokenizerError("precompiled_charsmap is damaged");
-  }
-  return data
-    .slice(size + 4)
-    .split("\0")
-    .reduce((longest, text) => Math.max(longest, text.length), 1);
 }
 
 function checkTemplate(step: Configuration, name: "single" | "pair", sequences: readonly string[]): void {

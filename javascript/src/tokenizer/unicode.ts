@@ -119,18 +119,12 @@ export function normalizeTo(form: Form, text: string): string {
     return text;
   }
   const unknown = unknownTo[form]();
-  let result = "";
-  let start = 0;
-  for (let place = 0; place < text.length; place++) {
-    const code = text.codePointAt(place) ?? 0;
-    const size = code >= BMP ? 2 : 1;
-    if (code >= 0x378 && unknown.has(code)) {
-      result += text.slice(start, place).normalize(form) + text.slice(place, place + size);
-      start = place + size;
-    }
-    place += size - 1;
-  }
-  return start === 0 ? text.normalize(form) : result + text.slice(start).normalize(form);
+  return replaceCharacters(
+    text,
+    (code) => code >= 0x378 && unknown.has(code),
+    (character) => character,
+    (part) => part.normalize(form),
+  );
 }
 
 /** A text in lower case, character by character: without the final form of sigma, which depends on its neighbours. */
@@ -140,16 +134,26 @@ export function toLowerCase(text: string): string {
 
 /** A text without the characters of a class. */
 export function without(text: string, removed: CharacterClass): string {
+  return replaceCharacters(text, (code) => removed.has(code), () => "");
+}
+
+/** A text in which the characters that match are replaced, and the parts between them are changed by `between`. */
+export function replaceCharacters(
+  text: string,
+  matches: (codePoint: number) => boolean,
+  replacement: (character: string) => string,
+  between: (part: string) => string = (part) => part,
+): string {
   let result = "";
   let start = 0;
-  for (let place = 0; place < text.length; place++) {
+  for (let place = 0; place < text.length; ) {
     const code = text.codePointAt(place) ?? 0;
-    const size = code >= BMP ? 2 : 1;
-    if (removed.has(code)) {
-      result += text.slice(start, place);
-      start = place + size;
+    const next = place + (code >= BMP ? 2 : 1);
+    if (matches(code)) {
+      result += between(text.slice(start, place)) + replacement(text.slice(place, next));
+      start = next;
     }
-    place += size - 1;
+    place = next;
   }
-  return start === 0 ? text : result + text.slice(start);
+  return result + between(text.slice(start));
 }

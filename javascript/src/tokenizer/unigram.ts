@@ -2,15 +2,13 @@
 
 import { booleanOf, type Configuration, listOf, TokenizerError } from "./configuration.js";
 import type { TokenModel } from "./models.js";
-import type { Vocabulary } from "./vocabulary.js";
+import { byteTokens, requireUnknown } from "./vocabulary.js";
 
 // By how much an unknown character is worse than the worst token.
 const UNKNOWN_PENALTY = 10;
-const encoder = new TextEncoder();
 
 export class Unigram implements TokenModel {
-  readonly vocabulary: Vocabulary;
-  readonly #ids = new Map<string, number>();
+  readonly vocabulary = new Map<string, number>();
   readonly #scores: Float64Array;
   readonly #unknown: number | undefined;
   readonly #unknownScore: number;
@@ -26,14 +24,13 @@ export class Unigram implements TokenModel {
       if (typeof token !== "string" || typeof score !== "number") {
         throw new TokenizerError("its vocabulary must have a token and a score each");
       }
-      this.#ids.set(token, id);
+      this.vocabulary.set(token, id);
       this.#scores[id] = score;
       if (token !== "") {
         const first = token.charCodeAt(0);
         this.#longest[first] = Math.max(this.#longest[first], Math.min(token.length, 0xffff));
       }
     });
-    this.vocabulary = this.#ids;
     const { unk_id: unknown } = configuration;
     this.#unknown = typeof unknown === "number" ? unknown : undefined;
     if (this.#unknown !== undefined && this.#unknown >= pieces.length) {
@@ -85,17 +82,14 @@ export class Unigram implements TokenModel {
       const limit = Math.min(size, start + this.#longest[word.charCodeAt(start)]);
       let hasCharacter = false;
       for (let end = start + 1; end <= limit; end++) {
-        const token = this.#ids.get(word.slice(start, end));
+        const token = this.vocabulary.get(word.slice(start, end));
         if (token !== undefined) {
           improve(start, end, token, this.#scores[token] + scores[start]);
           hasCharacter ||= end === start + width;
         }
       }
       if (!hasCharacter) {
-        if (this.#unknown === undefined) {
-          throw new TokenizerError("its model has no unknown token, and a text has one");
-        }
-        improve(start, start + width, this.#unknown, this.#unknownScore + scores[start]);
+        improve(start, start + width, requireUnknown(this.#unknown), this.#unknownScore + scores[start]);
       }
       start += width;
     }
@@ -104,33 +98,16 @@ export class Unigram implements TokenModel {
 
   /** Add, backwards, what stands for adjacent unknown characters: a token of that text, their bytes, or one unknown. */
   #addUnknown(text: string, found: number[]): void {
-    const token = this.#ids.get(text);
+    const token = this.vocabulary.get(text);
     if (token !== undefined) {
       found.push(token);
       return;
     }
-    const bytes = this.#fallsBackToBytes ? this.#byteTokens(text) : undefined;
+    const bytes = this.#fallsBackToBytes ? byteTokens(text, this.vocabulary) : undefined;
     if (bytes !== undefined) {
       found.push(...bytes.reverse());
     } else if (this.#unknown !== undefined) {
       found.push(this.#unknown);
     }
   }
-
-  #byteTokens(text: string): number[] | undefined {
-    return byteTokens(text, this.#ids);
-  }
-}
-
-/** The tokens `<0x00>` to `<0xFF>` of a text's bytes; undefined if the vocabulary lacks one. */
-export function byteTokens(text: string, vocabulary: Vocabulary): number[] | undefined {
-  const ids: number[] = [];
-  for (const byte of encoder.encode(text)) {
-    const id = vocabulary.get(`<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`);
-    if (id === undefined) {
-      return undefined;
-    }
-    ids.push(id);
-  }
-  return ids;
 }

@@ -1,8 +1,8 @@
 /** WordPiece: the longest token at each place of a word, or one unknown token for the word. */
 
-import { type Configuration, numberOf, stringOf, TokenizerError } from "./configuration.js";
+import { type Configuration, numberOf, stringOf } from "./configuration.js";
 import type { TokenModel } from "./models.js";
-import { readVocabulary, type Vocabulary } from "./vocabulary.js";
+import { readVocabulary, requireUnknown, type Vocabulary } from "./vocabulary.js";
 
 const MAX_CACHED_WORDS = 10_000;
 const MAX_CACHED_LENGTH = 32;
@@ -46,7 +46,7 @@ export class WordPiece implements TokenModel {
 
   #split(word: string): number[] {
     if (word.length > this.#maxCharacters && Array.from(word).length > this.#maxCharacters) {
-      return [this.#unknownId()];
+      return [requireUnknown(this.#unknown)];
     }
     const pieces: number[] = [];
     let vocabulary: Vocabulary = this.vocabulary;
@@ -58,19 +58,12 @@ export class WordPiece implements TokenModel {
         end--;
       }
       if (id === undefined) {
-        return [this.#unknownId()];
+        return [requireUnknown(this.#unknown)];
       }
       pieces.push(id);
       start = end;
       vocabulary = this.#continuing;
     }
     return pieces;
-  }
-
-  #unknownId(): number {
-    if (this.#unknown === undefined) {
-      throw new TokenizerError("its model has no unknown token, and a text has one");
-    }
-    return this.#unknown;
   }
 }

@@ -1,7 +1,7 @@
 /** The page's side of a Worker that runs a model. */
 
 import { MonographError } from "../errors.js";
-import type { ModelHost, ModelInfo, RunControl, RunOptions } from "../inference/host.js";
+import type { ModelHost, ModelInfo, RunControl, RunOptions, SparseRunOptions } from "../inference/host.js";
 import type { SparseVector } from "../inference/sparse-rows.js";
 import type { VerificationResult } from "../inference/verification.js";
 import type { Input } from "../tokenizer/tokenizer.js";
@@ -104,13 +104,8 @@ class WorkerHost implements ModelHost {
     return this.calls.call("run", [inputs, options], control);
   }
 
-  async runSparse(
-    inputs: readonly Input[],
-    maxValues: number | undefined,
-    options: RunOptions,
-    control: RunControl,
-  ): Promise<SparseVector[]> {
-    return this.calls.call("runSparse", [inputs, maxValues, options], control);
+  async runSparse(inputs: readonly Input[], options: SparseRunOptions, control: RunControl): Promise<SparseVector[]> {
+    return this.calls.call("runSparse", [inputs, options], control);
   }
 
   async tokens(ids: readonly number[]): Promise<string[]> {

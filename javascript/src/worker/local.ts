@@ -1,7 +1,15 @@
 /** Open a bundle of the web in this thread, which is a Worker's or the page's own. */
 
+import { bytesOf } from "../bundle/base64.js";
 import { openBundle } from "../bundle/bundle.js";
-import { chooseGraphs, type ExecutionProvider, openEngine, type OnnxRuntime, type RuntimePackage } from "../engines/onnxruntime.js";
+import {
+  chooseGraphs,
+  type ExecutionProvider,
+  openEngine,
+  type OnnxRuntime,
+  providerName,
+  type RuntimePackage,
+} from "../engines/onnxruntime.js";
 import { DeviceError, firstLine } from "../errors.js";
 import { type ModelHost, openLocalHost, type RunControl } from "../inference/host.js";
 import { WebSource } from "../sources/web.js";
@@ -19,7 +27,7 @@ export async function openWebHost(url: string, settings: Settings, control: RunC
   // The engine is loaded while the bundle is.
   const loading = loadRuntime(executionProviders, threads, settings.wasmPaths);
   loading.catch(() => {});
-  const whole = await openBundle(new WebSource(url, undefined, cache), { full: check === "full", ...control });
+  const whole = await openBundle(new WebSource(url, cache), { full: check === "full", ...control });
   const bundle = chooseGraphs(whole, executionProviders, settings.graphPrecision);
   const runtime = await loading;
   control.signal?.throwIfAborted();
@@ -37,13 +45,10 @@ async function loadRuntime(
   if (wasmPaths !== undefined) {
     env.wasm.wasmPaths = wasmPaths;
   }
-  const graph = Uint8Array.from(atob(SMALLEST_GRAPH), (character) => character.charCodeAt(0));
   try {
-    await (await InferenceSession.create(graph, { executionProviders })).release();
+    await (await InferenceSession.create(bytesOf(SMALLEST_GRAPH), { executionProviders })).release();
   } catch (error) {
-    const [provider] = executionProviders;
-    const name = typeof provider === "string" ? provider : provider.name;
-    throw new DeviceError(`onnxruntime-web cannot run ${name} here (${firstLine(error)})`, { cause: error });
+    throw new DeviceError(`onnxruntime-web cannot run ${providerName(executionProviders[0])} here (${firstLine(error)})`, { cause: error });
   }
   return loaded;
 }
@@ -62,7 +67,7 @@ function threadsOf(requested: number | undefined): number {
 }
 
 async function importRuntime(providers: readonly ExecutionProvider[]): Promise<RuntimePackage> {
-  const needsGpu = providers.some((provider) => (typeof provider === "string" ? provider : provider.name) === "webgpu");
+  const needsGpu = providers.some((provider) => providerName(provider) === "webgpu");
   try {
     const runtime: OnnxRuntime = needsGpu
       ? await import("onnxruntime-web/webgpu")

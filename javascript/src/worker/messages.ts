@@ -2,7 +2,7 @@
 
 import type { Progress } from "../bundle/source.js";
 import { BundleError, DeviceError, firstLine, InputError, MonographError } from "../errors.js";
-import type { ModelHost, ModelInfo, RunOptions } from "../inference/host.js";
+import type { ModelHost, ModelInfo, RunOptions, SparseRunOptions } from "../inference/host.js";
 import type { OpenOptions } from "../platform.js";
 import type { Input } from "../tokenizer/tokenizer.js";
 
@@ -14,7 +14,7 @@ export interface Calls {
   open: { readonly arguments: readonly [url: string, settings: Settings]; readonly result: ModelInfo };
   run: { readonly arguments: readonly [readonly Input[], RunOptions]; readonly result: Float32Array };
   runSparse: {
-    readonly arguments: readonly [readonly Input[], number | undefined, RunOptions];
+    readonly arguments: readonly [readonly Input[], SparseRunOptions];
     readonly result: Awaited<ReturnType<ModelHost["runSparse"]>>;
   };
   tokens: { readonly arguments: readonly [readonly number[]]; readonly result: string[] };
