@@ -29,14 +29,14 @@ CLUSTER_CLASSES = (
 CATEGORIES = ("L", "N", "Nd", "M", "P", "S", "Lu", "Ll", "Lt", "Lm", "Lo")
 
 
-def ranges(codes: Iterable[int]) -> list[tuple[int, int]]:
-    """Return sorted code points as first and last of each run."""
-    runs: list[tuple[int, int]] = []
-    for code in codes:
-        if runs and runs[-1][1] == code - 1:
-            runs[-1] = runs[-1][0], code
+def ranges(values: Iterable[tuple[int, int]]) -> list[tuple[int, int, int]]:
+    """Return sorted code points with values as first and last of each run of one value, and that value."""
+    runs: list[tuple[int, int, int]] = []
+    for code, value in values:
+        if runs and runs[-1][1:] == (code - 1, value):
+            runs[-1] = runs[-1][0], code, value
         else:
-            runs.append((code, code))
+            runs.append((code, code, value))
     return runs
 
 
@@ -119,21 +119,19 @@ def conjunct(value: str, joins: set[int]) -> list[int]:
     return [code for code in CODE_POINTS if pattern.match(chr(code)) and (value == "Consonant" or code in joins)]
 
 
-def cluster_ranges(joins: set[int]) -> list[tuple[int, int, int]]:
-    """Return ranges of code points with the number of their class in CLUSTER_CLASSES, Hangul syllables included."""
+def cluster_classes(joins: set[int]) -> dict[int, int]:
+    """Return the number of the class in CLUSTER_CLASSES of code points that have one, Hangul syllables included."""
     patterns = [regex.compile(rf"\p{{Grapheme_Cluster_Break={name}}}") for name in CLUSTER_CLASSES[1:]]
     control = regex.compile(r"\p{GCB=Control}|\p{GCB=CR}|\p{GCB=LF}")
-    found: list[tuple[int, int, int]] = []
+    found = {}
     for code in CODE_POINTS:
         text = chr(code)
         number = 1 if control.match(text) else 0
         number = number or next((place + 2 for place, one in enumerate(patterns) if one.match(text)), 0)
         if CLUSTER_CLASSES[number - 1] in ("Extend", "ZWJ", "SpacingMark") and code not in joins:
             number = 0
-        if number and found and found[-1][1] == code - 1 and found[-1][2] == number:
-            found[-1] = found[-1][0], code, number
-        elif number:
-            found.append((code, code, number))
+        if number:
+            found[code] = number
     return found
 
 
@@ -151,7 +149,13 @@ def print_rows(declaration: str, rows: Sequence[str]) -> None:
 
 def print_ranges(name: str, codes: Iterable[int]) -> None:
     """Print code points as the ranges of a property."""
-    print_rows(f"Range {name}", [f"{{{first:#x},{last:#x}}}" for first, last in ranges(codes)])
+    print_rows(f"Range {name}", [f"{{{first:#x},{last:#x}}}" for first, last, _ in ranges((code, 0) for code in codes)])
+
+
+def print_value_ranges(name: str, values: dict[int, int]) -> None:
+    """Print code points with values as the ranges of each."""
+    runs = ranges(sorted(values.items()))
+    print_rows(f"ValueRange {name}", [f"{{{first:#x},{last:#x},{value}}}" for first, last, value in runs])
 
 
 def print_mapping(name: str, mapping: dict[int, list[int]]) -> None:
@@ -199,16 +203,8 @@ def main() -> None:
         **{f"CATEGORY_{name.upper()}": matched(rf"\p{{{name}}}") for name in CATEGORIES},
     }.items():
         print_ranges(name, codes)
-    clusters = cluster_ranges(joins)
-    print_rows("ValueRange CLUSTER_CLASS", [f"{{{first:#x},{last:#x},{value}}}" for first, last, value in clusters])
-    classes = combining_classes()
-    runs: list[tuple[int, int, int]] = []
-    for code, value in sorted(classes.items()):
-        if runs and runs[-1][1] == code - 1 and runs[-1][2] == value:
-            runs[-1] = runs[-1][0], code, value
-        else:
-            runs.append((code, code, value))
-    print_rows("ValueRange COMBINING_CLASS", [f"{{{first:#x},{last:#x},{value}}}" for first, last, value in runs])
+    print_value_ranges("CLUSTER_CLASS", cluster_classes(joins))
+    print_value_ranges("COMBINING_CLASS", combining_classes())
     print_mapping("LOWERCASE", mapped(normalizers.Lowercase()))
     print_mapping("CANONICAL", canonical)
     # Only where they differ from the canonical ones.

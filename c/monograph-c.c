@@ -47,6 +47,11 @@ static int report_error(void) {
     return 1;
 }
 
+static int report_no_memory(void) {
+    fprintf(stderr, "monograph-c: out of memory\n");
+    return 1;
+}
+
 /* Texts that were read from stdin, end to end. */
 typedef struct {
     char *bytes;
@@ -187,8 +192,11 @@ static int run_embed(monograph_model *model, const Texts *texts, const char *pro
     monograph_encode_options options = {.prompt_name = prompt};
     size_t width = monograph_dimension(model);
     float *vectors = malloc(AT_ONCE * width * sizeof *vectors);
-    int code = vectors == NULL;
-    for (size_t start = 0, count; start < texts->count && code == 0; start += count) {
+    if (vectors == NULL) {
+        return report_no_memory();
+    }
+    int code = 0;
+    for (size_t start = 0, count; start < texts->count; start += count) {
         count = texts->count - start < AT_ONCE ? texts->count - start : AT_ONCE;
         if (monograph_encode(model, texts->texts + start, count, &options, vectors) != MONOGRAPH_OK) {
             code = report_error();
@@ -208,7 +216,12 @@ static int run_conformance(monograph_model *model, const Texts *texts) {
     float *alone = malloc((count + 1) * width * sizeof *alone), *batched = malloc((count + 1) * width * sizeof *batched);
     /* The vectors before any prompt, which the texts of the suite have already. */
     monograph_encode_options options = {.prompt = ""};
-    monograph_status status = alone == NULL || batched == NULL ? MONOGRAPH_MEMORY_ERROR : MONOGRAPH_OK;
+    if (alone == NULL || batched == NULL) {
+        free(alone);
+        free(batched);
+        return report_no_memory();
+    }
+    monograph_status status = MONOGRAPH_OK;
     for (size_t i = 0; i < count && status == MONOGRAPH_OK; i++) {
         status = monograph_encode(model, texts->texts + i, 1, &options, alone + i * width);
     }
@@ -223,11 +236,11 @@ static int run_conformance(monograph_model *model, const Texts *texts) {
                 status = monograph_last_status();
             }
         }
-        for (int turn = 0; turn < 2; turn++) {
-            printf("], \"%s\": [", turn == 0 ? "alone" : "batched");
+        for (int round = 0; round < 2; round++) {
+            printf("], \"%s\": [", round == 0 ? "alone" : "batched");
             for (size_t i = 0; i < count; i++) {
                 printf(i == 0 ? "" : ", ");
-                print_vector((turn == 0 ? alone : batched) + i * width, width);
+                print_vector((round == 0 ? alone : batched) + i * width, width);
             }
         }
         printf("]}\n");
@@ -244,8 +257,7 @@ static int run(monograph_model *model, const Arguments *arguments) {
     Texts texts;
     bool is_conformance = strcmp(arguments->command, "conformance") == 0;
     if (!read_texts(&texts, is_conformance ? 0 : '\n')) {
-        fprintf(stderr, "monograph-c: out of memory\n");
-        return 1;
+        return report_no_memory();
     }
     int code = is_conformance                                   ? run_conformance(model, &texts)
                : strcmp(arguments->command, "tokenize") == 0 ? run_tokenize(model, &texts)

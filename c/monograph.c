@@ -137,12 +137,15 @@ static void free_arena(Arena *arena) {
     }
 }
 
-/* Return room for one more in an array that grows by doubling; what it held moves. */
-static void *grow(Arena *arena, void *items, size_t count, size_t *capacity, size_t size) {
-    if (count < *capacity) {
+/* Return room for `more` in an array that grows by doubling; what it held moves. */
+static void *grow(Arena *arena, void *items, size_t count, size_t more, size_t *capacity, size_t size) {
+    if (*capacity - count >= more) {
         return items;
     }
-    size_t wanted = *capacity < 8 ? 8 : *capacity * 2;
+    size_t wanted = *capacity == 0 ? 8 : *capacity * 2;
+    while (wanted - count < more) {
+        wanted *= 2;
+    }
     void *moved = take_array(arena, wanted, size);
     if (count != 0) {
         memcpy(moved, items, count * size);
@@ -153,7 +156,7 @@ static void *grow(Arena *arena, void *items, size_t count, size_t *capacity, siz
 
 #define PUSH(arena, list, value)                                                                                       \
     do {                                                                                                               \
-        (list).items = grow((arena), (list).items, (list).count, &(list).capacity, sizeof *(list).items);              \
+        (list).items = grow((arena), (list).items, (list).count, 1, &(list).capacity, sizeof *(list).items);           \
         (list).items[(list).count++] = (value);                                                                        \
     } while (0)
 
@@ -193,16 +196,8 @@ typedef struct {
 } Buffer;
 
 static void append(Arena *arena, Buffer *buffer, const char *bytes, size_t length) {
-    while (buffer->capacity - buffer->count < length) {
-        size_t wanted = buffer->capacity < 64 ? 64 : buffer->capacity * 2;
-        char *moved = NEW(arena, char, wanted);
-        if (buffer->count != 0) {
-            memcpy(moved, buffer->items, buffer->count);
-        }
-        buffer->items = moved;
-        buffer->capacity = wanted;
-    }
     if (length != 0) {
+        buffer->items = grow(arena, buffer->items, buffer->count, length, &buffer->capacity, 1);
         memcpy(buffer->items + buffer->count, bytes, length);
         buffer->count += length;
     }
@@ -214,9 +209,7 @@ static void append_string(Arena *arena, Buffer *buffer, String string) {
 
 static String written(const Buffer *buffer) { return (String){buffer->count == 0 ? "" : buffer->items, buffer->count}; }
 
-static char *format_text(Arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static char *format_text(Arena *arena, const char *format, ...) {
+__attribute__((format(printf, 2, 3))) static char *format_text(Arena *arena, const char *format, ...) {
     va_list arguments, again;
     va_start(arguments, format);
     va_copy(again, arguments);
@@ -230,16 +223,16 @@ static char *format_text(Arena *arena, const char *format, ...) {
 
 /* Return foreign text in quotes, printable and short: an error is one line of a terminal. */
 static const char *quote(Arena *arena, String text) {
-    enum { MOST = 80 };
+    enum { MAX_QUOTED = 80 };
     Buffer buffer = {0};
     append(arena, &buffer, "'", 1);
-    for (size_t i = 0; i < text.length && i < MOST; i++) {
+    for (size_t i = 0; i < text.length && i < MAX_QUOTED; i++) {
         unsigned char byte = (unsigned char)text.bytes[i];
         char escaped[5];
         int length = snprintf(escaped, sizeof escaped, byte >= ' ' && byte < 0x7F ? "%c" : "\\x%02x", byte);
         append(arena, &buffer, escaped, (size_t)length);
     }
-    append_string(arena, &buffer, string_of(text.length > MOST ? "...'" : "'"));
+    append_string(arena, &buffer, string_of(text.length > MAX_QUOTED ? "...'" : "'"));
     append(arena, &buffer, "", 1);
     return buffer.items;
 }
@@ -277,6 +270,11 @@ static const char *joined(Problems *problems) {
     }
     append(problems->arena, &buffer, "", 1);
     return buffer.items;
+}
+
+static uint32_t read_little_endian(const char *content) {
+    const unsigned char *bytes = (const unsigned char *)content;
+    return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
 }
 
 /* ================================================ 2. UTF-8 and Unicode ============================================ */
@@ -356,56 +354,79 @@ static bool is_utf8(String text) {
     return true;
 }
 
+/* Return whether a byte continues a character. */
+static bool is_inner(char byte) { return (byte & 0xC0) == 0x80; }
+
 static size_t count_characters(String text) {
     size_t count = 0;
     for (size_t i = 0; i < text.length; i++) {
-        count += (text.bytes[i] & 0xC0) != 0x80;
+        count += !is_inner(text.bytes[i]);
     }
     return count;
 }
 
-static bool in_ranges(const Range *ranges, size_t count, uint32_t code) {
-    size_t low = 0, high = count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (code > ranges[middle].last) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
+/* Return where the character that ends at a place begins; 0 for the place 0. */
+static size_t character_before(String text, size_t place) {
+    while (place > 0 && is_inner(text.bytes[--place])) {
     }
-    return low < count && code >= ranges[low].first;
+    return place;
+}
+
+/* Set `place`, from `low` to `high`, to the first item for which `is_before`, an expression of `place`, is false. */
+#define FIND_FIRST(place, low, high, is_before)                                                                        \
+    do {                                                                                                               \
+        size_t first_ = (low), end_ = (high);                                                                          \
+        while (first_ < end_) {                                                                                        \
+            (place) = first_ + (end_ - first_) / 2;                                                                    \
+            if (is_before) {                                                                                           \
+                first_ = (place) + 1;                                                                                  \
+            } else {                                                                                                   \
+                end_ = (place);                                                                                        \
+            }                                                                                                          \
+        }                                                                                                              \
+        (place) = first_;                                                                                              \
+    } while (0)
+
+static bool in_ranges(const Range *ranges, size_t count, uint32_t code) {
+    size_t place;
+    FIND_FIRST(place, 0, count, ranges[place].last < code);
+    return place < count && code >= ranges[place].first;
 }
 
 #define IN(table, code) in_ranges((table), COUNT_OF(table), (code))
 
 static uint8_t value_of(const ValueRange *ranges, size_t count, uint32_t code) {
-    size_t low = 0, high = count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (code > ranges[middle].last) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low < count && code >= ranges[low].first ? ranges[low].value : 0;
+    size_t place;
+    FIND_FIRST(place, 0, count, ranges[place].last < code);
+    return place < count && code >= ranges[place].first ? ranges[place].value : 0;
 }
 
 static const Mapping *find_mapping(const Mapping *mappings, size_t count, uint32_t code) {
-    size_t low = 0, high = count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (code > mappings[middle].code) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low < count && mappings[low].code == code ? &mappings[low] : NULL;
+    size_t place;
+    FIND_FIRST(place, 0, count, mappings[place].code < code);
+    return place < count && mappings[place].code == code ? &mappings[place] : NULL;
 }
 
 static bool is_white_space(uint32_t code) { return IN(WHITE_SPACE, code); }
+
+static size_t skip_space_left(String text, size_t place, size_t first) {
+    while (place > first) {
+        size_t start = character_before(text, place), length;
+        if (start < first || !is_white_space(decode(text.bytes + start, &length))) {
+            break;
+        }
+        place = start;
+    }
+    return place;
+}
+
+static size_t skip_space_right(String text, size_t place) {
+    size_t length;
+    while (place < text.length && is_white_space(decode(text.bytes + place, &length))) {
+        place += length;
+    }
+    return place;
+}
 
 typedef struct {
     uint32_t *items;
@@ -494,27 +515,21 @@ static uint32_t compose(uint32_t first, uint32_t second) {
     if (first - HANGUL_FIRST < HANGUL_COUNT && (first - HANGUL_FIRST) % TRAILS == 0 && second - TRAIL - 1 < TRAILS - 1) {
         return first + (second - TRAIL);
     }
-    size_t low = 0, high = COUNT_OF(COMPOSITION);
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        const Composition *one = &COMPOSITION[middle];
-        if (one->first < first || (one->first == first && one->second < second)) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    bool found = low < COUNT_OF(COMPOSITION) && COMPOSITION[low].first == first && COMPOSITION[low].second == second;
-    return found ? COMPOSITION[low].composed : 0;
+    size_t place;
+    FIND_FIRST(place, 0, COUNT_OF(COMPOSITION),
+               COMPOSITION[place].first < first ||
+                   (COMPOSITION[place].first == first && COMPOSITION[place].second < second));
+    const Composition *found = place < COUNT_OF(COMPOSITION) ? &COMPOSITION[place] : NULL;
+    return found != NULL && found->first == first && found->second == second ? found->composed : 0;
 }
 
 static void compose_all(Codes *codes) {
-    size_t kept = 0, starter = SIZE_MAX;
+    size_t retained = 0, starter = SIZE_MAX;
     uint8_t previous = 0;
     for (size_t i = 0; i < codes->count; i++) {
         uint32_t code = codes->items[i];
         uint8_t class = combining_class(code);
-        bool is_adjacent = starter != SIZE_MAX && starter + 1 == kept;
+        bool is_adjacent = starter != SIZE_MAX && starter + 1 == retained;
         if (starter != SIZE_MAX && (is_adjacent || (previous < class && previous != 0))) {
             uint32_t composed = compose(codes->items[starter], code);
             if (composed != 0) {
@@ -523,12 +538,12 @@ static void compose_all(Codes *codes) {
             }
         }
         if (class == 0) {
-            starter = kept;
+            starter = retained;
         }
         previous = class;
-        codes->items[kept++] = code;
+        codes->items[retained++] = code;
     }
-    codes->count = kept;
+    codes->count = retained;
 }
 
 /* The classes of UAX #29, in the order of CLUSTER_CLASSES in make_unicode_tables.py. */
@@ -709,14 +724,14 @@ static bool read_exactly(int handle, char *content, size_t size) {
 }
 
 /* Read a regular file of at most a size, with a zero behind it. Return bytes NULL with what is wrong. */
-static String read_file(Arena *arena, int folder, const char *name, size_t most, const char **problem) {
+static String read_file(Arena *arena, int folder, const char *name, size_t max_size, const char **problem) {
     struct stat stated, status;
     if (fstatat(folder, name, &stated, AT_SYMLINK_NOFOLLOW) != 0) {
         *problem = errno == ENOENT ? "is missing" : "cannot be read";
         return (String){0};
     }
     size_t size = S_ISREG(stated.st_mode) ? (size_t)stated.st_size : 0;
-    if (size > most) {
+    if (size > max_size) {
         *problem = "is larger than such a file is";
         return (String){0};
     }
@@ -757,7 +772,7 @@ struct Json {
     JsonType type;
 };
 
-enum { JSON_MOST_DEPTH = 200 };
+enum { MAX_JSON_DEPTH = 200 };
 
 typedef struct {
     Arena *arena;
@@ -943,8 +958,7 @@ static bool json_members(JsonReader *reader, Json *value, int depth) {
         return true;
     }
     for (;;) {
-        Json *member = NEW(reader->arena, Json, 1);
-        memset(member, 0, sizeof *member);
+        Json *member = NEW_ZEROS(reader->arena, Json, 1);
         if (value->type == JSON_OBJECT) {
             json_skip_space(reader);
             if (reader->text.bytes[reader->place] != '"') {
@@ -983,7 +997,7 @@ static bool json_value(JsonReader *reader, Json *value, int depth) {
         const char *word;
         JsonType type;
     } WORDS[] = {{"null", JSON_NULL}, {"false", JSON_FALSE}, {"true", JSON_TRUE}};
-    if (depth > JSON_MOST_DEPTH) {
+    if (depth > MAX_JSON_DEPTH) {
         return json_fails(reader, "it is nested too deeply");
     }
     json_skip_space(reader);
@@ -1020,12 +1034,12 @@ static void read_json(void *argument) {
 /* Parse UTF-8 JSON of at most so many values; the text must end in a zero and stay. Return NULL with what is wrong.
  *
  * A byte order mark, NaN, Infinity and lone surrogates are no JSON here; `is_strict` refuses equal names, too. */
-static Json *parse_json(Arena *arena, String text, size_t most_values, bool is_strict, const char **problem) {
+static Json *parse_json(Arena *arena, String text, size_t max_values, bool is_strict, const char **problem) {
     size_t values = 0;
     for (size_t i = 0; i < text.length; i++) {
         values += text.bytes[i] == '[' || text.bytes[i] == '{' || text.bytes[i] == ',';
     }
-    if (values > most_values) {
+    if (values > max_values) {
         *problem = "it has too many values";
         return NULL;
     }
@@ -1362,7 +1376,7 @@ static void check_tensor(Scanner *scanner, const Tensor *tensor) {
         return;
     }
     /* No file has more bytes, so more elements are as wrong as any other wrong number. */
-    const uint64_t most = (uint64_t)1 << 60;
+    const uint64_t max_count = (uint64_t)1 << 60;
     uint64_t count = 1;
     bool is_empty = false;
     for (size_t i = 0; i < tensor->rank; i++) {
@@ -1372,10 +1386,10 @@ static void check_tensor(Scanner *scanner, const Tensor *tensor) {
         is_empty = is_empty || tensor->dims[i] == 0;
     }
     for (size_t i = 0; i < tensor->rank && !is_empty; i++) {
-        count = tensor->dims[i] > most / count ? most : count * tensor->dims[i];
+        count = tensor->dims[i] > max_count / count ? max_count : count * tensor->dims[i];
     }
     count = is_empty ? 0 : count;
-    uint64_t size = count >= most ? UINT64_MAX : (count * bits + 7) / 8;
+    uint64_t size = count >= max_count ? UINT64_MAX : (count * bits + 7) / 8;
     if (tensor->data_location == 1) {
         if (tensor->stored_fields != 0) {
             note_graph(scanner, "has the tensor %s inside and outside the graph", name);
@@ -2005,30 +2019,34 @@ static void check_file(Problems *problems, int folder, const Json *entry, bool c
     const char *path = copy_string(arena, name).bytes, *title = quote(arena, name), *problem = NULL;
     int64_t stated = integer_member(entry, "bytes", 0);
     struct stat status;
+    char digits[65];
     if (fstatat(folder, path, &status, AT_SYMLINK_NOFOLLOW) != 0) {
         note(problems, "%s is missing", title);
-    } else if (S_ISLNK(status.st_mode) || !S_ISREG(status.st_mode)) {
+        return;
+    }
+    if (!S_ISREG(status.st_mode)) {
         note(problems, S_ISLNK(status.st_mode) ? "%s is a link; a bundle holds real files" : "%s is not a regular file", title);
-    } else if (status.st_size != stated) {
+        return;
+    }
+    if (status.st_size != stated) {
         note(problems, "%s has %" PRId64 " bytes instead of %" PRId64, title, (int64_t)status.st_size, stated);
-    } else if (content != NULL) {
-        char digits[65];
+        return;
+    }
+    if (content != NULL) {
         *content = read_file(arena, folder, path, (size_t)stated, &problem);
         if (content->bytes == NULL) {
             note(problems, "%s %s", title, problem);
-        } else {
-            sha256_of(content->bytes, content->length, digits);
-            if (!same_digits(digits, string_member(entry, "sha256"))) {
-                note(problems, "%s was changed: its sha256 is not the manifest's", title);
-            }
+            return;
         }
-    } else if (check_weights || !ends_with(name, WEIGHTS_SUFFIX)) {
-        char digits[65];
-        if (!hash_file(folder, path, digits)) {
-            note(problems, "%s cannot be read", title);
-        } else if (!same_digits(digits, string_member(entry, "sha256"))) {
-            note(problems, "%s was changed: its sha256 is not the manifest's", title);
-        }
+        sha256_of(content->bytes, content->length, digits);
+    } else if (!check_weights && ends_with(name, WEIGHTS_SUFFIX)) {
+        return;
+    } else if (!hash_file(folder, path, digits)) {
+        note(problems, "%s cannot be read", title);
+        return;
+    }
+    if (!same_digits(digits, string_member(entry, "sha256"))) {
+        note(problems, "%s was changed: its sha256 is not the manifest's", title);
     }
 }
 
@@ -2102,8 +2120,10 @@ static void check_measurements(Problems *problems, int folder, const Manifest *m
     }
 }
 
-/* Read and check a bundle's files, everything before a graph meets an engine. */
-static Manifest open_files(Arena *arena, int folder, const char *path, bool check_weights, Contents *contents) {
+/* Read and check a bundle's files, everything before a graph meets an engine. The manifest goes to `arena`, the contents
+ * to `scratch`. */
+static Manifest open_files(Arena *arena, Arena *scratch, int folder, const char *path, bool check_weights,
+                           Contents *contents) {
     Problems problems = {.arena = arena};
     const char *problem = NULL;
     String text = read_file(arena, folder, MANIFEST_FILE, MAX_MANIFEST_BYTES, &problem);
@@ -2118,8 +2138,8 @@ static Manifest open_files(Arena *arena, int folder, const char *path, bool chec
         manifest = read_manifest(&problems, json);
     }
     sha256_of(text.bytes, text.length, manifest.sha256);
-    bool is_readable = problems.count == 0;
-    if (is_readable) {
+    problems.arena = scratch;
+    if (problems.count == 0) {
         check_files(&problems, folder, &manifest, check_weights, contents);
         check_measurements(&problems, folder, &manifest);
     }
@@ -2167,14 +2187,14 @@ static void sort_lexicon(Lexicon *lexicon) {
         return;
     }
     qsort(lexicon->words, lexicon->count, sizeof *lexicon->words, compare_words);
-    size_t kept = 0;
+    size_t retained = 0;
     for (size_t i = 1; i < lexicon->count; i++) {
-        Word *last = &lexicon->words[kept], *word = &lexicon->words[i];
+        Word *last = &lexicon->words[retained], *word = &lexicon->words[i];
         bool is_same = last->length == word->length && memcmp(last->text, word->text, word->length) == 0;
-        kept += !is_same;
-        lexicon->words[kept] = *word;
+        retained += !is_same;
+        lexicon->words[retained] = *word;
     }
-    lexicon->count = kept + 1;
+    lexicon->count = retained + 1;
 }
 
 static Prefix whole(const Lexicon *lexicon) { return (Prefix){0, lexicon->count, 0}; }
@@ -2185,15 +2205,9 @@ static int byte_at(const Word *word, uint32_t depth) {
 
 /* Return the first place from `low` whose byte at the prefix's depth is at least `byte`. */
 static size_t first_place(const Lexicon *lexicon, size_t low, size_t high, uint32_t depth, int byte) {
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (byte_at(&lexicon->words[middle], depth) < byte) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
+    size_t place;
+    FIND_FIRST(place, low, high, byte_at(&lexicon->words[place], depth) < byte);
+    return place;
 }
 
 /* Narrow a prefix by one more byte; return whether any word is left. */
@@ -2268,7 +2282,7 @@ typedef struct {
 struct Node {
     Node *next;
     NodeKind kind;
-    int least, most;
+    int minimum, maximum;
     bool is_lazy, is_possessive;
     Set set;
     Alternatives alternatives;
@@ -2410,26 +2424,26 @@ static int read_count(RegexReader *reader, int otherwise) {
 }
 
 static void read_quantifier(RegexReader *reader, Node *node) {
-    node->least = node->most = 1;
+    node->minimum = node->maximum = 1;
     bool is_interval = false;
     if (accept(reader, "*")) {
-        node->least = 0;
-        node->most = MANY;
+        node->minimum = 0;
+        node->maximum = MANY;
     } else if (accept(reader, "+")) {
-        node->most = MANY;
+        node->maximum = MANY;
     } else if (accept(reader, "?")) {
-        node->least = 0;
+        node->minimum = 0;
     } else if (accept(reader, "{")) {
         is_interval = true;
-        node->least = read_count(reader, -1);
-        node->most = node->least;
-        if (node->least < 0) {
+        node->minimum = read_count(reader, -1);
+        node->maximum = node->minimum;
+        if (node->minimum < 0) {
             refuse_regex(reader);
         }
         if (accept(reader, ",")) {
-            node->most = read_count(reader, MANY);
+            node->maximum = read_count(reader, MANY);
         }
-        if (!accept(reader, "}") || node->most < node->least) {
+        if (!accept(reader, "}") || node->maximum < node->minimum) {
             refuse_regex(reader);
         }
     } else {
@@ -2518,7 +2532,7 @@ static Node *read_regex(Arena *arena, String pattern) {
     RegexReader reader = {.arena = arena, .pattern = pattern};
     Node *root = NEW_ZEROS(arena, Node, 1);
     root->kind = MATCH_GROUP;
-    root->least = root->most = 1;
+    root->minimum = root->maximum = 1;
     read_alternatives(&reader, &root->alternatives);
     if (reader.place != pattern.length) {
         refuse_regex(&reader);
@@ -2573,16 +2587,16 @@ typedef struct {
 static bool match(Matcher *matcher, const Node *node, size_t place, const Follow *follow);
 
 static bool match_group(Matcher *matcher, const Node *node, int count, size_t place, size_t start, const Follow *follow) {
-    bool may_repeat = count < node->most && !(count >= node->least && place == start);
-    for (int turn = 0; turn < 2; turn++) {
-        if ((turn == 0) != node->is_lazy) {
+    bool may_repeat = count < node->maximum && !(count >= node->minimum && place == start);
+    for (int round = 0; round < 2; round++) {
+        if ((round == 0) != node->is_lazy) {
             Follow inner = {node, count + 1, place, follow};
             for (size_t i = 0; may_repeat && i < node->alternatives.count; i++) {
                 if (match(matcher, node->alternatives.items[i], place, &inner)) {
                     return true;
                 }
             }
-        } else if (count >= node->least && match(matcher, node->next, place, follow)) {
+        } else if (count >= node->minimum && match(matcher, node->next, place, follow)) {
             return true;
         }
     }
@@ -2592,11 +2606,11 @@ static bool match_group(Matcher *matcher, const Node *node, int count, size_t pl
 static bool match_set(Matcher *matcher, const Node *node, size_t place, const Follow *follow) {
     String text = matcher->text;
     size_t length, end = place;
-    int count = 0, wanted = node->is_lazy ? node->least : node->most;
+    int count = 0, wanted = node->is_lazy ? node->minimum : node->maximum;
     for (; count < wanted && end < text.length && set_has(&node->set, decode(text.bytes + end, &length)); count++) {
         end += length;
     }
-    if (count < node->least) {
+    if (count < node->minimum) {
         return false;
     }
     for (;;) {
@@ -2604,19 +2618,18 @@ static bool match_set(Matcher *matcher, const Node *node, size_t place, const Fo
             return true;
         }
         if (node->is_lazy) {
-            if (count == node->most || end == text.length || !set_has(&node->set, decode(text.bytes + end, &length))) {
+            if (count == node->maximum || end == text.length ||
+                !set_has(&node->set, decode(text.bytes + end, &length))) {
                 return false;
             }
             count++;
             end += length;
         } else {
-            if (count == node->least || node->is_possessive) {
+            if (count == node->minimum || node->is_possessive) {
                 return false;
             }
             count--;
-            do {
-                end--;
-            } while ((text.bytes[end] & 0xC0) == 0x80);
+            end = character_before(text, end);
         }
     }
 }
@@ -2664,7 +2677,7 @@ static bool match(Matcher *matcher, const Node *node, size_t place, const Follow
 static bool find_match(Arena *arena, const Node *regex, String text, size_t from, size_t *start, size_t *end) {
     Matcher matcher = {.text = text};
     for (size_t place = from; place < text.length; place++) {
-        if ((text.bytes[place] & 0xC0) == 0x80) {
+        if (is_inner(text.bytes[place])) {
             continue;
         }
         if (match(&matcher, regex, place, NULL) && matcher.end > place) {
@@ -2706,6 +2719,14 @@ static void append_lower(Arena *arena, Buffer *out, uint32_t code) {
     for (size_t i = 0; i < mapping->count; i++) {
         append_code(arena, out, LOWERCASE_POOL[mapping->place + i]);
     }
+}
+
+static String lowercased(Arena *arena, String text) {
+    Buffer out = {0};
+    for (size_t i = 0, length; i < text.length; i += length) {
+        append_lower(arena, &out, decode(text.bytes + i, &length));
+    }
+    return written(&out);
 }
 
 static Codes decomposed(Arena *arena, String text, bool compatible) {
@@ -2768,39 +2789,20 @@ static String normalize_bert(Arena *arena, const Normalizer *normalizer, String 
     text = written(&out);
     if (normalizer->strips_accents && !is_ascii(text)) {
         Codes codes = decomposed(arena, text, false);
-        Buffer kept = {0};
+        Buffer stripped = {0};
         for (size_t i = 0; i < codes.count; i++) {
             if (codes.items[i] < 0x80 || !IN(BERT_ACCENTS, codes.items[i])) {
-                append_code(arena, &kept, codes.items[i]);
+                append_code(arena, &stripped, codes.items[i]);
             }
         }
-        text = written(&kept);
+        text = written(&stripped);
     }
-    if (normalizer->lowercases) {
-        Buffer lower = {0};
-        for (size_t i = 0, length; i < text.length; i += length) {
-            append_lower(arena, &lower, decode(text.bytes + i, &length));
-        }
-        text = written(&lower);
-    }
-    return text;
+    return normalizer->lowercases ? lowercased(arena, text) : text;
 }
 
 static String normalize_strip(const Normalizer *normalizer, String text) {
-    size_t start = 0, end = text.length, length;
-    while (normalizer->strips_left && start < end && is_white_space(decode(text.bytes + start, &length))) {
-        start += length;
-    }
-    while (normalizer->strips_right && end > start) {
-        size_t last = end - 1;
-        while ((text.bytes[last] & 0xC0) == 0x80) {
-            last--;
-        }
-        if (!is_white_space(decode(text.bytes + last, &length))) {
-            break;
-        }
-        end = last;
-    }
+    size_t start = normalizer->strips_left ? skip_space_right(text, 0) : 0;
+    size_t end = normalizer->strips_right ? skip_space_left(text, text.length, start) : text.length;
     return (String){text.bytes + start, end - start};
 }
 
@@ -2914,11 +2916,7 @@ static String normalize(Arena *arena, const Normalizer *normalizer, String text)
     case NORMALIZE_REPLACE: return normalize_replace(arena, normalizer, text);
     case NORMALIZE_PRECOMPILED: return normalize_precompiled(arena, normalizer, text);
     case NORMALIZE_NMT: return normalize_nmt(arena, text);
-    case NORMALIZE_LOWERCASE:
-        for (size_t i = 0, length; i < text.length; i += length) {
-            append_lower(arena, &out, decode(text.bytes + i, &length));
-        }
-        return written(&out);
+    case NORMALIZE_LOWERCASE: return lowercased(arena, text);
     case NORMALIZE_ACCENTS:
         for (size_t i = 0, length; i < text.length; i += length) {
             uint32_t code = decode(text.bytes + i, &length);
@@ -3035,7 +3033,7 @@ static void push_piece(Arena *arena, Pieces *pieces, const Piece *piece, size_t 
 
 /* Make pieces of spans, in place: a span takes others in, or goes. */
 static void split_at(Arena *arena, Pieces *pieces, const Piece *piece, Spans spans, Behavior behavior) {
-    size_t kept = 0;
+    size_t retained = 0;
     if (behavior == MERGED_WITH_NEXT) {
         bool before = false;
         size_t first = spans.count;
@@ -3056,16 +3054,16 @@ static void split_at(Arena *arena, Pieces *pieces, const Piece *piece, Spans spa
     bool before = false;
     for (size_t i = 0; i < spans.count; i++) {
         Span span = spans.items[i];
-        bool joins = kept > 0 && ((behavior == CONTIGUOUS && span.is_match == before) ||
+        bool joins = retained > 0 && ((behavior == CONTIGUOUS && span.is_match == before) ||
                                   (behavior == MERGED_WITH_PREVIOUS && span.is_match && !before));
         if (joins) {
-            spans.items[kept - 1].end = span.end;
+            spans.items[retained - 1].end = span.end;
         } else if (behavior != REMOVED || !span.is_match) {
-            spans.items[kept++] = span;
+            spans.items[retained++] = span;
         }
         before = span.is_match;
     }
-    for (size_t i = 0; i < kept; i++) {
+    for (size_t i = 0; i < retained; i++) {
         push_piece(arena, pieces, piece, spans.items[i].start, spans.items[i].end);
     }
 }
@@ -3164,7 +3162,7 @@ typedef struct {
     int32_t unknown; /* -1 for none */
     /* WordPiece */
     Prefix continued; /* the words that begin with the prefix of those within a word */
-    int64_t most_characters;
+    int64_t max_characters;
     /* Unigram */
     double *scores;
     double unknown_score;
@@ -3187,7 +3185,7 @@ static int32_t unknown_id(Arena *arena, const WordModel *model) {
 
 static void word_piece(Arena *arena, const WordModel *model, String word, Ids *ids) {
     size_t before = ids->count, place = 0;
-    if ((int64_t)count_characters(word) > model->most_characters) {
+    if ((int64_t)count_characters(word) > model->max_characters) {
         PUSH(arena, *ids, unknown_id(arena, model));
         return;
     }
@@ -3213,21 +3211,29 @@ typedef struct {
     int32_t id;
 } Ending;
 
+/* A part of a text, and its id, -1 for unknown ones. */
+typedef struct {
+    size_t start, end;
+    int32_t id;
+} UnigramPiece;
+
 static void offer(Ending *ending, double score, size_t start, int32_t id) {
     if (ending->start == SIZE_MAX || score > ending->score) {
         *ending = (Ending){score, start, id};
     }
 }
 
-static void push_unknown_bytes(Arena *arena, const WordModel *model, String text, Ids *ids) {
-    bool has_bytes = model->falls_back;
-    for (size_t i = 0; i < text.length && has_bytes; i++) {
-        has_bytes = model->byte_ids[(unsigned char)text.bytes[i]] >= 0;
+/* Return whether an unknown text becomes its bytes. */
+static bool falls_back(const WordModel *model, String text) {
+    for (size_t i = 0; i < text.length; i++) {
+        if (model->byte_ids[(unsigned char)text.bytes[i]] < 0) {
+            return false;
+        }
     }
-    if (!has_bytes) {
-        PUSH(arena, *ids, unknown_id(arena, model));
-        return;
-    }
+    return model->falls_back;
+}
+
+static void push_bytes(Arena *arena, const WordModel *model, String text, Ids *ids) {
     for (size_t i = 0; i < text.length; i++) {
         PUSH(arena, *ids, model->byte_ids[(unsigned char)text.bytes[i]]);
     }
@@ -3255,7 +3261,7 @@ static void unigram(Arena *arena, const WordModel *model, String text, Ids *ids)
         }
     }
     /* Pieces from the end; neighbouring unknown ones are one. A piece that is the unknown token itself counts as one. */
-    Ending *path = NEW(arena, Ending, text.length);
+    UnigramPiece *path = NEW(arena, UnigramPiece, text.length);
     size_t count = 0;
     bool was_unknown = false;
     for (size_t end = text.length; end > 0; end = endings[end].start) {
@@ -3264,18 +3270,19 @@ static void unigram(Arena *arena, const WordModel *model, String text, Ids *ids)
         if (is_unknown && was_unknown) {
             path[count - 1].start = endings[end].start;
         } else {
-            /* The score holds where the piece ends. */
-            path[count++] = (Ending){(double)end, endings[end].start, is_unknown ? -1 : id};
+            path[count++] = (UnigramPiece){endings[end].start, end, is_unknown ? -1 : id};
         }
         was_unknown = is_unknown;
     }
     while (count-- > 0) {
-        String piece = {text.bytes + path[count].start, (size_t)path[count].score - path[count].start};
+        String piece = {text.bytes + path[count].start, path[count].end - path[count].start};
         int32_t id = path[count].id >= 0 ? path[count].id : id_of(&model->lexicon, piece);
         if (id >= 0) {
             PUSH(arena, *ids, id);
+        } else if (falls_back(model, piece)) {
+            push_bytes(arena, model, piece, ids);
         } else {
-            push_unknown_bytes(arena, model, piece, ids);
+            PUSH(arena, *ids, unknown_id(arena, model));
         }
     }
 }
@@ -3338,18 +3345,12 @@ static int compare_merges(const void *first, const void *second) {
 }
 
 static const Merge *find_merge(const WordModel *model, int32_t first, int32_t second) {
-    size_t low = 0, high = model->merge_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        const Merge *merge = &model->merges[middle];
-        if (merge->first < first || (merge->first == first && merge->second < second)) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    const Merge *found = low < model->merge_count ? &model->merges[low] : NULL;
-    return found != NULL && found->first == first && found->second == second ? found : NULL;
+    const Merge *merges = model->merges;
+    size_t place;
+    FIND_FIRST(place, 0, model->merge_count,
+               merges[place].first < first || (merges[place].first == first && merges[place].second < second));
+    bool found = place < model->merge_count && merges[place].first == first && merges[place].second == second;
+    return found ? &merges[place] : NULL;
 }
 
 static void offer_merge(Arena *arena, const WordModel *model, const Symbol *symbols, Heap *heap, ptrdiff_t place) {
@@ -3373,11 +3374,7 @@ static Ids character_ids(Arena *arena, const WordModel *model, String word) {
         append(arena, &affixed, word.bytes + i, length);
         append_string(arena, &affixed, i + length == word.length ? model->suffix : (String){"", 0});
         int32_t id = id_of(&model->lexicon, written(&affixed));
-        bool has_bytes = id < 0 && model->falls_back;
-        for (size_t k = 0; k < affixed.count && has_bytes; k++) {
-            has_bytes = model->byte_ids[(unsigned char)affixed.items[k]] >= 0;
-        }
-        if (id < 0 && !has_bytes) {
+        if (id < 0 && !falls_back(model, written(&affixed))) {
             if (model->unknown >= 0 && has_unknown && !model->fuses_unknown) {
                 PUSH(arena, ids, model->unknown);
             }
@@ -3390,9 +3387,8 @@ static Ids character_ids(Arena *arena, const WordModel *model, String word) {
         }
         if (id >= 0) {
             PUSH(arena, ids, id);
-        }
-        for (size_t k = 0; k < affixed.count && has_bytes; k++) {
-            PUSH(arena, ids, model->byte_ids[(unsigned char)affixed.items[k]]);
+        } else {
+            push_bytes(arena, model, written(&affixed), &ids);
         }
     }
     if (has_unknown) {
@@ -3563,19 +3559,14 @@ static String decode_base64(Arena *arena, String text) {
 
 static void read_charsmap(Tokenizer *tokenizer, Normalizer *normalizer, const Json *step) {
     String data = decode_base64(tokenizer->arena, string_member(step, "precompiled_charsmap"));
-    uint32_t size = 0;
-    if (data.bytes != NULL && data.length >= 4) {
-        const unsigned char *bytes = (const unsigned char *)data.bytes;
-        size = (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
-    }
-    if (data.bytes == NULL || data.length < 4 || size % 4 != 0 || size > data.length - 4) {
+    size_t size = data.length < 4 ? 0 : read_little_endian(data.bytes);
+    if (data.length < 4 || size % 4 != 0 || size > data.length - 4) {
         refuse(tokenizer, "has a precompiled_charsmap that is damaged");
     }
     normalizer->trie_size = size / 4;
     uint32_t *trie = NEW(tokenizer->arena, uint32_t, normalizer->trie_size + 1);
     for (size_t i = 0; i < normalizer->trie_size; i++) {
-        const unsigned char *unit = (const unsigned char *)data.bytes + 4 + 4 * i;
-        trie[i] = (uint32_t)unit[0] | (uint32_t)unit[1] << 8 | (uint32_t)unit[2] << 16 | (uint32_t)unit[3] << 24;
+        trie[i] = read_little_endian(data.bytes + 4 + 4 * i);
     }
     normalizer->trie = trie;
     normalizer->texts = (String){data.bytes + 4 + size, data.length - 4 - size};
@@ -3862,8 +3853,8 @@ static void read_word_piece(Tokenizer *tokenizer, const Json *json) {
     if (!narrow_all(&model->lexicon, &model->continued, affix)) {
         model->continued = (Prefix){0, 0, (uint32_t)affix.length};
     }
-    model->most_characters = integer_member(json, "max_input_chars_per_word", 100);
-    if (model->most_characters < 0 || model->most_characters > MAX_WORD_CHARACTERS) {
+    model->max_characters = integer_member(json, "max_input_chars_per_word", 100);
+    if (model->max_characters < 0 || model->max_characters > MAX_WORD_CHARACTERS) {
         refuse(tokenizer, "has a max_input_chars_per_word that is not 0 to %d", MAX_WORD_CHARACTERS);
     }
 }
@@ -3947,7 +3938,6 @@ static void read_bpe(Tokenizer *tokenizer, const Json *json) {
         refuse(tokenizer, "has no merges");
     }
     model->merges = NEW(arena, Merge, merges->length + 1);
-    Arena scratch = {.trap = arena->trap};
     for (const Json *one = merges->first; one != NULL; one = one->next) {
         String first, second;
         Merge merge = {.first = -1, .second = -1, .merged = -1, .rank = (uint32_t)model->merge_count};
@@ -3963,21 +3953,20 @@ static void read_bpe(Tokenizer *tokenizer, const Json *json) {
             }
         }
         if (merge.first < 0 || merge.second < 0 || merge.merged < 0) {
-            free_arena(&scratch);
             refuse(tokenizer, "has a merge of tokens that it does not have");
         }
         model->merges[model->merge_count++] = merge;
     }
     qsort(model->merges, model->merge_count, sizeof *model->merges, compare_merges);
     /* Of equal pairs the last stays, as in a dictionary that is filled in order. */
-    size_t kept = 0;
+    size_t retained = 0;
     for (size_t i = 1; i < model->merge_count; i++) {
-        bool is_same = model->merges[kept].first == model->merges[i].first &&
-                       model->merges[kept].second == model->merges[i].second;
-        kept += !is_same;
-        model->merges[kept] = model->merges[i];
+        bool is_same = model->merges[retained].first == model->merges[i].first &&
+                       model->merges[retained].second == model->merges[i].second;
+        retained += !is_same;
+        model->merges[retained] = model->merges[i];
     }
-    model->merge_count = model->merge_count == 0 ? 0 : kept + 1;
+    model->merge_count = model->merge_count == 0 ? 0 : retained + 1;
 }
 
 static void read_model(Tokenizer *tokenizer, const Json *json) {
@@ -4016,10 +4005,10 @@ static String normalize_all(Arena *arena, const Tokenizer *tokenizer, String tex
 
 static void read_added_tokens(Tokenizer *tokenizer, const Json *list) {
     Arena *arena = tokenizer->arena;
-    size_t most = list == NULL ? 0 : list->length, count = 0, characters = 0;
-    tokenizer->added = NEW(arena, AddedToken, most + 1);
-    tokenizer->raw_tokens.words = NEW(arena, Word, most + 1);
-    tokenizer->normalized_tokens.words = NEW(arena, Word, most + 1);
+    size_t capacity = list == NULL ? 0 : list->length, count = 0, characters = 0;
+    tokenizer->added = NEW(arena, AddedToken, capacity + 1);
+    tokenizer->raw_tokens.words = NEW(arena, Word, capacity + 1);
+    tokenizer->normalized_tokens.words = NEW(arena, Word, capacity + 1);
     for (const Json *one = first_of(list); one != NULL; one = one->next) {
         String content = string_member(one, "content");
         characters += content.length;
@@ -4115,36 +4104,13 @@ typedef struct {
 } Parts;
 
 static bool is_word_before(String text, size_t place) {
-    size_t start = place, length;
-    while (start > 0 && (text.bytes[--start] & 0xC0) == 0x80) {
-    }
+    size_t start = character_before(text, place), length;
     return place > 0 && IN(WORD, decode(text.bytes + start, &length));
 }
 
 static bool is_word_at(String text, size_t place) {
     size_t length;
     return place < text.length && IN(WORD, decode(text.bytes + place, &length));
-}
-
-static size_t skip_space_left(String text, size_t place, size_t least) {
-    while (place > least) {
-        size_t start = place, length;
-        while (start > 0 && (text.bytes[--start] & 0xC0) == 0x80) {
-        }
-        if (start < least || !is_white_space(decode(text.bytes + start, &length))) {
-            break;
-        }
-        place = start;
-    }
-    return place;
-}
-
-static size_t skip_space_right(String text, size_t place) {
-    size_t length;
-    while (place < text.length && is_white_space(decode(text.bytes + place, &length))) {
-        place += length;
-    }
-    return place;
 }
 
 /* Cut a part at the added tokens in it: the leftmost first, of those the longest. */
@@ -4218,13 +4184,13 @@ static Tokens tokenize(Arena *arena, Arena *scratch, const Tokenizer *tokenizer,
         tokenize_part(scratch, tokenizer, &parts.items[i], &ids);
     }
     size_t room = tokenizer->truncates ? (size_t)tokenizer->max_length - tokenizer->special_count : SIZE_MAX;
-    size_t kept = ids.count < room ? ids.count : room, from = tokenizer->truncates_left ? ids.count - kept : 0;
+    size_t retained = ids.count < room ? ids.count : room, from = tokenizer->truncates_left ? ids.count - retained : 0;
     Tokens tokens = {0};
-    tokens.ids = NEW(arena, int32_t, kept + tokenizer->special_count + 1);
-    tokens.types = NEW(arena, uint8_t, kept + tokenizer->special_count + 1);
+    tokens.ids = NEW(arena, int32_t, retained + tokenizer->special_count + 1);
+    tokens.types = NEW(arena, uint8_t, retained + tokenizer->special_count + 1);
     for (size_t i = 0; i < tokenizer->template.count; i++) {
         TemplateItem item = tokenizer->template.items[i];
-        size_t count = item.id < 0 ? kept : 1;
+        size_t count = item.id < 0 ? retained : 1;
         for (size_t k = 0; k < count; k++) {
             tokens.ids[tokens.count] = item.id < 0 ? ids.items[from + k] : item.id;
             tokens.types[tokens.count++] = (uint8_t)item.type_id;
@@ -4306,7 +4272,6 @@ struct monograph_model {
     OrtSessionOptions *session_options;
     OrtSession *session;
     OrtMemoryInfo *memory_info;
-    OrtAllocator *allocator;
     const char *input_names[COUNT_OF(GRAPH_INPUTS)];
     size_t input_kinds[COUNT_OF(GRAPH_INPUTS)]; /* places in GRAPH_INPUTS */
     size_t input_count;
@@ -4412,7 +4377,7 @@ static void configure_session(Trap *trap, monograph_model *model) {
 }
 
 /* Require that an input or output of the session is what the manifest says. */
-static void check_tensor_spec(Call *call, const monograph_model *model, const char *path, const Json *specs, size_t place,
+static void check_tensor_spec(Call *call, monograph_model *model, const char *path, const Json *specs, size_t place,
                               bool is_input, const char **name) {
     const OrtApi *api = runtime_api;
     Trap *trap = &call->trap;
@@ -4425,7 +4390,7 @@ static void check_tensor_spec(Call *call, const monograph_model *model, const ch
         fail(trap, MONOGRAPH_BUNDLE_ERROR, "%s: the graph has %s, which the manifest does not have", path,
              quote(&call->scratch, string_of(call->name)));
     }
-    *name = copy_string(model->tokenizer.arena, string_of(call->name)).bytes;
+    *name = copy_string(&model->arena, string_of(call->name)).bytes;
     check_status(trap,
                  is_input ? api->SessionGetInputTypeInfo(model->session, place, &call->type_info)
                           : api->SessionGetOutputTypeInfo(model->session, place, &call->type_info),
@@ -4488,13 +4453,12 @@ static void open_session(Call *call, monograph_model *model, const char *path, S
     check_status(trap, api->CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &model->memory_info),
                  "has no memory");
     check_status(trap, api->GetAllocatorWithDefaultOptions(&call->allocator), "has no allocator");
-    model->allocator = call->allocator;
     check_signature(call, model, path);
 }
 
 /* ================================================== 14. Inference ================================================= */
 
-enum { TOKENS_PER_BATCH = 256, RAGGED_ROWS = 16, RAGGED_TOKENS = 512, ROWS_AT_MOST = 1024 };
+enum { TOKENS_PER_BATCH = 256, RAGGED_ROWS = 16, RAGGED_TOKENS = 512, MAX_ROWS = 1024 };
 
 /* Tokenized texts; the first `prompt_length` tokens of each are a prompt's, if the model leaves prompts out of pooling. */
 typedef struct {
@@ -4592,7 +4556,7 @@ static void run_by_length(Call *call, const monograph_model *model, const Batcha
     for (size_t start = 0, rows; start < texts->count; start += rows) {
         size_t length = texts->items[order[start]].count;
         rows = budget / (length == 0 ? 1 : length);
-        rows = rows < 1 ? 1 : rows > ROWS_AT_MOST ? ROWS_AT_MOST : rows;
+        rows = rows < 1 ? 1 : rows > MAX_ROWS ? MAX_ROWS : rows;
         rows = (int64_t)rows > model->manifest.max_batch_size ? (size_t)model->manifest.max_batch_size : rows;
         rows = rows > texts->count - start ? texts->count - start : rows;
         run_rows(call, model, texts, order + start, rows, vectors, width);
@@ -4683,7 +4647,6 @@ typedef struct {
     Batchable texts;
     const int64_t *counts;
     const float *reference;
-    size_t size;
 } Probes;
 
 static void refuse_probes(Call *call, const char *reason) {
@@ -4705,8 +4668,7 @@ static float *read_vectors(Call *call, const monograph_model *model, const Json 
     }
     float *values = NEW(&call->arena, float, count * width);
     for (size_t i = 0; i < count * width; i++) {
-        const unsigned char *part = (const unsigned char *)bytes.bytes + 4 * i;
-        uint32_t bits = (uint32_t)part[0] | (uint32_t)part[1] << 8 | (uint32_t)part[2] << 16 | (uint32_t)part[3] << 24;
+        uint32_t bits = read_little_endian(bytes.bytes + 4 * i);
         memcpy(&values[i], &bits, sizeof bits);
         if (!isfinite(values[i])) {
             refuse_probes(call, "vectors must be finite");
@@ -4728,7 +4690,6 @@ static const char *read_probes(Call *call, const monograph_model *model, const J
         refuse_probes(call, "there are probes of a route, which no graph has");
     }
     size_t count = texts->length, place = 0;
-    probes->size = count;
     probes->reference = read_vectors(call, model, typed_member(json, "vectors", JSON_OBJECT), count);
     probes->texts = (Batchable){NEW(&call->arena, Tokens, count), count, prompt_length(call, model, string_in(prompt))};
     int64_t *stated = NEW(&call->arena, int64_t, count);
@@ -4750,14 +4711,14 @@ static const char *read_probes(Call *call, const monograph_model *model, const J
 static monograph_case compare_vectors(const char *name, const Probes *probes, const float *vectors, size_t width) {
     monograph_case result = {.name = name, .max_abs_difference = -1, .worst_cosine = 1};
     double longest_reference = 0;
-    for (size_t i = 0; i < probes->size; i++) {
+    for (size_t i = 0; i < probes->texts.count; i++) {
         double norm = 0;
         for (size_t k = 0; k < width; k++) {
             norm += (double)probes->reference[i * width + k] * (double)probes->reference[i * width + k];
         }
         longest_reference = fmax(longest_reference, sqrt(norm));
     }
-    for (size_t i = 0; i < probes->size; i++) {
+    for (size_t i = 0; i < probes->texts.count; i++) {
         const float *a = vectors + i * width, *b = probes->reference + i * width;
         double difference = 0, dot = 0, first = 0, second = 0;
         for (size_t k = 0; k < width; k++) {
@@ -4795,7 +4756,7 @@ static size_t *shuffled(Arena *arena, size_t count) {
 /* Run each text beside the next in the order that is no longer, so that each is the longest of a batch once. */
 static void run_beside_shorter(Call *call, const monograph_model *model, const Probes *probes, const size_t *order,
                                float *vectors, float *pair) {
-    size_t width = (size_t)model->manifest.dimension, count = probes->size;
+    size_t width = (size_t)model->manifest.dimension, count = probes->texts.count;
     for (size_t place = 0; place < count; place++) {
         const Tokens *longer = &probes->texts.items[order[place]];
         size_t step = 1;
@@ -4812,9 +4773,9 @@ static void run_beside_shorter(Call *call, const monograph_model *model, const P
 }
 
 static void run_ragged(Call *call, const monograph_model *model, const Probes *probes, const size_t *order, float *vectors) {
-    for (size_t start = 0, rows; start < probes->size; start += rows) {
+    for (size_t start = 0, rows; start < probes->texts.count; start += rows) {
         size_t longest_text = 1;
-        for (rows = 0; rows < RAGGED_ROWS && start + rows < probes->size; rows++) {
+        for (rows = 0; rows < RAGGED_ROWS && start + rows < probes->texts.count; rows++) {
             size_t length = probes->texts.items[order[start + rows]].count;
             length = length > longest_text ? length : longest_text;
             if (rows >= 2 && length * (rows + 1) > RAGGED_TOKENS) {
@@ -4844,18 +4805,18 @@ static void verify_set(Call *call, const monograph_model *model, const Json *jso
     Probes probes;
     size_t width = (size_t)model->manifest.dimension;
     const char *reason = read_probes(call, model, json, &probes);
-    float *vectors = NEW(&call->arena, float, probes.size * width), *pair = NEW(&call->arena, float, 2 * width);
-    size_t *order = shuffled(&call->arena, probes.size);
+    float *vectors = NEW(&call->arena, float, probes.texts.count * width), *pair = NEW(&call->arena, float, 2 * width);
+    size_t *order = shuffled(&call->arena, probes.texts.count);
     double largest = 1;
-    for (size_t i = 0; i < probes.size * width; i++) {
+    for (size_t i = 0; i < probes.texts.count * width; i++) {
         largest = fmax(largest, fabs((double)probes.reference[i]));
     }
     report->by_cosine = !is(model->manifest.precision, "fp32") && !is(model->manifest.precision, "int8-weights");
     report->tolerance = is(model->manifest.precision, "int8") ? 0.99 : report->by_cosine ? 0.999 : 1e-5 * largest;
-    report->probes += (int)probes.size;
+    report->probes += (int)probes.texts.count;
     monograph_case results[MONOGRAPH_CASES];
     int count = 0;
-    for (size_t i = 0; i < probes.size; i++) {
+    for (size_t i = 0; i < probes.texts.count; i++) {
         run_rows(call, model, &probes.texts, &i, 1, vectors, width);
     }
     results[count++] = compare_vectors("alone, unpadded", &probes, vectors, width);
@@ -4888,7 +4849,7 @@ static void verify_set(Call *call, const monograph_model *model, const Json *jso
 }
 
 static void verify_all(Call *call, const monograph_model *model, monograph_report *report) {
-    enum { MOST_VALUES = 4000000 };
+    enum { MAX_PROBE_VALUES = 4000000 };
     Arena *arena = &call->arena;
     const char *problem = NULL;
     const Json *entry = member_named(model->manifest.files, model->manifest.probes_file);
@@ -4907,7 +4868,7 @@ static void verify_all(Call *call, const monograph_model *model, monograph_repor
     if (!same_digits(digits, string_member(weights, "sha256"))) {
         fail(&call->trap, MONOGRAPH_BUNDLE_ERROR, "the weights were changed: their sha256 is not the manifest's");
     }
-    const Json *json = parse_json(arena, text, MOST_VALUES, true, &problem);
+    const Json *json = parse_json(arena, text, MAX_PROBE_VALUES, true, &problem);
     if (json == NULL || json->type != JSON_OBJECT) {
         refuse_probes(call, problem == NULL ? "it must be an object" : problem);
     }
@@ -4926,10 +4887,9 @@ static void verify_all(Call *call, const monograph_model *model, monograph_repor
 
 /* ============================================ 15. The public functions ============================================ */
 
-static void start_call(Call *call, const monograph_model *model) {
+static void start_call(Call *call) {
     *call = (Call){0};
     call->arena.trap = call->scratch.trap = &call->trap;
-    call->allocator = model == NULL ? NULL : model->allocator;
     last_status = MONOGRAPH_OK;
     last_error[0] = 0;
 }
@@ -4941,18 +4901,7 @@ static void load_model(Call *call, monograph_model *model, const char *path, con
     if (model->folder < 0) {
         fail(&call->trap, MONOGRAPH_BUNDLE_ERROR, "%s: there is no such folder", path);
     }
-    /* What is kept for the model's life goes into its own arena; the graph's and tokenizer's files need not stay. */
-    Manifest checked = open_files(&call->arena, model->folder, path, options->check_weights, &contents);
-    const char *problem = NULL;
-    String text = read_file(&model->arena, model->folder, MANIFEST_FILE, MAX_MANIFEST_BYTES, &problem);
-    char digits[65] = "";
-    sha256_of(text.bytes == NULL ? "" : text.bytes, text.length, digits);
-    if (strcmp(digits, checked.sha256) != 0) {
-        fail(&call->trap, MONOGRAPH_BUNDLE_ERROR, "%s: %s was changed while it was read", path, MANIFEST_FILE);
-    }
-    Problems problems = {.arena = &model->arena};
-    model->manifest = read_manifest(&problems, parse_json(&model->arena, text, MAX_MANIFEST_VALUES, true, &problem));
-    memcpy(model->manifest.sha256, digits, sizeof digits);
+    model->manifest = open_files(&model->arena, &call->arena, model->folder, path, options->check_weights, &contents);
     read_tokenizer(&model->tokenizer, &model->arena, contents.tokenizer, &call->scratch);
     free_arena(&call->scratch);
     int64_t max_length = model->tokenizer.truncates ? model->tokenizer.max_length : 0;
@@ -4991,7 +4940,7 @@ static void open_model(void *argument) {
 monograph_model *monograph_open(const char *folder, const monograph_options *options) {
     static const monograph_options DEFAULTS = {0};
     Opening opening = {.folder = folder, .options = options == NULL ? &DEFAULTS : options};
-    start_call(&opening.call, NULL);
+    start_call(&opening.call);
     bool is_open = attempt(&opening.call.trap, open_model, &opening);
     end_call(&opening.call);
     if (!is_open) {
@@ -5072,7 +5021,7 @@ monograph_status monograph_encode(monograph_model *model, const char *const *tex
     static const monograph_encode_options DEFAULTS = {0};
     Encoding encoding = {.model = model, .texts = texts, .count = count, .vectors = vectors,
                          .options = options == NULL ? &DEFAULTS : options};
-    start_call(&encoding.call, model);
+    start_call(&encoding.call);
     attempt(&encoding.call.trap, encode_texts, &encoding);
     end_call(&encoding.call);
     return last_status;
@@ -5101,7 +5050,7 @@ static void tokenize_text(void *argument) {
 
 int64_t monograph_tokenize(monograph_model *model, const char *text, int64_t *ids, size_t capacity) {
     Tokenization wanted = {.model = model, .text = text, .ids = ids, .capacity = capacity, .count = -1};
-    start_call(&wanted.call, model);
+    start_call(&wanted.call);
     attempt(&wanted.call.trap, tokenize_text, &wanted);
     end_call(&wanted.call);
     return wanted.count;
@@ -5121,7 +5070,7 @@ static void verify_probes(void *argument) {
 
 monograph_status monograph_verify(monograph_model *model, monograph_report *report) {
     Verification verification = {.model = model, .report = report};
-    start_call(&verification.call, model);
+    start_call(&verification.call);
     attempt(&verification.call.trap, verify_probes, &verification);
     end_call(&verification.call);
     return last_status;

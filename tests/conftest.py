@@ -36,6 +36,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_SECONDS))
 
 
+@pytest.fixture(scope="session")
+def c_reader_runs() -> None:
+    """Skip a test where the C reader cannot be built or run; see ``support.c_reader.NEEDED``."""
+    from support import c_reader
+
+    if reason := c_reader.why_not():
+        pytest.skip(f"the C reader cannot run: {reason}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache of the tests' own instead of the user's, also for the processes that they start."""

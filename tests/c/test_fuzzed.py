@@ -23,7 +23,7 @@ from fuzzing.protobuf import parse
 from support import c_reader
 from support.manifests import state_file
 
-pytestmark = pytest.mark.skipif(bool(c_reader.why_not()), reason=f"the C reader cannot run: {c_reader.why_not()}")
+pytestmark = c_reader.NEEDED
 _BUNDLE = Path(__file__).resolve().parents[1] / "data" / "embedding"
 # MONOGRAPH_C_FUZZ=100 runs a hundred times as many.
 _TIMES = int(os.environ.get("MONOGRAPH_C_FUZZ", "1"))
@@ -79,11 +79,9 @@ def test_mutated_files(case: str, tmp_path: Path) -> None:
 
 
 def _check(command: str, bundle: Path, uses_runtime: bool, what: str) -> None:
-    environment = os.environ | {
-        "MONOGRAPH_ONNXRUNTIME": str(c_reader.library()) if uses_runtime else "/nowhere/libonnxruntime.so",
-        # What ONNX Runtime keeps to the end is not a leak; without it there must be none.
-        "ASAN_OPTIONS": f"detect_leaks={0 if uses_runtime else 1}",
-    }
+    environment = c_reader.environment()
+    if not uses_runtime:
+        environment |= {"MONOGRAPH_ONNXRUNTIME": "/nowhere/libonnxruntime.so", "ASAN_OPTIONS": "detect_leaks=1"}
     done = subprocess.run(
         [str(c_reader.build("sanitized")), command, str(bundle)],
         input=_TEXTS,

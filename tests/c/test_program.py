@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,7 +13,7 @@ from monograph import Embedder
 from support import c_reader
 from support.pages import DOCS, blocks
 
-pytestmark = pytest.mark.skipif(bool(c_reader.why_not()), reason=f"the C reader cannot run: {c_reader.why_not()}")
+pytestmark = c_reader.NEEDED
 _BUNDLE = Path(__file__).resolve().parents[1] / "data" / "embedding"
 
 
@@ -25,10 +24,8 @@ def test_page(tmp_path: Path) -> None:
     library = c_reader.SOURCE / "build" / "libmonograph.a"
     compile_ = ["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{c_reader.SOURCE}", "program.c", str(library)]
     subprocess.run([*compile_, "-lm", "-ldl", "-pthread", "-o", "program"], check=True, cwd=tmp_path)
-    environment = os.environ | {"MONOGRAPH_ONNXRUNTIME": str(c_reader.library())}
-    done = subprocess.run(
-        [str(tmp_path / "program"), str(_BUNDLE)], capture_output=True, text=True, check=True, env=environment
-    )
+    command = [str(tmp_path / "program"), str(_BUNDLE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=c_reader.environment())
     with Embedder(_BUNDLE, device="cpu") as model:
         first, second = model.encode(["The harbour is quiet at night.", "Boats lie at the quay."])
     assert done.stdout == f"{float(np.dot(first, second)):.2f}\n"
@@ -72,7 +69,6 @@ def test_usage() -> None:
 def test_memory() -> None:
     # Most of it is ONNX Runtime's own; docs/how-to/c.md says how to measure a real model.
     command = ["prlimit", f"--data={64 * 2**20}", str(c_reader.build("all")), "verify"]
-    environment = os.environ | {"MONOGRAPH_ONNXRUNTIME": str(c_reader.library())}
-    bundle = _BUNDLE.with_name("embedding-int8")
-    done = subprocess.run([*command, str(bundle)], capture_output=True, text=True, check=False, env=environment)
+    command.append(str(_BUNDLE.with_name("embedding-int8")))
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=c_reader.environment())
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ from support import c_reader
 from support.manifests import replace_tokenizer
 from support.tatoeba import Tatoeba
 
-pytestmark = pytest.mark.skipif(bool(c_reader.why_not()), reason=f"the C reader cannot run: {c_reader.why_not()}")
+pytestmark = c_reader.NEEDED
 _BUNDLE = Path(__file__).resolve().parents[1] / "data" / "embedding"
 _STEP = 1 if os.environ.get("MONOGRAPH_EVERY_LINE") else 40
 

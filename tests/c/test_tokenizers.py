@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
+from conformance.suite import QWEN_PATTERN
 from support import c_reader
 from support.charsmap import nfkc_charsmap, sentencepiece_charsmap
 from support.manifests import replace_tokenizer
 
-pytestmark = pytest.mark.skipif(bool(c_reader.why_not()), reason=f"the C reader cannot run: {c_reader.why_not()}")
+pytestmark = c_reader.NEEDED
 _BUNDLE = Path(__file__).resolve().parents[1] / "data" / "embedding"
 _SEED = 20261129
 # Of each kind that joins or splits with its neighbours: letters, digits, marks of several classes, Hangul, joiners,
@@ -68,9 +69,6 @@ def _bert(**settings: Any) -> dict[str, Any]:
     return {"type": "BertNormalizer", **off, **settings}
 
 
-_QWEN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 _NEWER = (
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
@@ -103,7 +101,7 @@ _PRE_TOKENIZERS: dict[str, dict[str, Any]] = {
     "Metaspace whole": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": False},
     "ByteLevel": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
     "ByteLevel spaced": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
-    "Split Qwen": _split(_QWEN),
+    "Split Qwen": _split(QWEN_PATTERN),
     "Split newer": _split(_NEWER, "Removed", invert=True),
     "Split words": _split(r"\w+|[^\w\s]", "Isolated"),
     "Split digits": _split(r"\d{2,3}?", "MergedWithPrevious"),

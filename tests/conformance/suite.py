@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from conformance.hostile import write_hostile
 from monograph import Embedder
@@ -34,6 +34,9 @@ _ROBERTA_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 # As many as the table of the committed bundle has rows.
 _VOCABULARY = 1000
 _MAX_LENGTH = 96
+QWEN_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 # What tokenizers and batches trip over, beside the probes.
 _ODD_TEXTS = (
     "", " ", "  two  spaces  ", "tabs\tand\nlines\r\n", "[MASK] <mask> [CLS]", "a <mask>b</s>",
@@ -82,7 +85,7 @@ def _unigram(texts: list[str]) -> Tokenizer:
 def _unigram_precompiled(texts: list[str]) -> Tokenizer:
     """Return a tokenizer of XLM-R's kind, whose normalizer is a map of sentencepiece's kind."""
     tokenizer = Tokenizer(models.Unigram())
-    squeeze = normalizers.Replace(_regex(" {2,}"), " ")
+    squeeze = normalizers.Replace(Regex(" {2,}"), " ")
     tokenizer.normalizer = normalizers.Sequence([normalizers.Precompiled(nfkc_charsmap()), squeeze])
     return _train_unigram(tokenizer, texts)
 
@@ -108,15 +111,11 @@ def _byte_level_bpe(texts: list[str]) -> Tokenizer:
 
 def _split_bpe(texts: list[str]) -> Tokenizer:
     """Return a tokenizer of Qwen's kind: composed text, a pattern of its own, bytes."""
-    pattern = (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
-        r"\s+(?!\S)|\s+"
-    )
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(_regex(pattern), "isolated"),
+            pre_tokenizers.Split(Regex(QWEN_PATTERN), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -134,12 +133,6 @@ def _train_bpe(tokenizer: Tokenizer, texts: list[str]) -> Tokenizer:
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
     return tokenizer
-
-
-def _regex(pattern: str) -> Any:
-    from tokenizers import Regex
-
-    return Regex(pattern)
 
 
 # Kinds of tokenizers by the name of their bundle: functions that train one on texts.

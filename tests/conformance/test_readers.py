@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -50,10 +49,8 @@ def test_javascript(suite: Path) -> None:
     _check(CommandReader(["node", str(_JAVASCRIPT / "scripts" / "conformance.mjs")]), suite)
 
 
-@pytest.mark.skipif(bool(c_reader.why_not()), reason=f"the C reader cannot run: {c_reader.why_not()}")
+@c_reader.NEEDED
 @pytest.mark.parametrize("target", ["all", "sanitized"])
 def test_c(suite: Path, target: str) -> None:
-    # ONNX Runtime keeps its environment to the end.
-    environment = os.environ | {"MONOGRAPH_ONNXRUNTIME": str(c_reader.library()), "ASAN_OPTIONS": "detect_leaks=0"}
-    reader = CommandReader([str(c_reader.build(target))], environment)
+    reader = CommandReader([str(c_reader.build(target))], c_reader.environment())
     _check(reader, suite, ("rerank", "sparse", "routes"))

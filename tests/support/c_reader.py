@@ -10,14 +10,15 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import pytest
 from filelock import FileLock
 
 SOURCE = Path(__file__).resolve().parents[2] / "c"
+# Tests with this mark are skipped where the reader cannot run, which is found out by the first of them.
+NEEDED = pytest.mark.usefixtures("c_reader_runs")
 
 
-@functools.cache
 def why_not() -> str:
     """Return why the C reader cannot be built or run here, "" if it can."""
     for tool in ("make", "cc"):
@@ -57,17 +58,21 @@ def build(target: str) -> Path:
     return SOURCE / "build" / ("monograph-c-sanitized" if target == "sanitized" else "monograph-c")
 
 
+def environment() -> dict[str, str]:
+    """Return the environment that programs of the C reader run in."""
+    # What ONNX Runtime keeps to the end is not a leak of the reader.
+    return os.environ | {"MONOGRAPH_ONNXRUNTIME": str(library()), "ASAN_OPTIONS": "detect_leaks=0"}
+
+
 def run(
-    command: str, bundle: Path, content: bytes = b"", options: Sequence[str] = (), target: str = "all"
+    command: str, bundle: Path, content: bytes = b"", options: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command of monograph-c on a bundle with ``content`` on its standard input."""
-    # Leaks: ONNX Runtime itself keeps its environment.
-    environment = os.environ | {"MONOGRAPH_ONNXRUNTIME": str(library()), "ASAN_OPTIONS": "detect_leaks=0"}
     return subprocess.run(
-        [str(build(target)), command, str(bundle), *options],
+        [str(build("all")), command, str(bundle), *options],
         input=content,
         capture_output=True,
-        env=environment,
+        env=environment(),
         check=False,
         timeout=300,
     )
@@ -79,12 +84,3 @@ def token_ids(bundle: Path, texts: Sequence[str]) -> list[list[int]]:
     if result.returncode:
         raise RuntimeError(result.stderr.decode(errors="replace"))
     return [json.loads(line) for line in result.stdout.decode().split("\n")[:-1]]
-
-
-def conform(bundle: Path, texts: Sequence[str], target: str = "all") -> dict[str, Any]:
-    """Return what the command ``conformance`` prints for texts without zeros."""
-    result = run("conformance", bundle, b"".join(text.encode() + b"\0" for text in texts), target=target)
-    if result.returncode:
-        raise RuntimeError(result.stderr.decode(errors="replace"))
-    value: dict[str, Any] = json.loads(result.stdout)
-    return value
