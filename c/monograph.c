@@ -1169,6 +1169,24 @@ typedef struct {
     size_t from, to;  /* of the others */
 } Fields;
 
+/* A table of embeddings: an initializer of the graph, stored in the file of weights, whose rows a Gather takes. */
+typedef struct {
+    String name;
+    uint64_t data_type, offset, length;
+    int64_t *dims;
+    size_t rank;
+} Table;
+
+typedef struct {
+    Table *items;
+    size_t count, capacity;
+} Tables;
+
+typedef struct {
+    String *items;
+    size_t count, capacity;
+} Strings;
+
 typedef struct {
     String content;
     Problems *problems;
@@ -1177,6 +1195,8 @@ typedef struct {
     String weights;
     uint64_t weights_size;
     const Json *op_domains;
+    Strings gathered; /* what Gather nodes of the graph itself take rows of */
+    Tables tables;
     Trap stop; /* where reading ends at bytes that are no graph */
     const char *damage;
 } Scanner;
@@ -1359,6 +1379,14 @@ static void check_place(Scanner *scanner, const Tensor *tensor, uint64_t size) {
     if (offset > scanner->weights_size || length > scanner->weights_size - offset) {
         note_graph(scanner, "has the weights %s beyond the end of their file", name);
     }
+    for (size_t i = 0; i < scanner->gathered.count; i++) {
+        if (same(scanner->gathered.items[i], tensor->name)) {
+            Table table = {tensor->name, tensor->data_type, offset, length, NEW(arena, int64_t, tensor->rank), tensor->rank};
+            memcpy(table.dims, tensor->dims, tensor->rank * sizeof *table.dims);
+            PUSH(arena, scanner->tables, table);
+            break;
+        }
+    }
 }
 
 static void check_tensor(Scanner *scanner, const Tensor *tensor) {
@@ -1462,13 +1490,17 @@ static void scan_attribute(Scanner *scanner, const Fields *outer, String operato
 static void scan_node(Scanner *scanner, const Fields *outer, int depth) {
     /* They need not end, or read a file or an image by themselves. */
     static const char *const REFUSED[] = {"Loop", "Scan", "SequenceMap", "EPContext", "ImageDecoder"};
-    String operator = {"", 0}, domain = {"", 0};
+    String operator = {"", 0}, domain = {"", 0}, first_input = {0};
     for (Fields fields = fields_of(&NODE_MESSAGE, outer->from, outer->to); next_field(scanner, &fields);) {
+        first_input = fields.number == 1 && first_input.bytes == NULL ? bytes_of(scanner, &fields) : first_input;
         operator = fields.number == 4 ? bytes_of(scanner, &fields) : operator;
         domain = fields.number == 7 ? bytes_of(scanner, &fields) : domain;
     }
     if (domain.length != 0) {
         check_domain(scanner, domain);
+    }
+    if (is(operator, "Gather") && depth == 1 && first_input.bytes != NULL) {
+        PUSH(scanner->problems->arena, scanner->gathered, first_input);
     }
     for (size_t i = 0; i < COUNT_OF(REFUSED); i++) {
         if (is(operator, REFUSED[i])) {
@@ -1524,18 +1556,19 @@ static void scan_model(void *argument) {
     scan_graph(scanner, start, end, 1);
 }
 
-/* Note every reason not to give a graph to an engine. */
-static void find_graph_problems(Problems *problems, const char *file, String content, String weights,
+/* Note every reason not to give a graph to an engine; return its tables. */
+static Tables find_graph_problems(Problems *problems, const char *file, String content, String weights,
                                 uint64_t weights_size, const Json *op_domains) {
     if (content.length >= 8 && memcmp(content.bytes + 4, "ORTM", 4) == 0) {
         note(problems, "%s is a graph in the format of ONNX Runtime, not in that of ONNX", file);
-        return;
+        return (Tables){0};
     }
     Scanner scanner = {.content = content, .problems = problems, .problems_before = problems->count, .file = file,
                        .weights = weights, .weights_size = weights_size, .op_domains = op_domains};
     if (!attempt(&scanner.stop, scan_model, &scanner)) {
         note_graph(&scanner, "is not an ONNX graph as a bundle has it (%s)", scanner.damage);
     }
+    return scanner.tables;
 }
 
 /* ================================================== 7. The manifest =============================================== */
@@ -1640,29 +1673,25 @@ static void check_object(Problems *problems, const Json *value, const char *path
 /* Note where a value is not of its shape. */
 static void check_shape(Problems *problems, const Json *value, const char *path, const KeyRule *rule) {
     static const struct {
-        JsonType type, first, second; /* of the value, and of what it holds */
+        JsonType type, other, first, second; /* of the value, and of what it holds */
         const char *name;
     } SHAPES[] = {
-        [STRING] = {JSON_STRING, 0, 0, "a string"},
-        [INTEGER] = {JSON_INTEGER, 0, 0, "an integer"},
-        [OBJECT] = {JSON_OBJECT, 0, 0, "an object"},
-        [STRINGS] = {JSON_LIST, JSON_STRING, JSON_STRING, "a list of strings"},
-        [INTEGERS] = {JSON_LIST, JSON_INTEGER, JSON_INTEGER, "a list of integers"},
-        [OBJECTS] = {JSON_LIST, JSON_OBJECT, JSON_OBJECT, "a list of objects"},
-        [SIZES] = {JSON_LIST, JSON_INTEGER, JSON_STRING, "a list of integers and strings"},
-        [STRING_MAP] = {JSON_OBJECT, JSON_STRING, JSON_STRING, "an object of strings"},
-        [INTEGER_MAP] = {JSON_OBJECT, JSON_INTEGER, JSON_INTEGER, "an object of integers"},
-        [NUMBER_MAP] = {JSON_OBJECT, JSON_INTEGER, JSON_NUMBER, "an object of numbers"},
-        [OBJECT_MAP] = {JSON_OBJECT, JSON_OBJECT, JSON_OBJECT, "an object of objects"},
-        [RANGES] = {JSON_LIST, JSON_LIST, JSON_LIST, "two lists of numbers"},
+        [STRING] = {JSON_STRING, JSON_STRING, 0, 0, "a string"},
+        [INTEGER] = {JSON_INTEGER, JSON_INTEGER, 0, 0, "an integer"},
+        [NUMBER] = {JSON_INTEGER, JSON_NUMBER, 0, 0, "a number"},
+        [FLAG] = {JSON_TRUE, JSON_FALSE, 0, 0, "true or false"},
+        [OBJECT] = {JSON_OBJECT, JSON_OBJECT, 0, 0, "an object"},
+        [STRINGS] = {JSON_LIST, JSON_LIST, JSON_STRING, JSON_STRING, "a list of strings"},
+        [INTEGERS] = {JSON_LIST, JSON_LIST, JSON_INTEGER, JSON_INTEGER, "a list of integers"},
+        [OBJECTS] = {JSON_LIST, JSON_LIST, JSON_OBJECT, JSON_OBJECT, "a list of objects"},
+        [SIZES] = {JSON_LIST, JSON_LIST, JSON_INTEGER, JSON_STRING, "a list of integers and strings"},
+        [STRING_MAP] = {JSON_OBJECT, JSON_OBJECT, JSON_STRING, JSON_STRING, "an object of strings"},
+        [INTEGER_MAP] = {JSON_OBJECT, JSON_OBJECT, JSON_INTEGER, JSON_INTEGER, "an object of integers"},
+        [NUMBER_MAP] = {JSON_OBJECT, JSON_OBJECT, JSON_INTEGER, JSON_NUMBER, "an object of numbers"},
+        [OBJECT_MAP] = {JSON_OBJECT, JSON_OBJECT, JSON_OBJECT, JSON_OBJECT, "an object of objects"},
+        [RANGES] = {JSON_LIST, JSON_LIST, JSON_LIST, JSON_LIST, "two lists of numbers"},
     };
-    if (rule->shape == NUMBER || rule->shape == FLAG) {
-        if (rule->shape == NUMBER ? !is_number(value) : value->type != JSON_TRUE && value->type != JSON_FALSE) {
-            note(problems, "%s must be %s", path, rule->shape == NUMBER ? "a number" : "true or false");
-        }
-        return;
-    }
-    bool is_right = value->type == SHAPES[rule->shape].type;
+    bool is_right = value->type == SHAPES[rule->shape].type || value->type == SHAPES[rule->shape].other;
     if (is_right && rule->shape >= STRINGS) {
         is_right = all_of(value, SHAPES[rule->shape].first, SHAPES[rule->shape].second);
     }
@@ -1979,14 +2008,11 @@ static Manifest read_manifest(Problems *problems, const Json *json) {
     return manifest;
 }
 
-/* The files of a bundle that stay in memory, and the handle of its weights. */
+/* The files of a bundle that are read whole, once, and the tables of the graph. */
 typedef struct {
     String graph, tokenizer;
-    const void *weights;
-    size_t weights_size;
+    Tables tables;
 } Contents;
-
-static bool same_digits(const char *digits, String stated) { return is(stated, digits); }
 
 /* Hash a file block by block; return whether it could be read. */
 static bool hash_file(int folder, const char *name, char digits[65]) {
@@ -2045,7 +2071,7 @@ static void check_file(Problems *problems, int folder, const Json *entry, bool c
         note(problems, "%s cannot be read", title);
         return;
     }
-    if (!same_digits(digits, string_member(entry, "sha256"))) {
+    if (!is(string_member(entry, "sha256"), digits)) {
         note(problems, "%s was changed: its sha256 is not the manifest's", title);
     }
 }
@@ -2069,7 +2095,7 @@ static void check_files(Problems *problems, int folder, const Manifest *manifest
 }
 
 /* Read the bundle's graphs, those for other devices too, and note what an engine must not be given. */
-static void check_graphs(Problems *problems, int folder, const Manifest *manifest, const Contents *contents) {
+static void check_graphs(Problems *problems, int folder, const Manifest *manifest, Contents *contents) {
     Arena *arena = problems->arena;
     uint64_t total = 0;
     const Json *graphs = member(manifest->json, "graphs");
@@ -2088,16 +2114,17 @@ static void check_graphs(Problems *problems, int folder, const Manifest *manifes
     for (const Json *graph = first_of(graphs); graph != NULL; graph = graph->next) {
         String name = string_member(graph, "file"), weights = weights_of(arena, manifest->files, name);
         const char *problem = NULL;
-        String content = same(name, manifest->graph_file)
-                             ? contents->graph
-                             : read_file(arena, folder, copy_string(arena, name).bytes, MAX_GRAPH_BYTES, &problem);
+        bool is_used = same(name, manifest->graph_file);
+        String content = is_used ? contents->graph
+                                 : read_file(arena, folder, copy_string(arena, name).bytes, MAX_GRAPH_BYTES, &problem);
         if (content.bytes == NULL) {
             note(problems, "%s %s", quote(arena, name), problem == NULL ? "cannot be read" : problem);
             continue;
         }
         int64_t size = integer_member(member_named(manifest->files, weights), "bytes", 0);
-        find_graph_problems(problems, quote(arena, name), content, weights, size < 0 ? 0 : (uint64_t)size,
-                            member(graph, "op_domains"));
+        Tables tables = find_graph_problems(problems, quote(arena, name), content, weights, size < 0 ? 0 : (uint64_t)size,
+                                            member(graph, "op_domains"));
+        contents->tables = is_used ? tables : contents->tables;
     }
 }
 
@@ -2115,7 +2142,7 @@ static void check_measurements(Problems *problems, int folder, const Manifest *m
         return;
     }
     check_object(problems, json, MEASUREMENTS_FILE, &MEASUREMENTS_RULE);
-    if (!same_digits(manifest->sha256, string_member(json, "manifest_sha256"))) {
+    if (!is(string_member(json, "manifest_sha256"), manifest->sha256)) {
         note(problems, "%s belongs to another manifest.json, by its sha256: remove it", MEASUREMENTS_FILE);
     }
 }
@@ -3033,37 +3060,32 @@ static void push_piece(Arena *arena, Pieces *pieces, const Piece *piece, size_t 
 
 /* Make pieces of spans, in place: a span takes others in, or goes. */
 static void split_at(Arena *arena, Pieces *pieces, const Piece *piece, Spans spans, Behavior behavior) {
-    size_t retained = 0;
+    size_t first = 0, end = 0;
+    bool before = false;
     if (behavior == MERGED_WITH_NEXT) {
-        bool before = false;
-        size_t first = spans.count;
+        first = end = spans.count;
         for (size_t i = spans.count; i-- > 0;) {
             Span span = spans.items[i];
-            if (span.is_match && !before && first < spans.count) {
+            if (span.is_match && !before && first < end) {
                 spans.items[first].start = span.start;
             } else {
                 spans.items[--first] = span;
             }
             before = span.is_match;
         }
-        for (size_t i = first; i < spans.count; i++) {
-            push_piece(arena, pieces, piece, spans.items[i].start, spans.items[i].end);
-        }
-        return;
     }
-    bool before = false;
-    for (size_t i = 0; i < spans.count; i++) {
+    for (size_t i = 0; i < spans.count && behavior != MERGED_WITH_NEXT; i++) {
         Span span = spans.items[i];
-        bool joins = retained > 0 && ((behavior == CONTIGUOUS && span.is_match == before) ||
-                                  (behavior == MERGED_WITH_PREVIOUS && span.is_match && !before));
+        bool joins = end > 0 && ((behavior == CONTIGUOUS && span.is_match == before) ||
+                                 (behavior == MERGED_WITH_PREVIOUS && span.is_match && !before));
         if (joins) {
-            spans.items[retained - 1].end = span.end;
+            spans.items[end - 1].end = span.end;
         } else if (behavior != REMOVED || !span.is_match) {
-            spans.items[retained++] = span;
+            spans.items[end++] = span;
         }
         before = span.is_match;
     }
-    for (size_t i = 0; i < retained; i++) {
+    for (size_t i = first; i < end; i++) {
         push_piece(arena, pieces, piece, spans.items[i].start, spans.items[i].end);
     }
 }
@@ -4272,6 +4294,8 @@ struct monograph_model {
     OrtSessionOptions *session_options;
     OrtSession *session;
     OrtMemoryInfo *memory_info;
+    OrtValue **tables; /* over the mapped weights; the session has no copies of them */
+    size_t table_count;
     const char *input_names[COUNT_OF(GRAPH_INPUTS)];
     size_t input_kinds[COUNT_OF(GRAPH_INPUTS)]; /* places in GRAPH_INPUTS */
     size_t input_count;
@@ -4435,23 +4459,47 @@ static void check_signature(Call *call, monograph_model *model, const char *path
     check_tensor_spec(call, model, path, outputs, 0, false, &model->output_name);
 }
 
+/* Share the mapped tables with ONNX Runtime, which would copy them otherwise. It may rearrange other weights, so those it
+ * takes from the file in memory: it copies them while it loads the graph, and packs most of them. */
+static void share_tables(Call *call, monograph_model *model, const Tables *tables) {
+    enum { LAST_TYPE_OF_BYTES = 20, ALIGNMENT = 16 }; /* Of the types after it more than one element is in a byte. */
+    const OrtApi *api = runtime_api;
+    model->tables = NEW_ZEROS(&model->arena, OrtValue *, tables->count);
+    for (size_t i = 0; i < tables->count; i++) {
+        const Table *one = &tables->items[i];
+        if (one->length == 0 || one->data_type > LAST_TYPE_OF_BYTES || one->offset % ALIGNMENT != 0) {
+            continue;
+        }
+        const char *name = copy_string(&model->arena, one->name).bytes, *what = "does not take the weights";
+        OrtValue **value = &model->tables[model->table_count++];
+        OrtStatus *status = api->CreateTensorWithDataAsOrtValue(model->memory_info, (char *)model->weights + one->offset,
+                                                                (size_t)one->length, one->dims, one->rank,
+                                                                (ONNXTensorElementDataType)one->data_type, value);
+        check_status(&call->trap, status, what);
+        /* The first makes the graph's tensor refer to the values, the second makes the session use them in place. */
+        check_status(&call->trap, api->AddExternalInitializers(model->session_options, &name, (const OrtValue **)value, 1), what);
+        check_status(&call->trap, api->AddInitializer(model->session_options, name, *value), what);
+    }
+}
+
 /* Give the graph's bytes, which were checked, and its mapped weights to ONNX Runtime. */
-static void open_session(Call *call, monograph_model *model, const char *path, String graph) {
+static void open_session(Call *call, monograph_model *model, const char *path, const Contents *contents) {
     const OrtApi *api = runtime_api;
     Trap *trap = &call->trap;
     configure_session(trap, model);
+    check_status(trap, api->CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &model->memory_info),
+                 "has no memory");
     const char *name = copy_string(&model->arena, model->manifest.weights_file).bytes;
     char *weights = model->weights;
     if (weights != NULL) {
+        share_tables(call, model, &contents->tables);
         check_status(trap, api->AddExternalInitializersFromFilesInMemory(model->session_options, &name, &weights,
                                                                         &model->weights_size, 1),
                      "does not take the weights");
     }
-    OrtStatus *status = api->CreateSessionFromArray(runtime_environment, graph.bytes, graph.length,
-                                                    model->session_options, &model->session);
+    OrtStatus *status = api->CreateSessionFromArray(runtime_environment, contents->graph.bytes,
+                                                    contents->graph.length, model->session_options, &model->session);
     check_status(trap, status, "cannot load the graph");
-    check_status(trap, api->CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &model->memory_info),
-                 "has no memory");
     check_status(trap, api->GetAllocatorWithDefaultOptions(&call->allocator), "has no allocator");
     check_signature(call, model, path);
 }
@@ -4859,13 +4907,13 @@ static void verify_all(Call *call, const monograph_model *model, monograph_repor
     char digits[65] = "";
     if (text.bytes != NULL) {
         sha256_of(text.bytes, text.length, digits);
-        problem = same_digits(digits, string_member(entry, "sha256")) ? NULL : "was changed: its sha256 is not the manifest's";
+        problem = is(string_member(entry, "sha256"), digits) ? NULL : "was changed: its sha256 is not the manifest's";
     }
     if (problem != NULL) {
         refuse_probes(call, problem);
     }
     sha256_of(model->weights, model->weights_size, digits);
-    if (!same_digits(digits, string_member(weights, "sha256"))) {
+    if (!is(string_member(weights, "sha256"), digits)) {
         fail(&call->trap, MONOGRAPH_BUNDLE_ERROR, "the weights were changed: their sha256 is not the manifest's");
     }
     const Json *json = parse_json(arena, text, MAX_PROBE_VALUES, true, &problem);
@@ -4911,7 +4959,7 @@ static void load_model(Call *call, monograph_model *model, const char *path, con
     }
     load_runtime(&call->trap, options->onnxruntime);
     map_weights(&call->trap, model, path);
-    open_session(call, model, path, contents.graph);
+    open_session(call, model, path, &contents);
 }
 
 /* A call of monograph_open. */
@@ -4959,6 +5007,9 @@ void monograph_close(monograph_model *model) {
     }
     if (model->session_options != NULL) {
         runtime_api->ReleaseSessionOptions(model->session_options);
+    }
+    for (size_t i = 0; i < model->table_count; i++) {
+        runtime_api->ReleaseValue(model->tables[i]);
     }
     if (model->memory_info != NULL) {
         runtime_api->ReleaseMemoryInfo(model->memory_info);

@@ -1,7 +1,7 @@
 /* monograph: embed texts with a bundle, from C.
  *
  * A bundle is a folder that `monograph export` writes; docs/reference/bundle-format.md specifies it. This reader runs its
- * graph on the CPU with ONNX Runtime (1.23 or later) and needs nothing else. It reads bundles of the task "embedding"
+ * graph on the CPU with ONNX Runtime (1.24 or later) and needs nothing else. It reads bundles of the task "embedding"
  * without routes, whose tokenizer is WordPiece, Unigram, WordLevel or BPE.
  *
  *     monograph_model *model = monograph_open("minilm", NULL);

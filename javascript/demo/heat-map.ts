@@ -4,7 +4,13 @@ const LABEL_SHARE = 0.42;
 const MAX_CELL = 44;
 const MIN_CELL = 14;
 // Narrower ones have no room for a number.
-const MIN_CELL_WITH_NUMBER = 36;
+const MIN_CELL_WITH_NUMBER = 28;
+
+/** The color of a cell and of the number in it, by the similarity from 0 to 1. */
+function colorsOf(strength: number, isDark: boolean): { readonly cell: string; readonly number: string } {
+  const lightness = isDark ? 18 + 54 * strength : 94 - 58 * strength;
+  return { cell: `hsl(209 75% ${lightness}%)`, number: lightness > 55 ? "#10151b" : "#ffffff" };
+}
 
 /** Draw similarities [n, n] of `sentences` into a canvas of the width that it has on the page. */
 export function drawHeatMap(canvas: HTMLCanvasElement, sentences: readonly string[], values: readonly Float32Array[]): void {
@@ -21,20 +27,23 @@ export function drawHeatMap(canvas: HTMLCanvasElement, sentences: readonly strin
     return;
   }
   const { color } = getComputedStyle(canvas);
+  const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
   context.scale(scale, scale);
   context.textBaseline = "middle";
-  context.font = "13px system-ui, sans-serif";
+  const fontOf = (pixels: number): string => `${pixels}px system-ui, sans-serif`;
   sentences.forEach((sentence, row) => {
     const middle = (row + 0.5) * cell;
     context.fillStyle = color;
+    context.font = fontOf(13);
     context.fillText(fitted(context, sentence, labels - 12), 0, middle);
     values[row].forEach((value, column) => {
-      const strength = Math.max(0, Math.min(1, value));
+      const colors = colorsOf(Math.max(0, Math.min(1, value)), isDark);
       const left = labels + column * cell;
-      context.fillStyle = `hsl(209 80% ${92 - 60 * strength}%)`;
+      context.fillStyle = colors.cell;
       context.fillRect(left + 1, row * cell + 1, cell - 2, cell - 2);
       if (cell >= MIN_CELL_WITH_NUMBER) {
-        context.fillStyle = strength > 0.5 ? "#fff" : "#1b1f24";
+        context.fillStyle = colors.number;
+        context.font = fontOf(cell < MAX_CELL ? 11 : 13);
         context.textAlign = "center";
         context.fillText(value.toFixed(2), left + cell / 2, middle);
         context.textAlign = "left";

@@ -1,16 +1,23 @@
-import { readdirSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { defineConfig } from "vite";
 
 const folder = join(import.meta.dirname, "..", "build", "demo-site");
+const FILES = 'const FILES = ["./"];';
 
-/** Lists the files that a visit without a network needs; those for WebGPU are not among them. */
-const assets = {
-  name: "assets",
+/** Puts the files that a visit without a network needs into the service worker; those for WebGPU are not among them. */
+const offline = {
+  name: "offline",
   closeBundle() {
     const names = readdirSync(join(folder, "assets")).filter((name) => !/webgpu|asyncify/.test(name));
-    writeFileSync(join(folder, "assets.json"), JSON.stringify(names.map((name) => `assets/${name}`)));
+    const path = join(folder, "service-worker.js");
+    const source = readFileSync(path, "utf8");
+    if (!source.includes(FILES)) {
+      throw new Error(`service-worker.js lacks the line ${FILES}`);
+    }
+    const files = JSON.stringify(["./", ...names.map((name) => `assets/${name}`)]);
+    writeFileSync(path, source.replace(FILES, () => `const FILES = ${files};`));
   },
 };
 
@@ -19,5 +26,5 @@ export default defineConfig({
   base: "./",
   build: { outDir: folder, emptyOutDir: true, target: "es2022" },
   worker: { format: "es" },
-  plugins: [assets],
+  plugins: [offline],
 });

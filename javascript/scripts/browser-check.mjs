@@ -37,15 +37,16 @@ async function withPage(isolated, work) {
 async function verify(isolated, name) {
   await withPage(isolated, async (page) => {
     const { longest, result } = await page.evaluate(
-      (bundle) =>
+      ([bundle, count]) =>
         globalThis.longestGapDuring(async () => {
-          const model = await globalThis.monograph.load(`bundles/${bundle}`);
+          const model = await globalThis.monograph.load(`bundles/${bundle}`, { threads: count });
           const verified = await model.verify();
           const { threads, engine } = model;
           await model.close();
           return { ...verified, threads, engine };
         }),
-      name,
+      // Also where the default would be one for lack of CPUs.
+      [name, isolated ? 2 : 1],
     );
     const cosine = result.worstCosine === null ? "" : `, worst cosine ${result.worstCosine.toFixed(6)}`;
     console.log(
@@ -53,6 +54,7 @@ async function verify(isolated, name) {
         `${result.maxAbsDifference.toExponential(2)}${cosine}; page blocked for at most ${Math.round(longest)} ms`,
     );
     assert.equal(result.passed, true);
+    assert.equal(result.threads, isolated ? 2 : 1);
   });
 }
 

@@ -5,26 +5,21 @@ import { join } from "node:path";
 import { main } from "../dist/cli.js";
 import { Embedder, MonographError } from "../dist/node.js";
 import { readTokenizerFile } from "../dist/tokenizer/file.js";
+import { conform } from "./reading.mjs";
 
-async function conform(bundle) {
+async function printConformance(bundle) {
   const texts = readFileSync(0, "utf8").split("\0").slice(0, -1);
   const model = await Embedder.open(bundle, { threads: 1 });
   const file = readFileSync(join(bundle, model.manifest.tokenizer.file));
   const tokenizer = readTokenizerFile(file, (why) => new MonographError(why));
-  const alone = [];
-  for (const text of texts) {
-    alone.push(Array.from(await model.encode(text, { prompt: "" })));
-  }
-  const batched = (await model.encode(texts, { prompt: "" })).map((vector) => Array.from(vector));
+  process.stdout.write(JSON.stringify(await conform(model, tokenizer, texts)));
   await model.close();
-  const ids = texts.map((text) => tokenizer.encode(text).ids);
-  process.stdout.write(JSON.stringify({ ids, alone, batched }));
 }
 
 const [command, bundle] = process.argv.slice(2);
 try {
   if (command === "conformance") {
-    await conform(bundle);
+    await printConformance(bundle);
   } else {
     process.exitCode = await main([command, bundle, "--threads", "1"]);
   }

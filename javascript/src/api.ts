@@ -13,5 +13,5 @@ export type { CallOptions, RoutedOptions } from "./model.js";
 export type { OpenOptions } from "./platform.js";
 export { type Similarity, similarity, similarityPairwise, type Vector } from "./similarity.js";
 export { SparseEncoder, type SparseOptions, type WeightedToken } from "./sparse-encoder.js";
-export type { Activation, EmbeddingSection, RerankSection, SparseSection, Task } from "./tasks/task.js";
+export type { Activation, EmbeddingSection, QualityLevel, RerankSection, SparseSection, Task } from "./tasks/task.js";
 export type { Precision, Ranges, VectorTypes } from "./tasks/vectors.js";

@@ -1,7 +1,8 @@
 /** Embedder: embed texts with a bundle. */
 
 import { InputError } from "./errors.js";
-import { checkText, checkTexts } from "./inputs.js";
+import { collectWindows } from "./inference/batching.js";
+import { checkStream, checkText, checkTexts } from "./inputs.js";
 import { DOCUMENT_PROMPTS, Model, openTask, QUERY_PROMPTS, type RoutedOptions } from "./model.js";
 import type { OpenOptions } from "./platform.js";
 import { isSimilarity, type Similarity, similarity, similarityPairwise, type Vector } from "./similarity.js";
@@ -52,6 +53,20 @@ export class Embedder extends Model<"embedding"> {
     return isSingle ? vectors[0] : vectors;
   }
 
+  /**
+   * Embed the texts of any iterable, and yield arrays of vectors in their order, in constant memory.
+   *
+   * Options are checked at the call, texts as they are read.
+   */
+  encodeIter<P extends Precision = "float32">(
+    texts: Iterable<string> | AsyncIterable<string>,
+    options: Omit<EncodeOptions<P>, "onProgress"> = {},
+  ): AsyncGenerator<VectorTypes[P][]> {
+    postProcess(this.section, options);
+    this.checkCall(options);
+    return this.#encodeWindows(collectWindows(checkStream(texts)), options);
+  }
+
   /** `encode` with the model's "query" prompt and route, if it has them and you give none. */
   async encodeQuery<P extends Precision = "float32">(text: string, options?: EncodeOptions<P>): Promise<VectorTypes[P]>;
   async encodeQuery<P extends Precision = "float32">(
@@ -78,6 +93,15 @@ export class Embedder extends Model<"embedding"> {
   ): Promise<VectorTypes[P] | VectorTypes[P][]> {
     const routed = this.routed(options, "document", DOCUMENT_PROMPTS);
     return typeof texts === "string" ? this.encode(texts, routed) : this.encode(texts, routed);
+  }
+
+  async *#encodeWindows<P extends Precision>(
+    windows: AsyncIterable<readonly string[]>,
+    options: EncodeOptions<P>,
+  ): AsyncGenerator<VectorTypes[P][]> {
+    for await (const window of windows) {
+      yield this.encode(window, options);
+    }
   }
 
   /** The model's similarity of each vector of `first` [n] to each of `second` [m]: n arrays of m values. */

@@ -34,6 +34,22 @@ export function checkTexts(texts: unknown, name = "texts"): readonly string[] {
   return Array.from(texts, (text, position) => checkText(text, `text ${position}`));
 }
 
+/** An iterable of texts, each of which is checked when it is read. */
+export function checkStream(texts: unknown): AsyncGenerator<string> {
+  const isIterable = typeof texts === "object" && texts !== null && (Symbol.iterator in texts || Symbol.asyncIterator in texts);
+  if (!isIterable) {
+    throw new InputError(`texts must be an iterable of strings, got ${describe(texts)}`);
+  }
+  return checkEach(texts as Iterable<unknown> | AsyncIterable<unknown>);
+}
+
+async function* checkEach(texts: Iterable<unknown> | AsyncIterable<unknown>): AsyncGenerator<string> {
+  let position = 0;
+  for await (const text of texts) {
+    yield checkText(text, `text ${position++}`);
+  }
+}
+
 /** An array of pairs of texts. */
 export function checkPairs(pairs: unknown): readonly Pair[] {
   if (!Array.isArray(pairs)) {

@@ -7,7 +7,7 @@ import type { ModelHost, RunControl, RunOptions } from "./inference/host.js";
 import type { VerificationResult } from "./inference/verification.js";
 import { checkCount, checkText, checkThreads, describe, resolvePrompt } from "./inputs.js";
 import { openHost, type OpenOptions } from "./platform.js";
-import { type Sections, type Task, TASKS } from "./tasks/task.js";
+import { QUALITY_LEVELS, type Sections, type Task, TASKS } from "./tasks/task.js";
 
 /** The options that calls of all models have. */
 export interface CallOptions {
@@ -38,9 +38,16 @@ export async function openChecked(bundle: string | URL, options: OpenOptions): P
     checkText(bundle, "the bundle");
   }
   checkThreads(options.threads);
-  const { check = "fast", executionProviders } = options;
+  const { check = "fast", executionProviders, quality, graphPrecision } = options;
   if (check !== "fast" && check !== "full") {
     throw new InputError(`check must be "fast" or "full", got ${describe(check)}`);
+  }
+  if (quality !== undefined && !QUALITY_LEVELS.includes(quality)) {
+    const levels = QUALITY_LEVELS.map((level) => JSON.stringify(level)).join(", ");
+    throw new InputError(`quality must be one of ${levels}, got ${describe(quality)}`);
+  }
+  if (quality !== undefined && graphPrecision !== undefined) {
+    throw new InputError("quality and graphPrecision both choose a graph: leave one of them out");
   }
   if (executionProviders !== undefined && (!Array.isArray(executionProviders) || executionProviders.length === 0)) {
     throw new InputError(`executionProviders must be an array of at least one, got ${describe(executionProviders)}`);

@@ -18,7 +18,7 @@ async function openHost(bundle: string | URL, options: OpenOptions): Promise<Mod
   const { onProgress, signal, check, executionProviders = ["cpu"] } = options;
   signal?.throwIfAborted();
   const whole = await openBundle(sourceOf(bundle), { full: check === "full", onProgress, signal });
-  const opened = chooseGraphs(whole, executionProviders, options.graphPrecision);
+  const opened = chooseGraphs(whole, executionProviders, options);
   const runtime = await importRuntime();
   signal?.throwIfAborted();
   const threads = options.threads ?? availableParallelism();

@@ -4,17 +4,23 @@ import type { Progress } from "./bundle/source.js";
 import type { ExecutionProvider } from "./engines/onnxruntime.js";
 import { MonographError } from "./errors.js";
 import type { ModelHost } from "./inference/host.js";
+import type { QualityLevel } from "./tasks/task.js";
 
 export interface OpenOptions {
   /**
-   * Threads of the engine; by default as many as there are CPUs. In a browser more than one thread needs a page that is
-   * cross-origin isolated.
+   * Threads of the engine; by default as many as there are CPUs, in a browser one less and at most four. There more than
+   * one thread needs a page that is cross-origin isolated.
    */
   readonly threads?: number | undefined;
   /** Of ONNX Runtime: by default `["cpu"]` in Node and `["wasm"]` in a browser. There is no fallback to another. */
   readonly executionProviders?: readonly ExecutionProvider[] | undefined;
   /** Which of a bundle's precisions to run, for example "int8"; by default that of its first graph for the device. */
   readonly graphPrecision?: string | undefined;
+  /**
+   * The loss that is accepted, of a bundle with several precisions: runs the fastest that reaches the level by what the
+   * bundle states. By default the loss is not considered.
+   */
+  readonly quality?: QualityLevel | undefined;
   /** "fast" checks the hashes of the small files and the size of the weights, "full" all hashes. */
   readonly check?: "fast" | "full" | undefined;
   /** Called as files are downloaded or hashed. */

@@ -3,7 +3,7 @@ import { appendFile, readFile, rename, rm, symlink, writeFile } from "node:fs/pr
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { BundleError, CrossEncoder, Embedder, InputError, load } from "../src/node.js";
+import { BundleError, CrossEncoder, DeviceError, Embedder, InputError, load, type QualityLevel } from "../src/node.js";
 import { changeManifest, committed, type ManifestJson, replaceFile, withCopy } from "./fixtures.js";
 
 /** The problems that a bundle is refused for. */
@@ -159,6 +159,56 @@ test("a bundle of several precisions runs the default, or the chosen one with it
   assert.notDeepEqual(await first.encode("a boat"), await second.encode("a boat"));
   await Promise.all([first.close(), second.close()]);
   await assert.rejects(Embedder.open(folder, { graphPrecision: "fp8" }), /is not one of this bundle's: fp32, int8/);
+});
+
+const LOSSES: readonly (readonly [quality: QualityLevel, meanCosine: number, precision: string])[] = [
+  ["lossless", 0.99999, "int8"],
+  ["lossless", 0.9995, "fp32"],
+  ["high", 0.9995, "int8"],
+  ["high", 0.998, "fp32"],
+  ["fast", 0.998, "int8"],
+];
+
+for (const [quality, meanCosine, precision] of LOSSES) {
+  test(`quality ${quality} at a mean cosine of ${meanCosine} runs ${precision}`, async () => {
+    await withCopy("embedding-precisions", async (folder) => {
+      const path = join(folder, "measurements.json");
+      const measured = JSON.parse(await readFile(path, "utf8"));
+      Object.assign(measured.further_precisions.int8.agreement, { mean_cosine: meanCosine, worst_cosine: 0.9995 });
+      await writeFile(path, JSON.stringify(measured));
+      const model = await Embedder.open(folder, { threads: 1, quality });
+      assert.equal(model.graphPrecision, precision);
+      await model.close();
+    });
+  });
+}
+
+test("without measurements the limits of the export are the loss", async () => {
+  await withCopy("embedding-precisions", async (folder) => {
+    await rm(join(folder, "measurements.json"));
+    const precisions = [];
+    for (const quality of ["lossless", "fast"] as const) {
+      const model = await Embedder.open(folder, { threads: 1, quality });
+      precisions.push(model.graphPrecision);
+      await model.close();
+    }
+    assert.deepEqual(precisions, ["fp32", "int8"]);
+  });
+});
+
+test("a quality that no precision reaches, or that is unknown, is an error", async () => {
+  const options = { threads: 1, quality: "lossless" } as const;
+  await withCopy("embedding-int8-measured", async (folder) => {
+    const path = join(folder, "measurements.json");
+    const measured = JSON.parse(await readFile(path, "utf8"));
+    measured.agreement.mean_cosine = 0.995;
+    await writeFile(path, JSON.stringify(measured));
+    const problem = /no graph of quality "lossless" for "cpu", only int8 of quality "fast": .* --precision int8,fp32/;
+    await assert.rejects(Embedder.open(folder, options), (error) => error instanceof DeviceError && problem.test(error.message));
+  });
+  const folder = committed("embedding-precisions");
+  await assert.rejects(Embedder.open(folder, { ...options, graphPrecision: "fp32" }), /leave one of them out/);
+  await assert.rejects(Embedder.open(folder, { quality: "best" as QualityLevel }), /must be one of "lossless", "high", "fast"/);
 });
 
 test("precisions without graphs, and graphs without their precision, are refused", async () => {

@@ -48,6 +48,34 @@ test("batches of any size give the same vectors", async () => {
   assert.ok(Math.max(...vectors.map((vector, place) => largestDifference(vector, small[place]))) < 1e-6);
 });
 
+test("texts of any iterable give the vectors of an array, in blocks of bounded size", async () => {
+  const texts = Array.from({ length: 2050 }, (_, number) => `line ${number % 40}`);
+  async function* lines(): AsyncGenerator<string> {
+    yield* texts;
+  }
+  const expected = await embedder.encode(texts, { truncateDim: 8 });
+  for (const source of [new Set(["a", "b"]), lines()]) {
+    const sizes = [];
+    let place = 0;
+    for await (const block of embedder.encodeIter(source, { truncateDim: 8 })) {
+      sizes.push(block.length);
+      if (!(source instanceof Set)) {
+        assert.ok(block.every((vector, row) => largestDifference(vector, expected[place + row]) < 1e-6));
+      }
+      place += block.length;
+    }
+    assert.deepEqual(sizes, source instanceof Set ? [2] : [2048, 2]);
+  }
+});
+
+test("an iterable's options are checked at the call, and its texts as they are read", async () => {
+  assert.throws(() => embedder.encodeIter(["a"], { truncateDim: 0 }), InputError);
+  assert.throws(() => embedder.encodeIter("abc"), /texts must be an iterable of strings, got a string/);
+  assert.throws(() => embedder.encodeIter(7 as unknown as string[]), InputError);
+  const vectors = embedder.encodeIter(["a", null as unknown as string]);
+  await assert.rejects(vectors.next(), /text 1 must be a string, got null/);
+});
+
 test("prompts are those of the model, of their name or the caller's", async () => {
   const [plain, query] = [await embedder.encode("a boat"), await embedder.encodeQuery("a boat")];
   assert.deepEqual(query, await embedder.encode("search: a boat"));

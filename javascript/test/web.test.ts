@@ -58,6 +58,22 @@ for (const [problem, change] of CHANGES) {
   });
 }
 
+test("problems of weights and of other files are reported together, in the manifest's order", async () => {
+  const spoil = (file: string, content: Buffer): Buffer => (/data|tokenizer/.test(file) ? content.subarray(1) : content);
+  await served(
+    "embedding",
+    async (url) => {
+      const error = await Embedder.open(url).catch((caught: unknown) => caught);
+      assert.ok(error instanceof BundleError);
+      assert.deepEqual(
+        error.problems.map((problem) => problem.replace(/\d+/g, "N")),
+        ["model.onnx.data has N bytes instead of N", "tokenizer.json has N bytes instead of N"],
+      );
+    },
+    spoil,
+  );
+});
+
 test("an address without a bundle, and one that does not answer, are errors", async () => {
   await served("absent", async (url) => assert.rejects(Embedder.open(url), /manifest.json cannot be read \(is missing \(HTTP 404/));
   await assert.rejects(Embedder.open("http://127.0.0.1:9/"), BundleError);

@@ -26,9 +26,11 @@ _COMMITTED: dict[str, Sequence[str]] = {
     "embedding-int8-measured": (),
     "embedding-int8-weights": (),
     "embedding-precisions": (),
+    "embedding-tokens": ("token_embeddings",),
     "rerank": ("rerank",),
     "sparse": ("sparse",),
     "sparse-routes": ("sparse", "routes"),
+    "multi-vector": ("multi_vector",),
 }
 _ROBERTA_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 # As many as the table of the committed bundle has rows.
@@ -180,13 +182,13 @@ def expected_of(suite: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         yield suite / "bundles" / file.stem, json.loads(file.read_bytes())
 
 
-def expect(bundle: Path, *, odd: bool = True, step: int = 1) -> dict[str, Any]:
-    """Return what is expected of every ``step``-th probe, and ``odd`` texts: ids by tokenizers, vectors by Python.
+def expect(bundle: Path, *, odd: bool = True, step: int = 1, first: int = 0) -> dict[str, Any]:
+    """Return what is expected of every ``step``-th probe from ``first`` on, and ``odd`` texts: ids and vectors.
 
-    The vectors are those of ONNX Runtime on this machine, each text alone.
+    The ids are by tokenizers, the vectors by ONNX Runtime on this machine, each text alone.
     """
     probes: list[str] = json.loads((bundle / "probes.json").read_bytes())["texts"]
-    texts = [text for text in (*(_ODD_TEXTS if odd else ()), *probes[::step]) if "\0" not in text]
+    texts = [text for text in (*(_ODD_TEXTS if odd else ()), *probes[first::step]) if "\0" not in text]
     manifest = json.loads((bundle / "manifest.json").read_bytes())
     tokenizer = Tokenizer.from_file(str(bundle / manifest["tokenizer"]["file"]))
     tokenizer.no_padding()

@@ -46,11 +46,15 @@ def _why_not_javascript() -> str:
 
 @pytest.mark.skipif(bool(_why_not_javascript()), reason=f"the JavaScript reader cannot run: {_why_not_javascript()}")
 def test_javascript(suite: Path) -> None:
-    _check(CommandReader(["node", str(_JAVASCRIPT / "scripts" / "conformance.mjs")]), suite)
+    _check(
+        CommandReader(["node", str(_JAVASCRIPT / "scripts" / "conformance.mjs")]),
+        suite,
+        ("multi_vector", "token_embeddings"),
+    )
 
 
 @c_reader.NEEDED
 @pytest.mark.parametrize("target", ["all", "sanitized"])
 def test_c(suite: Path, target: str) -> None:
     reader = CommandReader([str(c_reader.build(target))], c_reader.environment())
-    _check(reader, suite, ("rerank", "sparse", "routes"))
+    _check(reader, suite, ("rerank", "sparse", "routes", "multi_vector", "token_embeddings"))

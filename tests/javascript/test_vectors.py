@@ -7,65 +7,35 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
-from monograph import SparseEncoder, load
-from monograph.bundle.probes import read_probes
+from conformance.outputs import expected_outputs
 
 _BUNDLES = Path(__file__).parents[1] / "data"
-_FLOAT32 = ["embedding", "embedding-int8-weights", "embedding-precisions", "rerank", "sparse", "sparse-routes"]
 
 
-def _dense(rows: Any, width: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return vectors, float32 [n, width], from lists of values, or of columns and values."""
-    result = np.zeros((len(rows), width), dtype=np.float32)
-    for row, values in zip(result, rows, strict=True):
-        if len(values) == 2 and isinstance(values[0], list):
-            row[values[0]] = values[1]
-        else:
-            row[:] = values
-    return result
+_NOT_READ = {"multi-vector": "is not one of embedding, rerank, sparse", "embedding-tokens": "must name one output"}
 
 
-def _compute(package: Path, bundle: Path) -> tuple[Any, Any, Any]:
-    """Return what Python computes of a bundle's probes, and what JavaScript does, batched and alone."""
-    with load(bundle, device="cpu", threads=1) as model:
-        inputs = list(read_probes(bundle)[0].texts)
-        command = ["node", str(package / "scripts" / "print-vectors.mjs"), str(bundle)]
-        output = subprocess.run(command, input=json.dumps(inputs), check=True, stdout=subprocess.PIPE, text=True).stdout
-        if isinstance(model, SparseEncoder):
-            vectors = [[one.indices.tolist(), one.values.tolist()] for one in _encode_documents(model, inputs)]
-            expected = _dense(vectors, model.dimension)
-        elif hasattr(model, "predict"):
-            expected = model.predict(inputs, activation_fn="Identity").reshape(len(inputs), -1)
-        else:
-            expected = model.encode(inputs)
-    computed = json.loads(output)
-    batched, alone = (_dense(computed[way], expected.shape[1]) for way in ("batched", "alone"))
-    return expected, batched, alone
+@pytest.mark.parametrize("name", sorted({folder.name for folder in _BUNDLES.iterdir()} - _NOT_READ.keys()))
+def test_outputs_are_those_of_python(name: str, package: Path) -> None:
+    for expected in expected_outputs(_BUNDLES / name):
+        options = {"graphPrecision": expected.precision}
+        request = json.dumps({"inputs": expected.inputs, "call": expected.call, "options": options})
+        command = ["node", str(package / "scripts" / "print-vectors.mjs"), str(_BUNDLES / name)]
+        output = subprocess.run(command, input=request, check=True, stdout=subprocess.PIPE, text=True).stdout
+        outputs = json.loads(output)
+        assert set(outputs) == {"alone", "batched"}
+        assert [expected.failure(expected.compare(rows)) for rows in outputs.values()] == ["", ""]
 
 
-def _encode_documents(model: SparseEncoder, inputs: list[Any]) -> list[Any]:
-    task = None if model.manifest.routing is None else "document"
-    return model.encode_active(inputs, task=task)
-
-
-@pytest.mark.parametrize("name", _FLOAT32)
-def test_float32_is_equal(name: str, package: Path) -> None:
-    expected, *computed = _compute(package, _BUNDLES / name)
-    for vectors in computed:
-        assert np.abs(vectors - expected).max() <= 1e-6 * max(1, np.abs(expected).max())
-
-
-@pytest.mark.parametrize("name", ["embedding-int8", "embedding-int8-measured"])
-def test_int8_is_close(name: str, package: Path) -> None:
-    expected, *computed = _compute(package, _BUNDLES / name)
-    for vectors in computed:
-        norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(expected, axis=1)
-        assert (np.sum(vectors * expected, axis=1) / norms).min() >= 0.998
+@pytest.mark.parametrize(("name", "message"), _NOT_READ.items())
+def test_bundles_with_vectors_of_tokens_are_refused(name: str, message: str, package: Path) -> None:
+    command = ["node", str(package / "bin" / "monograph-runtime.js"), "verify", str(_BUNDLES / name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert message in done.stderr
 
 
 @pytest.mark.parametrize("name", ["embedding", "rerank", "sparse-routes"])

@@ -1,11 +1,13 @@
 // Stores the page for visits without a network. Bundles are not its concern: the package caches them by their hash.
 const CACHE = "monograph-demo";
+// The build puts the names of its files here, so that another build is another service worker.
+const FILES = ["./"];
 
 self.addEventListener("install", (event) => {
   self.skipWaiting();
-  event.waitUntil(storeAll());
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES)));
 });
-self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
+self.addEventListener("activate", (event) => event.waitUntil(removeOthers().then(() => self.clients.claim())));
 
 self.addEventListener("fetch", (event) => {
   const { request } = event;
@@ -15,10 +17,12 @@ self.addEventListener("fetch", (event) => {
   }
 });
 
-async function storeAll() {
+/** Remove the files of earlier builds. */
+async function removeOthers() {
   const cache = await caches.open(CACHE);
-  const names = await (await fetch("assets.json")).json();
-  await cache.addAll(["./", ...names]);
+  const current = new Set(FILES.map((name) => new URL(name, location.href).href));
+  const others = (await cache.keys()).filter(({ url }) => !current.has(url));
+  await Promise.all(others.map((request) => cache.delete(request)));
 }
 
 async function answer(request) {

@@ -19,18 +19,25 @@ import {
 import { readManifest } from "./manifest-reader.js";
 import { isPlainName } from "./names.js";
 import { MAX_PROBES_BYTES, MAX_PROBES_VALUES, type Probes, readProbes } from "./probes.js";
-import { type Measurements, readMeasurements } from "./quality.js";
-import type { BundleSource, TransferOptions } from "./source.js";
+import { type Measurements, readMeasurements, withMeasured } from "./quality.js";
+import type { BundleSource, Progress, TransferOptions } from "./source.js";
 
 // What is hashed at every opening is bounded: more than all graphs, tokenizers and probes of a bundle have.
 const MAX_HASHED_BYTES = 2 ** 30;
 
-/** A bundle whose files have been checked. */
+/** How a bundle is opened. */
+export interface CheckOptions extends Omit<TransferOptions, "onBytes"> {
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+/** A bundle whose files have been checked, those of weights as soon as `checked` is fulfilled. */
 export class Bundle {
   constructor(
     readonly source: BundleSource,
     readonly manifest: Manifest,
     readonly manifestSha256: string,
+    /** Rejected with a `BundleError` if something is wrong with the weights, whose transfer takes longest. */
+    readonly checked: Promise<void>,
     private readonly probesFile = PROBES_FILE,
     /** The precisions of its graphs, also of those that it was restricted from; the first is the default. */
     readonly precisions = precisionsOf(manifest),
@@ -43,9 +50,11 @@ export class Bundle {
       ...this.manifest,
       graphs: this.manifest.graphs.filter((graph) => graph.precision === precision),
       verifications: further?.verifications ?? this.manifest.verifications,
+      loss: further?.loss ?? this.manifest.loss,
       furtherPrecisions: new Map(),
     };
-    return new Bundle(this.source, manifest, this.manifestSha256, further?.probes ?? this.probesFile, this.precisions);
+    const probesFile = further?.probes ?? this.probesFile;
+    return new Bundle(this.source, manifest, this.manifestSha256, this.checked, probesFile, this.precisions);
   }
 
   get name(): string {
@@ -68,8 +77,12 @@ export class Bundle {
   }
 }
 
-/** Read and check a bundle; throws `BundleError` with every problem. */
-export async function openBundle(source: BundleSource, options: TransferOptions): Promise<Bundle> {
+/**
+ * Read and check a bundle; throws `BundleError` with every problem.
+ *
+ * It is returned before its weights are checked unless something else is wrong: wait for `checked`.
+ */
+export async function openBundle(source: BundleSource, options: CheckOptions): Promise<Bundle> {
   const content = await source.readManifest(options.signal);
   if (content.length > MAX_MANIFEST_BYTES) {
     throw new BundleError(source.name, [`${MANIFEST_FILE} has more than ${MAX_MANIFEST_BYTES} bytes`]);
@@ -79,27 +92,44 @@ export async function openBundle(source: BundleSource, options: TransferOptions)
   const problems = [...read.problems];
   if (manifest === undefined) {
     if (source.isLocal) {
-      problems.push(...new Set((await findFileProblems(source, read.files, options)).values()));
+      const { small, weights } = startFileChecks(source, read.files, options);
+      problems.push(...inOrder(read.files, await small, await weights));
     }
     throw new BundleError(source.name, problems);
   }
+  const { small, weights } = startFileChecks(source, manifest.files, options);
   const digest = await sha256(content);
-  const fileProblems = await findFileProblems(source, manifest.files, options);
+  const fileProblems = await small;
   const graphProblems = await findGraphProblems(source, manifest, fileProblems);
   const measurements = await openMeasurements(source, digest, problems);
-  problems.push(...new Set(fileProblems.values()), ...graphProblems);
-  if (problems.length > 0) {
+  if (problems.length + fileProblems.size + graphProblems.length > 0) {
+    problems.push(...inOrder(manifest.files, fileProblems, await weights), ...graphProblems);
     source.release();
     throw new BundleError(source.name, problems);
   }
-  return new Bundle(source, measurements === undefined ? manifest : withMeasurements(manifest, measurements), digest);
+  const checked = weights.then((found) => {
+    if (found.size > 0) {
+      source.release();
+      throw new BundleError(source.name, inOrder(manifest.files, found));
+    }
+  });
+  // Whoever opens the bundle waits for it later.
+  checked.catch(() => {});
+  return new Bundle(source, measurements === undefined ? manifest : withMeasurements(manifest, measurements), digest, checked);
 }
 
-function withMeasurements(manifest: Manifest, { verifications, furtherPrecisions }: Measurements): Manifest {
+/** Problems of files, in the order in which the manifest lists these. */
+function inOrder(files: ReadonlyMap<string, FileEntry>, ...found: readonly ReadonlyMap<string, string>[]): string[] {
+  const names = new Set([...files.keys(), ...found.flatMap((problems) => [...problems.keys()])]);
+  const problems = [...names].flatMap((name) => found.map((one) => one.get(name)));
+  return [...new Set(problems.filter((problem) => problem !== undefined))];
+}
+
+function withMeasurements(manifest: Manifest, { first, furtherPrecisions }: Measurements): Manifest {
   const further = [...manifest.furtherPrecisions].map(
-    ([precision, entry]) => [precision, { ...entry, verifications: furtherPrecisions.get(precision) ?? [] }] as const,
+    ([precision, entry]) => [precision, withMeasured(entry, furtherPrecisions.get(precision))] as const,
   );
-  return { ...manifest, verifications, furtherPrecisions: new Map(further) };
+  return { ...withMeasured(manifest, first), furtherPrecisions: new Map(further) };
 }
 
 function parseFile(bundle: string, name: string, content: Uint8Array, maxValues?: number): JsonValue {
@@ -115,29 +145,45 @@ function parseFile(bundle: string, name: string, content: Uint8Array, maxValues?
   }
 }
 
-async function findFileProblems(
+/** Start to check files: what is wrong with weights, and with all others, each as soon as it is known. */
+function startFileChecks(
   source: BundleSource,
   files: ReadonlyMap<string, FileEntry>,
-  options: TransferOptions,
-): Promise<ReadonlyMap<string, string>> {
+  { onProgress, ...options }: CheckOptions,
+): { readonly small: Promise<ReadonlyMap<string, string>>; readonly weights: Promise<ReadonlyMap<string, string>> } {
   const problems = new Map<string, string>();
-  const usable = new Map<string, FileEntry>();
-  let hashed = 0;
+  const small = new Map<string, FileEntry>();
+  const weights = new Map<string, FileEntry>();
   for (const [name, entry] of files) {
     if (!isPlainName(name)) {
       problems.set(name, `${JSON.stringify(name)} is not a plain file name and could leave the folder`);
     } else {
-      usable.set(name, entry);
-      hashed += name.endsWith(WEIGHTS_SUFFIX) ? 0 : Math.max(0, entry.bytes);
+      (name.endsWith(WEIGHTS_SUFFIX) ? weights : small).set(name, entry);
     }
   }
+  const hashed = bytesOf(small);
   if (hashed > MAX_HASHED_BYTES) {
-    return problems.set("", `files lists ${hashed} bytes beside the weights, more than any bundle has`);
+    problems.set("", `files lists ${hashed} bytes beside the weights, more than any bundle has`);
+    return { small: Promise.resolve(problems), weights: Promise.resolve(new Map()) };
   }
-  for (const [name, problem] of await source.check(usable, options)) {
-    problems.set(name, problem);
-  }
-  return problems;
+  const total = hashed + bytesOf(weights);
+  let done = 0;
+  const onBytes = (bytes: number): void => {
+    done += bytes;
+    onProgress?.({ step: source.isLocal ? "hash" : "download", done, total });
+  };
+  const transfer = { ...options, onBytes };
+  const checkingWeights = source.check(weights, transfer);
+  // If something else fails first, nobody waits for it.
+  checkingWeights.catch(() => {});
+  return {
+    small: source.check(small, transfer).then((found) => new Map([...problems, ...found])),
+    weights: checkingWeights,
+  };
+}
+
+function bytesOf(files: ReadonlyMap<string, FileEntry>): number {
+  return [...files.values()].reduce((sum, { bytes }) => sum + Math.max(0, bytes), 0);
 }
 
 async function findGraphProblems(

@@ -19,7 +19,7 @@ import {
   tokenizersOf,
   WEIGHTS_SUFFIX,
 } from "./manifest.js";
-import { checkQuality, readVerifications } from "./quality.js";
+import { readLoss, readVerifications } from "./quality.js";
 
 const MAX_INT32 = 2 ** 31 - 1;
 // Every route is opened with the model; published ones have two.
@@ -57,7 +57,7 @@ export function readManifest(value: JsonValue): ReadManifest {
     tokenizer: readTokenizer(top.child("tokenizer")),
     prompts: top.stringMap("prompts"),
     defaultPromptName: top.optionalString("default_prompt_name"),
-    verifications: readQuality(top),
+    ...readQuality(top),
     producer: top.stringMap("producer"),
     files: top.childMap("files", (entry) => ({ bytes: entry.integer("bytes"), sha256: entry.string("sha256") })),
     routing: top.optional("routing", (fields, key) => readRouting(fields.child(key))),
@@ -151,13 +151,13 @@ function readRouting(fields: Fields): Routing {
 }
 
 function readPrecision(fields: Fields): FurtherPrecision {
-  return { probes: fields.string("probes"), verifications: readQuality(fields) };
+  return { probes: fields.string("probes"), ...readQuality(fields) };
 }
 
-function readQuality(top: Fields): Manifest["verifications"] {
+function readQuality(top: Fields): Pick<Manifest, "verifications" | "loss"> {
   const quality = top.child("quality");
-  checkQuality(quality, top);
-  return readVerifications(quality);
+  const loss = readLoss(quality, top);
+  return { loss, verifications: readVerifications(quality) };
 }
 
 /** What is wrong between fields that are each well formed. */

@@ -1,6 +1,7 @@
 /** manifest.json: the only contract between the exporter and a reader. */
 
 import type { Section, Task } from "../tasks/task.js";
+import type { Loss } from "./quality.js";
 
 export const FORMAT_VERSION = 1;
 export const MANIFEST_FILE = "manifest.json";
@@ -82,6 +83,7 @@ export interface FurtherPrecision {
   /** The file of its probes. */
   readonly probes: string;
   readonly verifications: readonly Verification[];
+  readonly loss: Loss;
 }
 
 /** The contents of manifest.json. */
@@ -97,6 +99,8 @@ export interface Manifest {
   readonly prompts: ReadonlyMap<string, string>;
   readonly defaultPromptName: string | undefined;
   readonly verifications: readonly Verification[];
+  /** Of the first precision. */
+  readonly loss: Loss;
   readonly producer: ReadonlyMap<string, string>;
   readonly files: ReadonlyMap<string, FileEntry>;
   readonly routing: Routing | undefined;

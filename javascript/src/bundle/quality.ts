@@ -34,23 +34,37 @@ function checkDeviation(fields: Fields): void {
   fields.optional("worst_cosine", (one, key) => one.number(key));
 }
 
-/** Check the types of what the export decided. */
-export function checkQuality(quality: Fields, manifest: Fields): void {
-  quality.string("reference");
-  quality.optionalString("encoder_file");
-  quality.optional("vocabulary", (one, key) => checkVocabulary(one.child(key)));
-  if (manifest.has("compression")) {
-    checkCompression(manifest.child("compression"));
-  } else if (quality.has("compression")) {
-    const compression = quality.child("compression");
-    checkCompression(compression);
-    checkAgreement(compression.child("agreement"));
-  }
+/** Figures of a loss by their names: an agreement that was measured, or the limits that the export set for it. */
+export type Figures = ReadonlyMap<string, number>;
+
+/** What a bundle states of the loss of a precision. */
+export interface Loss {
+  /** Undefined if nothing was compressed. */
+  readonly figures: Figures | undefined;
+  /** Whether the encoder was an ONNX file, of whose loss nothing is known. */
+  readonly isOfFile: boolean;
 }
 
-function checkCompression(fields: Fields): void {
+/** Read what the export decided, as far as it says what the loss is; the types of all fields are checked. */
+export function readLoss(quality: Fields, manifest: Fields): Loss {
+  quality.string("reference");
+  const isOfFile = quality.optionalString("encoder_file") !== undefined;
+  quality.optional("vocabulary", (one, key) => checkVocabulary(one.child(key)));
+  if (manifest.has("compression")) {
+    return { figures: readLimits(manifest.child("compression")), isOfFile };
+  }
+  if (quality.has("compression")) {
+    const compression = quality.child("compression");
+    readLimits(compression);
+    return { figures: readAgreement(compression.child("agreement")), isOfFile };
+  }
+  return { figures: undefined, isOfFile };
+}
+
+/** The limits of a compression. */
+function readLimits(fields: Fields): Figures {
   fields.string("table");
-  fields.numberMap("limits");
+  const limits = fields.numberMap("limits");
   fields.optional("layers", (one, key) => {
     const layers = one.child(key);
     layers.string("precision");
@@ -61,19 +75,22 @@ function checkCompression(fields: Fields): void {
     layers.optional("smoothing_strength", (inner, name) => inner.numberMap(name));
     layers.optional("reduce_range", (inner, name) => inner.boolean(name));
   });
+  return limits;
 }
 
 const VECTOR_FIGURES = ["mean_cosine", "percentile_1_cosine", "worst_cosine", "neighbour_agreement"];
+// Of sparse vectors.
+const ACTIVE_OVERLAP = "active_overlap";
 const SCORE_FIGURES = ["mean_difference", "worst_difference"];
 
-/** Check an agreement of vectors, or of scores if it has pairs. */
-function checkAgreement(fields: Fields): void {
+/** Read an agreement of vectors, or of scores if it has pairs. */
+function readAgreement(fields: Fields): Figures {
   const isOfPairs = fields.has("pairs");
   fields.integer(isOfPairs ? "pairs" : "texts");
-  fields.number("spearman");
-  for (const name of isOfPairs ? SCORE_FIGURES : VECTOR_FIGURES) {
-    fields.number(name);
-  }
+  const names = ["spearman", ...(isOfPairs ? SCORE_FIGURES : VECTOR_FIGURES)];
+  const figures = new Map(names.map((name) => [name, fields.number(name)]));
+  const overlap = fields.optional(ACTIVE_OVERLAP, (one, key) => one.number(key));
+  return overlap === undefined ? figures : figures.set(ACTIVE_OVERLAP, overlap);
 }
 
 function checkVocabulary(fields: Fields): void {
@@ -94,25 +111,39 @@ function checkVocabulary(fields: Fields): void {
   });
 }
 
+/** What engines measured of the graphs of a precision. */
+export interface Measured {
+  readonly verifications: readonly Verification[];
+  /** How far a compressed model is from the original. */
+  readonly agreement: Figures | undefined;
+}
+
 /** The content of a measurements.json: results of the engines, and the hash of the manifest that they belong to. */
 export interface Measurements {
   readonly manifestSha256: string;
   /** Of the first precision. */
-  readonly verifications: readonly Verification[];
-  readonly furtherPrecisions: ReadonlyMap<string, readonly Verification[]>;
+  readonly first: Measured;
+  readonly furtherPrecisions: ReadonlyMap<string, Measured>;
 }
 
 /** Read a measurements.json. */
 export function readMeasurements(fields: Fields): Measurements {
   return {
     manifestSha256: fields.string("manifest_sha256"),
-    verifications: readMeasured(fields),
+    first: readMeasured(fields),
     furtherPrecisions: fields.optional("further_precisions", (one, key) => one.childMap(key, readMeasured)) ?? new Map(),
   };
 }
 
-function readMeasured(fields: Fields): readonly Verification[] {
-  fields.optional("agreement", (one, key) => checkAgreement(one.child(key)));
+function readMeasured(fields: Fields): Measured {
+  const agreement = fields.optional("agreement", (one, key) => readAgreement(one.child(key)));
   fields.optional("calibration_agreement", (one, key) => one.numberMap(key));
-  return readVerifications(fields);
+  return { verifications: readVerifications(fields), agreement };
+}
+
+/** What the manifest has of a precision, with what was measured of it. */
+export function withMeasured<T extends { readonly loss: Loss }>(stated: T, measured: Measured | undefined): T {
+  const { loss } = stated;
+  const figures = loss.figures === undefined ? undefined : (measured?.agreement ?? loss.figures);
+  return { ...stated, verifications: measured?.verifications ?? [], loss: { ...loss, figures } };
 }

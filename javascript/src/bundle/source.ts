@@ -13,7 +13,8 @@ export interface Progress {
 export interface TransferOptions {
   /** Hash every file; otherwise the size of weights is enough if nothing was transferred. */
   readonly full: boolean;
-  readonly onProgress?: ((progress: Progress) => void) | undefined;
+  /** Called with the number of bytes that were transferred or, of local files that are hashed whole, hashed. */
+  readonly onBytes: (bytes: number) => void;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -44,6 +45,9 @@ export interface BundleSource {
   /** A graph for an engine. */
   graph(file: string, weights: string): Promise<GraphReference>;
 
-  /** Forget what is held in memory for `read` and `graph`. */
+  /** Forget what is held in memory for `graph`: the engine has it. */
   release(): void;
+
+  /** Finish what goes on behind the opening, such as caching. */
+  close(): Promise<void>;
 }

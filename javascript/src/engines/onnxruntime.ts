@@ -3,8 +3,10 @@
 import type { Env, InferenceSession, Tensor, TensorConstructor } from "onnxruntime-web";
 
 import type { Bundle } from "../bundle/bundle.js";
-import { type Graph, type TensorSpec, weightsFileOf } from "../bundle/manifest.js";
+import { type Graph, precisionsOf, type TensorSpec, weightsFileOf } from "../bundle/manifest.js";
+import type { GraphReference } from "../bundle/source.js";
 import { BundleError, DeviceError, firstLine, InputError, MonographError } from "../errors.js";
+import { levelOf, QUALITY_LEVELS, type QualityLevel } from "../tasks/task.js";
 import type { Batch, Engine } from "./engine.js";
 
 /** What both packages export. */
@@ -32,19 +34,60 @@ export interface RuntimePackage {
 const SLOWER_FUSIONS = "SkipLayerNormFusion;BiasGeluFusion";
 // It would copy the weights of the layers.
 const COPYING = "ConstantFolding";
+const FP16 = "fp16";
+const INT8 = "int8";
 const INT8_WEIGHTS = "int8-weights";
+// Of each kind of device the precisions that it runs; CPUs widen float16 first.
+const SLOWEST_FIRST: { readonly [kind: string]: readonly string[] } = {
+  cpu: ["fp16", "fp32", INT8_WEIGHTS, "int8"],
+  cuda: ["fp32", "fp16"],
+};
 // Providers that run the graphs which the manifest has for another device than "cpu".
 const DEVICES: ReadonlyMap<string, string> = new Map([["cuda", "cuda"]]);
+const WEBGPU = "webgpu";
 
-/** The bundle with the graphs of one precision: the chosen one, or that of the first graph for the device. */
-export function chooseGraphs(bundle: Bundle, providers: readonly ExecutionProvider[], precision?: string): Bundle {
+/** What the options of a session depend on. */
+type GraphKind = Pick<Graph, "precision"> & Partial<Pick<Graph, "maxBatchSize">>;
+
+/** Which of a bundle's precisions to run: one by its name, or the fastest of a quality level. */
+export interface GraphChoice {
+  readonly graphPrecision?: string | undefined;
+  readonly quality?: QualityLevel | undefined;
+}
+
+/**
+ * The bundle with the graphs of one precision: the chosen one, or that of the first graph for the device.
+ *
+ * Throws `InputError` for a choice that the bundle does not have, `DeviceError` if no precision reaches the level.
+ */
+export function chooseGraphs(bundle: Bundle, providers: readonly ExecutionProvider[], choice: GraphChoice): Bundle {
+  const { graphPrecision, quality } = choice;
   const known = bundle.precisions;
-  if (precision !== undefined && !known.includes(precision)) {
-    throw new InputError(`graphPrecision ${JSON.stringify(precision)} is not one of this bundle's: ${known.join(", ")}`);
+  if (graphPrecision !== undefined && !known.includes(graphPrecision)) {
+    throw new InputError(`graphPrecision ${JSON.stringify(graphPrecision)} is not one of this bundle's: ${known.join(", ")}`);
   }
   const kind = deviceKind(providers);
-  const first = bundle.manifest.graphs.find(({ devices }) => devices.includes(kind));
-  return bundle.restrictedTo(precision ?? first?.precision ?? known[0]);
+  const possible = precisionsOf({ graphs: bundle.manifest.graphs.filter((graph) => suits(graph, providers)) });
+  const chosen = quality === undefined ? possible[0] : fastestOf(bundle, possible, quality, kind);
+  return bundle.restrictedTo(graphPrecision ?? chosen ?? known[0]);
+}
+
+/** The fastest of some precisions that reach a level; undefined if there are none at all. */
+function fastestOf(bundle: Bundle, possible: readonly string[], quality: QualityLevel, kind: string): string | undefined {
+  const levels = possible.map((precision) => {
+    const { manifest } = bundle.restrictedTo(precision);
+    return [precision, levelOf(manifest.task, precision, manifest.loss)] as const;
+  });
+  const speed = ([precision]: (typeof levels)[number]): number => SLOWEST_FIRST[kind].indexOf(precision);
+  const sufficient = levels.filter(([, level]) => QUALITY_LEVELS.indexOf(level) <= QUALITY_LEVELS.indexOf(quality));
+  if (levels.length > 0 && sufficient.length === 0) {
+    const has = levels.map(([precision, level]) => `${precision} of quality ${JSON.stringify(level)}`).join(" and ");
+    throw new DeviceError(
+      `bundle ${bundle.name} has no graph of quality ${JSON.stringify(quality)} for ${JSON.stringify(kind)}, only ${has}: ` +
+        `choose another quality, or export it with --precision ${[...bundle.precisions, "fp32"].join(",")}`,
+    );
+  }
+  return sufficient.sort((one, other) => speed(other) - speed(one))[0]?.[0];
 }
 
 /** The kind of device, as the manifest names it, that a provider runs on. */
@@ -52,37 +95,95 @@ function deviceKind(providers: readonly ExecutionProvider[]): string {
   return DEVICES.get(providerName(providers[0] ?? "cpu")) ?? "cpu";
 }
 
-/** Load the graph of a route; throws `DeviceError` if there is none for the device, or its verification failed. */
+/**
+ * Whether a graph is for what a provider runs on.
+ *
+ * WebGPU has no kernel of QuantizeLinear: layers of int8 would run on the CPU, with copies before and behind each.
+ */
+function suits(graph: Graph, providers: readonly ExecutionProvider[]): boolean {
+  return graph.devices.includes(deviceKind(providers)) && !(isWebGpu(providers) && graph.precision === INT8);
+}
+
+function isWebGpu(providers: readonly ExecutionProvider[]): boolean {
+  return providers.some((provider) => providerName(provider) === WEBGPU);
+}
+
+/** A graph, and what a session of it is created from and with. */
+export interface PreparedGraph {
+  readonly graph: Graph;
+  readonly reference: GraphReference;
+  readonly sessionOptions: InferenceSession.SessionOptions;
+}
+
+/** Choose the graph of a route; throws `DeviceError` if there is none for the device, or its verification failed. */
+export async function prepareGraph(
+  bundle: Bundle,
+  route: string | undefined,
+  options: EngineOptions,
+): Promise<PreparedGraph> {
+  const { executionProviders } = options;
+  const graph = bundle.manifest.graphs.find((one) => one.route === route && suits(one, executionProviders));
+  if (graph === undefined) {
+    throw new DeviceError(whyNoGraph(bundle, executionProviders));
+  }
+  if (isWebGpu(executionProviders) && graph.precision === FP16) {
+    await checkFloat16(bundle);
+  }
+  checkVerification(bundle, deviceKind(executionProviders));
+  const reference = await bundle.source.graph(graph.file, weightsFileOf(bundle.manifest, graph));
+  const externalData =
+    "bytes" in reference ? { externalData: [{ path: reference.weights.name, data: reference.weights.bytes }] } : {};
+  return { graph, reference, sessionOptions: { ...sessionOptions(graph, options), ...externalData } };
+}
+
+/** Load the graph of a route; throws `DeviceError` as `prepareGraph`, and `BundleError` if it cannot be loaded. */
 export async function openEngine(
   { name, version, runtime }: RuntimePackage,
   bundle: Bundle,
   route: string | undefined,
   options: EngineOptions,
 ): Promise<Engine> {
-  const device = providerName(options.executionProviders[0] ?? "cpu");
-  const kind = deviceKind(options.executionProviders);
-  const graph = bundle.manifest.graphs.find((one) => one.route === route && one.devices.includes(kind));
-  if (graph === undefined) {
-    throw new DeviceError(`bundle ${bundle.name} has no graph for ${JSON.stringify(kind)}: export it again for that device`);
-  }
-  checkVerification(bundle, kind);
-  const weights = weightsFileOf(bundle.manifest, graph);
-  const reference = await bundle.source.graph(graph.file, weights);
-  const isInMemory = "bytes" in reference;
-  const sessionOptions = {
-    ...settingsFor(graph, options),
-    ...(isInMemory ? { externalData: [{ path: reference.weights.name, data: reference.weights.bytes }] } : {}),
-  };
+  const { graph, reference, sessionOptions } = await prepareGraph(bundle, route, options);
   let session: InferenceSession;
   try {
-    session = isInMemory
-      ? await runtime.InferenceSession.create(reference.bytes, sessionOptions)
-      : await runtime.InferenceSession.create(reference.path, sessionOptions);
+    session =
+      "bytes" in reference
+        ? await runtime.InferenceSession.create(reference.bytes, sessionOptions)
+        : await runtime.InferenceSession.create(reference.path, sessionOptions);
   } catch (error) {
     throw new BundleError(bundle.name, [`${name} ${version} cannot load ${graph.file} (${firstLine(error)})`], { cause: error });
   }
   checkSignature(session, bundle, graph);
+  const device = providerName(options.executionProviders[0] ?? "cpu");
   return new OnnxRuntimeEngine(session, runtime.Tensor, graph, name, version, device, options.threads, bundle.manifest.width);
+}
+
+/** Why none of a bundle's graphs suits. */
+function whyNoGraph(bundle: Bundle, providers: readonly ExecutionProvider[]): string {
+  const kind = deviceKind(providers);
+  if (!bundle.manifest.graphs.some(({ devices }) => devices.includes(kind))) {
+    return `bundle ${bundle.name} has no graph for ${JSON.stringify(kind)}: export it again for that device`;
+  }
+  const others = bundle.precisions.filter((precision) => precision !== INT8);
+  const advice =
+    others.length > 0
+      ? `choose the graphPrecision ${others.map((precision) => JSON.stringify(precision)).join(" or ")}`
+      : `export it with --precision ${INT8_WEIGHTS} or fp32`;
+  return `WebGPU cannot run the int8 layers of bundle ${bundle.name}: ${advice}, or run it on "wasm" or "cpu"`;
+}
+
+/** Throw `DeviceError` where a browser's GPU has no float16; elsewhere ONNX Runtime finds out. */
+async function checkFloat16(bundle: Bundle): Promise<void> {
+  if (globalThis.navigator?.gpu === undefined) {
+    return;
+  }
+  const adapter = await navigator.gpu.requestAdapter();
+  if (adapter?.features.has("shader-f16") !== true) {
+    throw new DeviceError(
+      `bundle ${bundle.name} needs float16, which this GPU does not have in WebGPU ("shader-f16"): open one with ` +
+        `--precision fp32 or ${INT8_WEIGHTS}, or run it on "wasm"`,
+    );
+  }
 }
 
 /** The name of a provider, which may have options. */
@@ -90,7 +191,8 @@ export function providerName(provider: ExecutionProvider): string {
   return typeof provider === "string" ? provider : provider.name;
 }
 
-function settingsFor(graph: Graph, options: EngineOptions): InferenceSession.SessionOptions {
+/** How a session of a graph is created. */
+export function sessionOptions(graph: GraphKind, options: EngineOptions): InferenceSession.SessionOptions {
   return {
     executionProviders: options.executionProviders,
     intraOpNumThreads: options.threads,
@@ -114,7 +216,7 @@ function settingsFor(graph: Graph, options: EngineOptions): InferenceSession.Ses
   };
 }
 
-function disabledFor(graph: Graph): string {
+function disabledFor(graph: GraphKind): string {
   return graph.precision === INT8_WEIGHTS ? SLOWER_FUSIONS : `${SLOWER_FUSIONS};${COPYING}`;
 }
 

@@ -36,6 +36,24 @@ export function* splitIntoWindows(inputs: readonly Input[]): Generator<readonly 
   }
 }
 
+/** Texts of any source in windows as those of `splitIntoWindows`, each as soon as it is full. */
+export async function* collectWindows(texts: Iterable<string> | AsyncIterable<string>): AsyncGenerator<readonly string[]> {
+  let window: string[] = [];
+  let size = 0;
+  for await (const text of texts) {
+    if (window.length > 0 && (size + text.length > WINDOW_CHARACTERS || window.length >= WINDOW_TEXTS)) {
+      yield window;
+      window = [];
+      size = 0;
+    }
+    window.push(text);
+    size += text.length;
+  }
+  if (window.length > 0) {
+    yield window;
+  }
+}
+
 /** What a batch costs an engine, in tokens: more than its tokens where attention is long. */
 export function batchCost(rows: number, longest: number): number {
   return rows * longest * (1 + longest / ATTENTION_EQUALS_LINEAR_AT_TOKENS);

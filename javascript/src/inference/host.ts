@@ -1,12 +1,12 @@
 /** What runs a model: in this thread, or in a Worker behind the same interface. */
 
 import type { Bundle } from "../bundle/bundle.js";
-import { type Manifest, tokenizersOf } from "../bundle/manifest.js";
+import { type Manifest, type TokenizerSpec, tokenizersOf } from "../bundle/manifest.js";
 import type { Progress } from "../bundle/source.js";
 import type { Engine } from "../engines/engine.js";
 import { BundleError, InputError } from "../errors.js";
 import { readTokenizerFile } from "../tokenizer/file.js";
-import type { Input } from "../tokenizer/tokenizer.js";
+import type { Input, Tokenizer } from "../tokenizer/tokenizer.js";
 import { Pipeline } from "./pipeline.js";
 import { type SparseVector, sparseRows } from "./sparse-rows.js";
 import { verify, type VerificationResult } from "./verification.js";
@@ -64,7 +64,26 @@ export type OpenEngine = (bundle: Bundle, route: string | undefined) => Promise<
 
 /** Load the tokenizers and graphs of a bundle in this thread. */
 export async function openLocalHost(bundle: Bundle, openEngine: OpenEngine): Promise<ModelHost> {
+  // While the weights are transferred.
+  const tokenizers = await readTokenizers(bundle);
+  await bundle.checked;
   const pipelines = new Map<string | undefined, Pipeline>();
+  for (const [route, { specification, tokenizer }] of tokenizers) {
+    const engine = await openEngine(bundle, route);
+    pipelines.set(route, new Pipeline(tokenizer, specification, engine, bundle.manifest.width));
+  }
+  bundle.source.release();
+  return new LocalHost(bundle, pipelines);
+}
+
+interface ReadTokenizer {
+  readonly specification: TokenizerSpec;
+  readonly tokenizer: Tokenizer;
+}
+
+/** The tokenizer of each route. */
+async function readTokenizers(bundle: Bundle): Promise<ReadonlyMap<string | undefined, ReadTokenizer>> {
+  const tokenizers = new Map<string | undefined, ReadTokenizer>();
   for (const [route, specification] of tokenizersOf(bundle.manifest)) {
     const problem = (why: string): BundleError =>
       new BundleError(bundle.name, [`${specification.file} cannot be loaded (${why}): export the model again`]);
@@ -73,11 +92,9 @@ export async function openLocalHost(bundle: Bundle, openEngine: OpenEngine): Pro
       const [actual, stated] = [tokenizer.maxLength, specification.maxLength].map((one) => one ?? "no limit of");
       throw new BundleError(bundle.name, [`the tokenizer truncates to ${actual} tokens, the manifest says ${stated}`]);
     }
-    const engine = await openEngine(bundle, route);
-    pipelines.set(route, new Pipeline(tokenizer, specification, engine, bundle.manifest.width));
+    tokenizers.set(route, { specification, tokenizer });
   }
-  bundle.source.release();
-  return new LocalHost(bundle, pipelines);
+  return tokenizers;
 }
 
 class LocalHost implements ModelHost {
@@ -146,6 +163,7 @@ class LocalHost implements ModelHost {
     for (const { engine } of this.pipelines.values()) {
       await engine.close();
     }
+    await this.bundle.source.close();
   }
 
   #batches(inputs: readonly Input[], options: RunOptions, control: RunControl): ReturnType<Pipeline["outputs"]> {

@@ -43,13 +43,10 @@ export class FolderSource implements BundleSource {
 
   async check(files: ReadonlyMap<string, FileEntry>, options: TransferOptions): Promise<ReadonlyMap<string, string>> {
     const problems = new Map<string, string>();
-    const total = [...files.values()].reduce((sum, { bytes }) => sum + Math.max(0, bytes), 0);
-    let done = 0;
     const onBytes = (bytes: number): void => {
       options.signal?.throwIfAborted();
-      done += bytes;
       if (options.full) {
-        options.onProgress?.({ step: "hash", done, total });
+        options.onBytes(bytes);
       }
     };
     for (const [name, entry] of files) {
@@ -73,6 +70,8 @@ export class FolderSource implements BundleSource {
   release(): void {
     this.#contents.clear();
   }
+
+  async close(): Promise<void> {}
 
   async #findProblem(
     name: string,

@@ -8,6 +8,8 @@ import { BundleError, firstLine, MonographError } from "../errors.js";
 const CACHE = "monograph-runtime";
 // Keys of the cache must look like addresses.
 const KEYS = "https://monograph-runtime.invalid/sha256/";
+// The first vectors do not wait for the cache.
+const CACHE_AFTER_MS = 1000;
 // What one array of a browser holds.
 const MAX_FILE_BYTES = 2 ** 32 - 1;
 
@@ -19,7 +21,10 @@ export class WebSource implements BundleSource {
   readonly name: string;
   readonly #base: URL;
   readonly #contents = new Map<string, Uint8Array>();
+  // By their keys: what was downloaded and is still to be cached.
+  readonly #uncached = new Map<string, Uint8Array>();
   readonly #cache: Promise<Cache | undefined>;
+  #writing: Promise<unknown> = Promise.resolve();
 
   constructor(url: string, usesCache: boolean) {
     this.#base = new URL(url);
@@ -56,15 +61,9 @@ export class WebSource implements BundleSource {
 
   async check(files: ReadonlyMap<string, FileEntry>, options: TransferOptions): Promise<ReadonlyMap<string, string>> {
     const problems = new Map<string, string>();
-    const total = [...files.values()].reduce((sum, { bytes }) => sum + Math.max(0, bytes), 0);
-    let done = 0;
-    const onBytes = (bytes: number): void => {
-      done += bytes;
-      options.onProgress?.({ step: "download", done, total });
-    };
     const fetchOne = async ([name, entry]: [string, FileEntry]): Promise<void> => {
       try {
-        this.#contents.set(name, await this.#load(name, entry, options, onBytes));
+        this.#contents.set(name, await this.#load(name, entry, options));
       } catch (error) {
         options.signal?.throwIfAborted();
         if (!(error instanceof TransferError)) {
@@ -95,6 +94,21 @@ export class WebSource implements BundleSource {
         this.#contents.delete(name);
       }
     }
+    if (this.#uncached.size > 0) {
+      setTimeout(() => void this.close(), CACHE_AFTER_MS);
+    }
+  }
+
+  /** Cache what was downloaded. */
+  async close(): Promise<void> {
+    const cache = await this.#cache;
+    const writes = [...this.#uncached].map(async ([key, content]) => {
+      this.#uncached.delete(key);
+      // A cache that is full is no reason to fail.
+      await cache?.put(key, new Response(content as Uint8Array<ArrayBuffer>)).catch(() => {});
+    });
+    this.#writing = Promise.all([this.#writing, ...writes]);
+    await this.#writing;
   }
 
   #url(name: string): string {
@@ -105,7 +119,6 @@ export class WebSource implements BundleSource {
     name: string,
     entry: FileEntry,
     options: TransferOptions,
-    onBytes: (bytes: number) => void,
   ): Promise<Uint8Array> {
     const cache = await this.#cache;
     const key = KEYS + entry.sha256;
@@ -114,31 +127,33 @@ export class WebSource implements BundleSource {
       const content = new Uint8Array(await cached.arrayBuffer());
       const isTrusted = name.endsWith(WEIGHTS_SUFFIX) && !options.full;
       if (content.length === entry.bytes && (isTrusted || (await sha256(content)) === entry.sha256)) {
-        onBytes(content.length);
+        options.onBytes(content.length);
         return content;
       }
       await cache?.delete(key);
     }
-    const content = await this.#download(name, entry, options.signal, onBytes);
+    // What this cache holds, that of HTTP need not hold as well.
+    const content = await this.#download(name, entry, options, cache === undefined ? "default" : "no-store");
     if ((await sha256(content)) !== entry.sha256) {
       throw new TransferError(`${name} was changed: its sha256 is not the manifest's`);
     }
-    // The model can start meanwhile; a cache that is full is no reason to fail.
-    void cache?.put(key, new Response(content as Uint8Array<ArrayBuffer>)).catch(() => {});
+    if (cache !== undefined) {
+      this.#uncached.set(key, content);
+    }
     return content;
   }
 
   async #download(
     name: string,
     entry: FileEntry,
-    signal: AbortSignal | undefined,
-    onBytes: (bytes: number) => void,
+    { signal, onBytes }: TransferOptions,
+    cache: RequestCache,
   ): Promise<Uint8Array> {
     if (entry.bytes < 0 || entry.bytes > MAX_FILE_BYTES) {
       throw new TransferError(`${name} has ${entry.bytes} bytes, which no browser holds at once`);
     }
     try {
-      const response = await request(this.#url(name), { signal: signal ?? null });
+      const response = await request(this.#url(name), { cache, signal: signal ?? null });
       return await readBody(response, entry.bytes, entry.bytes, onBytes);
     } catch (error) {
       throw error instanceof TransferError

@@ -1,6 +1,7 @@
 /** The three tasks: their sections of the manifest, and how their outputs are compared with a reference. */
 
 import type { Fields } from "../bundle/fields.js";
+import type { Figures, Loss } from "../bundle/quality.js";
 import { isSimilarity, SIMILARITIES } from "../similarity.js";
 
 export const ACTIVATIONS = ["Identity", "Sigmoid"] as const;
@@ -39,12 +40,24 @@ export interface Sections {
 export type Task = keyof Sections;
 export type Section = Sections[Task];
 
+/** From the least loss to the largest. */
+export const QUALITY_LEVELS = ["lossless", "high", "fast"] as const;
+export type QualityLevel = (typeof QUALITY_LEVELS)[number];
+
+/** Whether the figures of a loss are within what a level requires; a figure that is absent is not. */
+type Bound = (figures: Figures) => boolean;
+
+const atLeast = (name: string, minimum: number): Bound => (figures) => (figures.get(name) ?? NaN) >= minimum;
+const atMost = (name: string, maximum: number): Bound => (figures) => (figures.get(name) ?? NaN) <= maximum;
+
 interface TaskReader<S> {
   /** What the manifest calls the number of the output's columns. */
   readonly widthField: string;
   readonly title: string;
   readonly inputs: "texts" | "pairs";
   readonly hasRoutes: boolean;
+  /** What the levels before "fast" require, for which the limits of the export suffice. */
+  readonly bounds: { readonly [L in Exclude<QualityLevel, "fast">]: readonly Bound[] };
   read(fields: Fields): S;
   problems(section: S): string[];
   width(section: S): number;
@@ -63,11 +76,17 @@ function similarityProblems(similarity: string): string[] {
     : [`similarity ${JSON.stringify(similarity)} is not one of ${SIMILARITIES.join(", ")}`];
 }
 
+const VECTOR_BOUNDS = {
+  lossless: [atLeast("mean_cosine", 0.9999), atLeast("worst_cosine", 0.999)],
+  high: [atLeast("mean_cosine", 0.999), atLeast("worst_cosine", 0.99)],
+};
+
 const embedding: TaskReader<EmbeddingSection> = {
   widthField: "dimension",
   title: "an embedding model",
   inputs: "texts",
   hasRoutes: true,
+  bounds: VECTOR_BOUNDS,
   read: (fields) => ({
     dimension: fields.integer("dimension"),
     normalized: fields.boolean("normalized"),
@@ -99,6 +118,10 @@ const rerank: TaskReader<RerankSection> = {
   title: "a cross-encoder",
   inputs: "pairs",
   hasRoutes: false,
+  bounds: {
+    lossless: [atLeast("spearman", 0.9999), atMost("worst_difference", 0.01)],
+    high: [atLeast("spearman", 0.999), atMost("worst_difference", 0.05)],
+  },
   read: (fields) => ({
     numLabels: fields.integer("num_labels"),
     activation: fields.string("activation"),
@@ -125,6 +148,10 @@ const sparse: TaskReader<SparseSection> = {
   title: "a sparse encoder",
   inputs: "texts",
   hasRoutes: true,
+  bounds: {
+    lossless: [...VECTOR_BOUNDS.lossless, atLeast("active_overlap", 0.99)],
+    high: [...VECTOR_BOUNDS.high, atLeast("active_overlap", 0.95)],
+  },
   read: (fields) => ({
     dimension: fields.integer("dimension"),
     similarity: fields.string("similarity"),
@@ -152,6 +179,16 @@ export const TASK_NAMES = Object.keys(TASKS) as readonly Task[];
 
 export function isTask(name: string): name is Task {
   return (TASK_NAMES as readonly string[]).includes(name);
+}
+
+/** The best level that graphs of a precision reach, by the loss that their bundle states. */
+export function levelOf(task: Task, precision: string, { figures, isOfFile }: Loss): QualityLevel {
+  if (figures === undefined) {
+    return isOfFile && precision !== "fp32" ? "fast" : "lossless";
+  }
+  const { lossless, high } = READERS[task].bounds;
+  const holds = (bounds: readonly Bound[]): boolean => bounds.every((bound) => bound(figures));
+  return holds(lossless) ? "lossless" : holds(high) ? "high" : "fast";
 }
 
 /** A section, the columns of the graphs' output that it states, and what is wrong with its values. */

@@ -1,5 +1,6 @@
 /** The Worker that runs a model: it answers the calls of a page, which are in messages.ts. */
 
+import type { Progress } from "../bundle/source.js";
 import { firstLine, MonographError } from "../errors.js";
 import type { ModelHost, RunControl } from "../inference/host.js";
 import { openWebHost } from "./local.js";
@@ -10,6 +11,9 @@ interface WorkerScope {
   postMessage(message: Response, transfer: Transferable[]): void;
   addEventListener(type: "message", listener: (event: MessageEvent<Request>) => void): void;
 }
+
+// A page cannot show more, and each message takes its time.
+const MS_BETWEEN_PROGRESS = 50;
 
 const scope = globalThis as unknown as WorkerScope;
 const running = new Map<number, AbortController>();
@@ -41,6 +45,18 @@ async function answer(request: Exclude<Request, { name: "abort" }>, control: Run
   }
 }
 
+/** Report progress at intervals, and the end of each step. */
+function sparingly(report: (progress: Progress) => void): (progress: Progress) => void {
+  let last = -Infinity;
+  return (progress) => {
+    const now = performance.now();
+    if (now - last >= MS_BETWEEN_PROGRESS || progress.done >= progress.total) {
+      last = now;
+      report(progress);
+    }
+  };
+}
+
 async function handle(request: Request): Promise<void> {
   const { id } = request;
   if (request.name === "abort") {
@@ -49,7 +65,7 @@ async function handle(request: Request): Promise<void> {
   }
   const controller = new AbortController();
   running.set(id, controller);
-  const onProgress: RunControl["onProgress"] = (progress) => scope.postMessage({ id, progress }, []);
+  const onProgress = sparingly((progress) => scope.postMessage({ id, progress }, []));
   try {
     const result = await answer(request, { signal: controller.signal, onProgress });
     scope.postMessage({ id, result }, result instanceof Float32Array ? [result.buffer] : []);
