@@ -38,7 +38,20 @@ COPIED = ("benchmarks/results/minilm.svg",)
 LATE_IN_SEARCH = ("reference/errors.md", "contributing/guide.md", "contributing/changelog.md")
 COMMAND_LINE = "<!-- command line -->"
 # The order of the commands on their page; any other command follows.
-ORDER = ("export", "embed", "similarity", "rank", "info", "verify", "eval", "bench", "prepare", "pack", "unpack")
+ORDER = (
+    "export",
+    "embed",
+    "similarity",
+    "rank",
+    "info",
+    "verify",
+    "eval",
+    "bench",
+    "prepare",
+    "pack",
+    "unpack",
+    "plan",
+)
 _IN_A_CHECKOUT = re.compile(r"<!-- in a checkout -->.*?<!-- end -->\n", re.DOTALL)
 _INCLUDE = re.compile(r"<!-- include: (\S+): (.+) -->")
 _FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)

@@ -6,11 +6,10 @@ import argparse
 import importlib
 from types import ModuleType
 
-from monograph.commands.options import add_threads, positive
+from monograph.commands.options import add_threads, path, positive
 from monograph.commands.reporting import add_quiet, reported
 from monograph.engines.registry import compute_dtype_names
 from monograph.errors import InputError, MonographError, printable
-from monograph.paths import user_path
 from monograph_bench.peers.catalog import PEERS, peers_for
 from monograph_bench.peers.environments import set_up
 from monograph_bench.results import Settings
@@ -45,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--texts",
-        type=user_path,
+        type=path,
         metavar="FILE",
         help="measure with your own texts, one text per line; for rerankers, one query, a tab and a passage per line",
     )
@@ -57,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--sts",
-        type=user_path,
+        type=path,
         metavar="FILE",
         help="pairs of sentences with gold scores, as one file of `monograph eval --sts`: adds the Spearman "
         "correlation of every system's cosines to the report",
@@ -90,7 +89,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         f"measured with {', '.join(peers_for(None))} only",
     )
     parser.add_argument(
-        "--checkpoint", type=user_path, metavar="FOLDER", help="folder of the original model, which the peers load"
+        "--checkpoint", type=path, metavar="FOLDER", help="folder of the original model, which the peers load"
     )
     parser.add_argument(
         "--setup-peers",
@@ -101,14 +100,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="create the virtual environments of all peers, or of those named, and exit without measuring",
     )
     parser.add_argument(
-        "--output", type=user_path, metavar="FILE.json", help="write the results to this file, including every round"
+        "--output", type=path, metavar="FILE.json", help="write the results to this file, including every round"
     )
     parser.add_argument(
-        "--page", type=user_path, metavar="FILE.html", help="write the report to this file as a single page with plots"
+        "--page", type=path, metavar="FILE.html", help="write the report to this file as a single page with plots"
     )
     parser.add_argument(
         "--compare",
-        type=user_path,
+        type=path,
         nargs=2,
         metavar=("OLD.json", "NEW.json"),
         help="compare two result files without measuring: list what became slower beyond noise, and exit 1 if anything "

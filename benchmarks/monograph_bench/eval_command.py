@@ -6,7 +6,6 @@ import argparse
 
 from monograph.commands import options
 from monograph.commands.reporting import add_quiet, reported
-from monograph.paths import user_path
 from monograph_bench.bench_command import import_implementation
 
 HELP = "score a bundle on your own data sets: similarity, translation, distance to a teacher, retrieval, reranking"
@@ -40,12 +39,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "embeds FILE and the model embeds TARGET, its translation",
     )
     embedding.add_argument("--teacher", metavar="MODEL", help=f"the teacher for --mse: {_EITHER}")
-    retrieval = parser.add_argument_group("data for embedding models and sparse encoders")
+    retrieval = parser.add_argument_group("data for embedding models, sparse and multi-vector encoders")
     retrieval.add_argument(
         "--retrieval",
         action="append",
         default=[],
-        type=user_path,
+        type=options.path,
         metavar="FOLDER",
         help="BEIR folder (corpus.jsonl, queries.jsonl, qrels/test.tsv), for nDCG@10, MAP@100, Recall@10 and @100 by "
         "the model's similarity, with its prompts for queries and documents; for sparse vectors also the number of "
@@ -57,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--rerank",
         action="append",
         default=[],
-        type=user_path,
+        type=options.path,
         metavar="FILE",
         help='JSON lines of {"query": text, "positive": [texts], "negative": [texts]}, for MAP, MRR@10 and nDCG@10 of '
         'the documents by their scores; instead of "negative" a line may have "documents", in the order of a first '
@@ -73,7 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_files(group: argparse._ArgumentGroup, name: str, metavar: tuple[str, str], text: str) -> None:
-    group.add_argument(name, action="append", default=[], type=user_path, nargs="+", metavar=metavar, help=text)
+    group.add_argument(name, action="append", default=[], type=options.path, nargs="+", metavar=metavar, help=text)
 
 
 def run(arguments: argparse.Namespace) -> int:

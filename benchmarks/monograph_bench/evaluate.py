@@ -21,6 +21,8 @@ _OTHER_UNITS = {
     _MSE: ("100 times the mean squared difference, less is better", 6),
     "query_active_dims": ("the mean number of dimensions of a query's vector that are not zero", 1),
     "corpus_active_dims": ("the mean number of dimensions of a document's vector that are not zero", 1),
+    "query_vectors": ("the mean number of vectors of a query", 1),
+    "corpus_vectors": ("the mean number of vectors of a document", 1),
 }
 _DECIMALS_OF_POINTS = 2
 

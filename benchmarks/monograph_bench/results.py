@@ -144,6 +144,8 @@ def read_results(path: Path) -> Results:
         return Results(**(values | {"schema_version": SCHEMA_VERSION}))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except InputError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no result of monograph bench: {error}") from error
 

@@ -73,6 +73,7 @@ def export(
     coverage: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     recipe: str | None = None,
     from_onnx: str | os.PathLike[str] | None = None,
+    outputs: str | Sequence[str] | None = None,
     show_progress_bar: bool | Progress | None = None,
 ) -> Bundle:
     """Export a checkpoint as a bundle, and verify it against torch or against the file given as ``from_onnx``.
@@ -121,6 +122,9 @@ def export(
         from_onnx: An ONNX file of the checkpoint's encoder, as exported by optimum: a path, either as given or within
             the checkpoint. Pooling and the modules after it are appended to its graph; neither torch nor the encoder's
             weights are needed. Options that change weights are refused.
+        outputs: None for the task's own; "sentence_embedding,token_embeddings", or a sequence of these, adds the
+            vectors of tokens to the graph of an embedding model, for ``encode(output_value="token_embeddings")`` and
+            ``encode_chunks``.
         show_progress_bar: Whether to show a progress bar on stderr for each step; None shows them if the `monograph`
             logger is at INFO or DEBUG. A ``monograph.progress.Progress`` receives the steps instead.
 
@@ -177,6 +181,7 @@ def export(
             chosen, load = _traced(source, task, vocabulary, downloads)
         else:
             chosen, load = _from_onnx(source, from_onnx, task, downloads)
+        further = _further_outputs(chosen, outputs, from_onnx)
         others = {PRUNING: vocabulary.prunes, RECIPE: known is not None}
         chosen.check_options([*requested[0].options, *(option for option, given in others.items() if given)])
         from monograph_export.model import ExportRequest
@@ -192,10 +197,28 @@ def export(
                 vocabulary=vocabulary,
                 recipe=known,
                 precisions=tuple(each.precision for each in compressions),
+                further_outputs=further,
             )
             for one, limits in zip(compressions, requested, strict=True)
         ]
         return run_export(load, requests, progress)
+
+
+def _further_outputs(task: ExportTask[Any], outputs: str | Sequence[str] | None, from_onnx: object) -> tuple[str, ...]:
+    """Return the outputs of a graph that are requested after the task's own.
+
+    Raises:
+        ExportError: the task's own is not the first, or a graph of it has no such output.
+
+    """
+    own, known = task.task.output, task.task.further_outputs
+    names = outputs.split(",") if isinstance(outputs, str) else outputs or (own,)
+    first, *further = (name.strip() for name in names)
+    if first != own or len(set(further)) < len(further) or not set(further) <= set(known):
+        raise ExportError(f"--outputs of {task.title} are {','.join((own, *known))}, or the first alone")
+    if further and from_onnx is not None:
+        raise ExportError("--outputs cannot go with --from-onnx: export the checkpoint itself")
+    return tuple(further)
 
 
 def _traced(

@@ -22,7 +22,10 @@ from monograph_export.compression.options import (
 )
 from monograph_export.tasks import task_names
 
-HELP = "turn a checkpoint of a Sentence Transformer, cross-encoder or sparse encoder into a bundle equal to torch"
+HELP = (
+    "turn a checkpoint of a Sentence Transformer, cross-encoder, sparse or multi-vector encoder into a bundle equal to "
+    "torch"
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="folder of the checkpoint, ORG/NAME[@REVISION] on a Hub, or a recipe in models/",
     )
-    parser.add_argument("output", metavar="OUTPUT", nargs="?", help="folder to write; must not exist yet")
+    parser.add_argument("output", metavar="OUTPUT", nargs="?", help="folder to write; must be empty or not exist")
     parser.add_argument(
         "--reproduce",
         metavar="BUNDLE",
@@ -47,6 +50,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "without torch",
     )
     parser.add_argument("--task", choices=task_names(), help="default: that of the checkpoint")
+    parser.add_argument(
+        "--outputs",
+        metavar="NAMES",
+        help="of an embedding model's graph: sentence_embedding (default), or sentence_embedding,token_embeddings for "
+        "the vectors of tokens as well",
+    )
     parser.add_argument(
         "--precision",
         metavar="P[,P]",
@@ -158,6 +167,7 @@ def _export(arguments: argparse.Namespace, output: Path, progress: Progress) -> 
         coverage=arguments.coverage,
         recipe=arguments.recipe,
         from_onnx=arguments.from_onnx,
+        outputs=arguments.outputs,
         show_progress_bar=progress,
         **{name: bound for name, bound in limits.items() if bound is not None},
     )

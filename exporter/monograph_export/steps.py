@@ -189,8 +189,8 @@ def _build(model: LoadedModel, request: ExportRequest, folder: Path, progress: P
 
 
 def _check_widths(graphs: Sequence[Graph], probes: Sequence[Probes], manifest: Manifest) -> None:
-    widths = {shape.shape[-1] for graph in graphs for shape in graph.outputs.values()}
-    reference = {int(one.vectors.shape[1]) for one in probes}
+    widths = {next(iter(graph.outputs.values())).shape[-1] for graph in graphs}
+    reference = {one.width for one in probes if one.output is None}
     if not widths == reference == {manifest.output_width}:
         raise ExportError(
             f"the graph gives {widths} columns, the reference has {reference}, and the model states "
@@ -198,11 +198,13 @@ def _check_widths(graphs: Sequence[Graph], probes: Sequence[Probes], manifest: M
         )
 
 
-def _outputs_of_bundle(bundle: Bundle, inputs: Sequence[Input], step: Step) -> NDArray[np.float32]:
-    """Return what a staged bundle gives for inputs on ONNX Runtime, float32 [n, width]."""
+def _outputs_of_bundle(bundle: Bundle, inputs: Sequence[Input], step: Step) -> NDArray[Any]:
+    """Return what a staged bundle gives for inputs on ONNX Runtime, as the runtime does."""
     with opened_routes(bundle, REQUIRED_DEVICE, "float32") as routes:
-        outputs = np.empty((len(inputs), routes.main.runner.output_width), dtype=np.float32)
-        for rows, part in routes.main.outputs(inputs):
-            outputs[rows] = part
-            step.advance(len(rows))
-        return outputs
+
+        def counted() -> Iterator[tuple[NDArray[np.intp], NDArray[Any]]]:
+            for rows, part in routes.main.outputs(inputs):
+                yield rows, part
+                step.advance(len(rows))
+
+        return routes.main.runner.gather(counted(), len(inputs))

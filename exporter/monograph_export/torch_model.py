@@ -45,6 +45,8 @@ from monograph_export.vocabulary.prune import PrunedVocabulary, prune_vocabulary
 
 # Put before texts of models that leave prompts out of their pooling and bring none.
 _PROMPT = "Represent the sentence: "
+# Of the inputs that a bundle is verified with, every so many-th is one whose token vectors are: they are many values.
+_EVERY = 6
 
 
 def load_torch_model(source: Checkpoint | BaseModel, request: ExportRequest) -> TorchModel:
@@ -57,9 +59,9 @@ def load_torch_model(source: Checkpoint | BaseModel, request: ExportRequest) -> 
 
     """
     if isinstance(source, Checkpoint):
-        model = TorchModel(request.task, request.task.load(source), source.source)
+        model = TorchModel(request.task, request.task.load(source), source.source, request.further_outputs)
     else:
-        model = TorchModel(request.task, request.task.copy(source), _source_of(source))
+        model = TorchModel(request.task, request.task.copy(source), _source_of(source), request.further_outputs)
     model.check(request)
     return model
 
@@ -69,7 +71,9 @@ class TorchModel(LoadedModel):
 
     packages = ("torch", "transformers", "sentence-transformers", "onnx-ir", "onnxscript")
 
-    def __init__(self, task: ExportTask[Any], routed: RoutedModel, source: Source) -> None:
+    def __init__(
+        self, task: ExportTask[Any], routed: RoutedModel, source: Source, further_outputs: tuple[str, ...] = ()
+    ) -> None:
         self.source = source
         self.prompts: Mapping[str, str] = {
             name: check_named(prompt, f"the prompt {name!r}") for name, prompt in routed.main.prompts.items()
@@ -77,6 +81,7 @@ class TorchModel(LoadedModel):
         self.default_prompt_name = routed.main.default_prompt_name
         self._task = task
         self._routed = routed
+        self._further_outputs = further_outputs
 
     def arithmetic(self) -> AbstractContextManager[None]:
         """Within this context torch computes the same bits on any number of threads."""
@@ -97,7 +102,7 @@ class TorchModel(LoadedModel):
             *([f"--precision {','.join(request.precisions)}"] if request.precisions != ("fp32",) else []),
         ]
         main = self._routed.main
-        if len(self._routed.routes) > 1:
+        if len(self._routed.computed) > 1:
             options += ["--table int8"] if compression.table == "int8" else []
             title = "a model with a Router"
         elif not has_transformer(main):
@@ -118,6 +123,7 @@ class TorchModel(LoadedModel):
         stored: dict[str | None, TokenizerSpec] = {}
         for number, (route, model) in enumerate(self._routed.routes.items()):
             specification = store_tokenizer(model, folder / numbered(TOKENIZER_FILE, number), self._min_length(model))
+            specification = self._task.finish_tokenizer(model, specification)
             content = (folder / specification.file).read_bytes()
             same = (other for other in stored.values() if (folder / other.file).read_bytes() == content)
             if other := next(same, None):
@@ -135,11 +141,11 @@ class TorchModel(LoadedModel):
             outputs = self._task.outputs(model, [empty])
         except ExportError:
             return 1
-        return 0 if np.isfinite(outputs).all() else 1
+        return 0 if np.isfinite(outputs[0]).all() else 1
 
     def describe_outputs(self) -> Any:
         """Return the task's section of the manifest."""
-        return self._task.describe_outputs(self._routed)
+        return self._task.describe_outputs(self._routed, self._further_outputs)
 
     def routing(self, tokenizers: Tokenizers) -> Routing | None:
         """Return how texts are routed, None for a model without routes."""
@@ -150,7 +156,7 @@ class TorchModel(LoadedModel):
         self, request: ExportRequest, pruned: PrunedVocabulary | None, progress: Progress
     ) -> Compressed[Any] | None:
         """Compress the model in place as requested, or return None where nothing is to be done."""
-        if len(self._routed.routes) > 1:
+        if len(self._routed.computed) > 1:
             return None
         inputs = request.calibration
         if pruned is not None:
@@ -177,13 +183,22 @@ class TorchModel(LoadedModel):
             known = [token for token in spelled if usable_inputs(written, specification, [token])]
             inputs = self._task.probe_inputs(tokenizer, max_length, known)
             check_tokenizer(model, written, inputs)
-            sets.append(self._probes(model, route, usable_inputs(written, specification, inputs), progress))
+            usable = usable_inputs(written, specification, inputs)
+            sets.append(self._probes(model, route, usable, progress))
             check_varied(sets[-1].vectors, self._task.task.inputs)
             if pools_without_prompt(model):
                 prompt = next(filter(None, model.prompts.values()), _PROMPT)
                 prompted = usable_inputs(written, specification, short_probe_texts(), prompt)
                 sets.append(self._probes(model, route, prompted, progress, prompt))
+            sets += [self._further_probes(model, route, usable[::_EVERY], name) for name in self._further_outputs]
         return sets
+
+    def _further_probes(self, model: BaseModel, route: str | None, inputs: list[Any], output: str) -> Probes:
+        """Return probes of an output after the task's own."""
+        outputs = self._task.further_outputs(model, inputs, output)
+        check_finite(outputs)
+        counts = (len(token_ids(model, one)) for one in inputs)
+        return Probes(tuple(inputs), tuple(counts), outputs, route, output=output)
 
     def _probes(
         self, model: BaseModel, route: str | None, inputs: list[Any], progress: Progress, prompt: str = ""
@@ -198,9 +213,9 @@ class TorchModel(LoadedModel):
     def build_graphs(self, precision: str, progress: Progress) -> Mapping[str | None, BuiltGraph]:
         """Trace each route and apply the exact passes to its graph."""
         graphs = dict[str | None, BuiltGraph]()
-        for route, model in self._routed.routes.items():
+        for route, model in self._routed.computed.items():
             with progress.step(f"Tracing the model{_of_route(route)}"):
-                traced = trace(model, self._task)
+                traced = trace(model, self._task, self._further_outputs)
             graphs[route] = BuiltGraph(apply_passes(traced, progress), precision, _sizes_by_part(model))
         return graphs
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from monograph.cross_encoder import CrossEncoder
     from monograph.embedder import Embedder
     from monograph.model import load
+    from monograph.multi_vector_encoder import MultiVectorEncoder
     from monograph.preparation import prepare
     from monograph.sparse.rows import SparseVector
     from monograph.sparse_encoder import SparseEncoder
@@ -34,6 +35,7 @@ __all__ = [
     "InputError",
     "Manifest",
     "MonographError",
+    "MultiVectorEncoder",
     "ParityError",
     "SparseEncoder",
     "SparseVector",
@@ -48,6 +50,7 @@ _MODULES = {
     "CrossEncoder": "cross_encoder",
     "Embedder": "embedder",
     "Manifest": "bundle",
+    "MultiVectorEncoder": "multi_vector_encoder",
     "SparseEncoder": "sparse_encoder",
     "SparseVector": "sparse.rows",
     "load": "model",
@@ -56,9 +59,11 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name not in _MODULES and name != "util":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     check_memory_of_numpy()
+    if name == "util":
+        return importlib.import_module(f"{__name__}.util")
     value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value

@@ -102,11 +102,11 @@ def find_folder_problem(path: Path) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Sync the files of a folder to disk, so that after a rename a power cut cannot leave truncated ones."""
+    """Sync the files of a folder and of those in it, so that after a rename a power cut cannot leave truncated ones."""
     # Windows syncs only files that are open for writing.
     if os.name == "nt":
         return
-    for path in (*folder.iterdir(), folder):
+    for path in (*folder.rglob("*"), folder):
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +78,7 @@ def plan_batches(
     max_tokens: int | None = None,
     *,
     few_shapes: bool = False,
+    run_cost: float | None = None,
 ) -> Iterator[NDArray[np.intp]]:
     """Yield the positions (intp [rows]) of the texts of each batch, longest texts first.
 
@@ -86,21 +87,56 @@ def plan_batches(
     and never more than ``max_batch_size``, or than ``max_tokens`` with their padding. Texts of similar length share a
     batch, so that little of it is padding; the longest come first, so that too large a batch fails at once. Behind many
     batches the remainder is cut to powers of two where the engine wants ``few_shapes``.
+
+    Batches are as large as that allows. With ``run_cost``, in tokens, which a batch costs besides its own, they are
+    those that cost least together: smaller where that saves more padding.
     """
     order = np.argsort(-lengths, kind="stable")
-    start = number = 0
-    while start < len(order):
-        longest = max(1, int(lengths[order[start]]))
-        budget = tokens_per_batch * (MAX_COST_RATIO if batch_size else 1)
+    budget = tokens_per_batch * (MAX_COST_RATIO if batch_size else 1)
+
+    def max_rows(longest: int) -> int:
         affordable = max(1, int(budget // batch_cost(1, longest)))
         bounded = affordable if max_tokens is None else max(1, max_tokens // longest)
-        rows = min(affordable, bounded, batch_size or affordable, max_batch_size or affordable)
+        return min(affordable, bounded, batch_size or affordable, max_batch_size or affordable)
+
+    if run_cost is not None and batch_size is None:
+        for part in _least_cost(np.maximum(lengths[order], 1), run_cost, max_rows):
+            yield order[part]
+        return
+    start = number = 0
+    while start < len(order):
+        rows = max_rows(max(1, int(lengths[order[start]])))
         left = len(order) - start
         if few_shapes and number >= MANY_BATCHES and left < rows:
             rows = 1 << (left.bit_length() - 1)
         yield order[start : start + rows]
         start += rows
         number += 1
+
+
+def _least_cost(descending: NDArray[np.int64], run_cost: float, max_rows: Callable[[int], int]) -> Iterator[slice]:
+    """Yield the batches, as ranges of the lengths (int64 [n], descending), that cost least together.
+
+    By dynamic programming: the first k texts cost what those before the last batch do, and that batch.
+    """
+    count = len(descending)
+    costs = np.full(count + 1, np.inf)
+    costs[0] = 0
+    last_starts = np.zeros(count + 1, dtype=np.intp)
+    for start, longest in enumerate(descending.tolist()):
+        rows = np.arange(1, min(max_rows(longest), count - start) + 1)
+        total = costs[start] + run_cost + rows * batch_cost(1, longest)
+        ends = slice(start + 1, start + 1 + len(rows))
+        is_less = total < costs[ends]
+        costs[ends] = np.where(is_less, total, costs[ends])
+        last_starts[ends][is_less] = start
+    batches = []
+    end = count
+    while end:
+        start = int(last_starts[end])
+        batches.append(slice(start, end))
+        end = start
+    yield from reversed(batches)
 
 
 def padding_buckets_up_to(longest: int, min_step: int = 1) -> NDArray[np.int64]:
@@ -158,7 +194,10 @@ def pad_batch(
     if "input_ids" in names:
         inputs["input_ids"] = _pad(tokens.ids[positions], filled, pad_id)
     if "attention_mask" in names:
-        inputs["attention_mask"] = filled.astype(np.int64)
+        attention = tokens.attention
+        inputs["attention_mask"] = (
+            filled.astype(np.int64) if attention is None else _pad(attention[positions], filled, 0)
+        )
     if "token_type_ids" in names:
         inputs["token_type_ids"] = _pad(tokens.type_ids[positions], filled, 0)
     if "pooling_mask" in names:
@@ -184,7 +223,7 @@ def pad_single(
     if "input_ids" in names:
         inputs["input_ids"] = pad(tokens.ids, pad_id)
     if "attention_mask" in names:
-        inputs["attention_mask"] = pad(1)
+        inputs["attention_mask"] = pad(1 if tokens.attention is None else tokens.attention)
     if "token_type_ids" in names:
         inputs["token_type_ids"] = pad(tokens.type_ids)
     if "pooling_mask" in names:

@@ -3,7 +3,7 @@
 MonographError
 ├── BundleError               a bundle is missing, damaged, or in a format that this release does not read
 ├── DeviceError               the requested device or engine cannot run here
-├── InputError                a text or an option of a call is not valid
+├── InputError                a text or an option of a call is not valid; a ValueError, too
 └── ExportError               a checkpoint cannot be exported
     ├── UnsupportedModuleError   a module of the checkpoint has no exact graph; the message names it
     └── ParityError              the graph does not match the PyTorch model; no bundle was written
@@ -37,7 +37,7 @@ class MonographError(Exception):
         ...     load("no/such/folder")
         ... except MonographError as error:
         ...     print(error)
-        bundle no/such/folder: there is no such folder, make one with `monograph export SOURCE OUTPUT`
+        bundle no/such/folder: there is no such folder: check the path, ...
 
     """
 
@@ -85,8 +85,10 @@ class DeviceError(MonographError):
     """
 
 
-class InputError(MonographError):
+class InputError(MonographError, ValueError):
     """A text or an option of a call is not valid.
+
+    It is a ``ValueError``, too: what callers of sentence-transformers catch.
 
     Examples:
         >>> from monograph import load

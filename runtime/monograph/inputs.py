@@ -28,18 +28,20 @@ _SIDES = ("first", "second")
 _NOT_SEQUENCES = (str, bytes, bytearray, dict, set, frozenset)
 
 
-def check_texts(texts: object) -> list[str]:
+def check_texts(texts: object, name: str = "text") -> list[str]:
     """Return a list, tuple, NumPy array or pandas column of texts as a list of str.
+
+    ``name`` is what an error calls a text.
 
     Raises:
         InputError: naming position and type, where something is not a text that can be encoded as UTF-8.
 
     """
     if isinstance(texts, (dict, set, frozenset, bytes, bytearray)) or not isinstance(texts, Iterable):
-        raise InputError(f"texts must be a str or a list of str, got {_describe(texts)}")
+        raise InputError(f"{name}s must be a str or a list of str, got {_describe(texts)}{_advise(texts)}")
     if getattr(texts, "ndim", 1) != 1:
-        raise InputError(f"texts must be one-dimensional, got {getattr(texts, 'ndim', '?')} dimensions")
-    return [check_text(text, position) for position, text in enumerate(_to_python(texts))]
+        raise InputError(f"{name}s must be one-dimensional, got {getattr(texts, 'ndim', '?')} dimensions")
+    return [check_text(text, position, name) for position, text in enumerate(_to_python(texts))]
 
 
 def check_stream(texts: Iterable[object]) -> Iterator[str]:
@@ -54,14 +56,16 @@ def check_stream(texts: Iterable[object]) -> Iterator[str]:
     return (check_text(text, position) for position, text in enumerate(texts))
 
 
-def check_text(text: object, position: int) -> str:
+def check_text(text: object, position: int, name: str = "text") -> str:
     """Return one text as a plain str.
 
     Raises:
         InputError: it is not a str, or holds a lone surrogate, which no UTF-8 text can.
 
     """
-    return check_named(text, f"text {position}")
+    if not isinstance(text, str):
+        raise InputError(f"{name} {position} must be a str, got {_describe(text)}{_advise(text)}")
+    return check_utf8(text, f"{name} {position}")
 
 
 def check_named(text: object, name: str) -> str:
@@ -145,6 +149,15 @@ def _describe(value: object) -> str:
     return f"{kind} ({value!r})" if isinstance(value, (bool, int, float)) else kind
 
 
+def _advise(value: object) -> str:
+    """Return what to do with a collection where a text is expected."""
+    if isinstance(value, Mapping):
+        return ": give the text in it, and not the dict"
+    if isinstance(value, (list, tuple)):
+        return ": give one str for each; pairs are for predict of a CrossEncoder"
+    return ""
+
+
 def count_characters(text: Input) -> int:
     """Return the number of characters of a text, or of both texts of a pair."""
     return len(text) if isinstance(text, str) else len(text[0]) + len(text[1])
@@ -195,11 +208,11 @@ def resolve_prompt(
             raise InputError(f"prompt must be a str, got {type(prompt).__name__}")
         return check_utf8(prompt, "prompt")
     if prompt_name is None:
-        return check_utf8(prompts.get(default_name, ""), "prompt") if default_name is not None else ""
+        return check_named(prompts.get(default_name, ""), "prompt") if default_name is not None else ""
     if not isinstance(prompt_name, str) or prompt_name not in prompts:
         known = ", ".join(map(repr, prompts)) or "none"
         raise InputError(f"prompt_name {prompt_name!r} is not a prompt of this model; it has: {known}")
-    return check_utf8(prompts[prompt_name], "prompt")
+    return check_named(prompts[prompt_name], "prompt")
 
 
 def find_prompt_name(prompts: Mapping[str, str], names: tuple[str, ...]) -> str | None:

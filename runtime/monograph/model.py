@@ -10,14 +10,17 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Self
+from typing import Any, ClassVar, Generic, Literal, Self
 
 from monograph.bundle import Bundle, Check, Manifest
+from monograph.defaults import CallDefaults
 from monograph.engines import check_quality
-from monograph.errors import MonographError
+from monograph.errors import InputError, MonographError
+from monograph.hub import DEFAULT_ACCESS
 from monograph.inference.opening import ModelSource, OpenModel
 from monograph.inference.pipeline import Pipeline, show_progress
-from monograph.inputs import InputT, check_count, find_prompt_name, resolve_prompt
+from monograph.inference.routes import Routes
+from monograph.inputs import DOCUMENT_PROMPTS, QUERY_PROMPTS, InputT, check_count, find_prompt_name, resolve_prompt
 from monograph.memory import is_out_of_memory, out_of_memory
 from monograph.quality import QualityLevel
 from monograph.tasks.base import PostProcess, ResultT, SectionT, Task
@@ -26,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 # More than any machine has; a larger number is a mistake, and engines fail on it in ways of their own.
 MAX_THREADS = 4096
+# What a text is in retrieval, and the names of its prompts.
+Role = Literal["query", "document"]
+_ROLES: dict[Role, tuple[str, ...]] = {"query": QUERY_PROMPTS, "document": DOCUMENT_PROMPTS}
 
 
 @dataclass(slots=True)
@@ -54,33 +60,34 @@ class Call(Generic[ResultT]):
             raise
 
 
+class AttributeRefusedError(InputError, AttributeError):
+    """An attribute was assigned that a model does not have, or that cannot be set."""
+
+
 class Model(Generic[SectionT]):
     """A bundle of one task, opened on one device; the classes that users open add what the task computes.
 
-    The arguments are explained where users read them, at ``Embedder``.
-
-    Raises:
-        BundleError: the bundle is missing, damaged (with every problem) or of another task.
-        DeviceError: the device or type is not available here, or the bundle failed verification on it.
-        InputError: an option is not valid.
-
+    A model has no other attributes than those of its class: assigning one is an error, and never ignored.
     """
 
+    __slots__ = ("__weakref__", "_closed", "_model", "_opening", "_process", "_source")
     _task: ClassVar[Task[Any]]
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        device: str = "auto",
-        compute_dtype: str = "auto",
-        threads: int | None = None,
-        check: Check = "fast",
-        cache_dir: str | os.PathLike[str] | None = None,
-        max_tokens_per_batch: int | None = None,
-        quality: QualityLevel | None = None,
-    ) -> None:
-        source = model_source(path, device, compute_dtype, threads, check, cache_dir, max_tokens_per_batch, quality)
-        self._open_bundle(source, source.open_bundle())
+    def __setattr__(self, name: str, value: object) -> None:
+        try:
+            object.__setattr__(self, name, value)
+        except AttributeError as error:
+            kind = type(self)
+            settable = [key for key in dir(kind) if getattr(getattr(kind, key), "fset", None) is not None]
+            raise AttributeRefusedError(
+                f"{name!r} of {kind.__name__} cannot be set: give it to the constructor or to the call, if these have "
+                f"an argument for it; what can be set is {', '.join(settable)}"
+            ) from error
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle; of one with several precisions, restricted to the one that runs."""
+        return self._open.bundle
 
     @property
     def manifest(self) -> Manifest:
@@ -143,6 +150,11 @@ class Model(Generic[SectionT]):
         for pipeline in self._open.routes.pipelines.values():
             pipeline.runner.warm_up()
 
+    @property
+    def closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._closed
+
     def close(self) -> None:
         """Free the engine. Further calls do nothing."""
         with self._lock():
@@ -158,16 +170,27 @@ class Model(Generic[SectionT]):
     ) -> None:
         self.close()
 
-    def __getstate__(self) -> ModelSource:
-        opened = self._model
-        if opened is None:
-            return self._source
-        return replace(self._source, path=opened.folder, manifest_sha256=opened.bundle.manifest_sha256)
+    def __getstate__(self) -> tuple[ModelSource, dict[str, Any]]:
+        source, opened = self._source, self._model
+        if opened is not None:
+            # The token of a download is not needed again.
+            source = replace(
+                source,
+                path=opened.folder,
+                manifest_sha256=opened.bundle.manifest_sha256,
+                access=DEFAULT_ACCESS,
+                defaults=opened.defaults,
+            )
+        # A subclass may have attributes of its own.
+        return source, getattr(self, "__dict__", {})
 
-    def __setstate__(self, source: ModelSource) -> None:
+    def __setstate__(self, state: tuple[ModelSource, dict[str, Any]]) -> None:
         # Opened when it is first used: an error while a worker of multiprocessing unpickles its task reaches nobody,
         # and the caller waits for ever.
+        source, attributes = state
         self._set_state(source, None)
+        for name, value in attributes.items():
+            object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         name = type(self).__name__
@@ -212,19 +235,21 @@ class Model(Generic[SectionT]):
 
     @property
     def _section(self) -> SectionT:
-        # The reader of manifests gives each task its own.
-        section: SectionT = self._open.bundle.manifest.section
+        section: SectionT = self._open.defaults.section
         return section
 
-    def _prompt_name(self, names: tuple[str, ...], prompt_name: str | None, prompt: str | None) -> str | None:
-        """Return the first of ``names`` that the model has a prompt of, where the caller gives none."""
-        if prompt_name is None and prompt is None:
-            return find_prompt_name(self.manifest.prompts, names)
-        return prompt_name
+    def _change_defaults(self, change: Callable[[CallDefaults[SectionT]], CallDefaults[SectionT]]) -> None:
+        """Replace the defaults by what ``change`` makes of them, one thread at a time."""
+        with self._lock():
+            opened = self._open
+            self._model = replace(opened, defaults=change(opened.defaults))
 
-    def _routed_task(self, task: str) -> str | None:
-        """Return a task for a model with routes, None for any other."""
-        return None if self.manifest.routing is None else task
+    def _prompt_and_task(
+        self, role: Role, prompt_name: str | None, prompt: str | None
+    ) -> tuple[str | None, str | None]:
+        if prompt_name is None and prompt is None:
+            prompt_name = find_prompt_name(self._open.defaults.prompts, _ROLES[role])
+        return prompt_name, None if self.manifest.routing is None else role
 
     def _check_call(
         self,
@@ -233,14 +258,15 @@ class Model(Generic[SectionT]):
         prompt: str | None,
         batch_size: int | None,
         task: str | None = None,
+        output: str | None = None,
     ) -> Call[ResultT]:
-        """Check the options that the calls of every task have."""
+        """Check the options that the calls of every task have; ``output`` is one after the graph's first."""
         opened = self._open
-        manifest = opened.bundle.manifest
+        defaults = opened.defaults
         return Call(
-            opened.routes.for_task(task),
+            opened.routes.for_task(task, output),
             post_process,
-            resolve_prompt(manifest.prompts, manifest.default_prompt_name, prompt_name, prompt),
+            resolve_prompt(defaults.prompts, defaults.default_prompt_name, prompt_name, prompt),
             None if batch_size is None else check_count(batch_size, "batch_size"),
         )
 
@@ -256,21 +282,32 @@ def prepare_call(
     prompt: str | None,
     batch_size: int | None,
     task: str | None,
+    *,
+    role: Role | None = None,
     **options: Any,
 ) -> Call[Any]:
     """Check the options of a call, those of the task's ``post_process`` included, for any number of inputs.
+
+    ``role`` has prompt and route chosen as ``encode_query`` and ``encode_document`` do.
 
     Raises:
         InputError: an option is not usable.
 
     """
+    if role is not None:
+        prompt_name, task = model._prompt_and_task(role, prompt_name, prompt)
     plan = model._task.post_process(model._section, **options)
     return model._check_call(plan, prompt_name, prompt, batch_size, task)
 
 
+def routes_of(model: Model[Any]) -> Routes:
+    """Return a model's pipelines, one for each route."""
+    return model._open.routes
+
+
 def load(
     path: str | os.PathLike[str],
-    device: str = "auto",
+    device: str | None = None,
     compute_dtype: str = "auto",
     threads: int | None = None,
     check: Check = "fast",
@@ -278,7 +315,7 @@ def load(
     max_tokens_per_batch: int | None = None,
     quality: QualityLevel | None = None,
 ) -> Any:
-    """Open a bundle of any task as an Embedder, a CrossEncoder or a SparseEncoder.
+    """Open a bundle of any task as an Embedder, a CrossEncoder, a SparseEncoder or a MultiVectorEncoder.
 
     The arguments are those of ``Embedder``.
 
@@ -313,7 +350,7 @@ def open_model(source: ModelSource, bundle: Bundle) -> Any:
 
 def model_source(
     path: str | os.PathLike[str],
-    device: str,
+    device: str | None,
     compute_dtype: str,
     threads: int | None,
     check: Check,
@@ -331,4 +368,5 @@ def model_source(
     if max_tokens_per_batch is not None:
         max_tokens_per_batch = check_count(max_tokens_per_batch, "max_tokens_per_batch")
     check_quality(quality)
+    device = "auto" if device is None else device
     return ModelSource(path, device, compute_dtype, threads, check, cache_dir, max_tokens_per_batch, quality=quality)

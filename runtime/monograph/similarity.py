@@ -1,6 +1,6 @@
 """The four similarity functions of Sentence Transformers, for all pairs and pairwise.
 
-Each takes float arrays [n, d] and [m, d] (or [d] for one vector) and computes in float32. Distances are negated, so
+Each takes dense vectors [n, d] and [m, d] (or [d] for one vector) and computes in float32. Distances are negated, so
 that larger is always more similar.
 """
 
@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from monograph.errors import InputError
+from monograph import tensors
+from monograph.errors import InputError, first_line
 
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 Floats = NDArray[np.float32]
@@ -21,28 +22,34 @@ _CHUNK_BYTES = 32 * 1024 * 1024
 MIN_NORM = 1e-12
 
 
-def similarity(function: str, first: ArrayLike, second: ArrayLike) -> Floats:
-    """Return the similarity of every row of ``first`` [n, d] with every row of ``second`` [m, d], [n, m].
+def similarity(function: str, first: Any, second: Any) -> Floats:
+    """Return the similarity of every row of ``first`` [n, d] with every row of ``second`` [m, d], float32 [n, m].
 
     Raises:
-        InputError: the shapes do not fit, or ``function`` is not known.
+        InputError: these are not dense vectors, the shapes do not fit, or ``function`` is not known.
 
     """
-    a, b = _check_vectors(first), _check_vectors(second)
+    a, b = check_rows(first), check_rows(second)
     check_dimensions(a, b)
     return _look_up(_ALL_PAIRS, function)(a, b)
 
 
-def similarity_pairwise(function: str, first: ArrayLike, second: ArrayLike) -> Floats:
-    """Return the similarity of row i of ``first`` [n, d] with row i of ``second`` [n, d], [n].
+def similarity_pairwise(function: str, first: Any, second: Any) -> Floats:
+    """Return the similarity of row i of ``first`` [n, d] with row i of ``second`` [n, d], float32 [n].
+
+    One vector, [d] or [1, d], is compared with each of the others; of two vectors [d] the result is one number, [].
 
     Raises:
-        InputError: the shapes differ, or ``function`` is not known.
+        InputError: these are not dense vectors, the shapes differ, or ``function`` is not known.
 
     """
-    a, b = _check_vectors(first), _check_vectors(second)
-    check_shapes(a, b)
-    return _look_up(_PAIRWISE, function)(a, b)
+    vectors = check_vectors(first), check_vectors(second)
+    a, b = map(check_rows, vectors)
+    if len(a) != 1 and len(b) != 1:
+        check_shapes(a, b)
+    check_dimensions(a, b)
+    result = _look_up(_PAIRWISE, function)(a, b)
+    return np.asarray(result[0]) if vectors[0].ndim == vectors[1].ndim == 1 else result
 
 
 def check_dimensions(a: Any, b: Any) -> None:
@@ -63,16 +70,34 @@ def normalize(vectors: Floats) -> Floats:
     return np.asarray(vectors / np.maximum(norms, MIN_NORM), dtype=np.float32)
 
 
-def _check_vectors(vectors: ArrayLike) -> Floats:
+def check_vectors(vectors: Any, name: str = "vectors") -> NDArray[Any]:
+    """Return dense vectors, [n, d] or [d], as an array of real numbers of the type that they have.
+
+    They may be an array, lists, a torch tensor, or a list of arrays or tensors; of tensors of less than 32 bits the
+    type is float32. ``name`` is what an error calls them.
+
+    Raises:
+        InputError: they are sparse, no numbers, or have other than one or two dimensions.
+
+    """
+    if tensors.is_sparse(vectors):
+        raise InputError(f"{name} must be dense, and these are sparse: convert them by toarray() or to_dense()")
     try:
-        array = np.asarray(vectors, dtype=np.float32)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"vectors must be an array of numbers [n, d]: {error}") from error
-    if array.ndim == 1:
-        array = array[np.newaxis, :]
-    if array.ndim != 2:
-        raise InputError(f"vectors must have one or two dimensions, got {array.ndim}")
+        array = np.asarray(tensors.to_array(vectors))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name} must be an array of numbers [n, d]: {first_line(error)}") from error
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{name} must be an array of real numbers [n, d], and these are of the type {array.dtype}")
+    if array.ndim not in (1, 2):
+        raise InputError(f"{name} must have one or two dimensions, got {array.ndim}")
     return array
+
+
+def check_rows(vectors: Any, name: str = "vectors") -> Floats:
+    """``check_vectors``, as float32 [n, d]."""
+    array = check_vectors(vectors, name)
+    with np.errstate(over="ignore"):
+        return np.atleast_2d(array.astype(np.float32, copy=False))
 
 
 def _look_up(functions: Mapping[str, Callable[[Floats, Floats], Floats]], name: str) -> Callable[..., Floats]:
@@ -86,7 +111,7 @@ def _dot(a: Floats, b: Floats) -> Floats:
 
 
 def _dot_pairwise(a: Floats, b: Floats) -> Floats:
-    return np.asarray(np.einsum("nd,nd->n", a, b), dtype=np.float32)
+    return np.asarray(np.einsum("...d,...d->...", a, b), dtype=np.float32)
 
 
 def _manhattan(difference: NDArray[Any]) -> NDArray[Any]:
@@ -100,10 +125,14 @@ def _euclidean(difference: NDArray[Any]) -> NDArray[Any]:
 
 def _by_difference(measure: Callable[[NDArray[Any]], NDArray[Any]], a: Floats, b: Floats) -> Floats:
     result = np.empty((len(a), len(b)), dtype=np.float32)
-    rows = max(1, _CHUNK_BYTES // max(1, b.nbytes))
+    vectors = max(1, _CHUNK_BYTES // max(1, a.itemsize * a.shape[1]))
+    columns = max(1, min(vectors, len(b)))
+    rows = max(1, vectors // columns)
     for start in range(0, len(a), rows):
-        block = slice(start, start + rows)
-        result[block] = measure(a[block, np.newaxis, :] - b[np.newaxis, :, :])
+        of_a = slice(start, start + rows)
+        for first in range(0, len(b), columns):
+            of_b = slice(first, first + columns)
+            result[of_a, of_b] = measure(a[of_a, np.newaxis, :] - b[np.newaxis, of_b, :])
     return result
 
 

@@ -18,6 +18,22 @@ from monograph.inputs import check_utf8
 from monograph.paths import user_path
 
 _CHUNK_BYTES = 1 << 20
+_NAME_IT = "name it by its kind, and `monograph embed` reads it as a table"
+_UNPACK = "unpack it first, as with `zcat FILE | monograph embed BUNDLE`"
+_CONVERT = "convert it to Parquet or CSV"
+# What files begin with that are mistaken for lines: their kind, and what to do.
+_MAGIC = {
+    b"PAR1": ("a Parquet file", _NAME_IT),
+    b"ARROW1": ("an Arrow file", _NAME_IT),
+    b"\x1f\x8b": ("compressed by gzip", _UNPACK),
+    b"\x28\xb5\x2f\xfd": ("compressed by zstd", _UNPACK),
+    b"BZh": ("compressed by bzip2", _UNPACK),
+    b"\xfd7zXZ": ("compressed by xz", _UNPACK),
+    b"PK\x03\x04": ("a zip archive, as spreadsheets are", _CONVERT),
+    b"%PDF-": ("a PDF file", "extract its text"),
+    b"Obj\x01": ("an Avro file", _CONVERT),
+    b"ORC": ("an ORC file", _CONVERT),
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +55,7 @@ class TextLines:
             OSError: the file cannot be read.
 
         """
+        self._check_magic()
         # Only line feeds end a line: str.splitlines would also split at a form feed or U+2028 within a text.
         for number, line in enumerate(_skip_bom(self.file), start=1):
             text = self._decode(line.removesuffix(b"\n").removesuffix(b"\r"), number)
@@ -59,6 +76,14 @@ class TextLines:
     def come_from(self, path: Path) -> bool:
         """Return whether ``path`` is the file that is read, under any name or redirection."""
         return path.exists() and os.path.samestat(path.stat(), os.fstat(self.file.fileno()))
+
+    def _check_magic(self) -> None:
+        """Raise ``InputError`` for a file of another kind, which may hold some lines that are UTF-8."""
+        peek = getattr(self.file, "peek", None)
+        start = b"" if peek is None else peek(8)
+        for magic, (kind, advice) in _MAGIC.items():
+            if start.startswith(magic):
+                raise InputError(f"{self.name} is {kind}, not lines of text: {advice}")
 
     def _decode(self, line: bytes, number: int) -> str:
         try:

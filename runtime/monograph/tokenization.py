@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models
 
-from monograph.errors import BundleError, MonographError, first_line
+from monograph.errors import BundleError, InputError, MonographError, first_line
 from monograph.forks import is_inherited
 from monograph.inputs import Input
 from monograph.json_files import check_values, read_bounded
@@ -33,6 +34,8 @@ _MAX_BYTES = 128 * 2**20
 _MAX_VALUES = 3_000_000
 # The process that imported tokenizers, or a fork of it.
 _PROCESS = os.getpid()
+# Where tokens are cut off a text that is too long.
+Side = Literal["left", "right"]
 _SETTINGS = ("unk_token", "max_input_chars_per_word", "continuing_subword_prefix")
 
 
@@ -41,18 +44,35 @@ class TokenizedTexts:
     """Token ids of n texts or pairs, end to end; text i is ``ids[starts[i]:starts[i + 1]]``.
 
     ``ids`` and ``type_ids`` are int64 [total], ``starts`` is int64 [n + 1]. The first ``prompt_length`` tokens of each
-    text are those of its prompt, where the model leaves prompts out of its pooling.
+    text are those of its prompt, where the model leaves prompts out of its pooling. ``attention``, int64 [total], is 0
+    for tokens that no token attends to, None where all are 1; ``in_output``, bool [total], is False for tokens whose
+    vector is no part of the output of a model of token vectors, None where all are.
     """
 
     ids: NDArray[np.int64]
     type_ids: NDArray[np.int64]
     starts: NDArray[np.int64]
     prompt_length: int = 0
+    attention: NDArray[np.int64] | None = None
+    in_output: NDArray[np.bool_] | None = None
 
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Number of tokens of each text, special ones included, int64 [n]."""
         return np.diff(self.starts)
+
+
+@dataclass(frozen=True)
+class TextWithOffsets:
+    """The tokens of a text, ``ids`` int64 [t], and their characters, ``offsets`` int64 [t, 2], each begin and end.
+
+    ``before`` and ``after`` are the ids of special tokens that the model has around a text.
+    """
+
+    ids: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
 
 
 class TextTokenizer:
@@ -67,6 +87,8 @@ class TextTokenizer:
                 path.parent, [f"{path.name} cannot be loaded ({first_line(error)}): export the model again"]
             ) from error
         self._tokenizer.no_padding()
+        # What the file says; a user may set a lower limit.
+        self._truncation = self._tokenizer.truncation
         # Batches go through a pool of threads, which a forked process does not have where its parent started it.
         self._in_batches = os.getpid() == _PROCESS and not is_inherited("tokenizers")
 
@@ -83,6 +105,58 @@ class TextTokenizer:
         truncation = self._tokenizer.truncation
         return None if truncation is None else int(truncation["max_length"])
 
+    def limit(self, max_length: int | None) -> None:
+        """Truncate texts to so many tokens, special ones included, and at most to what the file says; None for that.
+
+        Raises:
+            InputError: special tokens alone are more.
+
+        """
+        special = max(self._tokenizer.num_special_tokens_to_add(is_pair) for is_pair in (False, True))
+        if max_length is not None and special >= max_length:
+            raise InputError(
+                f"a maximum of {max_length} tokens leaves no room: the tokenizer adds {special} special ones"
+            )
+        stated = self._truncation
+        if max_length is None and stated is None:
+            self._tokenizer.no_truncation()
+            return
+        options = dict(stated or {})
+        if max_length is not None:
+            options["max_length"] = min(max_length, options.get("max_length", max_length))
+        self._tokenizer.enable_truncation(**options)
+
+    @property
+    def stated_max_length(self) -> int | None:
+        """The limit that the file states, None for none."""
+        return None if self._truncation is None else int(self._truncation["max_length"])
+
+    @cached_property
+    def without_truncation(self) -> Tokenizer:
+        """A copy that does not truncate; made once, which takes as long as opening the tokenizer."""
+        copied = Tokenizer.from_str(self._tokenizer.to_str())
+        copied.no_truncation()
+        return copied
+
+    def cutting(self, side: Side) -> TextTokenizer:
+        """Return this tokenizer if it cuts long texts on ``side``, or else a copy that does.
+
+        The copy is made once, which takes as long as opening the tokenizer, and has the limit of that moment.
+        """
+        truncation = self._tokenizer.truncation
+        if truncation is None or truncation["direction"] == side:
+            return self
+        return self._from_other_side
+
+    @cached_property
+    def _from_other_side(self) -> TextTokenizer:
+        copied = copy.copy(self)
+        copied._tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
+        options = dict(self._tokenizer.truncation or {})
+        other = "left" if options["direction"] == "right" else "right"
+        copied._tokenizer.enable_truncation(**options | {"direction": other})
+        return copied
+
     def token(self, id_: int) -> str:
         """Return the token of an id, "" for one that no token has."""
         return self._tokenizer.id_to_token(id_) or ""
@@ -94,6 +168,46 @@ class TextTokenizer:
             MonographError: the tokenizer needs something that its file lacks, an unknown token for example.
 
         """
+        return _end_to_end(self._encode(texts))
+
+    def with_cuts(self, texts: Sequence[Input]) -> tuple[TokenizedTexts, NDArray[np.bool_]]:
+        """Tokenize as a call does, and return with the tokens which texts were cut because they are too long, bool [n].
+
+        Raises:
+            MonographError: as a call.
+
+        """
+        encodings = self._encode(texts)
+        limit = self.max_length
+        # Only one that has reached the limit may be longer: what was cut off is copied by the look at it.
+        cut = [limit is not None and len(one) >= limit and bool(one.overflowing) for one in encodings]
+        return _end_to_end(encodings), np.array(cut, dtype=np.bool_)
+
+    def with_offsets(self, text: str) -> TextWithOffsets:
+        """Tokenize a text without special tokens and without truncation, with the characters of each token.
+
+        Raises:
+            MonographError: as a call.
+
+        """
+        tokenizer = self.without_truncation
+        try:
+            whole = tokenizer.encode(text, add_special_tokens=False)
+            framed = tokenizer.encode(text)
+        except BaseException as error:
+            if not _is_of_tokenizers(error):
+                raise
+            raise MonographError(f"the tokenizer cannot run ({first_line(error)}): export the model again") from error
+        # The text's own tokens belong to it, the added ones to nothing.
+        before = next((place for place, of in enumerate(framed.sequence_ids) if of is not None), len(framed.ids))
+        return TextWithOffsets(
+            np.array(whole.ids, dtype=np.int64),
+            np.array(whole.offsets, dtype=np.int64).reshape(-1, 2),
+            tuple(framed.ids[:before]),
+            tuple(framed.ids[before + len(whole.ids) :]),
+        )
+
+    def _encode(self, texts: Sequence[Input]) -> list[Any]:
         try:
             if self._in_batches:
                 # The fast variant leaves out character offsets.
@@ -106,17 +220,21 @@ class TextTokenizer:
             if not _is_of_tokenizers(error):
                 raise
             raise MonographError(f"the tokenizer cannot run ({first_line(error)}): export the model again") from error
-        if len(encodings) == 1:
-            # After a run the CPU's caches hold weights, and the cumulative sum below alone takes 40 microseconds.
-            one = np.array(encodings[0].ids, dtype=np.int64)
-            type_ids = np.array(encodings[0].type_ids, dtype=np.int64)
-            return TokenizedTexts(one, type_ids, np.array([0, len(one)], dtype=np.int64))
-        starts = np.zeros(len(encodings) + 1, dtype=np.int64)
-        np.cumsum([len(encoding) for encoding in encodings], out=starts[1:])
-        total = int(starts[-1])
-        ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int64, total)
-        type_ids = np.fromiter(chain.from_iterable(encoding.type_ids for encoding in encodings), np.int64, total)
-        return TokenizedTexts(ids, type_ids, starts)
+        return encodings
+
+
+def _end_to_end(encodings: list[Any]) -> TokenizedTexts:
+    if len(encodings) == 1:
+        # After a run the CPU's caches hold weights, and the cumulative sum below alone takes 40 microseconds.
+        one = np.array(encodings[0].ids, dtype=np.int64)
+        type_ids = np.array(encodings[0].type_ids, dtype=np.int64)
+        return TokenizedTexts(one, type_ids, np.array([0, len(one)], dtype=np.int64))
+    starts = np.zeros(len(encodings) + 1, dtype=np.int64)
+    np.cumsum([len(encoding) for encoding in encodings], out=starts[1:])
+    total = int(starts[-1])
+    ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int64, total)
+    type_ids = np.fromiter(chain.from_iterable(encoding.type_ids for encoding in encodings), np.int64, total)
+    return TokenizedTexts(ids, type_ids, starts)
 
 
 def read_tokenizer(path: Path) -> Tokenizer:

@@ -263,6 +263,14 @@ def test_states_are_pooled_without_padding(pooling: str, normalize: bool) -> Non
     np.testing.assert_allclose(vectors, expected, rtol=1e-6)
 
 
+def test_vectors_of_tokens_follow_one_another() -> None:
+    base = _adapters_base()
+    model = type("Listed", (base.Model,), {"encode": None, "describe": None})()
+    matrices = [np.ones((2, 3), np.float32), np.zeros((1, 3), np.float32)]
+    np.testing.assert_array_equal(model.to_array(matrices), np.concatenate(matrices))
+    assert model.to_array([0.5, 1.0]).shape == (2,)
+
+
 @pytest.mark.parametrize("name", TORCH_PEERS)
 def test_torch_peers_give_the_models_vectors(name: str, minilm: Path, minilm_torch: Any, tmp_path: Path) -> None:
     vectors, described = measured_peer(peer_system(name, minilm, tmp_path), tmp_path)

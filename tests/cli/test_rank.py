@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monograph import CrossEncoder
+from monograph import CrossEncoder, MultiVectorEncoder
 from support.command import assert_error, monograph, monograph_after_imports
 
 QUERY = "where is the boat?"
@@ -86,3 +86,24 @@ def test_export_says_how_many_labels_there_are(tiny_cross_checkpoint: Path, tmp_
     assert results[0].startswith("cpu (onnxruntime")
     wrong = monograph_after_imports("export", tiny_cross_checkpoint, tmp_path / "other", "--task", "embedding")
     assert_error(wrong, 1, "is a cross-encoder, not an embedding model: leave out --task, or give 'rerank'")
+
+
+def test_rank_by_late_interaction(file: Path) -> None:
+    bundle = Path(__file__).parents[1] / "data" / "multi-vector"
+    with MultiVectorEncoder(bundle, device="cpu") as model:
+        expected = model.rank(QUERY, DOCUMENTS, top_k=3, return_documents=True)
+    done = monograph("rank", bundle, QUERY, file, "--device", "cpu", "--top-k", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert [match["corpus_id"] for match in printed] == [match["corpus_id"] for match in expected]
+    assert [match["score"] for match in printed] == pytest.approx([match["score"] for match in expected], abs=1e-5)
+    refused = monograph("rank", bundle, QUERY, file, "--prompt", "find: ", "--device", "cpu")
+    assert_error(refused, 1, "queries and documents have prompts of their own: leave out --prompt")
+    assert_error(
+        monograph("embed", bundle, file, "--device", "cpu"),
+        1,
+        "the bundle is a multi-vector encoder, which gives no vectors: use",
+    )
+    info = monograph("info", bundle).stdout.decode()
+    assert "8 dimensions for each token, unit length, maxsim similarity" in info
+    assert "'query' by query" in info

@@ -75,4 +75,4 @@ def test_info_and_verify_know_sparse_vectors(tiny_sparse_bundle: Path) -> None:
 
 def test_commands_of_other_tasks_say_what_the_bundle_is(tiny_sparse_bundle: Path, file: Path) -> None:
     assert_error(monograph("similarity", tiny_sparse_bundle, "a", "b"), 1, "'sparse'")
-    assert_error(monograph("rank", tiny_sparse_bundle, "a", file), 1, "'sparse'", "'rerank'")
+    assert_error(monograph("rank", tiny_sparse_bundle, "a", file), 1, "'sparse'", "a cross-encoder")

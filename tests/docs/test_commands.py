@@ -10,10 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 from onnxruntime.quantization import quantize_dynamic
 
 from support import encoders
+from support.cpu_features import needs_exact_int8
 from support.pages import PAGES, PROJECT, blocks, command_lines, commands, name_of
 
 # Not by `from`: the package has the function of that name.
@@ -21,11 +24,13 @@ main = importlib.import_module("monograph.commands.main").main
 DATA = PROJECT / "tests" / "data"
 # Bundles of the pages -> those that stand for them.
 BUNDLES = {
+    "minilm-tokens": "embedding-tokens",
     **dict.fromkeys(("minilm", "labse", "labse-en-ru", "student"), "embedding"),
     **dict.fromkeys(("minilm-int8", "labse-int8"), "embedding-int8"),
     "minilm-both": "embedding-precisions",
     "reranker": "rerank",
     "splade": "sparse",
+    "colbert": "multi-vector",
 }
 # What is exported -> its names on the pages.
 CHECKPOINTS = {
@@ -41,9 +46,9 @@ CHECKPOINTS = {
     "cross-encoder": ("path/to/ms-marco-MiniLM-L6-v2", "path/to/cross-encoder"),
     "sparse-encoder": ("path/to/bert-mlm",),
 }
-# These need a network, and the device a GPU. Like commands that install (pip) or measure (`bench`, which
-# tests/benchmarks runs), they are parsed, in test_docs.py, and not run.
-ELSEWHERE = ("ORG/NAME", "ORG/NAME@REVISION", "cuda")
+# These need a network or a cluster, and the device a GPU. Like commands that install (pip), measure (`bench`, which
+# tests/benchmarks runs) or do not end (`serve`), they are parsed, in test_docs.py, and not run.
+ELSEWHERE = ("ORG/NAME", "ORG/NAME@REVISION", "cuda", "--ray")
 SENTENCES = (PROJECT / "exporter" / "monograph_export" / "compression" / "sentences.txt").read_text("utf-8")
 
 
@@ -80,10 +85,18 @@ def write_files(folder: Path) -> None:
     }
     for name, lines in files.items():
         (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_tables(folder, english)
     for name in ("cranfield", "path/to/beir-folder"):
         write_retrieval(folder / name, english)
     for name in ("before.json", "today.json"):
         shutil.copy(PROJECT / "benchmarks" / "results" / "minilm.json", folder / name)
+
+
+def write_tables(folder: Path, texts: list[str]) -> None:
+    (folder / "data").mkdir()
+    table = pyarrow.table({"id": range(len(texts)), "text": texts, "lang": ["en"] * len(texts)})
+    pyarrow.parquet.write_table(table, folder / "data" / "0.parquet")
+    pyarrow.csv.write_csv(table.rename_columns(["id", "body", "lang"]), folder / "articles.csv")
 
 
 def write_retrieval(folder: Path, texts: list[str]) -> None:
@@ -125,7 +138,7 @@ def folder(tmp_path: Path, encoder_checkpoint: Path, tiny_cross_checkpoint: Path
 def is_run(words: list[str]) -> bool:
     if words[0] != "monograph":
         return False
-    return "--compare" in words or not set(words) & {"bench", *ELSEWHERE}
+    return "--compare" in words or not set(words) & {"bench", "bench-server", "serve", *ELSEWHERE}
 
 
 WITH_COMMANDS = [
@@ -145,7 +158,14 @@ def exports() -> dict[str, list[str]]:
 
 
 @pytest.mark.usefixtures("verified_on_cpu")
-@pytest.mark.parametrize("words", exports().values(), ids=exports().keys())
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(words, marks=[needs_exact_int8] if kind.startswith("cross-encoder --precision int8") else [])
+        for kind, words in exports().items()
+    ],
+    ids=exports().keys(),
+)
 def test_exports_run(
     words: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,6 +21,7 @@ from support.pages import (
     DOCS,
     ERRORS_PAGE,
     FORMAT_PAGE,
+    FRAMEWORKS_PAGE,
     PAGES,
     PROJECT,
     SITE,
@@ -38,7 +39,7 @@ SOURCES = [PROJECT / "runtime", PROJECT / "exporter", PROJECT / "benchmarks"]
 BUNDLES = ("minilm", "labse", "labse-en-ru")
 DATA = PROJECT / "tests" / "data"
 # Options of other programs.
-FOREIGN_OPTIONS = {"--preload", "--upgrade"}
+FOREIGN_OPTIONS = {"--preload", "--upgrade", "--start", "--webgpu"}
 # What reads a key of a JSON object: the methods of monograph.fields.Fields.
 READERS = ("need", "maybe", "has", "number", "strings", "integers", "inputs", "string_map", "child", "children")
 
@@ -111,8 +112,12 @@ def test_options_that_the_text_names_exist(page: Path) -> None:
         "pack",
         "unpack",
         "prepare",
+        "plan",
         "export",
+        "publish",
+        "serve",
         "bench",
+        "bench-server",
         "eval",
     ):
         parser = main._parser([name])
@@ -131,7 +136,8 @@ def test_python_compiles(page: Path) -> None:
 
 
 # The worked reader is a program, which runs below.
-RUNNABLE = [page for page in PAGES if blocks(page, "python") and page != FORMAT_PAGE]
+# What other frameworks are needed for runs in their environments, by tests/integrations.
+RUNNABLE = [page for page in PAGES if blocks(page, "python") and page not in (FORMAT_PAGE, FRAMEWORKS_PAGE)]
 
 
 @pytest.fixture
@@ -140,6 +146,8 @@ def examples_folder(minilm_bundle: Path, tiny_checkpoint: Path, tmp_path: Path) 
     links = dict.fromkeys(BUNDLES, minilm_bundle) | {
         "reranker": DATA / "rerank",
         "splade": DATA / "sparse",
+        "colbert": DATA / "multi-vector",
+        "minilm-tokens": DATA / "embedding-tokens",
         "minilm-both": DATA / "embedding-precisions",
     }
     links["path/to/model"] = tiny_checkpoint

@@ -78,17 +78,39 @@ def test_layers_weights_are_packed_as_the_file_has_them(aligned: Path, tmp_path:
     assert not any(node.op_type == "Transpose" and node.input[0] in stored for node in graph.node)
 
 
-@pytest.mark.usefixtures("verified_on_cpu")
-def test_weights_that_are_not_aligned_are_not_cached(tmp_path: Path) -> None:
-    """Its positions take 28,896 bytes. Kernels that read what lies behind them end the process."""
+def test_weights_that_onnxruntime_leaves_unaligned_are_moved(tmp_path: Path) -> None:
+    """Its positions take 28,896 bytes. Kernels that read what lies behind them as it is end the process."""
     config = checkpoints.TINY_BERT | {"max_position_embeddings": 301, "hidden_size": 24}
     bundle = export(checkpoints.tiny(tmp_path, config=config), tmp_path / "bundle").path
-    with pytest.raises(MonographError, match="so that its kernels cannot read them: use the bundle without"):
-        prepare(bundle, "cpu", cache_dir=tmp_path)
-    assert not list(tmp_path.glob("*packed*"))
-    assert not list(tmp_path.glob(".prepared*"))
-    with Embedder(bundle, "cpu", cache_dir=tmp_path) as model:
-        assert np.isfinite(model.encode(TEXTS)).all()
+    assert_packed_alike(bundle, tmp_path)
+
+
+def test_int8_weights_are_packed(tmp_path: Path) -> None:
+    """The scales of the table have an odd size, and all layers are below 1 MB."""
+    config = checkpoints.TINY_BERT | {"hidden_size": 128, "intermediate_size": 512}
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(["the harbour", "seven grey geese flew", "over it"] * 10))
+    source = checkpoints.tiny(tmp_path, config=config)
+    bundle = export(source, tmp_path / "bundle", precision="int8", table="int8", calibration=texts).path
+    assert_packed_alike(bundle, tmp_path)
+
+
+def assert_packed_alike(bundle: Path, cache: Path) -> None:
+    """Check that a bundle has the same vectors with packed weights, all of which are aligned."""
+    with Embedder(bundle, "cpu", cache_dir=cache) as model:
+        expected = model.encode(TEXTS)
+    [folder] = prepare(bundle, "cpu", cache_dir=cache)
+    assert files(folder) == ["hashes", "model.onnx", "model.onnx.data"]
+    graph = onnx.load(folder / "model.onnx", load_external_data=False).graph
+    entries = [{entry.key: entry.value for entry in tensor.external_data} for tensor in graph.initializer]
+    places = [int(entry["offset"]) for entry in entries if entry]
+    packed = [value for entry in entries for key, value in entry.items() if key.startswith("prepacked_")]
+    places += [int(number) for value in packed for number in value.rpartition("|")[2].split(";")[:-1:3]]
+    assert packed
+    assert {place % 64 for place in places} == {0}
+    with Embedder(bundle, "cpu", cache_dir=cache) as model:
+        assert model._open.routes.main.engine._maps_packed  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(model.encode(TEXTS), expected)
 
 
 def test_a_process_has_less_memory_of_its_own(aligned: Path, tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_damaged_checkpoints_are_one_line_errors(checkpoint: Path, tmp_path: Pat
     assert_refused(checkpoint, tmp_path, ExportError, "not a checkpoint")
 
 
-@pytest.mark.parametrize("kind", ["CrossEncoder", "MultiVectorEncoder"])
+@pytest.mark.parametrize("kind", ["CrossEncoder"])
 def test_a_model_of_another_type_is_refused(kind: str, checkpoint: Path, tmp_path: Path) -> None:
     """Sentence Transformers loads it with mean pooling in place of its modules, and says so in a log only."""
     edit(checkpoint / "config_sentence_transformers.json", lambda config: {**config, "model_type": kind})

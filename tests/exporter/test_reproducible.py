@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,56 +19,10 @@ from support import encoders
 from support.architectures import ARCHITECTURES
 from support.command import assert_error, monograph, monograph_after_imports
 from support.manifests import edit_manifest
+from support.same_bytes import ANY, ONE_THREAD, assert_same_bytes, hashes
 
 # Each test exports in several new processes, which import torch.
 pytestmark = pytest.mark.timeout(900)
-MEASUREMENTS = "measurements.json"
-# Each process has its own threads, instructions, order of sets, time, and folder.
-ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "ATEN_CPU_CAPABILITY": "avx2",
-    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-    "ONEDNN_MAX_CPU_ISA": "AVX2",
-    "PYTHONHASHSEED": "1",
-}
-# Of a thread that waits for its core, the others of a small machine would wait actively.
-THREE_THREADS = {"OMP_NUM_THREADS": "3", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONHASHSEED": "2"}
-EXPORT = """
-import json, sys
-from monograph_export import export, parity
-parity.installed_devices = lambda: [parity.REQUIRED_DEVICE]
-for number, (source, options) in enumerate(json.loads(sys.argv[1])):
-    export(source, f"bundle-{number}", show_progress_bar=False, **options)
-"""
-# Random weights do not keep to the limits that trained ones do.
-ANY: dict[str, Any] = {"min_mean_cosine": -1, "min_worst_cosine": -1, "min_neighbour_agreement": 0}
-
-
-def hashes(bundle: Path) -> dict[str, str]:
-    """Return the hash of each file that two exports have alike."""
-    files = (path for path in bundle.iterdir() if path.name != MEASUREMENTS)
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def assert_same_bytes(
-    cases: list[tuple[Path, dict[str, Any]]], tmp_path: Path, *restrict: Callable[[], object]
-) -> None:
-    """Export every case in one process on one thread and in one on several, and compare all files."""
-    spelled = json.dumps([(str(source), options) for source, options in cases])
-    folders = [tmp_path / "first", tmp_path / "second" / "and-deeper"]
-    environments: list[Mapping[str, str]] = [ONE_THREAD, THREE_THREADS]
-    for folder, environment in zip(folders, environments, strict=True):
-        folder.mkdir(parents=True)
-        done = subprocess.run(
-            [sys.executable, "-c", EXPORT, spelled], cwd=folder, capture_output=True, text=True, check=False,
-            env=os.environ | environment, preexec_fn=next(iter(restrict), None) if environment is ONE_THREAD else None,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-    for number, (source, options) in enumerate(cases):
-        first, second = (hashes(folder / f"bundle-{number}") for folder in folders)
-        assert len(first) >= 5
-        assert first == second, (source, options)
 
 
 def test_every_precision_has_the_same_bytes(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -102,16 +51,6 @@ def test_every_task_has_the_same_bytes(
         (tiny_sparse_checkpoint, {"table": "int8", "min_active_overlap": 0} | ANY),
     ]
     assert_same_bytes(cases, tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3 * 3600)
-def test_minilm_has_the_same_bytes_on_one_core(minilm: Path, tmp_path: Path) -> None:
-    cases: list[tuple[Path, dict[str, Any]]] = [
-        (minilm, {"precision": precision}) for precision in ("fp32", "fp16", "int8")
-    ]
-    core = min(os.sched_getaffinity(0))
-    assert_same_bytes(cases, tmp_path, partial(os.sched_setaffinity, 0, {core}))
 
 
 def test_variables_are_hidden_and_back_again(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -27,6 +27,7 @@ from monograph_export.graph.splade import PART_TOKENS
 from monograph_export.tasks.sparse import SPARSE_EXPORT, active_overlap
 from support.architectures import ARCHITECTURES
 from support.checkpoints import save_transformer
+from support.cpu_features import needs_exact_int8
 from support.sparse_encoders import save_inference_free, save_masked_lm, splade_modules
 
 pytestmark = pytest.mark.usefixtures("verified_on_cpu")
@@ -85,7 +86,12 @@ def test_a_loaded_model_is_exported_and_left_as_it_is(tiny_sparse_checkpoint: Pa
 
 
 @pytest.mark.parametrize(
-    "options", [{"table": "int8"}, pytest.param({"precision": "fp16"}, marks=pytest.mark.slow), {"precision": "int8"}]
+    "options",
+    [
+        {"table": "int8"},
+        pytest.param({"precision": "fp16"}, marks=pytest.mark.slow),
+        pytest.param({"precision": "int8"}, marks=needs_exact_int8),
+    ],
 )
 def test_compressed_models_are_measured(options: dict[str, Any], tiny_sparse_checkpoint: Path, tmp_path: Path) -> None:
     bundle = export(tiny_sparse_checkpoint, tmp_path / "bundle", **options)

@@ -17,7 +17,10 @@ from monograph.bundle import read_probes
 from monograph.tasks.rerank import SCORE_TOLERANCE
 from monograph_export import export
 from monograph_export.tasks.rerank import RERANK_EXPORT, built_in_pairs
+from support.cpu_features import needs_exact_int8
 from support.cross_encoders import save_cross_encoder
+
+pytestmark = needs_exact_int8
 
 PAIRS = built_in_pairs().held_out
 

@@ -185,7 +185,7 @@ def test_a_task_is_refused_where_there_are_no_routes(tiny_embedder: Embedder) ->
     with pytest.raises(InputError, match="leave task out"):
         tiny_embedder.encode("a", task="query")
     with pytest.raises(InputError, match="must be a str"):
-        tiny_embedder.encode("a", task=["query"])  # type: ignore[arg-type]
+        tiny_embedder.encode("a", task=["query"])  # type: ignore[call-overload]
     with pytest.raises(InputError, match="leave task out"):
         tiny_embedder.encode_iter(["a"], task="query")
 

@@ -17,6 +17,7 @@ from scipy.sparse import csr_array
 
 from monograph import Bundle, InputError, SparseEncoder
 from monograph.bundle import open_bundle
+from monograph.engines import dtypes_of
 from monograph.sparse.arrays import similarity, similarity_pairwise
 from monograph_export import export
 from support.architectures import MAX_LENGTH
@@ -184,6 +185,7 @@ def test_prompts_go_before_the_texts(encode: str, options: dict[str, str], tied:
     assert (np.abs(np.asarray(theirs) - without).max() > 0.1) == (encode != "encode_document")
 
 
+@pytest.mark.skipif("bfloat16" not in dtypes_of("openvino"), reason="this CPU has no bfloat16")
 def test_bfloat16_preserves_the_direction_of_every_vector(tied: Exported) -> None:
     expected = tied.expected(TEXTS)
     with SparseEncoder(tied.bundle.path, "openvino", "bfloat16") as model:

@@ -104,9 +104,9 @@ def test_identical_texts_are_computed_once_and_have_the_same_vector_to_the_last_
     computed: list[int] = []
     run = engine.run
 
-    def counting(inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+    def counting(inputs: Mapping[str, NDArray[np.int64]], output: str | None = None) -> NDArray[np.float32]:
         computed.append(len(inputs["input_ids"]))
-        return run(inputs)
+        return run(inputs, output)
 
     monkeypatch.setattr(engine, "run", counting)
     texts = [f"text {number % 7} " * (1 + number % 7) for number in range(1000)]

@@ -32,9 +32,9 @@ class FaultyAtOneWidth(Engine):
         self.threads, self.version, self.padding_buckets = engine.threads, engine.version, engine.padding_buckets
         self.tokens_per_batch = engine.tokens_per_batch
 
-    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+    def run(self, inputs: Mapping[str, NDArray[np.int64]], output: str | None = None) -> NDArray[np.float32]:
         rows, width = inputs["input_ids"].shape
-        vectors = self.engine.run(inputs)
+        vectors = self.engine.run(inputs, output)
         return np.roll(vectors, 1, axis=1) if width == self.width and rows in self.rows else vectors
 
     def close(self) -> None:
@@ -42,7 +42,7 @@ class FaultyAtOneWidth(Engine):
 
 
 def with_engine(routes: Routes, engine: Engine) -> Routes:
-    main, specification = routes.main, routes.main._specification
+    main, specification = routes.main, routes.main.specification
     runner = BatchRunner(engine, specification, main.runner.output_width, None)
     return replace(routes, pipelines={None: Pipeline(main.tokenizer, specification, runner)})
 
@@ -102,8 +102,8 @@ def test_a_fault_at_a_width_between_does_not_pass_where_the_engine_runs_it(
 
 def test_nan_does_not_pass(routes: Routes, probes: Probes) -> None:
     class NotANumber(FaultyAtOneWidth):
-        def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-            return super().run(inputs) * (np.nan if inputs["input_ids"].shape[1] == self.width else 1)
+        def run(self, inputs: Mapping[str, NDArray[np.int64]], output: str | None = None) -> NDArray[np.float32]:
+            return super().run(inputs, output) * (np.nan if inputs["input_ids"].shape[1] == self.width else 1)
 
     faulty = with_engine(routes, NotANumber(routes.main.engine, 32, range(0)))
     result = verify(faulty, [probes])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -59,6 +60,46 @@ def test_a_batch_of_more_than_one_text_costs_no_more_than_the_budget(seed: int, 
         assert len(rows) == 1 or batch_cost(len(rows), width) <= budget
     for rows, width in zip(plan[:-1], padding_buckets, strict=False):
         assert batch_cost(len(rows) + 1, width) > budget, "one more text would have fitted"
+
+
+def total_cost(lengths: NDArray[np.int64], plan: Iterable[NDArray[np.intp]], run_cost: float) -> float:
+    """Return what batches cost together, each with what a run costs besides its tokens."""
+    return sum(run_cost + batch_cost(len(rows), max(1, int(lengths[rows].max()))) for rows in plan)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(("run_cost", "max_batch_size", "max_tokens"), [(0, None, None), (24, 5, None), (24, None, 90)])
+def test_with_the_cost_of_a_run_batches_cost_least_together(
+    seed: int, run_cost: float, max_batch_size: int | None, max_tokens: int | None
+) -> None:
+    lengths = random_lengths(seed, 60)
+    limits = (512, None, max_batch_size, max_tokens)
+    plan = list(plan_batches(lengths, *limits, run_cost=run_cost))
+    assert sorted(np.concatenate(plan).tolist()) == list(range(len(lengths)))
+    for rows in plan:
+        width = max(1, int(lengths[rows].max()))
+        assert len(rows) == 1 or batch_cost(len(rows), width) <= 512
+        assert len(rows) <= (max_batch_size or len(rows))
+        assert len(rows) == 1 or len(rows) * width <= (max_tokens or 512)
+    assert total_cost(lengths, plan, run_cost) <= total_cost(lengths, plan_batches(lengths, *limits), run_cost)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_other_division_of_a_few_texts_costs_less(seed: int) -> None:
+    lengths = np.sort(np.random.default_rng(seed).integers(0, 40, 9))[::-1].astype(np.int64)
+    costs = []
+    for cuts in itertools.product((False, True), repeat=len(lengths) - 1):
+        ends = [place + 1 for place, cut in enumerate(cuts) if cut]
+        parts = np.split(np.arange(len(lengths)), ends)
+        if all(len(rows) == 1 or batch_cost(len(rows), int(lengths[rows].max())) <= 128 for rows in parts):
+            costs.append(total_cost(lengths, parts, 24))
+    assert total_cost(lengths, plan_batches(lengths, 128, None, run_cost=24), 24) == pytest.approx(min(costs))
+
+
+def test_a_callers_batch_size_is_respected_whatever_a_run_costs() -> None:
+    lengths = random_lengths(1)
+    sizes = [len(rows) for rows in plan_batches(lengths, 1 << 20, 7, run_cost=24)]
+    assert set(sizes[:-1]) == {7}
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,8 +157,24 @@ def test_a_checkpoint_is_named_in_the_command_that_exports_it(tmp_path: Path) ->
 
 def test_a_folder_that_does_not_exist_says_how_to_make_one(tmp_path: Path) -> None:
     (problem,) = problems_of(tmp_path / "nowhere")
-    assert problem.startswith("there is no such folder")
-    assert "monograph export" in problem
+    assert problem.startswith("there is no such folder: check the path, or make a bundle there")
+    assert f"monograph export SOURCE {tmp_path / 'nowhere'}`" in problem
+
+
+@pytest.mark.parametrize(
+    ("source", "command"),
+    [
+        ("./missing", "monograph export SOURCE ./missing`"),
+        ("../missing", "monograph export SOURCE ../missing`"),
+        ("missing/", "monograph export SOURCE missing/`"),
+        ("all-MiniLM-L6-v2", "a model is exported with `monograph export all-MiniLM-L6-v2 OUTPUT`"),
+    ],
+)
+def test_a_missing_folder_is_named_as_the_caller_wrote_it(source: str, command: str) -> None:
+    """Path("./missing") is "missing", which could be the name of a model."""
+    with pytest.raises(BundleError, match=rf"^bundle {re.escape(source)}: there is no such folder: ") as caught:
+        Embedder(source)
+    assert command in str(caught.value)
 
 
 def test_five_damages_at_once_are_one_error_with_all_of_them(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monograph import CrossEncoder, Embedder, SparseEncoder, load
+from monograph import CrossEncoder, Embedder, MultiVectorEncoder, SparseEncoder, load
 from monograph.bundle import open_bundle
 from monograph.commands.main import main
 
@@ -42,6 +42,8 @@ def test_the_class_of_its_task_runs_it(name: str, device: str) -> None:
             assert np.isfinite(model.predict([("a boat", "the harbour"), ("", "")])).all()
         elif isinstance(model, Embedder):
             assert np.isfinite(model.encode(["a boat", ""])).all()
+        elif isinstance(model, MultiVectorEncoder):
+            assert np.isfinite(model.similarity(model.encode_query(["a boat"]), model.encode_document(["", "b"]))).all()
         else:
             assert isinstance(model, SparseEncoder)
             assert model.encode(["a boat", ""]).shape[0] == 2

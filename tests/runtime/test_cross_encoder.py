@@ -87,8 +87,8 @@ def test_what_is_no_pair_is_named(inputs: Any, words: str, tiny_cross_encoder: C
         ({"top_k": 0}, "top_k must be a positive integer"),
         ({"query": None}, "query must be a str, got None"),
         ({"query": "\udc00"}, "query holds a lone surrogate"),
-        ({"documents": "a text"}, "documents must be a list of str, got str"),
-        ({"documents": ["a", None]}, "text 1 must be a str, got None"),
+        ({"documents": "a text"}, "documents must be a list of str, got one str"),
+        ({"documents": ["a", None]}, "document 1 must be a str, got None"),
     ],
     ids=str,
 )

@@ -124,12 +124,12 @@ class SmallMemory(CudaEngine):
         self.device, self.tokens_per_batch = "cuda", 32_768
         self.sizes: list[int] = []
 
-    def _run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+    def _run(self, inputs: Mapping[str, NDArray[np.int64]], output: str | None) -> NDArray[np.float32]:
         rows = len(inputs["input_ids"])
         if rows > self._max_rows:
             raise OutOfMemoryError(f"{rows} texts")
         self.sizes.append(rows)
-        return self._engine.run(inputs)
+        return self._engine.run(inputs, output)
 
 
 def test_a_batch_without_memory_is_run_in_parts(tiny_bundle: Path, caplog: pytest.LogCaptureFixture) -> None:

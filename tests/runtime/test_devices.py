@@ -103,7 +103,9 @@ def test_auto_leaves_out_a_type_that_failed_the_export_s_verification(
 def test_the_export_verified_every_engine_and_type(tiny_bundle: Path) -> None:
     quality = json.loads((tiny_bundle / "manifest.json").read_bytes())["quality"]
     verified = {(result["device"], result["compute_dtype"]) for result in quality["verifications"]}
-    assert verified == {("cpu", "float32"), *(("openvino:CPU", dtype) for dtype in DTYPES_HERE)}
+    # On the machine that exported it, which may have more types than this one.
+    assert verified >= {("cpu", "float32"), ("openvino:CPU", "float32")}
+    assert verified <= {("cpu", "float32"), ("openvino:CPU", "float32"), ("openvino:CPU", "bfloat16")}
     assert all(result["passed"] for result in quality["verifications"])
 
 

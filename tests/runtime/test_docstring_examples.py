@@ -7,11 +7,17 @@ from pathlib import Path
 import pytest
 
 import monograph
+from monograph import util
 from support.doctests import check_examples
 
 DATA = Path(__file__).parents[1] / "data"
 # The bundle that an example calls ``bundle``, where it is not the one of the task "embedding".
-BUNDLES = {"CrossEncoder": "rerank", "SparseEncoder": "sparse", "SparseVector": "sparse"}
+BUNDLES = {
+    "CrossEncoder": "rerank",
+    "SparseEncoder": "sparse",
+    "SparseVector": "sparse",
+    "MultiVectorEncoder": "multi-vector",
+}
 # Their examples call the exporter; tests/docs runs them.
 OF_EXPORTS = ("ExportError", "ParityError", "UnsupportedModuleError")
 
@@ -22,3 +28,8 @@ def test_examples_run(name: str) -> None:
     names = {public: getattr(monograph, public) for public in monograph.__all__}
     names["bundle"] = str(DATA / BUNDLES.get(name, "embedding"))
     check_examples(names[name], name, names)
+
+
+@pytest.mark.parametrize("name", [name for name in util.__all__ if ">>>" in (getattr(util, name).__doc__ or "")])
+def test_examples_of_util_run(name: str) -> None:
+    check_examples(getattr(util, name), name, {})

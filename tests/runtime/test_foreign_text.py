@@ -88,7 +88,7 @@ def test_info_prints_as_many_lines_for_a_manifest_that_fakes_one(
         printed = capsys.readouterr().out
         _assert_clean(printed)
         if not arguments:
-            parts = honest.count(" of which the ")
+            parts = honest.count(" of which about ")
             assert printed.count("\n") == honest.count("\n") - parts + 1
             assert sum(line.startswith("verified") for line in printed.splitlines()) == sum(
                 line.startswith("verified") for line in honest.splitlines()

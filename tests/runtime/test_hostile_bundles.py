@@ -165,8 +165,8 @@ def test_a_number_of_threads_that_no_machine_has_is_an_input_error(tiny_bundle: 
 ARGUMENTS: dict[str, Callable[[Embedder], object]] = {
     "texts of no dimension": lambda model: model.encode(np.array("a")),
     "a stream of no dimension": lambda model: list(model.encode_iter(np.array(5))),
-    "a flag of two": lambda model: model.encode("a", normalize_embeddings=np.array([True, False])),  # type: ignore[arg-type]
-    "a precision of two": lambda model: model.encode("a", precision=np.array(["int8", "uint8"])),  # type: ignore[arg-type]
+    "a flag of two": lambda model: model.encode("a", normalize_embeddings=np.array([True, False])),  # type: ignore[call-overload]
+    "a precision of two": lambda model: model.encode("a", precision=np.array(["int8", "uint8"])),  # type: ignore[call-overload]
     "integers beyond a float": lambda model: model.similarity([10**400], [1.0]),
     "vectors of objects": lambda model: model.similarity([object()], [1.0]),  # type: ignore[arg-type]
 }

@@ -378,7 +378,8 @@ def test_what_is_no_path_is_a_bundle_error(source: Any) -> None:
 
 def test_a_folder_of_that_name_wins_and_a_path_is_never_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert locate_bundle(Path(NAME)) == Path(NAME)
+    with pytest.raises(BundleError, match="there is no such folder"):
+        locate_bundle(Path(NAME))
     os.makedirs(NAME)  # noqa: PTH103
     assert locate_bundle(NAME) == Path(NAME)
 

@@ -334,7 +334,7 @@ def test_ranges_of_another_shape_are_refused(ranges: object) -> None:
 @pytest.mark.parametrize(
     ("path", "bad", "problem"),
     [
-        (("task",), "poetry", "task 'poetry' is not one of embedding, rerank, sparse"),
+        (("task",), "poetry", "task 'poetry' is not one of embedding, multi_vector, rerank, sparse"),
         (("graphs",), [], "graphs is empty"),
         (("graphs", 0, "op_domains"), ["", "com.example"], "graphs[0].op_domains has the unknown com.example"),
         (("graphs", 0, "max_batch_size"), 0, "graphs[0].max_batch_size must be at least 1"),

@@ -96,7 +96,7 @@ def test_a_cut_that_is_no_positive_integer_is_refused(cut: object) -> None:
         plan(truncate_dim=cut)
 
 
-@pytest.mark.parametrize("precision", ["int4", "", "FLOAT32", None, 8])
+@pytest.mark.parametrize("precision", ["int4", "", "FLOAT32", 8])
 def test_an_unknown_precision_is_refused_with_the_known_ones(precision: object) -> None:
     with pytest.raises(InputError, match="is not one of float32, int8, uint8, binary, ubinary"):
         plan(precision=precision)
@@ -117,7 +117,7 @@ def test_ranges_are_left_aside_where_nothing_needs_them(precision: str) -> None:
 
 @pytest.mark.parametrize("shape", [(2, 6), (2, 3), (4, 2), (8,), (1, 2, 4), (1, 4), (0,)])
 def test_ranges_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=r"ranges must have the shape \(2, 4\), got"):
+    with pytest.raises(InputError, match="ranges must have"):
         plan(precision="int8", truncate_dim=4, ranges=np.zeros(shape))
 
 

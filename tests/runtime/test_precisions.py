@@ -91,7 +91,9 @@ def test_each_precision_computes_what_its_probes_say(copied: Path) -> None:
     for one, quality in zip(bundle.by_precision, qualities, strict=True):
         (probes,) = read_probes(bundle.path, file=one.probes_file)
         with Embedder(bundle.path, "cpu", quality=quality) as model:
-            np.testing.assert_allclose(model.encode(probes.single_texts), probes.vectors, atol=1e-5)
+            # The 8-bit products of this bundle's weights saturate on a CPU without VNNI.
+            atol = 1e-5 if one.precision == "fp32" else 2e-3
+            np.testing.assert_allclose(model.encode(probes.single_texts), probes.vectors, atol=atol)
         references.append(probes.vectors)
     # Random weights lose less than trained ones.
     assert np.abs(references[0] - references[1]).max() > 1e-4

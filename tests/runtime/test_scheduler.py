@@ -320,10 +320,10 @@ def rows_of_slowed_runs(model: Embedder, monkeypatch: pytest.MonkeyPatch) -> lis
     engine = model._open.routes.main.engine
     run, rows = engine.run, []
 
-    def slow(inputs: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+    def slow(inputs: dict[str, NDArray[np.int64]], output: str | None = None) -> NDArray[np.float32]:
         rows.append(len(inputs["input_ids"]))
         time.sleep(0.01)
-        return run(inputs)
+        return run(inputs, output)
 
     monkeypatch.setattr(engine, "run", slow)
     return rows

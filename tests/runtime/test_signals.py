@@ -110,9 +110,9 @@ def test_a_call_inside_another_of_the_same_thread_is_refused(model: Embedder, mo
         except MonographError as error:
             errors.append(str(error))
 
-    def interrupted(inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+    def interrupted(inputs: Mapping[str, NDArray[np.int64]], output: str | None = None) -> NDArray[np.float32]:
         del [CallsAtItsEnd(call)][0]
-        return run_engine(inputs)
+        return run_engine(inputs, output)
 
     monkeypatch.setattr(engine, "run", interrupted)
     assert np.isfinite(model.encode("A boat.")).all()

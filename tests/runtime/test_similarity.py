@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 from numpy.typing import NDArray
 
 from monograph import Embedder, InputError, similarity
@@ -33,7 +35,13 @@ def test_one_vector_is_taken_as_one_row(name: str) -> None:
     assert_same(similarity.similarity(name, one, many), similarity.similarity(name, one[None], many))
     assert_same(similarity.similarity(name, many, one), similarity.similarity(name, many, one[None]))
     assert similarity.similarity(name, one, one).shape == (1, 1)
-    assert_same(similarity.similarity_pairwise(name, one, many[0]), similarity.similarity(name, one, many[0])[0])
+    assert_same(similarity.similarity_pairwise(name, one, many[0]), similarity.similarity(name, one, many[0])[0, 0])
+    for single in (one, one[None]):
+        for result in (
+            similarity.similarity_pairwise(name, single, many),
+            similarity.similarity_pairwise(name, many, single),
+        ):
+            assert_same(result, similarity.similarity(name, one, many)[0])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -60,6 +68,18 @@ def test_chunks_give_the_same_as_the_whole(name: str, chunk_bytes: int, monkeypa
         patched.setattr(similarity, "_CHUNK_BYTES", chunk_bytes)
         in_chunks = similarity.similarity(name, first, second)
     np.testing.assert_array_equal(in_chunks, similarity.similarity(name, first, second))
+
+
+@pytest.mark.parametrize("name", ["euclidean", "manhattan"])
+def test_memory_is_bounded_whichever_side_is_large(name: str) -> None:
+    few, many = vectors(2, 128), vectors(200_000, 128, seed=1)
+    for first, second in ((few, many), (many, few)):
+        tracemalloc.start()
+        similarity.similarity(name, first, second)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        # A chunk of differences and one of their magnitudes.
+        assert peak < 3 * similarity._CHUNK_BYTES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -89,18 +109,25 @@ def test_vectors_close_together_keep_their_distance(name: str, power: int) -> No
         (np.zeros((1, 2, 3)), np.zeros((2, 3)), "one or two dimensions, got 3"),
         (np.zeros((2, 3)), np.float32(1), "one or two dimensions, got 0"),
         ([[1.0, 2.0], [3.0]], np.zeros((2, 2)), "array of numbers"),
-        (["one"], np.zeros((2, 2)), "array of numbers"),
-        ([[{}]], np.zeros((1, 1)), "array of numbers"),
+        (["one"], np.zeros((2, 2)), "real numbers"),
+        ([[{}]], np.zeros((1, 1)), "real numbers"),
+        (np.zeros((2, 2), complex), np.zeros((2, 2)), "real numbers"),
+        (None, np.zeros((2, 2)), "real numbers"),
+        (scipy.sparse.csr_array(np.eye(2)), np.zeros((2, 2)), r"sparse: convert them by toarray\(\)"),
     ],
 )
-def test_vectors_of_a_wrong_shape_are_refused(first: Any, second: Any, message: str) -> None:
+def test_what_are_no_vectors_is_refused(first: Any, second: Any, message: str, tiny_embedder: Embedder) -> None:
+    for compare in (similarity.similarity, similarity.similarity_pairwise):
+        for arguments in ((first, second), (second, first)):
+            with pytest.raises(InputError, match=message if "dimensions" not in message else "dimensions|shapes"):
+                compare("cosine", *arguments)
     with pytest.raises(InputError, match=message):
-        similarity.similarity("cosine", first, second)
+        tiny_embedder.similarity(first, second)
 
 
-@pytest.mark.parametrize(("n", "m"), [((2, 3), (3, 3)), ((2, 3), (2, 4)), ((3,), (2, 3)), ((1, 3), (2, 3))])
+@pytest.mark.parametrize(("n", "m"), [((2, 3), (3, 3)), ((2, 3), (2, 4)), ((3,), (2, 4)), ((1, 3), (2, 4))])
 def test_pairs_need_equal_shapes(n: tuple[int, ...], m: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match="needs equal shapes"):
+    with pytest.raises(InputError, match=r"needs equal shapes|3 and 4 dimensions"):
         similarity.similarity_pairwise("dot", np.zeros(n), np.zeros(m))
 
 
@@ -122,3 +149,6 @@ def test_an_embedder_compares_as_its_manifest_says(tiny_embedder: Embedder) -> N
     assert_same(tiny_embedder.similarity(first, second), similarity.similarity("cosine", first, second))
     expected = similarity.similarity_pairwise("cosine", first, second)
     assert_same(tiny_embedder.similarity_pairwise(first, second), expected)
+    assert tiny_embedder.similarity_pairwise(first[0], second[0]).shape == ()
+    named = tiny_embedder.similarity(embeddings1=first, embeddings2=second)
+    assert_same(named, tiny_embedder.similarity(first, second))

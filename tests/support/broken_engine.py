@@ -14,10 +14,10 @@ from monograph.errors import MonographError
 
 run = OpenVinoEngine.run
 
-def fail(engine, inputs):
+def fail(engine, inputs, output=None):
     if {dtype!r} in ("", engine.compute_dtype):
         {fault}
-    return run(engine, inputs)
+    return run(engine, inputs, output)
 
 OpenVinoEngine.run = fail
 """

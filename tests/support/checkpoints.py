@@ -64,7 +64,7 @@ def unigram(vocab_size: int) -> PreTrainedTokenizerFast:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
-    return _with_roberta_tokens(tokenizer)
+    return with_roberta_tokens(tokenizer)
 
 
 def byte_level_bpe(vocab_size: int) -> PreTrainedTokenizerFast:
@@ -80,10 +80,11 @@ def byte_level_bpe(vocab_size: int) -> PreTrainedTokenizerFast:
     )
     tokenizer.train_from_iterator(probe_sentences(), trainer)
     tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
-    return _with_roberta_tokens(tokenizer)
+    return with_roberta_tokens(tokenizer)
 
 
-def _with_roberta_tokens(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+def with_roberta_tokens(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """Return a tokenizer as transformers loads one, with RoBERTa's special tokens."""
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token="<s>",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from monograph_export import export
-from support import checkpoints, cross_encoders, sparse_encoders
+from support import checkpoints, cross_encoders, multi_vector_encoders, sparse_encoders
 
 # As small as a real architecture allows; the vocabulary is that of the tokenizers which the checkpoints train.
 _SMALL: dict[str, Any] = {"vocab_size": 1000, "hidden_size": 16, "intermediate_size": 32}
@@ -36,6 +36,10 @@ def _embedding(folder: Path) -> Path:
     )
 
 
+def _embedding_of_means(folder: Path) -> Path:
+    return checkpoints.tiny(folder, config=checkpoints.TINY_BERT | _SMALL, max_length=32)
+
+
 def _rerank(folder: Path) -> Path:
     prompts = {"query": "search: ", "other": "find: "}
     return cross_encoders.save_cross_encoder("BERT", folder, prompts=prompts, default_prompt_name="query", **_SMALL)
@@ -45,6 +49,13 @@ def _sparse(folder: Path) -> Path:
     # More dimensions than tokens: few texts fill a batch by the size of its outputs.
     return sparse_encoders.save_splade(
         "BERT", folder, **_SPARSE | {"vocab_size": 5000, "hidden_size": 8, "initializer_range": 0.17}
+    )
+
+
+def _multi_vector(folder: Path) -> Path:
+    # Few values a token, for the probes have a vector for each.
+    return multi_vector_encoders.save_multi_vector(
+        "BERT", folder, dimension=8, document_length=24, max_length=32, config=_SMALL | {"max_position_embeddings": 64}
     )
 
 
@@ -59,9 +70,11 @@ _CHECKPOINTS: Mapping[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
     "embedding-int8-measured": (_embedding, _INT8),
     "embedding-precisions": (_embedding, _INT8 | {"precision": "fp32,int8"}),
     "embedding-int8-weights": (_embedding, {"precision": "int8-weights"}),
+    "embedding-tokens": (_embedding_of_means, {"outputs": "sentence_embedding,token_embeddings"}),
     "rerank": (_rerank, {}),
     "sparse": (_sparse, {}),
     "sparse-routes": (_sparse_routes, {}),
+    "multi-vector": (_multi_vector, {}),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 # Below it a file lies in git and its ETag is git's SHA-1; from it on in large file storage, behind a redirect to
@@ -33,6 +35,7 @@ class Repository:
     refused: tuple[int, str | None] | None = None
     # No request is answered.
     silent: bool = False
+    private: bool = False
     # What is wrong with the content of a file: "cut short", "changed", "stalled".
     faults: dict[str, str] = field(default_factory=dict)
 
@@ -54,6 +57,10 @@ class Hub:
     requests: list[tuple[str, str]] = field(default_factory=list)
     # The first part of each path that was requested, with the token that came along.
     tokens: set[tuple[str, str | None]] = field(default_factory=set)
+    # Large files that were uploaded, by their SHA-256, before a commit has them.
+    uploaded: dict[str, bytes] = field(default_factory=dict)
+    # The messages of the commits that were made.
+    commits: list[str] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
     port: int = 0
 
@@ -122,14 +129,107 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._answer()
 
+    def do_POST(self) -> None:
+        content = self._content()
+        path = self._noted_path()
+        if self.headers["Authorization"] is None:
+            self._send(401)
+        elif path == "/api/repos/create":
+            self._create(json.loads(content))
+        elif path == "/api/validate-yaml":
+            self._send_json({"errors": [], "warnings": []})
+        elif upload := re.fullmatch(r"/api/models/([^/]+/[^/]+)/(preupload|commit)/main", path):
+            self._take_files(upload[1], content, commit=upload[2] == "commit")
+        elif batch := re.fullmatch(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", path):
+            self._send_places(batch[1], json.loads(content)["objects"])
+        else:
+            self._send(404)
+
+    def do_PUT(self) -> None:
+        content = self._content()
+        self.hub.uploaded[self._noted_path().rpartition("/")[2]] = content
+        self._send(200)
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
 
-    def _answer(self) -> None:
+    def _noted_path(self) -> str:
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append((self.command, path))
         self.hub.tokens.add((path.split("/")[1], self.headers["Authorization"]))
-        if path.startswith("/storage/"):
+        return path
+
+    def _content(self) -> bytes:
+        """Read the request's content, in one piece or in chunks."""
+        if self.headers["Transfer-Encoding"] != "chunked":
+            return self.rfile.read(int(self.headers["Content-Length"] or 0))
+        content = b""
+        while size := int(self.rfile.readline(), 16):
+            content += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return content
+
+    def _create(self, request: dict[str, Any]) -> None:
+        name = f"{request['organization']}/{request['name']}"
+        known = self.hub.repositories.get(name)
+        if known is not None and known.refused:
+            self._send(known.refused[0])
+        elif known is not None:
+            # With content, which huggingface_hub reads where a repository may exist.
+            self._send_json({"error": "You already created this model repo", "url": f"{self.hub.endpoint}/{name}"}, 409)
+        else:
+            # huggingface_hub 1 and 2 have either name for it.
+            private = bool(request.get("private")) or request.get("visibility") == "private"
+            self.hub.repositories[name] = Repository({}, private=private)
+            self._send_json({"url": f"{self.hub.endpoint}/{name}"})
+
+    def _take_files(self, name: str, content: bytes, *, commit: bool) -> None:
+        """Say which files go to large file storage, or make a commit of files."""
+        repository = self._repository(name, "main")
+        if repository is None:
+            return
+        if not commit:
+            modes = [
+                {
+                    "path": file["path"],
+                    "uploadMode": "lfs" if file["size"] >= LARGE else "regular",
+                    "shouldIgnore": False,
+                }
+                for file in json.loads(content)["files"]
+            ]
+            self._send_json({"files": modes})
+            return
+        for line in map(json.loads, content.splitlines()):
+            value = line["value"]
+            if line["key"] == "header":
+                self.hub.commits.append(value["summary"])
+            elif line["key"] == "deletedFile":
+                del repository.files[value["path"]]
+            elif line["key"] == "file":
+                repository.files[value["path"]] = base64.b64decode(value["content"])
+            else:
+                assert line["key"] == "lfsFile", line
+                repository.files[value["path"]] = self.hub.uploaded[value["oid"]]
+        oid = repository.commit
+        self._send_json({"commitOid": oid, "commitUrl": f"{self.hub.endpoint}/{name}/commit/{oid}"})
+
+    def _send_places(self, name: str, objects: list[dict[str, object]]) -> None:
+        """Say where large files are uploaded to; those that the Hub has need not be."""
+        places: list[dict[str, object]] = []
+        for entry in objects:
+            upload = {"upload": {"href": f"http://localhost:{self.hub.port}/upload/{name}/{entry['oid']}"}}
+            places.append(entry if entry["oid"] in self.hub.uploaded else entry | {"actions": upload})
+        self._send_json({"transfer": "basic", "objects": places})
+
+    def _send_json(self, value: object, status: int = 200) -> None:
+        self._send(status, json.dumps(value).encode(), headers={"Content-Type": "application/json"})
+
+    def _answer(self) -> None:
+        path = self._noted_path()
+        if path == "/api/whoami-v2":
+            self._send_user()
+        elif path.startswith("/storage/"):
             organisation, name, stored = path.removeprefix("/storage/").split("/", 2)
             self._send_stored(self.hub.repositories[f"{organisation}/{name}"], stored)
         elif api := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/(.+))?", path):
@@ -138,6 +238,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_file(file[1], file[2], file[3])
         else:
             self._send(404)
+
+    def _send_user(self) -> None:
+        """Say whose token it is, and what it may do: "hf_unknown" is nobody's, and "hf_reader" may only read."""
+        token = (self.headers["Authorization"] or "").removeprefix("Bearer ")
+        if token in ("", "hf_unknown"):
+            self._send(401)
+            return
+        role = "read" if token == "hf_reader" else "write"
+        self._send_json({"type": "user", "name": "someone", "orgs": [], "auth": {"accessToken": {"role": role}}})
 
     def _repository(self, name: str, revision: str) -> Repository | None:
         """Return a repository, or send why not."""
@@ -165,8 +274,14 @@ class _Handler(BaseHTTPRequestHandler):
             value: object = [_entry(file, content) for file, content in repository.files.items()]
         else:
             siblings = [{"rfilename": file} for file in repository.files]
-            value = {"id": name, "modelId": name, "sha": repository.commit, "siblings": siblings}
-        self._send(200, json.dumps(value).encode(), headers={"Content-Type": "application/json"})
+            value = {
+                "id": name,
+                "modelId": name,
+                "sha": repository.commit,
+                "siblings": siblings,
+                "private": repository.private,
+            }
+        self._send_json(value)
 
     def _send_file(self, name: str, revision: str, file: str) -> None:
         repository = self._repository(name, revision)
@@ -220,7 +335,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(content)
 
     def handle_one_request(self) -> None:

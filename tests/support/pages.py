@@ -13,6 +13,7 @@ SITE = sorted(DOCS.rglob("*.md"))
 # Those that the site includes stand in the project's folder.
 PAGES = [*(PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")), *SITE]
 FORMAT_PAGE, ERRORS_PAGE = DOCS / "reference" / "bundle-format.md", DOCS / "reference" / "errors.md"
+FRAMEWORKS_PAGE = DOCS / "how-to" / "frameworks.md"
 _FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 

@@ -27,6 +27,22 @@ class Tatoeba:
         lines = path.read_text(encoding="utf-8").split("\n")
         return [line for line in lines if line][:limit]
 
+    def lines(self) -> list[str]:
+        """Return every different sentence: those of all languages, and then their English sides."""
+        sides = [self._folder / f"tatoeba.{language}-eng.eng" for language in self.languages()]
+        english = [line for path in sides for line in path.read_text(encoding="utf-8").split("\n") if line]
+        each = [line for language in self.languages() for line in self.sentences(language)]
+        return list(dict.fromkeys([*each, *english]))
+
+    def aligned(self, language: str, count: int) -> tuple[list[str], list[str]]:
+        """Return ``count`` sentences in English, and the same in a language."""
+        sides = [
+            (self._folder / f"tatoeba.{language}-eng.{side}").read_text(encoding="utf-8").split("\n")[:count]
+            for side in ("eng", language)
+        ]
+        assert all(len(side) == count and all(side) for side in sides)
+        return sides[0], sides[1]
+
     def english(self, count: int) -> list[str]:
         """Return ``count`` different English sentences, taken alternately from all pairs of languages."""
         files = [path.read_text(encoding="utf-8").split("\n") for path in sorted(self._folder.glob("*.eng"))]

@@ -46,8 +46,9 @@ class ToyEngine(Engine):
         self.tokens_per_batch = 512
         self._session = runtime.InferenceSession(str(bundle.path / graph.file), providers=["CPUExecutionProvider"])
 
-    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        return np.asarray(self._session.run(list(self.graph.outputs), dict(inputs))[0], dtype=np.float32)
+    def run(self, inputs: Mapping[str, NDArray[np.int64]], output: str | None = None) -> NDArray[np.float32]:
+        names = list(self.graph.outputs) if output is None else [output]
+        return np.asarray(self._session.run(names, dict(inputs))[0], dtype=np.float32)
 
     def close(self) -> None:
         self._session = None

@@ -21,7 +21,7 @@ PROBES = "probes"
 class Reference:
     """Texts with the vectors that torch gives for them, or pairs with their logits, and a description of the source.
 
-    ``vectors`` are float32 [n, d], of pairs [n, labels].
+    ``vectors`` are float32 [n, d], of pairs [n, labels]; those of the tokens of texts follow one another.
     """
 
     texts: Workload
@@ -97,7 +97,8 @@ def read_reference(bundles: Mapping[str, Bundle]) -> Reference | None:
         if quality.compression is None and quality.vocabulary is None and quality.encoder_file is None:
             probes, *_ = read_probes(bundle.path, bundle.manifest.output_width)
             description = f"the {len(probes.texts)} probes of {name}: {quality.reference}"
-            return Reference(Workload(PROBES, probes.texts), probes.vectors, description)
+            vectors = np.concatenate(probes.vectors) if probes.per_token else probes.vectors
+            return Reference(Workload(PROBES, probes.texts), vectors, description)
     return None
 
 

@@ -16,11 +16,11 @@ from monograph_bench.evaluation.sts import StsPairs, sts_scores
 from monograph_bench.peers.catalog import Peer
 from monograph_bench.peers.environments import PeerError
 from monograph_bench.peers.exported_models import ExportSource
-from monograph_bench.peers.modules import Modules, read_modules
-from monograph_bench.peers.settings import write_settings
 from monograph_bench.profiles.base import Call, Evaluations, TextProfile
 from monograph_export.checkpoint.checkpoint import read_checkpoint, read_object
 from monograph_export.compression.options import LARGE_VOCABULARY
+from monograph_export.publishing.modules import Modules, read_modules
+from monograph_export.publishing.settings import write_settings
 from monograph_export.tasks.embedding import EMBEDDING_EXPORT
 
 

@@ -14,11 +14,10 @@ from monograph_bench.measurement.reference import SCORE_DIFFERENCE
 from monograph_bench.peers.catalog import Peer
 from monograph_bench.peers.environments import PeerError
 from monograph_bench.peers.exported_models import ExportSource
-from monograph_bench.peers.modules import max_length_of, module_names, transformer_of
-from monograph_bench.peers.settings import write_tokenizer
 from monograph_bench.profiles.base import DEFAULT_COUNT, Call, Evaluations, Selection, TaskProfile
 from monograph_bench.texts import Workload, texts_of_mix
 from monograph_export.checkpoint.checkpoint import read_checkpoint
+from monograph_export.checkpoint.transformer import max_length_of, module_names, transformer_of, write_tokenizer
 from monograph_export.tasks.rerank import RERANK_EXPORT
 
 # Passages that are reranked for a query: what a first search usually hands on.

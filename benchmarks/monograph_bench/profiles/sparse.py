@@ -12,10 +12,9 @@ from monograph_bench.evaluation.sparse_retrieval import load_torch_sparse, spars
 from monograph_bench.peers.catalog import Peer
 from monograph_bench.peers.environments import PeerError
 from monograph_bench.peers.exported_models import ExportSource
-from monograph_bench.peers.modules import max_length_of, module_names
-from monograph_bench.peers.settings import write_tokenizer
 from monograph_bench.profiles.base import Call, Evaluations, TextProfile
 from monograph_export.checkpoint.checkpoint import MODULES_FILE, read_checkpoint
+from monograph_export.checkpoint.transformer import max_length_of, module_names, write_tokenizer
 
 # The transformer is a class of its own in the spelling of sentence-transformers 5.
 _MODULES = (["Transformer", "SpladePooling"], ["MLMTransformer", "SpladePooling"])

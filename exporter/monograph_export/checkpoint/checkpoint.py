@@ -123,7 +123,7 @@ class Checkpoint:
         if not self.modules:
             return
         model_type = self.settings.get("model_type", kind.model_type)
-        if model_type != kind.model_type:
+        if model_type not in (kind.model_type, *kind.former_types):
             # Loaded as a SentenceTransformer, such a model would lose its modules and get mean pooling instead.
             raise UnsupportedModuleError(f"{self.folder}: a {model_type} is not exported by this release")
         if problems := [problem for entry in self.modules for problem in _problems(entry, kind)]:

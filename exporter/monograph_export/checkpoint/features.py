@@ -37,6 +37,30 @@ def features_of(modules: Iterable[Any]) -> dict[str, Feature]:
         FeatureError: they do not make one vector of a text.
 
     """
+    features = _left_by(modules)
+    result = features.get(SENTENCE_EMBEDDING)
+    if result is None:
+        raise FeatureError(f"no module writes {SENTENCE_EMBEDDING}, the vector of a text: there is {_listed(features)}")
+    if result.of_tokens:
+        raise FeatureError(f"the modules leave vectors of tokens as {SENTENCE_EMBEDDING}: pool them last")
+    return features
+
+
+def token_feature_of(modules: Iterable[Any]) -> Feature:
+    """Return the vectors of tokens that modules of a multi-vector model leave.
+
+    Raises:
+        FeatureError: they leave none.
+
+    """
+    features = _left_by(modules)
+    result = features.get(TOKEN_EMBEDDINGS)
+    if result is None or not result.of_tokens:
+        raise FeatureError(f"no module writes {TOKEN_EMBEDDINGS}, the vectors of tokens: there is {_listed(features)}")
+    return result
+
+
+def _left_by(modules: Iterable[Any]) -> dict[str, Feature]:
     first, *others = modules
     if type(first).__name__ == "StaticEmbedding":
         features = {SENTENCE_EMBEDDING: Feature(of_tokens=False)}
@@ -44,11 +68,6 @@ def features_of(modules: Iterable[Any]) -> dict[str, Feature]:
         features = {first.module_output_name: Feature(of_tokens=True)}
     for position, module in enumerate(others, start=1):
         _apply(features, module, f"module {type(module).__name__} (idx {position})")
-    result = features.get(SENTENCE_EMBEDDING)
-    if result is None:
-        raise FeatureError(f"no module writes {SENTENCE_EMBEDDING}, the vector of a text: there is {_listed(features)}")
-    if result.of_tokens:
-        raise FeatureError(f"the modules leave vectors of tokens as {SENTENCE_EMBEDDING}: pool them last")
     return features
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from sentence_transformers.base.model import BaseModel
 from sentence_transformers.base.modules import Dense, Normalize, Router, Transformer
+from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from sentence_transformers.sentence_transformer.modules import Dropout, LayerNorm, Pooling, StaticEmbedding
 from sentence_transformers.sparse_encoder.modules import MLMTransformer, SparseStaticEmbedding, SpladePooling
 from torch import nn
@@ -28,7 +29,7 @@ _REPORT_ROW = re.compile(r"^([^|\n]*[^|\s])\s*\|\s*(?:\x1b\[[\d;]*m)?(MISSING|MI
 # Classes with an exact graph; a kind of model has some of them.
 _SUPPORTED = (
     *(Transformer, Pooling, Dense, LayerNorm, Normalize, Dropout, StaticEmbedding, Router),
-    *(MLMTransformer, SpladePooling, SparseStaticEmbedding),
+    *(MLMTransformer, SpladePooling, SparseStaticEmbedding, MultiVectorMask),
 )
 # Modules that take texts, and those of them that make a vector of one by themselves.
 _WHOLE = ("StaticEmbedding", "SparseStaticEmbedding")
@@ -66,7 +67,7 @@ def load_checkpoint(checkpoint: Checkpoint, kind: ModelKind) -> BaseModel:
             "the checkpoint is incomplete"
         )
     listed, loaded = [entry.name for entry in checkpoint.modules], [type(module).__name__ for module in model]
-    if listed and loaded != listed:
+    if listed and (loaded[: len(listed)] != listed or not set(loaded[len(listed) :]) <= set(kind.added)):
         raise ExportError(f"{folder}: modules.json lists {listed}, loaded were {loaded}")
     return model
 

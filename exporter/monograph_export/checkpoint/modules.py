@@ -25,6 +25,9 @@ _PACKAGES = (
     "sentence_transformers.sentence_transformer.modules.",
     "sentence_transformers.sparse_encoder.models.",
     "sentence_transformers.sparse_encoder.modules.",
+    "sentence_transformers.multi_vector_encoder.modules.",
+    # Its Dense is loaded as that of Sentence Transformers.
+    "pylate.models.Dense.",
 )
 # Settings of Transformer that treat queries or inputs in ways of their own.
 # tokenizer_name_or_path would read a folder outside the checkpoint.
@@ -37,7 +40,7 @@ _REFUSED_WHEN_SET = (
 )
 _SPLADE = {"pooling_strategy": ("max", "sum"), "activation_function": ("relu", "log1p_relu")}
 # Every setting that is checked, of any module.
-SETTINGS = (*_REFUSED_WHEN_SET, "transformer_task", "modality_config", "activation_function")
+SETTINGS = (*_REFUSED_WHEN_SET, "transformer_task", "modality_config", "activation_function", "keep_only_token_ids")
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,9 @@ class ModelKind:
 
     ``names`` are its modules with an exact graph. ``transformer_task`` is what its Transformer does, and ``pooling``
     the module that must come behind one, None for none. Weights of modules in ``unused_weights`` may be missing.
-    ``truncation`` is the model's setting that shortens vectors, None where there is none.
+    ``truncation`` is the model's setting that shortens vectors, None where there is none. ``carried`` are settings of
+    the Transformer that are otherwise refused. Checkpoints may state one of ``former_types`` instead of ``model_type``;
+    Sentence Transformers then adds those of the modules ``added`` that modules.json does not list.
     """
 
     model_type: str
@@ -55,6 +60,9 @@ class ModelKind:
     pooling: str | None = None
     unused_weights: tuple[str, ...] = ()
     truncation: str | None = None
+    carried: tuple[str, ...] = ()
+    former_types: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
 
     def model_class(self) -> type[BaseModel]:
         """Return the class itself."""
@@ -73,7 +81,7 @@ def module_name(written: str) -> str | None:
 def setting_problems(name: str, settings: Mapping[str, Any], kind: ModelKind) -> list[str]:
     """Return the settings of a module that have no exact graph."""
     if name in ("Transformer", "MLMTransformer"):
-        return _transformer_problems(settings, kind.transformer_task)
+        return _transformer_problems(settings, kind)
     if name == "SpladePooling":
         return [
             f"{key} {settings[key]!r}"
@@ -83,11 +91,14 @@ def setting_problems(name: str, settings: Mapping[str, Any], kind: ModelKind) ->
     if name == "SparseStaticEmbedding":
         # A file of weights that may lie anywhere.
         return ["setting path"] if settings.get("path") else []
+    if name == "MultiVectorMask":
+        return ["setting keep_only_token_ids"] if settings.get("keep_only_token_ids") else []
     return _dense_problems(settings) if name == "Dense" else []
 
 
-def _transformer_problems(settings: Mapping[str, Any], expected_task: str) -> list[str]:
-    problems = [f"setting {key}" for key in _REFUSED_WHEN_SET if settings.get(key)]
+def _transformer_problems(settings: Mapping[str, Any], kind: ModelKind) -> list[str]:
+    expected_task = kind.transformer_task
+    problems = [f"setting {key}" for key in _REFUSED_WHEN_SET if settings.get(key) and key not in kind.carried]
     task = settings.get("transformer_task", expected_task)
     if task != expected_task:
         problems.append(f"transformer_task {task!r}")

@@ -24,13 +24,19 @@ class RoutedModel:
     """A whole model and its routes, by name; a model without a Router is its own one route, under None.
 
     ``tasks`` says which route a task takes and ``default`` which is taken without one; None where the model refuses
-    that, or has no routes.
+    that, or has no routes. ``shared`` says that all routes are the same modules, given other tokens.
     """
 
     whole: BaseModel
     routes: Mapping[str | None, BaseModel]
     tasks: dict[str, str]
     default: str | None
+    shared: bool = False
+
+    @property
+    def computed(self) -> Mapping[str | None, BaseModel]:
+        """The routes with a graph of their own: one under None where all share it."""
+        return {None: self.main} if self.shared else self.routes
 
     @property
     def main(self) -> BaseModel:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Generic
 
-import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers.base.model import BaseModel
 
@@ -35,21 +34,21 @@ _MIN_TEXTS = 20
 
 @dataclass(frozen=True)
 class Compressed(Generic[InputT]):
-    """What was done to a model, and the original's outputs for held-out inputs, float32 [n, width]."""
+    """What was done to a model, and the original's outputs for held-out inputs, as ``ExportTask.outputs`` has them."""
 
     table: str
     layers: LayersReport | None
     limits: Limits
     task: ExportTask[InputT]
     inputs: tuple[InputT, ...]
-    reference: NDArray[np.float32]
+    reference: NDArray[Any]
 
     @property
     def decided(self) -> CompressionReport:
         """What the manifest says of it, which is known before anything is measured with an engine."""
         return CompressionReport(self.table, self.limits.to_json(), None, self.layers)
 
-    def report(self, outputs: NDArray[np.float32]) -> CompressionReport:
+    def report(self, outputs: NDArray[Any]) -> CompressionReport:
         """Return what was decided and measured, where ``outputs`` are the bundle's for the held-out inputs.
 
         Raises:
@@ -133,7 +132,7 @@ def _reduce_layers(
 def _violations(
     model: BaseModel,
     inputs: Calibration[InputT],
-    reference: NDArray[np.float32],
+    reference: NDArray[Any],
     task: ExportTask[InputT],
     limits: Limits,
     progress: Progress,
@@ -180,7 +179,7 @@ def _refusal(
     violations: tuple[str, ...],
     quantizer: LayerQuantizer[InputT] | None,
     inputs: Calibration[InputT],
-    reference: NDArray[np.float32],
+    reference: NDArray[Any],
     task: ExportTask[InputT],
 ) -> str:
     parts = [f"compressed, the model is too far from the original: {', '.join(violations)}"]

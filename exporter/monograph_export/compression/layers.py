@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic
+from typing import Any, Generic
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers.base.model import BaseModel
@@ -91,7 +90,7 @@ class LayerQuantizer(Generic[InputT]):
                 step.advance(len(originals))
         return groups
 
-    def costs(self, inputs: Sequence[InputT], reference: NDArray[np.float32]) -> dict[int, float]:
+    def costs(self, inputs: Sequence[InputT], reference: NDArray[Any]) -> dict[int, float]:
         """Return what each group costs by itself, as the task measures it, by its position, the costliest first.
 
         ``reference``, float32 [n, width], is what the original gives for the inputs, of which some are taken.

@@ -19,25 +19,28 @@ from monograph_export.compression.int8 import Int8Bag
 
 
 class ModelGraph(nn.Module):
-    """The modules of a model in a row, from token ids to one of the features that they leave.
+    """The modules of a model in a row, from token ids to some of the features that they leave.
 
     The modules are Sentence Transformers' own, so what is traced is the reference itself: its pooling, its
     numerics, its order. Some are replaced by equal ones that can be traced, or that need less memory
     (``_traceable``, ``splade``).
     """
 
-    def __init__(self, modules: Sequence[nn.Module], input_names: Sequence[str], feature: str) -> None:
+    def __init__(self, modules: Sequence[nn.Module], input_names: Sequence[str], features: Sequence[str]) -> None:
         super().__init__()
         self.module = nn.ModuleList([_traceable(module) for module in modules])
         self.input_names = tuple(input_names)
-        self.feature = feature
+        self.features = tuple(features)
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Map int64 [batch, sequence] tensors, in the order of ``input_names``, to float32 [batch, width]."""
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Map int64 [batch, sequence] tensors, in the order of ``input_names``, to the features.
+
+        Those of texts are float32 [batch, width], those of tokens [batch, sequence, width].
+        """
         features: dict[str, Tensor] = dict(zip(self.input_names, inputs, strict=True))
         for module in self.module:
             features = module(features)
-        return features[self.feature]
+        return tuple(features[name] for name in self.features)
 
 
 class PromptlessPooling(Pooling):  # type: ignore[misc]

@@ -7,7 +7,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -25,6 +25,8 @@ from monograph_export.tasks.base import ExportTask
 
 # The first opset with Attention as one standard op.
 OPSET = 23
+# Of an output with a vector for each token.
+_TOKEN_RANK = 3
 _LOGGERS = (
     "torch",
     "torch.onnx",
@@ -40,8 +42,10 @@ _NO_PADDING = "if no padding token is defined"
 _PLACE = re.compile(r'File "([^"]+)", line (\d+)')
 
 
-def trace(model: BaseModel, task: ExportTask[Any]) -> ir.Model:
+def trace(model: BaseModel, task: ExportTask[Any], further: Sequence[str] = ()) -> ir.Model:
     """Return the model as one graph: token ids in, the task's output out, batch and sequence dynamic.
+
+    ``further`` are features of the modules that are outputs after it.
 
     Raises:
         ExportError: torch cannot trace the model.
@@ -49,7 +53,8 @@ def trace(model: BaseModel, task: ExportTask[Any]) -> ir.Model:
     """
     inputs = sample_inputs(model, task.samples)
     with task.graph_modules(model) as modules:
-        graph = _trace(ModelGraph(modules, list(inputs), task.feature), inputs, task.task.output)
+        composed = ModelGraph(modules, list(inputs), (task.feature, *further))
+        graph = _trace(composed, inputs, [task.task.output, *further])
     # Not by torch's option, which goes on to fuse operators: its RotaryEmbedding shares one table of positions among
     # the texts of a batch, which ONNX Runtime 1.31 refuses (onnxscript 0.7).
     optimize_ir(graph, should_fold=_may_fold)
@@ -57,7 +62,7 @@ def trace(model: BaseModel, task: ExportTask[Any]) -> ir.Model:
     return graph
 
 
-def _trace(composed: ModelGraph, inputs: dict[str, torch.Tensor], output: str) -> ir.Model:
+def _trace(composed: ModelGraph, inputs: dict[str, torch.Tensor], outputs: list[str]) -> ir.Model:
     axes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     with _quiet() as printed:
         try:
@@ -67,7 +72,7 @@ def _trace(composed: ModelGraph, inputs: dict[str, torch.Tensor], output: str) -
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=list(inputs),
-                output_names=[output],
+                output_names=outputs,
                 # forward takes *inputs: one tuple for all of them.
                 dynamic_shapes=(tuple(axes for _ in inputs),),
                 optimize=False,
@@ -127,7 +132,8 @@ def _name_axes(model: ir.Model) -> None:
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.shape is None:
             raise ExportError(f"{value.name} has no shape in the traced graph")
-        names = ("batch", "sequence") if value.name in GRAPH_INPUTS else ("batch",)
+        of_tokens = value.name in GRAPH_INPUTS or len(value.shape) == _TOKEN_RANK
+        names = ("batch", "sequence") if of_tokens else ("batch",)
         value.shape = ir.Shape([*names, *list(value.shape)[len(names) :]])
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from monograph.bundle.manifest import TokenizerSpec
 from monograph.errors import ExportError, first_line
 from monograph.inputs import InputT
 from monograph.progress import Step
@@ -168,13 +169,21 @@ class ExportTask(ABC, Generic[InputT]):
         check_order(model, name, self.kind)
 
     @abstractmethod
-    def describe_outputs(self, routed: RoutedModel) -> Any:
-        """Return the task's section of the manifest.
+    def describe_outputs(self, routed: RoutedModel, further: Sequence[str] = ()) -> Any:
+        """Return the task's section of the manifest; ``further`` are outputs of the graph after the task's own.
 
         Raises:
             ExportError: the routes of the model do not fit each other.
 
         """
+
+    def finish_tokenizer(
+        self,
+        model: BaseModel,  # noqa: ARG002
+        specification: TokenizerSpec,
+    ) -> TokenizerSpec:
+        """Return the manifest's entry of a route's tokenizer with what the task adds to it."""
+        return specification
 
     @abstractmethod
     def probe_inputs(self, tokenizer: Tokenizer, max_length: int | None, spelled: Sequence[str]) -> list[InputT]:
@@ -190,8 +199,10 @@ class ExportTask(ABC, Generic[InputT]):
         batch_size: int = 1,
         prompt: str = "",
         step: Step | None = None,
-    ) -> NDArray[np.float32]:
+    ) -> NDArray[Any]:
         """Return what Sentence Transformers gives for each input, alone or in padded batches, float32 [n, width].
+
+        Of a task that is ``per_token`` objects [n], each float32 [tokens, width].
 
         The model's default prompt is not added, and nothing is truncated that the graph leaves whole. ``step`` advances
         by the inputs of each batch.
@@ -209,7 +220,20 @@ class ExportTask(ABC, Generic[InputT]):
                 raise ExportError(
                     f"torch cannot run the model on {self.task.inputs} of up to its maximum length: {first_line(error)}"
                 ) from error
-            return np.asarray(outputs, dtype=np.float32).reshape(len(inputs), -1)
+            return self._as_outputs(outputs, len(inputs))
+
+    def _as_outputs(self, outputs: Any, count: int) -> NDArray[Any]:
+        """Return what ``_compute`` gave for so many inputs as the runtime has it."""
+        return np.asarray(outputs, dtype=np.float32).reshape(count, -1)
+
+    def further_outputs(self, model: BaseModel, inputs: Sequence[InputT], output: str) -> NDArray[Any]:
+        """Return an output of the tokens, after the task's own, for each input alone: objects [n].
+
+        Raises:
+            ExportError: the task has no such output.
+
+        """
+        raise ExportError(f"{self.title} has no output {output} for {len(inputs)} inputs of {type(model).__name__}")
 
     @contextmanager
     def _counted(self, model: BaseModel, step: Step | None) -> Iterator[None]:
@@ -229,10 +253,8 @@ class ExportTask(ABC, Generic[InputT]):
     def _compute(self, model: BaseModel, inputs: list[InputT], batch_size: int, prompt: str) -> Any:
         """Return the outputs as an array, or a tensor on the CPU."""
 
-    def outputs_to_compare(
-        self, model: BaseModel, inputs: Sequence[InputT], step: Step | None = None
-    ) -> NDArray[np.float32]:
-        """Return a model's outputs for ``agreement``, float32 [n, width]; they are computed in batches."""
+    def outputs_to_compare(self, model: BaseModel, inputs: Sequence[InputT], step: Step | None = None) -> NDArray[Any]:
+        """Return a model's outputs for ``agreement``, as ``outputs`` does; they are computed in batches."""
         return self.outputs(model, inputs, self._batch_size(model), step=step)
 
     def _batch_size(self, model: BaseModel) -> int:  # noqa: ARG002
@@ -255,36 +277,36 @@ class ExportTask(ABC, Generic[InputT]):
         """
 
     @abstractmethod
-    def agreement(self, reference: NDArray[np.float32], outputs: NDArray[np.float32]) -> Agreement:
-        """Compare a model's outputs with the original's for the same inputs, float32 [n, width] each."""
+    def agreement(self, reference: NDArray[Any], outputs: NDArray[Any]) -> Agreement:
+        """Compare a model's outputs with the original's for the same inputs, both as ``outputs`` gives them."""
 
     @abstractmethod
-    def cost(self, reference: NDArray[np.float32], outputs: NDArray[np.float32]) -> float:
+    def cost(self, reference: NDArray[Any], outputs: NDArray[Any]) -> float:
         """Return one figure of what was lost, by which layers are sorted: 0 for nothing."""
 
 
-def check_finite(reference: NDArray[np.float32]) -> None:
-    """Refuse reference outputs, float32 [n, d], that are not numbers.
+def check_finite(reference: NDArray[Any]) -> None:
+    """Refuse reference outputs, float32 [n, d] or objects [n], that are not numbers.
 
     Raises:
         ExportError: one is not finite.
 
     """
-    if not np.isfinite(reference).all():
+    if not all(np.isfinite(row).all() for row in reference):
         raise ExportError(
             "torch itself gives vectors that are not finite: the checkpoint is damaged, or with --precision fp16 its "
             "values pass what float16 holds"
         )
 
 
-def check_varied(reference: NDArray[np.float32], inputs: str) -> None:
-    """Refuse reference outputs, float32 [n, d], that are the same for all inputs, which ``inputs`` names.
+def check_varied(reference: NDArray[Any], inputs: str) -> None:
+    """Refuse outputs, float32 [n, d] or objects [n], that are the same for all inputs, which ``inputs`` names.
 
     Raises:
         ExportError: they are.
 
     """
-    if len(reference) > 1 and (reference == reference[0]).all():
+    if len(reference) > 1 and all(np.array_equal(row, reference[0]) for row in reference):
         raise ExportError(
             f"all {len(reference)} {inputs} that the model is verified with have one and the same output: the "
             "checkpoint is incomplete or damaged, in its vocabulary or its weights, so download it again"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from monograph.errors import ExportError
+from monograph.inference.token_vectors import as_matrices
 from monograph.similarity import normalize, similarity_pairwise
 from monograph.tasks.embedding import EMBEDDING, EmbeddingSection, VectorAgreement
 from monograph_export.checkpoint.features import features_of
@@ -111,7 +112,7 @@ class EmbeddingExport(VectorExport):
     )
     options = (PRUNING, RECIPE, FROM_ONNX)
 
-    def describe_outputs(self, routed: RoutedModel) -> EmbeddingSection:
+    def describe_outputs(self, routed: RoutedModel, further: Sequence[str] = ()) -> EmbeddingSection:
         """Return the task's section of the manifest."""
         model: Any = routed.whole
         return EmbeddingSection(
@@ -120,7 +121,14 @@ class EmbeddingExport(VectorExport):
             similarity=str(model.similarity_fn_name),
             matryoshka_dimensions=(),
             truncate_dim=model.truncate_dim,
+            token_pooling="mean" if further and all(map(_is_mean_of_tokens, routed.routes.values())) else None,
         )
+
+    def further_outputs(self, model: BaseModel, inputs: Sequence[str], output: str) -> NDArray[Any]:
+        """Return the vectors of tokens that Sentence Transformers gives for each text alone, objects [n]."""
+        encoder: Any = model
+        texts = [encoder.encode([one], prompt="", output_value=output, show_progress_bar=False)[0] for one in inputs]
+        return as_matrices([np.asarray(tokens.float(), dtype=np.float32) for tokens in texts])
 
 
 EMBEDDING_EXPORT = TASK = EmbeddingExport()
@@ -142,6 +150,17 @@ def untruncated(model: BaseModel, kind: ModelKind) -> Iterator[None]:
 
 def _normalizes(model: BaseModel) -> bool:
     return features_of(model)[SENTENCE_EMBEDDING].normalized
+
+
+def _is_mean_of_tokens(model: BaseModel) -> bool:
+    """Tell whether a text's vector is the mean of its tokens' vectors, normalized or not."""
+    _, *others = model
+    names = [type(module).__name__ for module in others if type(module).__name__ != "Dropout"]
+    pooling: Any = others[0] if names[:1] == ["Pooling"] else None
+    if pooling is None or names[1:] not in ([], ["Normalize"]):
+        return False
+    modes = pooling.pooling_mode
+    return modes in ("mean", ["mean"], ("mean",))
 
 
 def _similarities(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

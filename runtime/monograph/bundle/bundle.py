@@ -192,5 +192,15 @@ def _describe_missing(folder: Path) -> str:
         return "this is a file, and a bundle is a folder: extract a packed bundle with `monograph unpack FILE FOLDER`"
     if any((folder / name).is_file() for name in _CHECKPOINT_FILES):
         return f"this is a checkpoint: make a bundle of it with `monograph export {folder} OUTPUT`"
-    missing = f"there is no {MANIFEST_FILE}: this is not a bundle" if folder.exists() else "there is no such folder"
-    return f"{missing}, make one with `monograph export SOURCE OUTPUT`"
+    if folder.exists():
+        return f"there is no {MANIFEST_FILE}: this is not a bundle, make one with `monograph export SOURCE OUTPUT`"
+    return describe_absent(folder)
+
+
+def describe_absent(source: str | os.PathLike[str]) -> str:
+    """Return what to do where there is nothing at a path, given as the caller wrote it."""
+    text = os.fspath(source)
+    if Path(text).name == text:
+        # A single word may be the name of a model, which sentence-transformers would download.
+        return f"there is no such folder: check the path; a model is exported with `monograph export {text} OUTPUT`"
+    return f"there is no such folder: check the path, or make a bundle there with `monograph export SOURCE {text}`"

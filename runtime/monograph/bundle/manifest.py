@@ -26,6 +26,8 @@ MEASUREMENTS_FILE = "measurements.json"
 GRAPH_SUFFIX = ".onnx"
 # Weights are external data beside their graph. Only files of this name may be too large to be hashed at each start.
 WEIGHTS_SUFFIX = f"{GRAPH_SUFFIX}.data"
+# Fields that a file has only where they are set.
+_OPTIONAL = frozenset(("weights_bytes", "token_pooling", "expansion", "skipped_ids"))
 # Domains of operators that the engines bring themselves. Anything else would need a library of custom
 # operators, and such a library is code: it is never loaded from a bundle.
 OP_DOMAINS = ("", "ai.onnx", "com.microsoft")
@@ -59,8 +61,8 @@ class Graph:
 
     ``parts`` has the approximate bytes of its parts. ``max_batch_size`` is the maximum number of texts in a batch, None
     for no limit; it is 1 if a text's vector depends on the other texts in the batch. ``route`` is the route that the
-    graph computes, None in a bundle without routes. ``weights_bytes`` is the size of its weights, None for all of their
-    file.
+    graph computes, None in a bundle without routes, or whose routes share one graph. ``weights_bytes`` is the size of
+    its weights, None for all of their file.
     """
 
     file: str
@@ -77,13 +79,27 @@ class Graph:
 
 
 @dataclass(frozen=True)
+class Expansion:
+    """How a text of fewer than ``length`` tokens is filled up with the token ``id``, as ColBERT does with queries.
+
+    The filled places have vectors as all others have; other tokens attend to them only if ``attended``.
+    """
+
+    length: int
+    id: int
+    attended: bool
+
+
+@dataclass(frozen=True)
 class TokenizerSpec:
     """How texts become token ids; ``max_length`` counts tokens, special tokens included, None for no limit.
 
     ``special_ids`` are not counted as part of a prompt if they are its last token; only models that exclude prompts
     from pooling have them. ``vocabulary_size`` is at most the number of rows of the embedding table; some tokenizers
     have tokens with larger ids, which have no embedding. ``min_length`` is 1 if the model has no output for a text
-    without tokens, such as the empty text with a tokenizer that adds no special tokens.
+    without tokens, such as the empty text with a tokenizer that adds no special tokens. Of a model of token vectors,
+    ``expansion`` fills up short texts, None for none, and ``skipped_ids`` are tokens whose vectors are left out of the
+    output.
     """
 
     file: str
@@ -93,6 +109,8 @@ class TokenizerSpec:
     vocabulary_size: int
     special_ids: tuple[int, ...] = ()
     min_length: int = 0
+    expansion: Expansion | None = None
+    skipped_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,12 +144,12 @@ class Manifest:
 
     Attributes:
         format_version: 1; a bundle of another version is refused.
-        task: "embedding", "rerank" or "sparse".
+        task: "embedding", "rerank", "sparse" or "multi_vector".
         source: The checkpoint that the bundle was exported from.
         graphs: The graphs; usually one.
         tokenizer: How texts become token ids; with routes, the tokenizer of the first graph's route.
-        section: The outputs of the task: an EmbeddingSection, RerankSection or SparseSection. In the file its key is
-            the task's name.
+        section: The outputs of the task: an EmbeddingSection, RerankSection, SparseSection or MultiVectorSection. In
+            the file its key is the task's name.
         prompts: Prompts by name; a prompt is prepended to a text.
         default_prompt_name: Name of the prompt that is used if the caller gives none; None for no prompt.
         quality: What the export decided and measured of the graphs of the first precision, which is the default; the
@@ -188,6 +206,15 @@ class Manifest:
         return dict([(None, self.tokenizer)] if self.routing is None else self.routing.tokenizers.items())
 
     @property
+    def shares_graph(self) -> bool:
+        """Whether one graph computes every route, which differ in their tokenizers alone."""
+        return self.routing is not None and all(graph.route is None for graph in self.graphs)
+
+    def graph_tokenizers(self, graph: Graph) -> tuple[TokenizerSpec, ...]:
+        """Return the tokenizers of the routes that a graph computes."""
+        return tuple(one for route, one in self.tokenizers.items() if graph.route in (None, route))
+
+    @property
     def output_width(self) -> int:
         """Columns of the graphs' output, 0 if the task's section is missing."""
         task = task_named(self.task)
@@ -213,15 +240,23 @@ class Manifest:
             name: replace(entry, quality=entry.quality.without_measurements())
             for name, entry in self.further_precisions.items()
         }
-        values = replace(self, quality=self.quality.without_measurements(), further_precisions=further).to_json()
-        for graph in values["graphs"]:
-            if graph["weights_bytes"] is None:
-                del graph["weights_bytes"]
+        stated = replace(self, quality=self.quality.without_measurements(), further_precisions=further)
+        values = _without_unset(stated.to_json())
         for entry in (values, *values["further_precisions"].values()):
             _move_compression(entry)
         if not further:
             del values["further_precisions"]
         return json_bytes(values)
+
+
+def _without_unset(value: Any) -> Any:
+    """Return JSON values without the optional fields that are not set, which older bundles do not have."""
+    if isinstance(value, (list, tuple)):
+        return [_without_unset(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    set_fields = ((key, one) for key, one in value.items() if key not in _OPTIONAL or one not in (None, ()))
+    return {key: _without_unset(one) for key, one in set_fields}
 
 
 def _move_compression(values: dict[str, Any]) -> None:

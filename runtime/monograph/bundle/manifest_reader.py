@@ -27,6 +27,10 @@ _MAX_FILE_BYTES = 2**63 - 1
 _MAX_ROUTES = 8
 # A row is made whole; the widest, of sparse encoders, have 250,002 columns.
 _MAX_WIDTH = 2**20
+# Tokens that a text is filled up to; published models have 32 to 512.
+_MAX_EXPANSION = 32_768
+# Batch, sequence and dimension.
+_TOKEN_AXES = 3
 
 
 def read_manifest(value: object) -> tuple[Manifest, list[str]]:
@@ -113,8 +117,11 @@ def _routing_problems(manifest: Manifest, task: Task[Any] | None) -> Iterator[st
         if task is not None and not task.has_routes:
             yield f"routing is there, and the task is {task.name!r}"
         yield from _problems_within_routing(manifest.routing)
-        yield from _problems_with_first_graph(manifest, manifest.routing)
+        yield from _problems_with_first_graph(manifest, manifest.routing, task)
     graph_routes, tokenizer_routes = {graph.route for graph in manifest.graphs}, set(manifest.tokenizers)
+    if task is not None and task.per_token and graph_routes == {None}:
+        # One graph for all routes.
+        return
     if graph_routes and tokenizer_routes and graph_routes != tokenizer_routes:
         yield f"graphs are of the routes {_quote(graph_routes)}, and tokenizers of {_quote(tokenizer_routes)}"
 
@@ -129,7 +136,12 @@ def _problems_within_routing(routing: Routing) -> Iterator[str]:
             yield f"routing has the unknown route {route!r}"
 
 
-def _problems_with_first_graph(manifest: Manifest, routing: Routing) -> Iterator[str]:
+def _problems_with_first_graph(manifest: Manifest, routing: Routing, task: Task[Any] | None) -> Iterator[str]:
+    if task is not None and task.per_token and manifest.shares_graph:
+        route = next(iter(routing.tokenizers), "") if routing.default is None else routing.default
+        if routing.tokenizers.get(route) != manifest.tokenizer:
+            yield f"tokenizer is not that of the route {route!r}"
+        return
     for first in manifest.graphs[:1]:
         if routing.default not in (None, first.route):
             yield f"routing.default {routing.default!r} is not the route of the first graph, {first.route!r}"
@@ -156,13 +168,24 @@ def _graph_problems(graph: Graph, manifest: Manifest, task: Task[Any] | None) ->
         yield "parts has a size that no file has"
     if not 0 <= (graph.weights_bytes or 0) <= _MAX_FILE_BYTES:
         yield "weights_bytes is not a size of weights"
-    if len(graph.outputs) != 1:
-        yield "outputs must name one output"
+    yield from _output_problems(graph, manifest, task)
+
+
+def _output_problems(graph: Graph, manifest: Manifest, task: Task[Any] | None) -> Iterator[str]:
+    further = () if task is None else task.further_outputs
+    unknown = set(list(graph.outputs)[1:]) - set(further)
+    if not graph.outputs or unknown:
+        yield f"outputs must name one output{''.join(f', and may name {name}' for name in further)}"
     width = manifest.output_width
     stated = "" if task is None else f"{task.name}.{task.width_field}"
     for name, output in graph.outputs.items():
-        if width and output.shape[-1:] != (width,):
+        if name in further and name != next(iter(graph.outputs)):
+            if len(output.shape) != _TOKEN_AXES or not isinstance(output.shape[-1], int):
+                yield f"outputs.{name} has the shape {list(output.shape)} instead of batch, sequence and a number"
+        elif width and output.shape[-1:] != (width,):
             yield f"outputs.{name} has the shape {list(output.shape)}, and {stated} is {width}"
+        elif task is not None and task.per_token and len(output.shape) != _TOKEN_AXES:
+            yield f"outputs.{name} has the shape {list(output.shape)}, and {task.name} has one of {_TOKEN_AXES} axes"
 
 
 def _tokenizer_problems(name: str, tokenizer: TokenizerSpec) -> Iterator[str]:
@@ -179,8 +202,17 @@ def _tokenizer_problems(name: str, tokenizer: TokenizerSpec) -> Iterator[str]:
         yield f"{name}.min_length must be 0 or 1"
     if not 0 <= tokenizer.pad_id < max(1, size):
         yield f"{name}.pad_id must be at least 0 and below vocabulary_size"
-    if not all(0 <= one < max(1, size) for one in tokenizer.special_ids):
-        yield f"{name}.special_ids must be at least 0 and below vocabulary_size"
+    expansion = tokenizer.expansion
+    by_key = {
+        "special_ids": tokenizer.special_ids,
+        "skipped_ids": tokenizer.skipped_ids,
+        "expansion.id": () if expansion is None else (expansion.id,),
+    }
+    for key, ids in by_key.items():
+        if not all(0 <= one < max(1, size) for one in ids):
+            yield f"{name}.{key} must be at least 0 and below vocabulary_size"
+    if expansion is not None and not 1 <= expansion.length <= _MAX_EXPANSION:
+        yield f"{name}.expansion.length must be 1 to {_MAX_EXPANSION:,}"
 
 
 def _unlisted_files(manifest: Manifest) -> Iterator[str]:

@@ -4,7 +4,8 @@ The reference is torch, or for an export from an ONNX file that file with the mo
 
 The file is a set of probes; those of other routes or with a prompt are further sets, under "others". The vectors are
 one base64 string of little-endian float32 values in row order, so that readers in any language get the exact bits.
-Where most values are 0 only the others are stored, with their columns and their number in each row.
+Where most values are 0 only the others are stored, with their columns and their number in each row. Vectors of tokens
+are stored one text after the other, with the number of each text's ``rows``.
 """
 
 from __future__ import annotations
@@ -41,15 +42,28 @@ _MAX_JSON_VALUES = 4_000_000
 class Probes:
     """Texts, the number of tokens of each, and their reference vectors (float32 [n, d]).
 
-    For a cross-encoder the texts are pairs, and the vectors their logits. ``route`` is None for a model without routes.
-    ``prompt`` was put before each text and is included in ``token_counts``.
+    For a cross-encoder the texts are pairs, and the vectors their logits; for a model of token vectors they are objects
+    [n], each a matrix float32 [tokens, d]. ``route`` is None for a model without routes.
+    ``prompt`` was put before each text and is included in ``token_counts``. ``output`` names the output of the graph
+    that the vectors are, None for the first.
     """
 
     texts: tuple[Input, ...]
     token_counts: tuple[int, ...]
-    vectors: NDArray[np.float32]
+    vectors: NDArray[Any]
     route: str | None = None
     prompt: str = ""
+    output: str | None = None
+
+    @property
+    def per_token(self) -> bool:
+        """Whether a text has a matrix, of vectors of its tokens."""
+        return self.vectors.dtype == np.object_
+
+    @property
+    def width(self) -> int:
+        """Columns of the vectors."""
+        return int(self.vectors[0].shape[-1] if self.per_token else self.vectors.shape[1])
 
     @property
     def single_texts(self) -> tuple[str, ...]:
@@ -67,15 +81,18 @@ def write_probes(folder: Path, sets: Sequence[Probes], file: str = PROBES_FILE) 
 
 
 def _to_json(probes: Probes) -> dict[str, Any]:
+    vectors = np.concatenate(probes.vectors) if probes.per_token else probes.vectors
     return {
         **({} if probes.route is None else {"route": probes.route}),
         **({"prompt": probes.prompt} if probes.prompt else {}),
+        **({"output": probes.output} if probes.output else {}),
         "texts": list(probes.texts),
         "token_counts": list(probes.token_counts),
         "vectors": {
             "dtype": _DTYPE,
-            "shape": list(probes.vectors.shape),
-            **_pack_vectors(np.ascontiguousarray(probes.vectors, dtype="<f4")),
+            "shape": list(vectors.shape),
+            **({"rows": list(map(len, probes.vectors))} if probes.per_token else {}),
+            **_pack_vectors(np.ascontiguousarray(vectors, dtype="<f4")),
         },
     }
 
@@ -130,13 +147,15 @@ def _read_set(fields: Fields, limits: _Limits) -> Probes:
     counts = fields.integers("token_counts")
     if not all(0 <= count <= _MAX_COUNT for count in counts):
         problems.append(f"token_counts must lie between 0 and {_MAX_COUNT}")
-    vectors = _read_vectors(fields.child("vectors"), limits)
+    output = fields.maybe("output", str)
+    # Of another output, they are as wide as that.
+    vectors = _read_vectors(fields.child("vectors"), None if output else limits.width, limits)
     if len(problems) == problem_count and not len(texts) == len(counts) == len(vectors) > 0:
         problems.append("texts, token_counts and vectors differ in number, or are none")
-    return Probes(texts, counts, vectors, fields.maybe("route", str), fields.maybe("prompt", str) or "")
+    return Probes(texts, counts, vectors, fields.maybe("route", str), fields.maybe("prompt", str) or "", output)
 
 
-def _read_vectors(stored: Fields, limits: _Limits) -> NDArray[np.float32]:
+def _read_vectors(stored: Fields, width: int | None, limits: _Limits) -> NDArray[Any]:
     shape, data, dtype = stored.integers("shape"), stored.need("base64", str), stored.need("dtype", str)
     if dtype != _DTYPE:
         stored.problems.append(f"vectors.dtype must be {_DTYPE!r}")
@@ -145,17 +164,29 @@ def _read_vectors(stored: Fields, limits: _Limits) -> NDArray[np.float32]:
         if not np.isfinite(values).all():
             stored.problems.append("vectors must be finite")
         if len(shape) == 2 and min(shape) >= 0:
-            if limits.width not in (None, shape[1]):
-                raise ValueError(f"{shape[1]} columns, and the graph gives {limits.width}")
+            if width not in (None, shape[1]):
+                raise ValueError(f"{shape[1]} columns, and the graph gives {width}")
             limits.values -= shape[0] * shape[1]
             if limits.values < 0:
                 raise ValueError(f"more than {_MAX_VALUES:,} values in all")
-            return _unpack_sparse(stored, values, *shape) if stored.has("columns") else values.reshape(shape)
+            vectors = _unpack_sparse(stored, values, *shape) if stored.has("columns") else values.reshape(shape)
+            return _split_by_text(stored, vectors) if stored.has("rows") else vectors
     except (ValueError, OverflowError) as error:
         stored.problems.append(f"vectors cannot be decoded ({error})")
     else:
         stored.problems.append("vectors.shape must be two sizes")
     return np.empty((0, 0), dtype=np.float32)
+
+
+def _split_by_text(stored: Fields, vectors: NDArray[np.float32]) -> NDArray[np.object_]:
+    """Return the matrix of each text, float32 [tokens, width]; raise ``ValueError`` if they are not all the rows."""
+    rows = stored.integers("rows")
+    if min(rows, default=0) < 0 or sum(rows) != len(vectors):
+        raise ValueError("rows do not add up to the vectors")
+    matrices = np.empty(len(rows), dtype=np.object_)
+    for position, part in enumerate(np.split(vectors, np.cumsum(rows)[:-1]) if rows else ()):
+        matrices[position] = part
+    return matrices
 
 
 def _unpack_sparse(stored: Fields, values: NDArray[np.float32], rows: int, width: int) -> NDArray[np.float32]:

@@ -7,15 +7,16 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from monograph.atomic import atomic_folder, find_full_disk
-from monograph.bundle.bundle import MAX_MANIFEST_BYTES, check_staged, open_bundle, parse_manifest
+from monograph.bundle.bundle import MAX_MANIFEST_BYTES, check_staged, describe_absent, open_bundle, parse_manifest
 from monograph.bundle.files import is_plain_name
 from monograph.bundle.manifest import MANIFEST_FILE, MEASUREMENTS_FILE
 from monograph.cache import CACHE_ADVICE, PRIVATE_FOLDER, cache_folder, check_cache, is_private, make_private_folder
 from monograph.errors import BundleError, MonographError
-from monograph.hub import HubName, download_files, parse_hub_name, resolve_commit
+from monograph.hub import DEFAULT_ACCESS, HubAccess, HubName, download_files, parse_hub_name, resolve_commit
 from monograph.json_files import read_bounded
 from monograph.paths import user_path
 from monograph.progress import BYTES, SILENT, Progress
@@ -27,17 +28,19 @@ def locate_bundle(
     source: str | os.PathLike[str],
     cache_dir: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    access: HubAccess = DEFAULT_ACCESS,
 ) -> Path:
     """Return the folder of a bundle.
 
-    A path is returned unchecked. A str ``org/name`` or ``org/name@revision`` that does not exist here is a repository
-    of a Hub: its bundle is downloaded to ``bundles/`` in the cache folder, hashed, and used from there afterwards;
-    where files were damaged or removed since, it is downloaded again. A name without a commit is resolved each time.
+    What is in a folder is not checked. A str ``org/name`` or ``org/name@revision`` that does not exist here is a
+    repository of a Hub: its bundle is downloaded to ``bundles/`` in the cache folder, hashed, and used from there
+    afterwards; where files were damaged or removed since, it is downloaded again. A name without a commit is resolved
+    each time.
     The download is reported to ``progress``; without one huggingface_hub shows bars of its own on a terminal.
 
     Raises:
-        BundleError: it is no str or path, is not available from the Hub, is not a complete bundle, or cannot be written
-            to the cache.
+        BundleError: it is no str or path, is neither here nor available from the Hub, is not a complete bundle, or
+            cannot be written to the cache.
         InputError: ``cache_dir`` is not a path, or the home folder of a "~" is unknown.
 
     """
@@ -45,21 +48,24 @@ def locate_bundle(
         raise BundleError(source, [f"it must be a str or a path, got {type(source).__name__}"])
     path = user_path(source)
     name = parse_hub_name(source) if isinstance(source, str) else None
-    if name is None or os.path.lexists(path):
+    if os.path.lexists(path):
         return path
+    if name is None:
+        # As the caller wrote it: a Path of "./x" is "x", which would be the name of something else.
+        raise BundleError(source, [describe_absent(source)])
     bundles = cache_folder(cache_dir) / "bundles" / name.folder_name
     try:
-        commit = resolve_commit(name)
+        commit = resolve_commit(name, access)
     except MonographError as error:
         raise _not_available(name, error) from error
     folder, problem = check_cache(bundles / commit)
     if problem:
         raise BundleError(name, [f"it cannot be written to {folder} ({problem}): {CACHE_ADVICE}"])
-    _ensure(name, commit, folder, progress)
+    _ensure(name, commit, folder, progress, access)
     return folder
 
 
-def _ensure(name: HubName, commit: str, folder: Path, progress: Progress | None) -> None:
+def _ensure(name: HubName, commit: str, folder: Path, progress: Progress | None, access: HubAccess) -> None:
     """Download the bundle of a commit into ``folder``, unless it is there undamaged."""
     existed = folder.exists()
     problems = _find_problems(folder)
@@ -67,7 +73,7 @@ def _ensure(name: HubName, commit: str, folder: Path, progress: Progress | None)
         return
     logger.info("downloading %s to %s", name, folder)
     try:
-        _download(name, commit, folder, progress)
+        _download(name, commit, folder, progress, access)
     except BundleError:
         raise
     except MonographError as error:
@@ -78,8 +84,8 @@ def _ensure(name: HubName, commit: str, folder: Path, progress: Progress | None)
 
 
 def _not_available(name: HubName, error: MonographError) -> BundleError:
-    # What looks like a repository may be a mistyped path.
-    advice = "a bundle of your own is made with `monograph export SOURCE OUTPUT`"
+    # What looks like a repository may be a mistyped path, or the name of a checkpoint.
+    advice = f"of a checkpoint, make a bundle with `monograph export {name} OUTPUT`"
     return BundleError(name, [f"there is no folder {name}; as a repository on the Hub: {error}; {advice}"])
 
 
@@ -102,14 +108,15 @@ def report_download(name: HubName, progress: Progress | None) -> Iterator[Callab
         yield step.advance
 
 
-def _download(name: HubName, commit: str, folder: Path, progress: Progress | None) -> None:
+def _download(name: HubName, commit: str, folder: Path, progress: Progress | None, access: HubAccess) -> None:
     """Write the bundle of a commit into ``folder``; a damaged one there is replaced once the new one is complete."""
     try:
         with report_download(name, progress) as on_bytes:
-            snapshot = download_files(name.repository, commit, lambda names: _choose_manifest(name, names), on_bytes)
+            download = partial(download_files, name.repository, commit, on_bytes=on_bytes, access=access)
+            snapshot = download(lambda names: _choose_manifest(name, names))
             files = _list_files(name, snapshot)
             # Those that the repository lacks are reported by the check of the folder.
-            download_files(name.repository, commit, lambda names: [MANIFEST_FILE, *files & set(names)], on_bytes)
+            download(lambda names: [MANIFEST_FILE, *files & set(names)])
         make_private_folder(folder.parent)
         with atomic_folder(folder, mode=PRIVATE_FOLDER) as staging:
             for file in (MANIFEST_FILE, *files):
@@ -127,7 +134,8 @@ def _download(name: HubName, commit: str, folder: Path, progress: Progress | Non
 
 def _choose_manifest(name: HubName, names: Collection[str]) -> list[str]:
     if MANIFEST_FILE not in names:
-        raise BundleError(name, [f"the repository has no {MANIFEST_FILE}: export the model with `monograph export`"])
+        advice = f"make a bundle of it with `monograph export {name} OUTPUT`"
+        raise BundleError(name, [f"the repository has no {MANIFEST_FILE}: {advice}"])
     return [MANIFEST_FILE]
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from monograph.atomic import find_parent_problem
-from monograph.commands import options
+from monograph.bulk.sources import known_kinds
+from monograph.commands import embed_tables, options
 from monograph.errors import InputError
 from monograph.inference.pipeline import show_progress
 from monograph.model import Model, model_source, open_model, prepare_call
@@ -20,21 +21,32 @@ from monograph.tasks.base import EmbedOption
 from monograph.text_lines import TextLines, open_texts
 from monograph.vector_file.formats import VectorFormat
 from monograph.vector_file.partial import open_vector_file
+from monograph.vector_file.ranges import read_ranges
 
 HELP = "embed the lines of a file, or of standard input, with an embedding model or a sparse encoder"
 _STDOUT_SUFFIX = ".jsonl"
+_LINES_SUFFIXES = ("", ".txt", ".jsonl")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     options.add_bundle(parser)
-    options.add_texts(parser, "text")
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        nargs="*",
+        default=["-"],
+        help="a text a line, UTF-8 (.txt, or a name without a suffix), or .jsonl; - for standard input (default); or "
+        "tables, see below",
+    )
+    parser.add_argument("--field", help="read JSON lines, and the text from this field; default for .jsonl: text")
+    parser.add_argument("--lines", action="store_true", help="read a text a line, whatever the name of the file is")
     formats = "; ".join(f"{' or '.join(task.vector_formats)} of {task.title}" for task in _embedding_tasks())
     parser.add_argument(
         "-o",
         "--output",
-        type=user_path,
-        help=f"file to write ({formats}); default: JSON lines on standard output",
+        type=options.path,
+        help=f"file to write ({formats}), and of tables a folder; default: JSON lines on standard output",
     )
     parser.add_argument(
         "--resume",
@@ -48,16 +60,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_batches(parser, "texts")
     for option in _task_options():
         _add_option(parser, option)
+    parser.add_argument(
+        "--ranges",
+        type=options.path,
+        metavar="FILE",
+        help="of --precision int8 and uint8: .npy file [2, d] with the smallest and largest value of each dimension",
+    )
+    embed_tables.configure(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     parser.set_defaults(bad_usage=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Embed the texts as they are read and write the vectors as they are made."""
+    if embed_tables.is_table_run(arguments):
+        return embed_tables.run(arguments)
+    (file,) = arguments.files
+    _check_lines(file, arguments)
     output: Path | None = arguments.output
     if output is None and arguments.resume:
         arguments.bad_usage("--resume needs -o: standard output cannot be resumed")
-    with open_texts(arguments.file, arguments.field) as texts:
+    with open_texts(file, arguments.field) as texts:
         if output is not None:
             _check_output(output, texts)
         source = model_source(
@@ -140,9 +163,29 @@ def _check_options(task: Task[Any], arguments: argparse.Namespace) -> dict[str, 
         for option in _task_options()
         if option not in task.embed_options and getattr(arguments, option.keyword) != option.default
     ]
+    if arguments.ranges is not None and "precision" not in (option.keyword for option in task.embed_options):
+        foreign.append("--ranges")
     if foreign:
         raise InputError(f"the bundle is {task.title}, which has no {', '.join(foreign)}: leave them out")
-    return {option.keyword: getattr(arguments, option.keyword) for option in task.embed_options}
+    checked = {option.keyword: getattr(arguments, option.keyword) for option in task.embed_options}
+    if arguments.ranges is not None:
+        checked["ranges"] = read_ranges(arguments.ranges)
+    return checked
+
+
+def _check_lines(file: str, arguments: argparse.Namespace) -> None:
+    """Raise ``InputError`` for a file that has no text a line by its name, or for what only tables have."""
+    if arguments.lines and (only := embed_tables.given(arguments)):
+        raise InputError(f"{', '.join(only)}: only for tables, leave out --lines")
+    if arguments.precision == "float16":
+        raise InputError("float16 is for tables: write the vectors of lines as float32")
+    if file != "-" and not arguments.lines and arguments.field is None:
+        suffix = user_path(file).suffix.lower()
+        if suffix not in _LINES_SUFFIXES:
+            raise InputError(
+                f"{file} is of a kind that is not read: tables are {known_kinds()}; if it has a text a line, say "
+                "--lines, or name it .txt"
+            )
 
 
 def _check_output(output: Path, texts: TextLines) -> None:

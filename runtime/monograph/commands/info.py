@@ -99,7 +99,7 @@ def _file_rows(bundle: Bundle) -> list[tuple[str, str]]:
     rows = [("size", f"{bundle.size_bytes / 1e6:,.1f} MB")]
     rows += [("", f"{entry.bytes / 1e6:>9,.1f} MB  {name}") for name, entry in manifest.files.items()]
     rows += [
-        ("", f"  of which the {name}{_at_precision(bundle, graph)} has about {size / 1e6:,.1f} MB")
+        ("", f"  of which about {size / 1e6:,.1f} MB: {name}{_at_precision(bundle, graph)}")
         for graph in manifest.graphs
         for name, size in graph.parts.items()
         if size

@@ -25,7 +25,7 @@ from monograph.version import __version__
 
 # A command is a module with HELP (str), configure(parser) and run(arguments) -> exit code. These are the runtime's;
 # other packages add theirs through the entry point group below.
-BUILT_IN = ("embed", "similarity", "rank", "info", "verify", "pack", "unpack", "prepare")
+BUILT_IN = ("embed", "similarity", "rank", "info", "verify", "pack", "unpack", "prepare", "plan", "serve")
 ENTRY_POINT_GROUP = "monograph.commands"
 
 EXIT_ERROR = 1

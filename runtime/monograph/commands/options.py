@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from monograph.engines.registry import compute_dtype_names, device_help
+from monograph.errors import InputError, MonographError
+from monograph.paths import user_path
 from monograph.quality import LEVELS
 
 
@@ -82,6 +85,19 @@ def add_task(parser: argparse.ArgumentParser) -> None:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def path(value: str) -> Path:
+    """Parse a path, whose "~" is a home folder.
+
+    Raises:
+        MonographError: there is no such user; not as a ``ValueError``, whose message argparse would hide.
+
+    """
+    try:
+        return user_path(value)
+    except InputError as error:
+        raise MonographError(str(error)) from error
 
 
 def positive(value: str) -> int:

@@ -8,7 +8,6 @@ from monograph.bundle.archive import pack_bundle
 from monograph.commands import options
 from monograph.commands.reporting import add_quiet, reported
 from monograph.errors import printable
-from monograph.paths import user_path
 
 HELP = "hash every file of a bundle and write it as one file"
 
@@ -16,7 +15,7 @@ HELP = "hash every file of a bundle and write it as one file"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     options.add_bundle(parser)
-    parser.add_argument("file", metavar="FILE", type=user_path, help="tar to write; must not exist yet")
+    parser.add_argument("file", metavar="FILE", type=options.path, help="tar to write; must not exist yet")
     add_quiet(parser)
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from monograph.commands import options
 from monograph.cross_encoder import CrossEncoder
-from monograph.errors import printable
+from monograph.errors import InputError, printable
+from monograph.model import load
+from monograph.multi_vector_encoder import MultiVectorEncoder
+from monograph.ranking import RankedDocument
 from monograph.text_lines import open_texts
 
-HELP = "rank the lines of a file, or of standard input, by their score for a query"
+HELP = (
+    "rank the lines of a file, or of standard input, by their score for a query, with a reranker or by late interaction"
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print rank, score and text of the best documents."""
     with open_texts(arguments.file, arguments.field) as texts:
         documents = list(texts)
-    with CrossEncoder(
+    with load(
         arguments.bundle,
         arguments.device,
         arguments.compute_dtype,
@@ -37,7 +43,25 @@ def run(arguments: argparse.Namespace) -> int:
         max_tokens_per_batch=arguments.max_tokens_per_batch,
         quality=arguments.quality,
     ) as model:
-        ranked = model.rank(
+        ranked = _rank(model, arguments, documents)
+    if arguments.json:
+        print(json.dumps(ranked))
+        return 0
+    width = len(str(len(ranked)))
+    for rank, document in enumerate(ranked, start=1):
+        print(f"{rank:>{width}} {document['score']:9.4f}  {printable(document['text'])}")
+    return 0
+
+
+def _rank(model: Any, arguments: argparse.Namespace, documents: list[str]) -> list[RankedDocument]:
+    """Return the best documents.
+
+    Raises:
+        InputError: the bundle is of a task that ranks nothing, or has no use for an option.
+
+    """
+    if isinstance(model, CrossEncoder):
+        return model.rank(
             arguments.query,
             documents,
             top_k=arguments.top_k,
@@ -47,10 +71,18 @@ def run(arguments: argparse.Namespace) -> int:
             batch_size=arguments.batch_size,
             show_progress_bar=False,
         )
-    if arguments.json:
-        print(json.dumps(ranked))
-        return 0
-    width = len(str(len(ranked)))
-    for rank, document in enumerate(ranked, start=1):
-        print(f"{rank:>{width}} {document['score']:9.4f}  {printable(document['text'])}")
-    return 0
+    if not isinstance(model, MultiVectorEncoder):
+        raise InputError(
+            f"{arguments.bundle}: its task is {model.manifest.task!r}, and rank needs a cross-encoder or a "
+            "multi-vector encoder: choose another bundle"
+        )
+    if (arguments.prompt_name, arguments.prompt) != (None, None):
+        raise InputError("queries and documents have prompts of their own: leave out --prompt and --prompt-name")
+    return model.rank(
+        arguments.query,
+        documents,
+        top_k=arguments.top_k,
+        return_documents=True,
+        batch_size=arguments.batch_size,
+        show_progress_bar=False,
+    )

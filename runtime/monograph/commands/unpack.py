@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 
 from monograph.bundle.archive import unpack_bundle
+from monograph.commands import options
 from monograph.commands.reporting import add_quiet, reported
 from monograph.errors import printable
-from monograph.paths import user_path
 
 HELP = "extract the bundle of a packed file into a folder and hash every file"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("file", metavar="FILE", type=user_path, help="file that `monograph pack` wrote")
-    parser.add_argument("output", metavar="OUTPUT", type=user_path, help="folder to write; must not exist yet")
+    parser.add_argument("file", metavar="FILE", type=options.path, help="file that `monograph pack` wrote")
+    parser.add_argument(
+        "output", metavar="OUTPUT", type=options.path, help="folder to write; must be empty or not exist"
+    )
     add_quiet(parser)
 
 

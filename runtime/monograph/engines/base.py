@@ -41,6 +41,7 @@ class Engine(ABC):
         compute_dtype: The type that the engine multiplies in.
         threads: Its number of CPU threads.
         tokens_per_batch: The cost of a batch, in padded tokens, at which the engine is fastest.
+        run_cost: What a batch costs besides its tokens, in tokens; None where batches are to be as large as possible.
         max_concurrency: How many small calls it runs in parallel.
         padding_buckets: The lengths that batches are padded to (int64 [k], ascending), None for any.
         min_cosine: The lowest correct cosine to the reference in its compute dtype, None where nothing rounds.
@@ -54,23 +55,28 @@ class Engine(ABC):
     threads: int
     version: str
     tokens_per_batch: int
+    run_cost: float | None = None
     max_concurrency: int = 1
     padding_buckets: NDArray[np.int64] | None = None
     min_cosine: float | None = None
 
     @abstractmethod
-    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+    def run(self, inputs: Mapping[str, NDArray[np.int64]], output: str | None = None) -> NDArray[np.float32]:
         """Run one batch, inputs int64 [b, s] by name, and return the graph's output, float32 [b, d].
+
+        ``output`` names another than the graph's first; one of the tokens is float32 [b, s, d].
 
         Raises:
             MonographError: the engine failed, was closed, or was opened before this process was forked.
 
         """
 
-    def stream(self, batches: Iterable[TokenBatch]) -> Iterator[tuple[TokenBatch, NDArray[np.float32]]]:
-        """Run many batches, consumed lazily, and yield each with its output (float32 [b, d]), in any order."""
+    def stream(
+        self, batches: Iterable[TokenBatch], output: str | None = None
+    ) -> Iterator[tuple[TokenBatch, NDArray[np.float32]]]:
+        """Run many batches, consumed lazily, and yield each with its output, that of ``run``, in any order."""
         for batch in batches:
-            yield batch, self.run(batch.inputs)
+            yield batch, self.run(batch.inputs, output)
 
     def prepare(self, cache: Path) -> Path | None:  # noqa: ARG002
         """Write what speeds up the next start of this engine to a cache folder, unless its own cache has that.

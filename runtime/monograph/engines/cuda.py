@@ -90,7 +90,7 @@ class CudaEngine(Engine):
         self.threads = options.threads
         self.version = str(runtime.__version__)
         self.tokens_per_batch = _TOKENS_PER_BATCH
-        self._outputs = list(graph.outputs)
+        self._output = next(iter(graph.outputs))
         session = _open(runtime, bundle, graph, options.threads, number)
         if problem := find_cpu_fallback(session):
             raise DeviceError(f"device {options.device!r}: {problem}")
@@ -98,14 +98,14 @@ class CudaEngine(Engine):
         # Waiting callers hold no GPU memory.
         self._lock = threading.Lock()
 
-    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d].
+    def run(self, inputs: Mapping[str, NDArray[np.int64]], output: str | None = None) -> NDArray[np.float32]:
+        """Run one batch, inputs int64 [b, s] by name, and return an output, float32 [b, d] or [b, s, d].
 
         Where GPU memory does not suffice, the batch is run in halves and later calls get smaller batches.
         """
         rows, length = next(iter(inputs.values())).shape
         try:
-            return self._run(inputs)
+            return self._run(inputs, output)
         except OutOfMemoryError:
             if rows < 2:
                 raise
@@ -113,17 +113,17 @@ class CudaEngine(Engine):
         self._shrink_batches(rows * length)
         half = rows // 2
         parts = ({name: values[part] for name, values in inputs.items()} for part in (slice(half), slice(half, rows)))
-        return np.concatenate([self.run(part) for part in parts])
+        return np.concatenate([self.run(part, output) for part in parts])
 
     def close(self) -> None:
         """Free the session and its memory on the GPU."""
         self._session.release()
 
-    def _run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+    def _run(self, inputs: Mapping[str, NDArray[np.int64]], output: str | None) -> NDArray[np.float32]:
         session: Any = self._session.get()
         try:
             with self._lock:
-                return np.asarray(session.run(self._outputs, dict(inputs))[0], dtype=np.float32)
+                return np.asarray(session.run([output or self._output], dict(inputs))[0], dtype=np.float32)
         except Exception as error:
             if not is_raised_by(PACKAGE, error):
                 raise

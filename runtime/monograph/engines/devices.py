@@ -151,7 +151,7 @@ def was_verified(bundle: Bundle, engine: Engine) -> bool:
 
 def _graph_for(bundle: Bundle, entry: EngineEntry, route: str | None) -> Graph:
     for graph in bundle.manifest.graphs:
-        if graph.route == route and entry.kind in graph.devices:
+        if graph.route in (None, route) and entry.kind in graph.devices:
             return graph
     of_route = "" if route is None else f" with the route {route!r}"
     problem = f"bundle {bundle.path}{of_route} has no graph for {entry.kind!r}"

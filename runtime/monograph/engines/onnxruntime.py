@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 PACKAGE = "onnxruntime"
 # The first that refuses external data outside of the graph's folder, and behind links.
 _MIN_VERSION = (1, 24)
+# What a run costs besides its tokens: with two threads as much as 24 tokens (docs/performance.md).
+RUN_COST_PER_THREAD = 12
 # Larger batches fall out of the CPU's cache and hold more memory. With two threads 512 tokens were as fast as 1,024
 # (MiniLM) or faster (LaBSE, 5 %), 2,048 were 5 to 10 % slower; more threads were not measured.
 TOKENS_PER_BATCH_AND_THREAD = 256
@@ -83,8 +85,10 @@ class OnnxRuntimeEngine(Engine):
         self.threads = threads
         self.version = str(runtime.__version__)
         self.tokens_per_batch = TOKENS_PER_BATCH_AND_THREAD * threads
+        self.run_cost = RUN_COST_PER_THREAD * threads
         self.max_concurrency = threads
-        self._outputs = list(graph.outputs)
+        # What is not requested is computed, but not copied.
+        self._output = next(iter(graph.outputs))
         self._file = bundle.path / graph.file
         # Dynamically quantized graphs come from an ONNX file: with the fusions of that file they round as it does.
         copying = () if graph.precision == _WIDENED else (_COPYING,)
@@ -150,15 +154,15 @@ class OnnxRuntimeEngine(Engine):
             ) from error
         return session
 
-    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d]."""
+    def run(self, inputs: Mapping[str, NDArray[np.int64]], output: str | None = None) -> NDArray[np.float32]:
+        """Run one batch, inputs int64 [b, s] by name, and return an output, float32 [b, d] or [b, s, d]."""
         session = self._session.get()
         shape = next(iter(inputs.values())).shape
         options = self._shrinking if math.prod(shape) > self.tokens_per_batch else None
         try:
             lock, _ = self._slots.choose()
             with lock:
-                return np.asarray(session.run(self._outputs, dict(inputs), options)[0], dtype=np.float32)
+                return np.asarray(session.run([output or self._output], dict(inputs), options)[0], dtype=np.float32)
         except Exception as error:
             if not is_raised_by(PACKAGE, error):
                 raise

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from monograph.batching import TokenBatch, padding_buckets_up_to
 from monograph.bundle import Bundle
-from monograph.bundle.manifest import Graph
+from monograph.bundle.manifest import Graph, TokenizerSpec
 from monograph.engines.base import Engine, EngineOptions
 from monograph.engines.native import NativeObject, import_engine, is_raised_by
 from monograph.engines.openvino_models import DTYPES, CompiledModel, Model, StaticModels, compile_graph, last_line_of
@@ -106,7 +106,7 @@ class OpenVinoEngine(Engine):
         target = _target(core, options.device)
         self.graph = graph
         self.version = str(import_openvino().__version__.split("-")[0])
-        limit = bundle.manifest.tokenizers[graph.route].max_length or _LONGEST_WITHOUT_LIMIT
+        limit = max(map(_longest, bundle.manifest.graph_tokenizers(graph)))
         wide = _is_wide(graph)
         config = _config(target, options, _SMALL_KERNEL_CACHE_SIZE if wide else _KERNEL_CACHE_SIZE)
         names = [*graph.inputs, *graph.outputs]
@@ -154,11 +154,11 @@ class OpenVinoEngine(Engine):
                 bundle.path, [f"{graph.file} has {model.signature}, the manifest {graph.inputs} and {graph.outputs}"]
             )
 
-    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d]."""
+    def run(self, inputs: Mapping[str, NDArray[np.int64]], output: str | None = None) -> NDArray[np.float32]:
+        """Run one batch, inputs int64 [b, s] by name, and return an output, float32 [b, d] or [b, s, d]."""
         model = self._model.get()
         try:
-            return model.infer(inputs)
+            return model.infer(inputs, 0 if output is None else list(self.graph.outputs).index(output))
         except Exception as error:
             if not is_raised_by(_PACKAGE, error):
                 raise
@@ -167,10 +167,15 @@ class OpenVinoEngine(Engine):
                 f"OpenVINO failed on a batch of {shape[0]} texts and {shape[1]} tokens ({last_line_of(error)})"
             ) from error
 
-    def stream(self, batches: Iterable[TokenBatch]) -> Iterator[tuple[TokenBatch, NDArray[np.float32]]]:
-        """Run many batches, in parallel streams where there are enough, and yield each with its output."""
-        if self._streams is None:
-            yield from super().stream(batches)
+    def stream(
+        self, batches: Iterable[TokenBatch], output: str | None = None
+    ) -> Iterator[tuple[TokenBatch, NDArray[np.float32]]]:
+        """Run many batches, in parallel streams where there are enough, and yield each with its output.
+
+        The streams give the graph's first output only.
+        """
+        if self._streams is None or output is not None:
+            yield from super().stream(batches, output)
             return
         rest = iter(batches)
         first = list(islice(rest, _MANY_BATCHES))
@@ -191,6 +196,11 @@ class OpenVinoEngine(Engine):
         self._model.release()
         if self._streams is not None:
             self._streams.close()
+
+
+def _longest(tokenizer: TokenizerSpec) -> int:
+    expanded = 0 if tokenizer.expansion is None else tokenizer.expansion.length
+    return max(tokenizer.max_length or _LONGEST_WITHOUT_LIMIT, expanded)
 
 
 def _is_wide(graph: Graph) -> bool:

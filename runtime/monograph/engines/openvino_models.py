@@ -46,8 +46,8 @@ class Model(ABC):
     max_concurrency: int = 1
 
     @abstractmethod
-    def infer(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d]."""
+    def infer(self, inputs: Mapping[str, NDArray[np.int64]], output: int = 0) -> NDArray[np.float32]:
+        """Run one batch, inputs int64 [b, s] by name, and return the output of that number, float32 [b, d]."""
 
 
 class CompiledModel(Model):
@@ -67,13 +67,13 @@ class CompiledModel(Model):
         # Further callers wait for a request here; in OpenVINO each would need buffers.
         self._requests = Slots(compiled.create_infer_request() for _ in range(self.max_concurrency))
 
-    def infer(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Run one batch, inputs int64 [b, s] by name, and return float32 [b, d], the caller's own."""
+    def infer(self, inputs: Mapping[str, NDArray[np.int64]], output: int = 0) -> NDArray[np.float32]:
+        """Run one batch, inputs int64 [b, s] by name, and return an output, float32 [b, d], the caller's own."""
         lock, request = self._requests.choose()
         with lock:
             request.infer(dict(inputs), share_inputs=True, share_outputs=True)
             # Takes half the time of the dictionary of outputs.
-            return np.array(request.get_output_tensor(0).data, dtype=np.float32)
+            return np.array(request.get_output_tensor(output).data, dtype=np.float32)
 
 
 class StaticModels(Model):
@@ -100,7 +100,7 @@ class StaticModels(Model):
         self.device, self.compute_dtype, self.threads = shortest.device, shortest.compute_dtype, shortest.threads
         self.signature = {name: _any_size(spec) for name, spec in shortest.signature.items()}
 
-    def infer(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+    def infer(self, inputs: Mapping[str, NDArray[np.int64]], output: int = 0) -> NDArray[np.float32]:
         """Run the texts of a batch one by one; its length (inputs int64 [b, s]) must be one of the buckets."""
         names = list(inputs)
         rows, length = inputs[names[0]].shape
@@ -108,7 +108,7 @@ class StaticModels(Model):
             raise RuntimeError(f"no model was compiled for {length} tokens, only for {self._padding_buckets.tolist()}")
         model = self._compile(length)
         return np.concatenate(
-            [model.infer({name: inputs[name][row : row + 1] for name in names}) for row in range(rows)]
+            [model.infer({name: inputs[name][row : row + 1] for name in names}, output) for row in range(rows)]
         )
 
     def _compile(self, length: int) -> CompiledModel:

@@ -29,6 +29,7 @@ from monograph.cache import (
     write_cached,
 )
 from monograph.cpu import cpu_identity
+from monograph.engines.aligned_weights import ALIGNMENT_BYTES, align_weights
 from monograph.engines.native import is_raised_by
 from monograph.errors import MonographError, first_line
 
@@ -46,8 +47,6 @@ _KEY = b"prepacked_"
 _BLOCKS = re.compile(_KEY + rb"\d+.{1,16}?\w+\+\d+\|([\d;]+)", re.DOTALL)
 _NUMBERS_PER_BLOCK = 3
 _ROOM_BYTES = 2**20
-# The kernels load whole AVX-512 vectors, and an unaligned load crashes the process (seen with 1.31).
-_ALIGNMENT = 64
 
 
 def packed_weights_name(bundle: Bundle, graph: Graph, version: str, disabled: tuple[str, ...]) -> str:
@@ -90,8 +89,7 @@ def write_packed_weights(
 
     Raises:
         OSError: the folder cannot be written.
-        MonographError: ONNX Runtime could not write them, or wrote unaligned weights. It aligns only those of more than
-            1 MB, and the others where the sizes of all before them happen to be aligned.
+        MonographError: ONNX Runtime could not write them, or wrote them in a way that is not known.
 
     """
     for entry, value in (
@@ -113,10 +111,12 @@ def write_packed_weights(
             f"ONNX Runtime cannot write the packed weights of {graph_file} to {folder} ({first_line(error)})"
         ) from error
     if not _is_aligned(graph.read_bytes()):
-        raise MonographError(
-            f"ONNX Runtime {version} writes the packed weights of {graph_file} unaligned, so that its "
-            "kernels cannot read them: use the bundle without them"
-        )
+        align_weights(graph, weights)
+        if not _is_aligned(graph.read_bytes()):
+            raise MonographError(
+                f"ONNX Runtime {version} writes the packed weights of {graph_file} unaligned, so that its "
+                "kernels cannot read them: use the bundle without them"
+            )
     for path in (graph, weights):
         path.chmod(PRIVATE_FILE)
     _write_hashes(folder, {"graph": sha256_of(graph), "weights": sha256_of(weights)})
@@ -155,4 +155,4 @@ def _is_aligned(graph: bytes) -> bool:
     if len(entries) != graph.count(_KEY):
         return False
     offsets = [int(numbers[i]) for numbers in entries for i in range(0, len(numbers), _NUMBERS_PER_BLOCK)]
-    return bool(offsets) and all(offset % _ALIGNMENT == 0 for offset in offsets)
+    return bool(offsets) and all(offset % ALIGNMENT_BYTES == 0 for offset in offsets)

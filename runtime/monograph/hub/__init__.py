@@ -4,6 +4,6 @@ huggingface_hub is imported on first use. It reads its own variables: HF_TOKEN, 
 HF_HUB_ETAG_TIMEOUT, HF_HUB_DOWNLOAD_TIMEOUT.
 """
 
-from monograph.hub.download import HubName, download_files, parse_hub_name, resolve_commit
+from monograph.hub.download import DEFAULT_ACCESS, HubAccess, HubName, download_files, parse_hub_name, resolve_commit
 
-__all__ = ["HubName", "download_files", "parse_hub_name", "resolve_commit"]
+__all__ = ["DEFAULT_ACCESS", "HubAccess", "HubName", "download_files", "parse_hub_name", "resolve_commit"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from monograph.errors import MonographError
-from monograph.hub.requests import bound_requests, explain_errors
+from monograph.hub.requests import bound_requests, explain_errors, not_in_cache
 
 # The names that huggingface_hub accepts.
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
@@ -42,6 +42,21 @@ class HubName:
         return self.repository.replace("/", "--")
 
 
+@dataclass(frozen=True)
+class HubAccess:
+    """How a Hub is reached: with which token, or not at all.
+
+    ``token`` is an access token, True for the saved one, False for none, None for the saved one if there is any.
+    ``local_files_only`` takes what is in the cache and makes no request.
+    """
+
+    token: str | bool | None = None
+    local_files_only: bool = False
+
+
+DEFAULT_ACCESS = HubAccess()
+
+
 def parse_hub_name(text: str) -> HubName | None:
     """Parse ORG/NAME or ORG/NAME@REVISION; return None for any other text."""
     match = _NAME.fullmatch(text)
@@ -51,7 +66,7 @@ def parse_hub_name(text: str) -> HubName | None:
     return HubName(match["repository"], match["revision"])
 
 
-def resolve_commit(name: HubName) -> str:
+def resolve_commit(name: HubName, access: HubAccess = DEFAULT_ACCESS) -> str:
     """Return the current commit of a name; where the Hub cannot be reached, the last one that was resolved.
 
     Raises:
@@ -60,11 +75,17 @@ def resolve_commit(name: HubName) -> str:
     """
     if name.commit is not None:
         return name.commit
-    with explain_errors(name):
+    with explain_errors(name, local_files_only=access.local_files_only):
         from huggingface_hub import resolve_revision
 
         with bound_requests():
-            return str(resolve_revision(name.repository, revision=name.revision).resolved)
+            resolved = resolve_revision(
+                name.repository,
+                revision=name.revision,
+                local_files_only=access.local_files_only,
+                token=access.token,
+            )
+            return str(resolved.resolved)
 
 
 def download_files(
@@ -72,6 +93,7 @@ def download_files(
     commit: str,
     choose: Callable[[Collection[str]], Iterable[str]],
     on_bytes: Callable[[int], object] | None = None,
+    access: HubAccess = DEFAULT_ACCESS,
 ) -> Path:
     """Download files of a commit into huggingface_hub's cache and return the folder with links to them.
 
@@ -88,15 +110,16 @@ def download_files(
 
     """
     name = HubName(repository, commit)
-    with explain_errors(name):
+    with explain_errors(name, local_files_only=access.local_files_only):
         with bound_requests():
             cached = _list_cached_names(name)
-            chosen = sorted(choose(_list_names(name) if cached is None else cached))
-            paths = _download(name, chosen, on_bytes)
+            chosen = sorted(choose(_list_names(name, access) if cached is None else cached))
+            paths = _download(name, chosen, on_bytes, access)
             if cached is None:
-                _cache_names(name, chosen)
+                _cache_names(name, chosen, access)
         # What was damaged within the cache is intact the second time.
-        paths |= _download(name, [file for file, link in paths.items() if _remove_if_damaged(link)], on_bytes)
+        again = [file for file, link in paths.items() if _remove_if_damaged(link)]
+        paths |= _download(name, again, on_bytes, access)
         damaged = [file for file, link in paths.items() if _remove_if_damaged(link)]
         if damaged:
             raise MonographError(
@@ -106,14 +129,26 @@ def download_files(
     return path.parents[file.count("/")]
 
 
-def _download(name: HubName, files: Iterable[str], on_bytes: Callable[[int], object] | None = None) -> dict[str, Path]:
+def _download(
+    name: HubName, files: Iterable[str], on_bytes: Callable[[int], object] | None, access: HubAccess
+) -> dict[str, Path]:
     from huggingface_hub import hf_hub_download
 
     bar = None if on_bytes is None else _unseen_bar(on_bytes)
     with bound_requests():
         # Sequentially, so that an unreachable Hub gets one request and not eight.
         return {
-            file: Path(hf_hub_download(name.repository, file, revision=name.revision, tqdm_class=bar)) for file in files
+            file: Path(
+                hf_hub_download(
+                    name.repository,
+                    file,
+                    revision=name.revision,
+                    token=access.token,
+                    local_files_only=access.local_files_only,
+                    tqdm_class=bar,
+                )
+            )
+            for file in files
         }
 
 
@@ -148,13 +183,16 @@ def _list_cached_names(name: HubName) -> list[str] | None:
         return None
 
 
-def _list_names(name: HubName) -> list[str]:
+def _list_names(name: HubName, access: HubAccess) -> list[str]:
+    if access.local_files_only:
+        raise not_in_cache(name)
     from huggingface_hub import model_info
 
-    return [file.rfilename for file in model_info(name.repository, revision=name.revision).siblings or ()]
+    info = model_info(name.repository, revision=name.revision, token=access.token)
+    return [file.rfilename for file in info.siblings or ()]
 
 
-def _cache_names(name: HubName, cached_files: list[str]) -> None:
+def _cache_names(name: HubName, cached_files: list[str], access: HubAccess) -> None:
     """Cache the names of all files of the commit; ``cached_files`` are cached already.
 
     Without the names an offline run could not know whether the cache has everything that it needs.
@@ -163,7 +201,13 @@ def _cache_names(name: HubName, cached_files: list[str]) -> None:
 
     patterns = [glob.escape(file) for file in cached_files]
     # huggingface_hub would show its bar even where there is no terminal.
-    snapshot_download(name.repository, revision=name.revision, allow_patterns=patterns, tqdm_class=_unseen_bar())
+    snapshot_download(
+        name.repository,
+        revision=name.revision,
+        token=access.token,
+        allow_patterns=patterns,
+        tqdm_class=_unseen_bar(),
+    )
 
 
 def _remove_if_damaged(link: Path) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 from monograph.errors import MonographError, first_line
 from monograph.signal_handlers import passed_a_signal_handler
 
-_LOGIN = "set HF_TOKEN or run `hf auth login`"
+LOGIN = "set HF_TOKEN or run `hf auth login`"
 # Errors of the disk with the cache; other OSErrors are of the connection.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EIO)
 _MAX_TRIES = 2
@@ -37,7 +37,7 @@ class _NoResponseError(Exception):
 
 
 @contextmanager
-def explain_errors(name: object) -> Iterator[None]:
+def explain_errors(name: object, *, local_files_only: bool = False) -> Iterator[None]:
     """Turn any exception into a ``MonographError`` whose one line says why ``name`` is not available."""
     try:
         yield
@@ -48,13 +48,56 @@ def explain_errors(name: object) -> Iterator[None]:
             f"{name} is on a Hub, which needs huggingface_hub: pip install 'monograph[hub]'"
         ) from error
     except Exception as error:
-        if not _is_of_download(error):
+        if not _is_of_transfer(error):
             raise
+        if local_files_only and not (isinstance(error, OSError) and error.errno in _DISK):
+            raise not_in_cache(name) from error
         raise MonographError(_explain(name, error)) from error
 
 
-def _is_of_download(error: Exception) -> bool:
-    """Return whether an error is of the download, and not the caller's, whose signals are handled meanwhile."""
+def not_in_cache(name: object) -> MonographError:
+    """Return the error for files that are not in the cache, where ``local_files_only`` says to download none."""
+    return MonographError(
+        f"{name} is not completely in the cache, and local_files_only is set: leave it out to download"
+    )
+
+
+@contextmanager
+def explain_upload_errors(name: object) -> Iterator[None]:
+    """Turn any exception of an upload into a ``MonographError`` whose one line says why ``name`` was not written."""
+    try:
+        yield
+    except MonographError:
+        raise
+    except ImportError as error:
+        raise MonographError(
+            f"{name} is on a Hub, which needs huggingface_hub: pip install 'monograph[hub]'"
+        ) from error
+    except Exception as error:
+        if not _is_of_transfer(error):
+            raise
+        raise MonographError(_explain_upload(name, error)) from error
+
+
+def _explain_upload(name: object, error: Exception) -> str:
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(error, HfHubHTTPError):
+        status = error.response.status_code
+        if status in (401, 403):
+            return f"the Hub denies writing to {name} ({status}): {LOGIN} with a token that may write there"
+        return f"the Hub answers {status} to the upload of {name} ({first_line(error)}): try again later"
+    if constants.is_offline_mode():
+        return f"{name} cannot be uploaded while HF_HUB_OFFLINE is set: unset it"
+    return (
+        f"{name} cannot be uploaded to {constants.ENDPOINT} ({first_line(_innermost(error))}): check the connection "
+        "and HF_ENDPOINT, or try again later"
+    )
+
+
+def _is_of_transfer(error: Exception) -> bool:
+    """Return whether an error is of the transfer, and not the caller's, whose signals are handled meanwhile."""
     module = type(error).__module__
     if module in ("builtins", __name__):
         built_in = isinstance(error, (OSError, ValueError, RuntimeError, _NoResponseError))
@@ -75,26 +118,29 @@ def _explain(name: object, error: Exception) -> str:
         )
     if constants.is_offline_mode():
         return f"{name} is not completely in the cache, and HF_HUB_OFFLINE is set: unset it to download"
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
     return (
-        f"{name} cannot be downloaded from {constants.ENDPOINT} ({first_line(cause)}) and is not completely in the "
-        "cache: check the connection and HF_ENDPOINT, or try again later"
+        f"{name} cannot be downloaded from {constants.ENDPOINT} ({first_line(_innermost(error))}) and is not "
+        "completely in the cache: check the connection and HF_ENDPOINT, or try again later"
     )
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _explain_status(name: object, error: Exception, status: int) -> str:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     if isinstance(error, GatedRepoError):
-        return f"{name} is gated: request access on its page, then {_LOGIN}"
+        return f"{name} is gated: request access on its page, then {LOGIN}"
     if isinstance(error, RevisionNotFoundError):
         return f"{name}: there is no such revision in the repository: check the name of the branch, tag or commit"
     if isinstance(error, RepositoryNotFoundError):
-        return f"there is no repository {name} on the Hub, or it is private: check the name, or {_LOGIN}"
+        return f"there is no repository {name} on the Hub, or it is private: check the name, or {LOGIN}"
     if status in (401, 403):
-        return f"the Hub denies access to {name} ({status}): {_LOGIN} with a token that has it"
+        return f"the Hub denies access to {name} ({status}): {LOGIN} with a token that has it"
     return f"the Hub answers {status} for {name}: try again later"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from monograph.bundle import Bundle, Check, open_bundle
 from monograph.bundle.files import state_of
@@ -16,10 +17,12 @@ from monograph.bundle.manifest import WEIGHTS_SUFFIX
 from monograph.bundle.sources import locate_bundle
 from monograph.cache import read_cached, usable_cache, write_cached
 from monograph.cpu import available_cpus, cpu_identity
+from monograph.defaults import CallDefaults
 from monograph.engines import EngineOptions, automatic_devices, check_quality, dtypes_for, engines, select_precision
 from monograph.engines.devices import check_compute_dtype, check_options, installed_version, was_verified
 from monograph.engines.registry import engine_for
 from monograph.errors import BundleError, DeviceError, MonographError
+from monograph.hub import DEFAULT_ACCESS, HubAccess
 from monograph.inference.routes import Routes, Tokenizers, load_routes, load_tokenizers
 from monograph.inference.verification import ProofError, quick_failure, wrong_on_probes
 from monograph.quality import QualityLevel
@@ -31,16 +34,20 @@ _PASSED = b"passed"
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A bundle of the precision that was selected, what runs it, and the absolute path of its folder."""
+    """A bundle of the precision that was selected, what runs it, the absolute path of its folder, and its defaults."""
 
     bundle: Bundle
     routes: Routes
     folder: Path
+    defaults: CallDefaults[Any]
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """What a model is opened from and with; a pickled model is this, and the hash of the manifest that it had."""
+    """What a model is opened from and with; a pickled model is this, and the hash of the manifest that it had.
+
+    ``defaults`` are what a user set in place of the bundle's own, None for these.
+    """
 
     path: str | os.PathLike[str]
     device: str
@@ -51,6 +58,8 @@ class ModelSource:
     max_tokens_per_batch: int | None = None
     manifest_sha256: str | None = None
     quality: QualityLevel | None = None
+    access: HubAccess = DEFAULT_ACCESS
+    defaults: CallDefaults[Any] | None = None
 
     def open_bundle(self) -> Bundle:
         """Read and check the bundle.
@@ -59,7 +68,7 @@ class ModelSource:
             BundleError: it is missing or damaged, or is not the one that was pickled.
 
         """
-        bundle = open_bundle(locate_bundle(self.path, self.cache_dir), self.check)
+        bundle = open_bundle(locate_bundle(self.path, self.cache_dir, access=self.access), self.check)
         if self.manifest_sha256 not in (None, bundle.manifest_sha256):
             raise BundleError(self.path, ["it is another bundle than the one that was pickled: pickle the model again"])
         return bundle
@@ -86,7 +95,10 @@ class ModelSource:
             max_tokens_per_batch=self.max_tokens_per_batch,
             quality=self.quality,
         )
-        return OpenModel(routes.bundle, routes, bundle.path.absolute())
+        defaults = self.defaults or CallDefaults.of(bundle.manifest)
+        if defaults.max_length is not None:
+            routes.limit_length(defaults.max_length)
+        return OpenModel(routes.bundle, routes, bundle.path.absolute(), defaults)
 
 
 def open_routes(

@@ -27,16 +27,21 @@ from monograph.engines.native import check_process
 from monograph.engines.reentry import run_non_reentrant
 from monograph.errors import InputError, MonographError
 from monograph.inference.scheduler import Scheduler
+from monograph.inference.token_vectors import choose_tokens, split_by_text
 from monograph.inputs import Input, InputT, add_prompt
 from monograph.progress import BAR_LEVELS
 from monograph.tasks.base import Outputs, PostProcess, ResultT, scatter_rows
-from monograph.tokenization import TextTokenizer, TokenizedTexts
+from monograph.tokenization import Side, TextTokenizer, TokenizedTexts
 
 logger = logging.getLogger(__name__)
 # Values of a batch's output: 32 MB, which are 274 texts of a sparse encoder with 30,522 tokens.
 MAX_OUTPUT_VALUES = 8_388_608
 # Tokens of what a warm-up considers a short text.
 _SHORT = 64
+# The rows of a batch of one text.
+_FIRST = np.zeros(1, dtype=np.intp)
+# Batch, sequence and dimension.
+_TOKEN_AXES = 3
 
 
 class UnusableTextError(InputError):
@@ -66,13 +71,24 @@ class BatchRunner:
     """Runs tokenized texts on an engine, in padded batches of bounded cost, and checks what it returns.
 
     ``max_tokens_per_batch`` bounds the padded tokens of a batch of several texts, None for what the engine likes best.
+    ``output`` names another output than the graph's first.
     """
 
     def __init__(
-        self, engine: Engine, specification: TokenizerSpec, output_width: int, max_tokens_per_batch: int | None
+        self,
+        engine: Engine,
+        specification: TokenizerSpec,
+        output_width: int,
+        max_tokens_per_batch: int | None,
+        output: str | None = None,
     ) -> None:
         self.engine = engine
         self.output_width = output_width
+        # The output is of the tokens where it has an axis for them.
+        # Nothing for the first, which every engine gives without its name.
+        self._output = output
+        stated = engine.graph.outputs[next(iter(engine.graph.outputs)) if output is None else output]
+        self.per_token = len(stated.shape) == _TOKEN_AXES
         self.max_length = specification.max_length
         self.max_cost = min(engine.tokens_per_batch, max_tokens_per_batch or engine.tokens_per_batch)
         rows = max(1, MAX_OUTPUT_VALUES // output_width)
@@ -86,14 +102,22 @@ class BatchRunner:
     def run(self, tokens: TokenizedTexts) -> Outputs:
         """Return the graph's output for each text, float32 [n, ``output_width``], in the texts' order.
 
+        Where it is of the tokens, a text has a matrix: objects [n], each float32 [tokens, ``output_width``].
+
         Raises:
             OutputError: the engine returned something else.
 
         """
         if len(tokens.starts) == 2:
             single = pad_single(tokens, self.input_names, self._pad_id, self.padding_buckets)
-            return self._check(self.engine.run(single), 1)
-        return scatter_rows(self.stream(tokens), (len(tokens.lengths), self.output_width), np.float32)
+            return self._check(self.engine.run(single, self._output), tokens, _FIRST)
+        return self.gather(self.stream(tokens), len(tokens.lengths))
+
+    def gather(self, parts: Iterable[tuple[NDArray[np.intp], Outputs]], count: int) -> Outputs:
+        """Return the outputs of ``count`` texts in order, from parts, each with the positions of its texts."""
+        if self.per_token:
+            return scatter_rows(parts, (count,), np.object_)
+        return scatter_rows(parts, (count, self.output_width), np.float32)
 
     def stream(
         self, tokens: TokenizedTexts, batch_size: int | None = None
@@ -103,18 +127,28 @@ class BatchRunner:
 
     def plan(self, tokens: TokenizedTexts, batch_size: int | None = None) -> Iterator[NDArray[np.intp]]:
         """Yield the positions (intp [rows]) of the texts of each batch."""
+        return self.plan_lengths(tokens.lengths, batch_size)
+
+    def plan_lengths(self, lengths: NDArray[np.int64], batch_size: int | None = None) -> Iterator[NDArray[np.intp]]:
+        """Yield the positions (intp [rows]) of the texts of each batch, of texts of these token counts (int64 [n])."""
         return plan_batches(
-            round_up_to_bucket(tokens.lengths, self.padding_buckets),
+            round_up_to_bucket(lengths, self.padding_buckets),
             self.engine.tokens_per_batch,
             batch_size,
             self.max_batch_size,
             self._max_tokens,
             few_shapes=self.padding_buckets is not None,
+            run_cost=self.engine.run_cost,
         )
 
     def pad(self, tokens: TokenizedTexts, plan: Iterable[NDArray[np.intp]]) -> Iterator[TokenBatch]:
         """Yield the batches of a plan, each padded only when it is needed."""
         return (pad_batch(tokens, rows, self.input_names, self._pad_id, self.padding_buckets) for rows in plan)
+
+    def pad_all(self, tokens: TokenizedTexts) -> dict[str, NDArray[np.int64]]:
+        """Return all texts as the inputs of one batch, int64 [n, s], as long as the longest text."""
+        rows = np.arange(len(tokens.lengths))
+        return pad_batch(tokens, rows, self.input_names, self._pad_id).inputs
 
     def run_batches(
         self, tokens: TokenizedTexts, plan: Iterable[NDArray[np.intp]]
@@ -132,11 +166,11 @@ class BatchRunner:
                 running.add(id(batch))
                 yield batch
 
-        for batch, outputs in self.engine.stream(started()):
+        for batch, outputs in self.engine.stream(started(), self._output):
             if id(batch) not in running:
                 raise OutputError(f"{self._engine_name} returned a batch twice: choose another device")
             running.remove(id(batch))
-            yield batch.rows, self._check(outputs, len(batch.rows))
+            yield batch.rows, self._check(outputs, tokens, batch.rows)
         if running:
             raise OutputError(f"{self._engine_name} left out {len(running)} batches: choose another device")
 
@@ -148,25 +182,35 @@ class BatchRunner:
         ids = np.full(starts[-1], self._pad_id, dtype=np.int64)
         tokens = TokenizedTexts(ids, np.zeros_like(ids), starts)
         for batch in self.pad(tokens, np.arange(len(lengths))[:, np.newaxis]):
-            self._check(run_non_reentrant(self.engine.run, batch.inputs), 1)
+            self._check(run_non_reentrant(self.engine.run, batch.inputs, self._output), tokens, batch.rows)
 
-    def _check(self, outputs: Outputs, rows: int) -> Outputs:
-        """Return an engine's output if it is finite float32 [``rows``, ``output_width``].
+    def _check(self, outputs: NDArray[np.float32], tokens: TokenizedTexts, rows: NDArray[np.intp]) -> Outputs:
+        """Return an engine's output for the texts ``rows`` (intp [b]) if it is finite float32 [b, ``output_width``].
 
         NumPy would spread a single row over all texts, and a text's own numbers say nothing of what they should be.
+        Of token vectors, [b, s, ``output_width``], those of padding are left out.
         """
-        if outputs.shape != (rows, self.output_width) or outputs.dtype != np.float32:
+        due: tuple[int, ...] = (len(rows), self.output_width)
+        if self.per_token:
+            due = (len(rows), self._padded_length(tokens, rows), self.output_width)
+        if outputs.shape != due or outputs.dtype != np.float32:
             raise OutputError(
                 f"{self._engine_name} returned {outputs.dtype} {list(outputs.shape)} where float32 "
-                f"{[rows, self.output_width]} was due: run `monograph verify` on the bundle, or choose another device"
+                f"{list(due)} was due: run `monograph verify` on the bundle, or choose another device"
             )
-        if not np.isfinite(outputs).all():
-            wrong = rows - int(np.isfinite(outputs).all(axis=1).sum())
+        results: Outputs = split_by_text(outputs, tokens, rows) if self.per_token else outputs
+        finite = [np.isfinite(result).all() for result in results] if self.per_token else np.isfinite(outputs)
+        if not np.all(finite):
+            wrong = sum(not np.isfinite(result).all() for result in results)
             raise OutputError(
-                f"{self._engine_name} returned NaN or infinity for {wrong} of {rows} texts: run `monograph verify` on "
-                "the bundle, or choose another device or compute_dtype"
+                f"{self._engine_name} returned NaN or infinity for {wrong} of {len(rows)} texts: run `monograph "
+                "verify` on the bundle, or choose another device or compute_dtype"
             )
-        return outputs
+        return results
+
+    def _padded_length(self, tokens: TokenizedTexts, rows: NDArray[np.intp]) -> int:
+        longest = tokens.lengths[rows].max(initial=1, keepdims=True)
+        return int(round_up_to_bucket(longest, self.padding_buckets)[0])
 
     @property
     def _engine_name(self) -> str:
@@ -183,7 +227,7 @@ class Pipeline:
         self.tokenizer = tokenizer
         self.runner = runner
         self.engine = runner.engine
-        self._specification = specification
+        self.specification = specification
         self._process = os.getpid()
         self._scheduler = Scheduler(runner.run, self.engine.max_concurrency, runner.max_cost, runner.max_batch_size)
 
@@ -254,6 +298,16 @@ class Pipeline:
             return [(np.arange(len(texts)), run_non_reentrant(self._scheduler.run, tokens))]
         return _step_by_step(self.runner.stream(tokens, batch_size))
 
+    def compute(self, tokens: TokenizedTexts) -> Outputs:
+        """Return the graph's output for texts that are tokenized already, in their order.
+
+        Raises:
+            MonographError: this process was forked from the one in which the model was opened, or the engine failed.
+
+        """
+        check_process(self._process)
+        return run_non_reentrant(self.runner.run, tokens)
+
     def tokenize(self, texts: Sequence[Input], prompt: str = "") -> TokenizedTexts:
         """Tokenize texts, each by itself, behind a prompt and without padding.
 
@@ -264,11 +318,30 @@ class Pipeline:
         """
         # Here, before anything native runs: tokenizers may have lost its threads as well as the engine.
         check_process(self._process)
-        tokens = self.tokenizer([add_prompt(text, prompt) for text in texts] if prompt else texts)
+        return self._checked(self.tokenizer(_after(prompt, texts)), texts, prompt)
+
+    def tokenize_with_cuts(
+        self, texts: Sequence[Input], prompt: str = "", side: Side | None = None
+    ) -> tuple[TokenizedTexts, NDArray[np.bool_]]:
+        """Tokenize texts as ``tokenize`` does, and return with the tokens which texts were cut (bool [n]).
+
+        ``side`` is where too long texts are cut, None for the model's own. The prompt counts as part of its text.
+
+        Raises:
+            UnusableTextError: as ``tokenize``.
+            MonographError: as ``tokenize``.
+
+        """
+        check_process(self._process)
+        tokenizer = self.tokenizer if side is None else self.tokenizer.cutting(side)
+        tokens, cut = tokenizer.with_cuts(_after(prompt, texts))
+        return self._checked(tokens, texts, prompt), cut
+
+    def _checked(self, tokens: TokenizedTexts, texts: Sequence[Input], prompt: str) -> TokenizedTexts:
         # Checked here because engines differ: ONNX Runtime fails, OpenVINO goes on with a row of zeros.
-        if int(tokens.ids.max(initial=0)) >= self._specification.vocabulary_size:
+        if int(tokens.ids.max(initial=0)) >= self.specification.vocabulary_size:
             raise self._without_embedding(texts, tokens)
-        if self._specification.min_length and not tokens.lengths.all():
+        if self.specification.min_length and not tokens.lengths.all():
             position = int((tokens.lengths == 0).argmax())
             raise UnusableTextError(
                 _noun(texts[position]),
@@ -277,10 +350,10 @@ class Pipeline:
             )
         if prompt and POOLING_MASK in self.runner.input_names:
             tokens = replace(tokens, prompt_length=self._prompt_length(prompt))
-        return tokens
+        return choose_tokens(tokens, self.specification) if self.runner.per_token else tokens
 
     def _without_embedding(self, texts: Sequence[Input], tokens: TokenizedTexts) -> UnusableTextError:
-        place = int((tokens.ids >= self._specification.vocabulary_size).argmax())
+        place = int((tokens.ids >= self.specification.vocabulary_size).argmax())
         position, id_ = int(tokens.starts.searchsorted(place, side="right")) - 1, int(tokens.ids[place])
         return UnusableTextError(
             _noun(texts[position]),
@@ -295,7 +368,11 @@ class Pipeline:
         What is before the prompt, such as [CLS], counts as part of it.
         """
         ids = self.tokenizer([prompt]).ids
-        return len(ids) - int(ids[-1] in self._specification.special_ids) if len(ids) else 0
+        return len(ids) - int(ids[-1] in self.specification.special_ids) if len(ids) else 0
+
+
+def _after(prompt: str, texts: Sequence[Input]) -> Sequence[Input]:
+    return [add_prompt(text, prompt) for text in texts] if prompt else texts
 
 
 def _noun(text: Input) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from monograph.bundle import Bundle
 from monograph.bundle.manifest import TokenizerSpec
@@ -22,10 +22,14 @@ Tokenizers = Mapping[str | None, TextTokenizer]
 
 @dataclass(frozen=True)
 class Routes:
-    """A bundle's pipelines by their route, all on the same device; without routes the one pipeline is under None."""
+    """A bundle's pipelines by their route, all on the same device; without routes the one pipeline is under None.
+
+    ``further`` are the pipelines of outputs after the graphs' first, by the output's name.
+    """
 
     bundle: Bundle
     pipelines: Mapping[str | None, Pipeline]
+    further: Mapping[str, Mapping[str | None, Pipeline]] = field(default_factory=dict)
 
     @property
     def main(self) -> Pipeline:
@@ -41,20 +45,51 @@ class Routes:
         known = [length for length in lengths if length is not None]
         return max(known) if len(known) == len(lengths) else None
 
-    def for_task(self, task: str | None) -> Pipeline:
-        """Return the pipeline that a task takes.
+    @property
+    def stated_max_length(self) -> int | None:
+        """What ``max_length`` is by the bundle, whatever limit was set."""
+        lengths = [pipeline.tokenizer.stated_max_length for pipeline in self.pipelines.values()]
+        known = [length for length in lengths if length is not None]
+        return max(known) if len(known) == len(lengths) else None
+
+    def limit_length(self, max_length: int | None) -> None:
+        """Truncate the texts of every route to so many tokens, and at most to what the bundle says; None for that.
 
         Raises:
-            InputError: the model does not know the task, or requires one and was given none.
+            InputError: the bundle's limit is lower, or special tokens leave no room.
 
         """
+        stated = self.stated_max_length
+        if max_length is not None and stated is not None and max_length > stated:
+            raise InputError(
+                f"max_seq_length {max_length} is more than the {stated} tokens that this bundle was exported for"
+            )
+        for tokenizer in dict.fromkeys(pipeline.tokenizer for pipeline in self.pipelines.values()):
+            tokenizer.limit(max_length)
+
+    def of_output(self, output: str | None) -> Mapping[str | None, Pipeline]:
+        """Return the pipelines of an output of the graphs by their route; None for the first."""
+        return self.pipelines if output is None else self.further.get(output, {})
+
+    def for_task(self, task: str | None, output: str | None = None) -> Pipeline:
+        """Return the pipeline that a task takes, of an output of the graphs, None for the first.
+
+        Raises:
+            InputError: the model does not know the task, or requires one and was given none; or it has no such output.
+
+        """
+        pipelines = self.of_output(output)
+        if not pipelines:
+            raise InputError(
+                f"this bundle has no {output!r}: export it with --outputs {self.bundle.task.output},{output}"
+            )
         if task is not None and not isinstance(task, str):
             raise InputError(f"task must be a str, got {type(task).__name__}")
         routing = self.bundle.manifest.routing
         if routing is None:
             if task is not None:
                 raise InputError(f"task {task!r}: this model embeds every text in one way, so leave task out")
-            return self.main
+            return next(iter(pipelines.values()))
         route = routing.route_of(task)
         if route is None:
             known = ", ".join(map(repr, routing.tasks))
@@ -64,13 +99,14 @@ class Routes:
             raise InputError(
                 f"{problem}; it has {known}: name one (task=, --task), or use encode_query and encode_document"
             )
-        return self.pipelines[route]
+        return pipelines[route]
 
     def close(self) -> None:
         """Free the engines, all of them also where one fails to close."""
         with ExitStack() as stack:
-            for pipeline in self.pipelines.values():
-                stack.callback(pipeline.engine.close)
+            # Routes may share one.
+            for engine in dict.fromkeys(pipeline.engine for pipeline in self.pipelines.values()):
+                stack.callback(engine.close)
 
 
 def load_routes(
@@ -92,16 +128,26 @@ def load_routes(
     """
     manifest = bundle.manifest
     pipelines: dict[str | None, Pipeline] = {}
+    further: dict[str, dict[str | None, Pipeline]] = {}
     try:
+        shared: BatchRunner | None = None
         for route, tokenizer in tokenizers.items():
-            engine = open_engine(bundle, options, route, check_verifications=check_verifications)
             specification = manifest.tokenizers[route]
-            runner = BatchRunner(engine, specification, manifest.output_width, max_tokens_per_batch)
+            runner = shared
+            if runner is None:
+                engine = open_engine(bundle, options, route, check_verifications=check_verifications)
+                runner = BatchRunner(engine, specification, manifest.output_width, max_tokens_per_batch)
+            if manifest.shares_graph:
+                shared = runner
             pipelines[route] = Pipeline(tokenizer, specification, runner)
+            for output, stated in list(runner.engine.graph.outputs.items())[1:]:
+                width = int(stated.shape[-1])
+                other = BatchRunner(runner.engine, specification, width, max_tokens_per_batch, output)
+                further.setdefault(output, {})[route] = Pipeline(tokenizer, specification, other)
     except BaseException:
         Routes(bundle, pipelines).close()
         raise
-    return Routes(bundle, pipelines)
+    return Routes(bundle, pipelines, further)
 
 
 def load_tokenizers(bundle: Bundle) -> Tokenizers:
@@ -116,12 +162,12 @@ def load_tokenizers(bundle: Bundle) -> Tokenizers:
     needed, purpose = _TOKENIZER_SHARE * size, f"load the tokenizer of bundle {bundle.path}"
     check_memory(needed, purpose)
     try:
-        loaded = {one: load_tokenizer(bundle, one) for one in set(specifications.values())}
+        loaded = {(one.file, one.max_length): load_tokenizer(bundle, one) for one in specifications.values()}
     except MemoryError as error:
         if not is_out_of_memory(error):
             raise
         raise out_of_memory(error, needed, purpose) from error
-    return {route: loaded[specification] for route, specification in specifications.items()}
+    return {route: loaded[one.file, one.max_length] for route, one in specifications.items()}
 
 
 def load_tokenizer(bundle: Bundle, specification: TokenizerSpec) -> TextTokenizer:

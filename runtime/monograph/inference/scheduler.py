@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,8 @@ from monograph.batching import batch_cost
 from monograph.errors import MonographError
 from monograph.tokenization import TokenizedTexts
 
-_Outputs = NDArray[np.float32]
+# Float32 [n, d], or objects [n] where a text has a matrix (monograph.inference.token_vectors).
+_Outputs = NDArray[Any]
 _Run = Callable[[TokenizedTexts], _Outputs]
 
 
@@ -209,9 +211,14 @@ def _join(parts: list[TokenizedTexts]) -> TokenizedTexts:
     if len(parts) == 1:
         return parts[0]
     lengths = np.concatenate([part.lengths for part in parts])
+    # All parts are of one pipeline: either each has a mask, or none.
+    attention = [part.attention for part in parts if part.attention is not None]
+    in_output = [part.in_output for part in parts if part.in_output is not None]
     return TokenizedTexts(
         np.concatenate([part.ids for part in parts]),
         np.concatenate([part.type_ids for part in parts]),
         np.concatenate(([0], np.cumsum(lengths))),
         parts[0].prompt_length,
+        np.concatenate(attention) if attention else None,
+        np.concatenate(in_output) if in_output else None,
     )

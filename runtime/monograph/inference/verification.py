@@ -18,7 +18,7 @@ from monograph.inference.pipeline import OutputError, Pipeline
 from monograph.inference.routes import Routes
 from monograph.progress import SILENT, Progress, Step
 from monograph.quality import Deviation, Tolerance, VerificationResult
-from monograph.tasks.base import FLOAT32_TOLERANCE, Outputs, Task, scatter_rows
+from monograph.tasks.base import FLOAT32_TOLERANCE, Outputs, Task
 from monograph.tokenization import TokenizedTexts
 
 # Rows of the ragged batches: neighbours of very different length share one.
@@ -121,11 +121,17 @@ def _check_complete(routes: Routes, sets: Sequence[Probes]) -> None:
     """Require a set of each route, and one with a prompt where prompts are left out of the pooling."""
     needed = [(route, False) for route in routes.pipelines]
     needed += [(route, True) for route, one in routes.pipelines.items() if POOLING_MASK in one.runner.input_names]
-    known = {(probes.route, bool(probes.prompt)) for probes in sets}
+    known = {(probes.route, bool(probes.prompt)) for probes in sets if probes.output is None}
     missing = [
         f"no probes{' with a prompt' if prompted else ''}{'' if route is None else f' of the route {route!r}'}"
         for route, prompted in needed
         if (route, prompted) not in known
+    ]
+    outputs = {(probes.route, probes.output) for probes in sets}
+    missing += [
+        f"no probes of the output {output!r}"
+        for output, pipelines in routes.further.items()
+        if not {(route, output) for route in pipelines} <= outputs
     ]
     if missing:
         raise BundleError(routes.bundle.path, missing)
@@ -145,13 +151,18 @@ class _Comparison:
 
     @classmethod
     def of(cls, routes: Routes, probes: Probes, tolerance: float) -> _Comparison:
-        if probes.route not in routes.pipelines:
-            raise BundleError(routes.bundle.path, [f"probes of the route {probes.route!r}, which no graph has"])
-        pipeline = routes.pipelines[probes.route]
-        width = pipeline.runner.output_width
-        if probes.vectors.shape[1] != width:
+        pipelines = routes.of_output(probes.output)
+        if probes.route not in pipelines:
+            of_output = "" if probes.output is None else f" and the output {probes.output!r}"
             raise BundleError(
-                routes.bundle.path, [f"probes of {probes.vectors.shape[1]} dimensions, the graph gives {width}"]
+                routes.bundle.path, [f"probes of the route {probes.route!r}{of_output}, which no graph has"]
+            )
+        pipeline = pipelines[probes.route]
+        width = pipeline.runner.output_width
+        if probes.width != width or probes.per_token != pipeline.runner.per_token:
+            of_tokens = " of each token" if probes.per_token else ""
+            raise BundleError(
+                routes.bundle.path, [f"probes of {probes.width} dimensions{of_tokens}, the graph gives {width}"]
             )
         task, engine = routes.bundle.task, pipeline.engine
         allowed = task.tolerance(probes.vectors, tolerance, engine.graph.precision, engine.min_cosine)
@@ -211,14 +222,15 @@ class _Comparison:
         self._compare(case, outputs, step)
 
     def _compare(self, case: str, parts: Iterable[tuple[NDArray[np.intp], Outputs]], step: Step) -> None:
-        shape = self.probes.vectors.shape
         try:
-            outputs = scatter_rows(_counted(parts, step), (shape[0], shape[1]), np.float32)
+            outputs = self.pipeline.runner.gather(_counted(parts, step), len(self.probes.texts))
         except OutputError as error:
             self.refusal = self.refusal or f"{case}: {error}"
-            outputs = np.full(shape, np.nan, dtype=np.float32)
+            # Of objects as well, each of which then is an array of NaN.
+            outputs = self.probes.vectors * np.float32(np.nan)
         name = case if self.probes.route is None else f"{self.probes.route}: {case}"
         name = f"{name}, prompted" if self.probes.prompt else name
+        name = name if self.probes.output is None else f"{self.probes.output}: {name}"
         self.cases.append(self.task.compare(name, outputs, self.probes.vectors, self.probes.token_counts))
 
 

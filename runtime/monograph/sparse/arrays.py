@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monograph import similarity as similarities
-from monograph.errors import InputError, MonographError
+from monograph import tensors
+from monograph.errors import InputError, MonographError, first_line
 from monograph.sparse.rows import SparseRows
+from monograph.sparse.torch_tensors import to_scipy
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -53,22 +55,32 @@ def check_rows(embeddings: Any, dimension: int | None = None) -> csr_array:
 
     """
     sparse = import_scipy_sparse()
-    try:
-        array = embeddings if sparse.issparse(embeddings) else np.asarray(embeddings, dtype=np.float32)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"vectors must be a csr_array or an array of numbers, [n, d] or [d]: {error}") from error
+    if tensors.is_sparse(embeddings):
+        try:
+            array = to_scipy(embeddings, sparse)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise InputError(f"vectors must be sparse arrays or tensors of one d: {first_line(error)}") from error
+    else:
+        array = similarities.check_vectors(embeddings)
     if array.ndim not in (1, 2):
         raise InputError(f"vectors must have one or two dimensions, got {array.ndim}")
     if dimension not in (None, array.shape[-1]):
         raise InputError(f"vectors of {array.shape[-1]} dimensions are not this model's, which has {dimension}")
-    if array.dtype.kind == "c":
-        raise InputError("vectors must be real, and these are complex")
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"vectors must be real numbers, and these are of the type {array.dtype}")
     rows = sparse.csr_array(array.reshape(1, -1) if array.ndim == 1 else array, dtype=np.float32)
     if not rows.has_canonical_format:
         # A copy, because a float32 csr_array is the caller's own.
         rows = rows.copy()
         rows.sum_duplicates()
     return rows
+
+
+def is_one_row(embeddings: Any) -> bool:
+    """Return whether vectors are one, [d], and not several, [n, d]: an array, a tensor or a list."""
+    if isinstance(embeddings, (list, tuple)):
+        return not len(embeddings) or np.ndim(embeddings[0]) == 0
+    return int(np.ndim(embeddings)) == 1
 
 
 def similarity(function: str, first: Any, second: Any) -> Floats:
@@ -94,6 +106,8 @@ def similarity(function: str, first: Any, second: Any) -> Floats:
 def similarity_pairwise(function: str, first: Any, second: Any) -> Floats:
     """Return the similarity of row i of ``first`` with row i of ``second``, both [n, d], float32 [n].
 
+    Of two vectors [d] the result is one number, [].
+
     Raises:
         InputError: the shapes differ, or ``function`` is not known.
 
@@ -102,11 +116,12 @@ def similarity_pairwise(function: str, first: Any, second: Any) -> Floats:
     similarities.check_shapes(a, b)
     if function in _PRODUCTS:
         scale = _PRODUCTS[function]
-        return np.asarray(scale(a).multiply(scale(b)).sum(axis=1), dtype=np.float32)
-    result = np.empty(a.shape[0], dtype=np.float32)
-    for rows in _blocks(a):
-        result[rows] = similarities.similarity_pairwise(function, a[rows].toarray(), b[rows].toarray())
-    return result
+        result = np.asarray(scale(a).multiply(scale(b)).sum(axis=1), dtype=np.float32)
+    else:
+        result = np.empty(a.shape[0], dtype=np.float32)
+        for rows in _blocks(a):
+            result[rows] = similarities.similarity_pairwise(function, a[rows].toarray(), b[rows].toarray())
+    return np.asarray(result[0]) if is_one_row(first) and is_one_row(second) else result
 
 
 def intersection(first: Any, second: Any) -> csr_array:
@@ -125,7 +140,7 @@ def intersection(first: Any, second: Any) -> csr_array:
     products = b.multiply(a).tocsr()
     products.data[products.data < 0] = 0
     products.eliminate_zeros()
-    return products if np.ndim(second) == 2 else products[0].tocsr()
+    return products[0].tocsr() if is_one_row(second) else products
 
 
 def sparsity(embeddings: Any) -> dict[str, float]:
@@ -149,11 +164,12 @@ def _blocks(rows: csr_array) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, rows.shape[0], step))
 
 
-def _normalize(rows: csr_array) -> csr_array:
+def normalize(rows: csr_array) -> csr_array:
+    """Return the rows [n, d] at unit length; a row of zeros stays zero."""
     norms = np.sqrt(rows.multiply(rows).sum(axis=1))
     scaled = rows.copy()
     scaled.data /= np.repeat(np.maximum(norms, similarities.MIN_NORM), np.diff(rows.indptr))
     return scaled
 
 
-_PRODUCTS: Mapping[str, Callable[[csr_array], csr_array]] = {"dot": lambda rows: rows, "cosine": _normalize}
+_PRODUCTS: Mapping[str, Callable[[csr_array], csr_array]] = {"dot": lambda rows: rows, "cosine": normalize}

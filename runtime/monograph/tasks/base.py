@@ -18,7 +18,8 @@ from monograph.vector_file.formats import VectorFormat
 
 SectionT = TypeVar("SectionT")
 ResultT = TypeVar("ResultT")
-Outputs = NDArray[np.float32]
+# Float32 [n, width]; of a task that is ``per_token`` objects [n], each a matrix float32 [tokens, width].
+Outputs = NDArray[Any]
 
 # At float32: max abs difference <= this x max(1, largest |reference|).
 FLOAT32_TOLERANCE = 1e-5
@@ -117,7 +118,8 @@ class Task(ABC, Generic[SectionT]):
 
     ``name`` is the manifest's ``task`` and the key of its section; ``title`` is what a model of it is called;
     ``model`` its public class, as "module:Class", and ``command`` the command that runs it. ``output`` is the name of
-    the graph's output, whose columns the section's field ``width_field`` counts.
+    the graph's output, whose columns the section's field ``width_field`` counts; a row of it is a text, or a token of
+    one if the task is ``per_token``.
     """
 
     name: ClassVar[str]
@@ -128,6 +130,9 @@ class Task(ABC, Generic[SectionT]):
     output: ClassVar[str]
     width_field: ClassVar[str]
     has_routes: ClassVar[bool] = True
+    per_token: ClassVar[bool] = False
+    # Outputs of the tokens that a graph may have after the first.
+    further_outputs: ClassVar[tuple[str, ...]] = ()
     section_type: ClassVar[type[Any]]
     agreement_type: ClassVar[type[Agreement]]
     # What a compressed model has to keep at the levels before "fast", for which an export's own limits suffice.
@@ -184,15 +189,23 @@ class Task(ABC, Generic[SectionT]):
         rounded = MIN_COSINE_BY_PRECISION.get(precision, min_cosine)
         if rounded is not None:
             return Tolerance(min_cosine=rounded, exact=False)
-        return Tolerance(max_abs_difference=float32 * largest_magnitude(reference))
+        values = np.concatenate(reference) if reference.dtype == np.object_ else reference
+        return Tolerance(max_abs_difference=float32 * largest_magnitude(values))
 
     def compare(self, case: str, outputs: Outputs, reference: Outputs, token_counts: Sequence[int]) -> Deviation:
-        """Return how far outputs are from the reference, float32 [n, d] each, of inputs with these token counts."""
-        differences = np.abs(outputs - reference).max(axis=1)
+        """Return how far outputs are from the reference, float32 [n, d] each, of inputs with these token counts.
+
+        Of outputs with a vector for each token, objects [n], the cosine is the least mean of a text's tokens.
+        """
+        if reference.dtype == np.object_:
+            differences = matrix_differences(outputs, reference)
+            cosine: float | None = float(np.nan_to_num(text_cosines(outputs, reference), nan=-1.0).min(initial=1.0))
+        else:
+            differences, cosine = np.abs(outputs - reference).max(axis=1), self.worst_cosine(outputs, reference)
         # NaN compares as neither larger nor smaller, and must fail. Not infinity, which JSON has no number for.
         differences = np.where(np.isfinite(differences), differences, np.finfo(np.float32).max)
         worst = int(np.argmax(differences))
-        return Deviation(case, float(differences[worst]), self.worst_cosine(outputs, reference), token_counts[worst])
+        return Deviation(case, float(differences[worst]), cosine, token_counts[worst])
 
     def worst_cosine(self, outputs: Outputs, reference: Outputs) -> float | None:
         """Return the least cosine of rows, float32 [n, d] each; None for outputs that have no direction."""
@@ -205,13 +218,38 @@ class Task(ABC, Generic[SectionT]):
 
 
 def scatter_rows(
-    parts: Iterable[tuple[NDArray[np.intp], NDArray[Any]]], shape: tuple[int, int], dtype: np.dtype[Any] | type[Any]
+    parts: Iterable[tuple[NDArray[np.intp], NDArray[Any]]], shape: tuple[int, ...], dtype: np.dtype[Any] | type[Any]
 ) -> NDArray[Any]:
     """Return an array of a shape and type from its rows in parts, each with the positions of its rows (intp [b])."""
     rows = np.empty(shape, dtype=dtype)
     for positions, part in parts:
         rows[positions] = part
     return rows
+
+
+def matrix_differences(outputs: Outputs, reference: Outputs) -> NDArray[np.float64]:
+    """Return the largest difference of each text's token vectors, float64 [n]; NaN where they do not fit."""
+    return np.array([_difference(*pair) for pair in zip(outputs, reference, strict=True)], np.float64)
+
+
+def text_cosines(outputs: Outputs, reference: Outputs) -> NDArray[np.float64]:
+    """Return for each text the mean cosine of its tokens' two vectors, float64 [n]; NaN where they do not fit."""
+    return np.array([_mean_cosine(*pair) for pair in zip(outputs, reference, strict=True)], np.float64)
+
+
+def _difference(output: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    if output.shape != reference.shape:
+        return float("nan")
+    return float(np.abs(output - reference).max(initial=0))
+
+
+def _mean_cosine(output: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    if output.shape != reference.shape:
+        return float("nan")
+    if not len(reference):
+        return 1.0
+    norms = np.sqrt(_dots(output, output) * _dots(reference, reference))
+    return float((_dots(output, reference) / np.maximum(norms, 1e-30)).mean())
 
 
 def largest_magnitude(reference: Outputs) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -11,10 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from monograph.errors import InputError
 from monograph.inputs import check_count, check_flag
-from monograph.similarity import SIMILARITIES, normalize
+from monograph.similarity import SIMILARITIES, check_vectors, normalize
 from monograph.tasks.base import DensePostProcess, EmbedOption, LossBound, Outputs, Task
 from monograph.vector_file.formats import DENSE_FORMATS
 
+# The output with the vectors of all tokens, which an export may add.
+TOKEN_EMBEDDINGS = "token_embeddings"  # noqa: S105 - an output's name
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8", "uint8", "binary", "ubinary")
 # The precisions that need the range of each dimension.
@@ -29,6 +32,8 @@ class EmbeddingSection:
 
     ``normalized`` says whether they have unit length; ``truncate_dim`` is the number of dimensions to keep by default,
     None for all; ``ranges`` has the smallest and largest value of each dimension, for int8 and uint8 vectors.
+    ``token_pooling`` is "mean" if the graph also gives the vectors of tokens and a text's vector is their mean,
+    normalized if ``normalized``; otherwise None.
     """
 
     dimension: int
@@ -37,6 +42,7 @@ class EmbeddingSection:
     matryoshka_dimensions: tuple[int, ...]
     truncate_dim: int | None = None
     ranges: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    token_pooling: str | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,7 @@ class VectorPostProcess(DensePostProcess):
             "dimensions": str(self.dimension),
             "normalize": str(self.normalize),
             "precision": self.precision,
+            **({} if self.ranges is None else {"ranges": hashlib.sha256(self.ranges.tobytes()).hexdigest()}),
         }
 
 
@@ -112,6 +119,7 @@ class EmbeddingTask(Task[EmbeddingSection]):
     model = "monograph.embedder:Embedder"
     command = "monograph embed"
     output = "sentence_embedding"
+    further_outputs = (TOKEN_EMBEDDINGS,)
     width_field = "dimension"
     section_type = EmbeddingSection
     agreement_type = VectorAgreement
@@ -123,12 +131,12 @@ class EmbeddingTask(Task[EmbeddingSection]):
     embed_options: ClassVar = (
         EmbedOption("--truncate-dim", "truncate_dim", "keep only the first dimensions of a dense vector"),
         EmbedOption("--normalize", "normalize_embeddings", "bring each dense vector to length 1", is_flag=True),
-        # The scalar precisions need ranges, which are arrays.
         EmbedOption(
             "--precision",
             "precision",
-            "of dense vectors",
-            choices=tuple(name for name in PRECISIONS if name not in SCALAR_PRECISIONS),
+            "of dense vectors; int8 and uint8 need --ranges, unless the bundle has them; float16 is for tables",
+            # float16 is no precision of Sentence Transformers: tables have it as a type of numbers.
+            choices=(PRECISIONS[0], "float16", *PRECISIONS[1:]),
         ),
     )
     vector_formats = DENSE_FORMATS
@@ -147,6 +155,8 @@ class EmbeddingTask(Task[EmbeddingSection]):
             for row in section.ranges
         ):
             problems.append(f"ranges must be two lists of {section.dimension} numbers")
+        if section.token_pooling not in (None, "mean"):
+            problems.append(f"token_pooling {section.token_pooling!r} is not 'mean'")
         return problems
 
     def describe(self, section: EmbeddingSection) -> list[tuple[str, str]]:
@@ -163,7 +173,7 @@ class EmbeddingTask(Task[EmbeddingSection]):
         *,
         truncate_dim: int | None = None,
         normalize_embeddings: bool = False,
-        precision: str = "float32",
+        precision: str | None = "float32",
         ranges: ArrayLike | None = None,
     ) -> VectorPostProcess:
         """Check the options of a call against the model and return what follows the graph.
@@ -172,6 +182,7 @@ class EmbeddingTask(Task[EmbeddingSection]):
             InputError: an option is unknown or does not fit the model.
 
         """
+        precision = "float32" if precision is None else precision
         if not isinstance(precision, str) or precision not in PRECISIONS:
             raise InputError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
         normalize_embeddings = check_flag(normalize_embeddings, "normalize_embeddings")
@@ -189,7 +200,7 @@ class EmbeddingTask(Task[EmbeddingSection]):
                 f"precision {precision!r} needs ranges=, the smallest and largest value of each dimension as an array "
                 f"[2, {dimension}]: numpy.stack([sample.min(0), sample.max(0)]) of vectors of your own texts"
             )
-        return VectorPostProcess(dimension, normalize_embeddings, precision, _check_ranges(ranges, dimension))
+        return VectorPostProcess(dimension, normalize_embeddings, precision, check_ranges(ranges, dimension))
 
 
 EMBEDDING = TASK = EmbeddingTask()
@@ -219,13 +230,18 @@ def quantize(vectors: NDArray[np.float32], precision: Precision, ranges: Ranges 
     return np.asarray(levels, dtype=np.uint8) if precision == "uint8" else np.asarray(levels - 128, dtype=np.int8)
 
 
-def _check_ranges(ranges: ArrayLike, dimension: int) -> Ranges:
-    try:
-        array = np.asarray(ranges, dtype=np.float32)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"ranges must be an array of numbers [2, {dimension}]: {error}") from error
+def check_ranges(ranges: Any, dimension: int) -> Ranges:
+    """Return the smallest and largest value of each dimension, an array or tensor, as float32 [2, ``dimension``].
+
+    Raises:
+        InputError: they have another shape, or are not finite numbers.
+
+    """
+    array = check_vectors(ranges, "ranges")
     if array.shape != (2, dimension):
         raise InputError(f"ranges must have the shape (2, {dimension}), got {array.shape}")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise InputError("ranges must be finite numbers")
     return array

@@ -123,7 +123,7 @@ class RerankTask(Task[RerankSection]):
         return "1 label" if section.num_labels == 1 else f"{section.num_labels} labels"
 
     def post_process(  # type: ignore[override]
-        self, section: RerankSection, *, activation_fn: str | None = None, apply_softmax: bool = False
+        self, section: RerankSection, *, activation_fn: object = None, apply_softmax: bool | None = False
     ) -> ScorePostProcess:
         """Check the options of a call against the model and return what follows the graph.
 
@@ -131,13 +131,7 @@ class RerankTask(Task[RerankSection]):
             InputError: the activation is unknown.
 
         """
-        activation = section.activation if activation_fn is None else activation_fn
-        if not isinstance(activation, str) or activation not in ACTIVATIONS:
-            names = " or ".join(map(repr, ACTIVATIONS))
-            raise InputError(
-                f"activation_fn {activation!r} is not known: give {names}, or None for the model's; apply any other "
-                "function yourself, to the scores of 'Identity'"
-            )
+        activation = check_activation(section.activation if activation_fn is None else activation_fn)
         # One label alone would always have the probability 1; sentence-transformers leaves it as it is.
         softmax = check_flag(apply_softmax, "apply_softmax") and section.num_labels > 1
         return ScorePostProcess(section.num_labels, activation, softmax)
@@ -156,6 +150,22 @@ class RerankTask(Task[RerankSection]):
 
 
 RERANK = TASK = RerankTask()
+
+
+def check_activation(activation: object) -> str:
+    """Return the name of a function that turns a logit into a score.
+
+    Raises:
+        InputError: it is not known.
+
+    """
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
+        names = " or ".join(map(repr, ACTIVATIONS))
+        raise InputError(
+            f"activation_fn {activation!r} is not known: give {names}, or None for the model's; apply any other "
+            "function yourself, to the scores of 'Identity'"
+        )
+    return activation
 
 
 def _identity(logits: NDArray[np.float32]) -> NDArray[np.float32]:

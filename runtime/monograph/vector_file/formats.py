@@ -78,7 +78,12 @@ class JsonLinesFormat(Generic[Block]):
 def json_lines(vectors: NDArray[Any]) -> Iterator[str]:
     """Yield each of the vectors [k, d] as a line of JSON with its newline."""
     for vector in vectors:
-        yield json.dumps(_shortest(vector) if vector.dtype.kind == "f" else vector.tolist()) + "\n"
+        yield json.dumps(json_values(vector)) + "\n"
+
+
+def json_values(vector: NDArray[Any]) -> list[Any]:
+    """Return the values of a vector [d] as JSON writes them."""
+    return _shortest(vector) if vector.dtype.kind == "f" else list(vector.tolist())
 
 
 def sparse_json_lines(rows: SparseRows) -> Iterator[str]:
@@ -87,8 +92,8 @@ def sparse_json_lines(rows: SparseRows) -> Iterator[str]:
         yield json.dumps({"indices": columns.tolist(), "values": _shortest(values)}) + "\n"
 
 
-def _shortest(values: NDArray[np.float32]) -> list[float]:
-    """Return float32 values [k] as the shortest decimals that round-trip."""
+def _shortest(values: NDArray[np.floating[Any]]) -> list[float]:
+    """Return float values [k] as the shortest decimals that round-trip."""
     return [float(str(value)) for value in values]
 
 

@@ -31,7 +31,12 @@ class Model(abc.ABC):
         """Return the results of texts or pairs in their order; the system's own batches where None is given."""
 
     def to_array(self, results: Any) -> NDArray[np.float32]:
-        """Return what ``encode`` gave as an array: vectors [n, d], or logits of pairs [n] or [n, labels]."""
+        """Return what ``encode`` gave as an array: vectors [n, d], or logits of pairs [n] or [n, labels].
+
+        Of a text with a vector for each token, the vectors are rows like others, one text after the other.
+        """
+        if isinstance(results, list) and results and getattr(results[0], "ndim", 0) == 2:
+            return np.concatenate([np.asarray(matrix, dtype=np.float32) for matrix in results])
         return np.asarray(results, dtype=np.float32)
 
     def padding_share(self, texts: list[Any]) -> float | None:  # noqa: ARG002 - for those that know

@@ -1,4 +1,4 @@
-"""What the bench reads of a checkpoint's modules, and the settings that it writes for peers."""
+"""What is read of a checkpoint's modules, and the settings that are written for other software."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from monograph_bench.peers.environments import PeerError
-from monograph_bench.peers.modules import read_modules
-from monograph_bench.peers.settings import write_settings
+from monograph import ExportError
+from monograph_export.publishing.modules import read_modules
+from monograph_export.publishing.settings import write_settings
 from support import checkpoints
 from support.peers import change_json, torch_vectors
 
@@ -40,7 +40,7 @@ def test_a_bare_transformer_has_mean_pooling(tmp_path: Path) -> None:
 def test_a_module_of_others_is_a_reason(tmp_path: Path) -> None:
     checkpoint = checkpoints.tiny(tmp_path)
     change_json(checkpoint / "modules.json", lambda modules: modules[1].update(type="somewhere.else.Pooling"))
-    with pytest.raises(PeerError, match=r"somewhere\.else\.Pooling is not of Sentence Transformers"):
+    with pytest.raises(ExportError, match=r"somewhere\.else\.Pooling is not of Sentence Transformers"):
         read_modules(checkpoint)
 
 
@@ -75,5 +75,5 @@ def test_poolings_in_an_order_that_older_releases_have_not_are_refused(tmp_path:
     checkpoint = checkpoints.tiny(tmp_path, pooling=["mean", "cls"])
     folder = tmp_path / "exported"
     folder.mkdir()
-    with pytest.raises(PeerError, match=r"pooling mean \+ cls, in this order"):
+    with pytest.raises(ExportError, match=r"pooling mean \+ cls, in this order"):
         write_settings(checkpoint, read_modules(checkpoint), folder)

@@ -1,13 +1,14 @@
-"""What a checkpoint's modules do, so that a peer which knows only some of them is refused before it is measured."""
+"""What a checkpoint's modules do, for software that loads an ONNX file of the encoder and knows only some modules."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from monograph_bench.peers.environments import PeerError
+from monograph.errors import ExportError
 from monograph_export.checkpoint.checkpoint import Checkpoint, ModuleEntry, read_checkpoint, read_optional_object
-from monograph_export.checkpoint.module_settings import TOKENIZER_CONFIG, read_max_length, read_pooling
+from monograph_export.checkpoint.module_settings import TOKENIZER_CONFIG, read_pooling
+from monograph_export.checkpoint.transformer import max_length_of, module_names, transformer_of
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,15 @@ def read_modules(folder: Path) -> Modules:
     A folder without modules.json is a bare transformer, for which Sentence Transformers adds mean pooling.
 
     Raises:
-        ExportError: a file is missing or malformed.
-        PeerError: no peer loads these modules.
+        ExportError: a file is missing or malformed, or no other software loads these modules.
 
     """
     checkpoint = read_checkpoint(folder)
     names = module_names(checkpoint)
     if names and (names[:2] != ["Transformer", "Pooling"] or names.count("Pooling") != 1):
-        raise PeerError(f"{folder} lists {', '.join(names)}: peers load a Transformer with one Pooling behind it")
+        raise ExportError(
+            f"{folder} lists {', '.join(names)}: other software loads a Transformer with one Pooling after it"
+        )
     transformer = transformer_of(checkpoint)
     pooling, *following = checkpoint.modules[1:] or [_mean_pooling(checkpoint)]
     width, modes = read_pooling(pooling)
@@ -66,38 +68,6 @@ def read_modules(folder: Path) -> Modules:
         max_length=max_length_of(transformer),
         lowercase=bool(transformer.settings.get("do_lower_case")) and not tokenizer.get("do_lower_case"),
     )
-
-
-def module_names(checkpoint: Checkpoint) -> list[str]:
-    """Return the names of the modules that modules.json lists, none without that file.
-
-    Raises:
-        PeerError: a module is not of Sentence Transformers.
-
-    """
-    for entry in checkpoint.modules:
-        if entry.name is None:
-            raise PeerError(f"module {entry.type} is not of Sentence Transformers: no peer is measured with it")
-    return [str(entry.name) for entry in checkpoint.modules]
-
-
-def transformer_of(checkpoint: Checkpoint) -> ModuleEntry:
-    """Return the first module, which without modules.json is the folder itself."""
-    return next(iter(checkpoint.modules), ModuleEntry("Transformer", "Transformer", 0, checkpoint.folder, {}))
-
-
-def max_length_of(transformer: ModuleEntry) -> int:
-    """Return the tokens at which a transformer module truncates a text, special ones included.
-
-    Raises:
-        ExportError: a file is malformed.
-        PeerError: the files do not state it.
-
-    """
-    limit = read_max_length(transformer.folder, transformer.settings)
-    if limit is None:
-        raise PeerError(f"{transformer.folder} does not state how many tokens the model reads")
-    return limit
 
 
 def _mean_pooling(checkpoint: Checkpoint) -> ModuleEntry:

@@ -1,0 +1,274 @@
+"""Write the vectors of one shard, with the columns that are kept: Parquet, Arrow, NumPy's format or JSON lines."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, ClassVar
+
+import numpy as np
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from monograph.bulk.packages import pyarrow
+from monograph.errors import InputError, first_line
+from monograph.vector_file.formats import NpyFormat, json_values
+
+# In the metadata of a file's schema.
+METADATA_KEY = b"monograph"
+# A row group of this size is read at once by what searches it, and held by what writes it.
+ROW_GROUP_BYTES = 16 << 20
+_COUNTED_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of an output: those that are kept (a ``pyarrow.Schema``), then ``column``.
+
+    Vectors have ``width`` values of ``dtype``, at ``precision``, and are compared by ``similarity``; ``metadata`` is
+    written with them.
+    """
+
+    kept: Any
+    column: str
+    dtype: np.dtype[Any]
+    width: int
+    precision: str
+    similarity: str
+    metadata: Mapping[str, Any]
+
+    @property
+    def schema(self) -> Any:
+        """The schema of the output."""
+        kind = pyarrow.list_(pyarrow.from_numpy_dtype(self.dtype), self.width)
+        schema = self.kept.append(pyarrow.field(self.column, kind))
+        return schema.with_metadata({METADATA_KEY: encode_metadata(self.metadata)})
+
+    def rows(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> Any:
+        """Return a batch of n rows; ``vectors`` [k, ``width``] are of those at ``positions`` (intp [k])."""
+        missing = kept.num_rows != len(vectors)
+        if missing:
+            values, vectors = vectors, np.zeros((kept.num_rows, self.width), self.dtype)
+            vectors[positions] = values
+        mask = np.ones(kept.num_rows, bool)
+        mask[positions] = False
+        array = pyarrow.FixedSizeListArray.from_arrays(
+            pyarrow.array(np.ascontiguousarray(vectors).reshape(-1)),
+            self.width,
+            **({"mask": pyarrow.array(mask)} if missing else {}),
+        )
+        return pyarrow.RecordBatch.from_arrays([*kept.columns, array], schema=self.schema)
+
+
+class ShardWriter(ABC):
+    """A format of outputs. An instance takes the rows of a shard in order, and ``close`` completes the output.
+
+    It is made with a file that is open for writing and stays so, or, where ``is_folder``, with the path of an empty
+    folder. Where not ``has_metadata``, the format has no place for metadata, which is written beside it.
+    """
+
+    is_folder: ClassVar[bool] = False
+    has_metadata: ClassVar[bool] = True
+
+    @abstractmethod
+    def __init__(self, target: Any, layout: Layout) -> None:
+        """Begin an output; raise ``InputError`` if the format does not have such vectors."""
+
+    @classmethod  # noqa: B027  # not all have something to refuse
+    def check(cls, kept: Any, *, has_nulls: bool) -> None:
+        """Raise an error if the format cannot hold the columns ``kept`` (a schema) or null in place of a vector.
+
+        Raises:
+            InputError: it cannot.
+            MissingPackageError: a package is not installed that the format needs.
+
+        """
+
+    @classmethod
+    def schema(cls, output: Path) -> Any:
+        """Return the schema of a complete output, for formats with metadata.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError, pyarrow.ArrowException: it is not of the format.
+
+        """
+        raise NotImplementedError
+
+    @classmethod
+    @abstractmethod
+    def count_rows(cls, output: Path) -> int:
+        """Return the number of rows of a complete output, or of vectors, if these are all that it has."""
+
+    @abstractmethod
+    def write(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
+        """Append rows, as ``Layout.rows``."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Write what is left."""
+
+    def abandon(self) -> None:  # noqa: B027  # not all have something to do
+        """Have no more to do with the file, which is incomplete and will be removed."""
+
+
+class ParquetWriter(ShardWriter):
+    """Parquet, with row groups of about 16 MB."""
+
+    @classmethod
+    def schema(cls, output: Path) -> Any:
+        """Return the schema of a complete file."""
+        return pyarrow.parquet.read_schema(output)
+
+    @classmethod
+    def count_rows(cls, output: Path) -> int:
+        """Return the number of rows of a complete file."""
+        return int(pyarrow.parquet.read_metadata(output).num_rows)
+
+    def __init__(self, file: IO[bytes], layout: Layout) -> None:
+        self._layout = layout
+        self._batches: list[Any] = []
+        self._rows = 0
+        self._group = max(1, ROW_GROUP_BYTES // (layout.width * layout.dtype.itemsize))
+        names = layout.kept.names
+        self._writer = pyarrow.parquet.ParquetWriter(
+            file,
+            layout.schema,
+            # Vectors have neither repetitions nor an order: a dictionary and statistics of them cost time for nothing,
+            # and compression saves 7 % of float32.
+            use_dictionary=names,
+            write_statistics=names,
+            compression={**dict.fromkeys(names, "zstd"), f"{layout.column}.list.element": "none"},
+        )
+
+    def write(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
+        """Append rows; write a row group once it is full."""
+        self._batches.append(self._layout.rows(kept, vectors, positions))
+        self._rows += kept.num_rows
+        if self._rows >= self._group:
+            self._flush()
+
+    def close(self) -> None:
+        """Write the last row group and the footer."""
+        if self._batches:
+            self._flush()
+        self._writer.close()
+
+    def abandon(self) -> None:
+        """Close the writer, which would do so when it is collected, and the file is not open any more."""
+        with suppress(OSError, pyarrow.ArrowException):
+            self._writer.close()
+
+    def _flush(self) -> None:
+        table = pyarrow.Table.from_batches(self._batches)
+        self._batches, self._rows = [], 0
+        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+
+
+class ArrowWriter(ShardWriter):
+    """Arrow's IPC file format, of which a Feather file is another name."""
+
+    @classmethod
+    def schema(cls, output: Path) -> Any:
+        """Return the schema of a complete file."""
+        with pyarrow.OSFile(str(output), "rb") as file:
+            return pyarrow.ipc.open_file(file).schema
+
+    @classmethod
+    def count_rows(cls, output: Path) -> int:
+        """Return the number of rows of a complete file."""
+        with pyarrow.memory_map(str(output)) as file:
+            return int(pyarrow.ipc.open_file(file).count_rows())
+
+    def __init__(self, file: IO[bytes], layout: Layout) -> None:
+        self._layout = layout
+        self._writer = pyarrow.ipc.new_file(file, layout.schema)
+
+    def write(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
+        """Append rows as a record batch."""
+        self._writer.write_batch(self._layout.rows(kept, vectors, positions))
+
+    def close(self) -> None:
+        """Write the footer."""
+        self._writer.close()
+
+    def abandon(self) -> None:
+        """Close the writer as long as the file is open."""
+        with suppress(OSError, pyarrow.ArrowException):
+            self._writer.close()
+
+
+class NpyWriter(ShardWriter):
+    """NumPy's format: the vectors alone, one for each row."""
+
+    has_metadata = False
+
+    @classmethod
+    def check(cls, kept: Any, *, has_nulls: bool) -> None:
+        """Raise ``InputError`` if there are columns to keep, or rows without a vector."""
+        if kept.names:
+            raise InputError("NumPy's format has no place for --keep: write Parquet, Arrow or JSON lines")
+        if has_nulls:
+            raise InputError("NumPy's format has no null: let texts be embedded or skipped, or write Parquet")
+
+    @classmethod
+    def count_rows(cls, output: Path) -> int:
+        """Return the number of vectors of a complete file."""
+        return int(np.load(output, mmap_mode="r").shape[0])
+
+    def __init__(self, file: IO[bytes], layout: Layout) -> None:
+        self._file, self._rows = file, 0
+        self._format = NpyFormat(layout.dtype, layout.width)
+        file.write(self._format.header(0))
+
+    def write(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:  # noqa: ARG002
+        """Append the vectors."""
+        self._rows += len(vectors)
+        self._file.write(self._format.body(vectors))
+
+    def close(self) -> None:
+        """Write the header, which has the number of vectors."""
+        self._file.seek(0)
+        self._file.write(self._format.header(self._rows))
+
+
+class JsonLinesWriter(ShardWriter):
+    """An object a line, with the columns that are kept and the vector."""
+
+    has_metadata = False
+
+    @classmethod
+    def count_rows(cls, output: Path) -> int:
+        """Return the number of lines of a complete file."""
+        with output.open("rb") as lines:
+            return sum(chunk.count(b"\n") for chunk in iter(lambda: lines.read(_COUNTED_BYTES), b""))
+
+    def __init__(self, file: IO[bytes], layout: Layout) -> None:
+        self._file, self._layout = file, layout
+
+    def write(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
+        """Append rows."""
+        values: list[Any] = [None] * kept.num_rows
+        for position, vector in zip(positions, vectors, strict=True):
+            values[position] = json_values(vector)
+        for row, vector in zip(kept.to_pylist(), values, strict=True):
+            try:
+                line = json.dumps({**row, self._layout.column: vector}, ensure_ascii=False)
+            except TypeError as error:
+                raise InputError(
+                    f"a column to keep has values that JSON does not have ({first_line(error)}): write Parquet, or set "
+                    "its type, as in --keep when:string"
+                ) from error
+            self._file.write(line.encode() + b"\n")
+
+    def close(self) -> None:
+        """Do nothing more."""
+
+
+def encode_metadata(metadata: Mapping[str, Any]) -> bytes:
+    """Return metadata as it is written."""
+    return json.dumps(metadata, sort_keys=True).encode()

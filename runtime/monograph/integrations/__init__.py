@@ -1,0 +1,4 @@
+"""Bundles in other frameworks: one module per framework, which needs the framework installed.
+
+Importing monograph, or this package, imports none of them.
+"""

@@ -1,0 +1,158 @@
+"""The task "multi_vector": a vector for each token of a text, compared by late interaction (ColBERT)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monograph.errors import InputError
+from monograph.inputs import check_flag
+from monograph.maxsim import MAXSIM_FUNCTIONS
+from monograph.similarity import normalize
+from monograph.tasks.base import LossBound, Outputs, Task, scatter_rows
+from monograph.tasks.embedding import VectorAgreement, quantize
+
+TokenPrecision = Literal["float32", "float16", "int8", "binary", "ubinary"]
+TOKEN_PRECISIONS: tuple[TokenPrecision, ...] = ("float32", "float16", "int8", "binary", "ubinary")
+# What a value of 1, the largest of a vector of unit length, becomes as int8.
+INT8_LEVELS = 127
+
+
+@dataclass(frozen=True)
+class MultiVectorSection:
+    """The vectors of a multi-vector encoder: one of ``dimension`` values for each token.
+
+    ``normalized`` says whether they have unit length; ``similarity`` is "maxsim", or "meanmaxsim", which divides by the
+    number of the query's vectors.
+    """
+
+    dimension: int
+    normalized: bool
+    similarity: str
+
+
+@dataclass(frozen=True)
+class MultiVectorAgreement(VectorAgreement):
+    """The agreement of two models' token vectors of the same texts.
+
+    The cosines are those of a token's two vectors, averaged over each text: MaxSim is a sum over tokens. The other
+    figures are those of MaxSim, with each text as a query among the others.
+    """
+
+    def describe(self) -> str:
+        """Return the figures in words."""
+        return f"{super().describe()} (by MaxSim; a text's cosine is the mean over its tokens)"
+
+
+@dataclass(frozen=True)
+class TokenPostProcess:
+    """Normalize and quantize the vectors of each text's tokens."""
+
+    dimension: int
+    normalize: bool
+    precision: TokenPrecision
+
+    def __call__(self, outputs: Outputs) -> Outputs:
+        """Turn the matrices of texts (objects [n] of float32 [tokens, d]) into those of the precision."""
+        results = np.empty(len(outputs), dtype=np.object_)
+        for position, matrix in enumerate(outputs):
+            vectors = normalize(matrix) if self.normalize else matrix
+            results[position] = quantize_tokens(vectors, self.precision)
+        return results
+
+    def collect(self, parts: Iterable[tuple[NDArray[np.intp], Outputs]], count: int) -> Outputs:
+        """Return the matrices of ``count`` texts in order from parts, each with the positions of its texts."""
+        return scatter_rows(parts, (count,), np.object_)
+
+    def take(self, results: Outputs, positions: NDArray[np.intp]) -> Outputs:
+        """Return the matrices at some positions (intp [n]); one that repeats is copied."""
+        taken = results[positions]
+        seen = set[int]()
+        for place, position in enumerate(positions.tolist()):
+            if position in seen:
+                taken[place] = taken[place].copy()
+            seen.add(position)
+        return taken
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What the vectors depend on beside the texts and the model."""
+        return {"normalize": str(self.normalize), "precision": self.precision}
+
+
+class MultiVectorTask(Task[MultiVectorSection]):
+    """Multi-vector encoding: texts to a vector for each token."""
+
+    name = "multi_vector"
+    title = "a multi-vector encoder"
+    model = "monograph.multi_vector_encoder:MultiVectorEncoder"
+    command = "monograph rank"
+    output = "token_embeddings"
+    width_field = "dimension"
+    per_token = True
+    section_type = MultiVectorSection
+    agreement_type = MultiVectorAgreement
+    loss_bounds: ClassVar = {
+        "lossless": (LossBound("mean_cosine", minimum=0.9999), LossBound("spearman", minimum=0.999)),
+        "high": (LossBound("mean_cosine", minimum=0.999), LossBound("spearman", minimum=0.99)),
+    }
+
+    def section_problems(self, section: MultiVectorSection) -> list[str]:
+        """Return what is wrong with the values of a section."""
+        problems = []
+        if section.similarity not in MAXSIM_FUNCTIONS:
+            problems.append(f"similarity {section.similarity!r} is not one of {', '.join(MAXSIM_FUNCTIONS)}")
+        if section.dimension < 1:
+            problems.append("dimension must be at least 1")
+        return problems
+
+    def describe(self, section: MultiVectorSection) -> list[tuple[str, str]]:
+        """Return what `monograph info` prints of a section."""
+        length = "unit length" if section.normalized else "not normalized"
+        return [("multi-vector", f"{self.describe_output(section)}, {length}, {section.similarity} similarity")]
+
+    def describe_output(self, section: MultiVectorSection) -> str:
+        """Return what the graph gives, in a few words."""
+        return f"{section.dimension} dimensions for each token"
+
+    def post_process(  # type: ignore[override]
+        self, section: MultiVectorSection, *, normalize_embeddings: bool = False, precision: str | None = "float32"
+    ) -> TokenPostProcess:
+        """Check the options of a call against the model and return what follows the graph.
+
+        Raises:
+            InputError: an option is unknown, or int8 is requested of vectors that have not unit length.
+
+        """
+        precision = "float32" if precision is None else precision
+        if not isinstance(precision, str) or precision not in TOKEN_PRECISIONS:
+            raise InputError(f"precision {precision!r} is not one of {', '.join(TOKEN_PRECISIONS)}")
+        normalizes = check_flag(normalize_embeddings, "normalize_embeddings")
+        if precision == "int8" and not (section.normalized or normalizes):
+            raise InputError(
+                "precision 'int8' is for vectors of unit length, and this model's are not: add "
+                "normalize_embeddings=True, or choose float16"
+            )
+        return TokenPostProcess(section.dimension, normalizes and not section.normalized, precision)
+
+
+MULTI_VECTOR = TASK = MultiVectorTask()
+
+
+def quantize_tokens(vectors: NDArray[np.float32], precision: TokenPrecision) -> NDArray[Any]:
+    """Return token vectors, float32 [tokens, d], at a precision.
+
+    float16 [tokens, d]; int8 [tokens, d], where 1 becomes 127; one bit a dimension, whether it is above 0, as int8
+    (binary) or uint8 (ubinary) [tokens, ceil(d / 8)].
+    """
+    if precision == "float16":
+        # Of values that float16 does not hold the nearest: infinity has no MaxSim.
+        limit = np.finfo(np.float16).max
+        return np.clip(vectors, -limit, limit).astype(np.float16)
+    if precision == "int8":
+        return np.clip(np.rint(vectors * INT8_LEVELS), -INT8_LEVELS, INT8_LEVELS).astype(np.int8)
+    return quantize(vectors, precision, None)
