@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +229,8 @@ def test_a_worker_that_is_killed_comes_back_and_others_go_on() -> None:
         before = children_of(server)
         assert len(before) == 2
         os.kill(before[0], signal.SIGKILL)
+        # What it had not accepted yet ends with it.
+        assert eventually(lambda: not is_running(before[0]))
         # Others serve at once, on new connections.
         for _ in range(20):
             with httpx.Client(base_url=server.url, timeout=60) as client:
@@ -251,6 +253,28 @@ def test_a_worker_that_is_killed_comes_back_and_others_go_on() -> None:
         assert eventually(new_one_serves)
         assert server.stop() == 0
         assert not Path(f"/proc/{new}").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_connections_are_spread_over_the_workers() -> None:
+    def sockets_of(process: int) -> int:
+        links = (os.readlink(one) for one in Path(f"/proc/{process}/fd").iterdir())
+        return sum(link.startswith("socket:") for link in links)
+
+    with running_server(*WORDS, "--workers", 2) as server, ExitStack() as stack:
+        workers = children_of(server)
+        before = [sockets_of(worker) for worker in workers]
+        for _ in range(40):
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        assert eventually(lambda: sum(map(sockets_of, workers)) == sum(before) + 40)
+        assert all(sockets_of(worker) >= count + 4 for worker, count in zip(workers, before, strict=True))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_address_that_another_server_has_is_refused(workers: int) -> None:
+    with running_server(*WORDS, "--workers", 2) as server:
+        done = monograph("serve", *WORDS, "--workers", workers, "--port", server.port, "--quiet")
+        assert_error(done, 1, "in use")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -113,14 +113,13 @@ def _serve(arguments: argparse.Namespace, bundles: dict[str, str], begin: float)
         _import("monograph.server.workers").run_worker(request, *arguments.worker)
         return 0
     with reported(arguments) as progress:
-        bound = request.address.bind()
+        bound = request.address.bind(for_workers=arguments.workers > 1)
 
         def on_ready(_: object) -> None:
             _announce(request, bound, begin)
 
         if arguments.workers > 1:
             workers = _import("monograph.server.workers")
-            bound.listen()
             gc.enable()
             return int(workers.supervise(request, sys.argv[1:], bound, arguments.workers, on_ready, progress))
         server.serve(request, bound, on_ready, progress)

@@ -35,6 +35,10 @@ _SWITCH_SECONDS = 0.0005
 _BACKLOG = 2048
 
 
+# Elsewhere the last process that listens at a shared address may get all connections.
+SPREADS_CONNECTIONS = sys.platform == "linux"
+
+
 @dataclass(frozen=True)
 class ModelOptions:
     """How the models of a server are opened: options of ``Embedder``."""
@@ -61,8 +65,8 @@ class Address:
         """The scheme of its URLs."""
         return "http" if self.ssl_certfile is None else "https"
 
-    def bind(self) -> socket.socket:
-        """Return a socket that has the address, and does not listen yet.
+    def bind(self, *, for_workers: bool = False) -> socket.socket:
+        """Return a socket that has the address, and does not listen yet; worker processes may share its address.
 
         Raises:
             OSError: it cannot be had.
@@ -75,6 +79,13 @@ class Address:
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(address)
+            if for_workers and SPREADS_CONNECTIONS:
+                # Bound without sharing first: the workers of another server at this address would share it, too.
+                address = bound.getsockname()
+                bound.close()
+                bound = socket.socket(family, kind, protocol)
+                share_address(bound)
+                bound.bind(address)
         except BaseException:
             bound.close()
             raise
@@ -145,6 +156,12 @@ def serve(
         gc.enable()
         server = _Server(config, keys, lambda: on_ready(registry))
         server.run([bound])
+
+
+def share_address(unbound: socket.socket) -> None:
+    """Let other sockets of this user have the address that this one will be bound to, if they let it, too."""
+    unbound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    unbound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
 class _Server(HttpServer):

@@ -1,7 +1,9 @@
-"""Several processes that serve from one listening socket, and the one that starts them again.
+"""Several processes that serve at one address, and the one that starts them again.
 
-Each worker is a new interpreter: an engine's threads do not survive a fork. It inherits the socket, a pipe to say that
-it is ready, and one whose end tells it that its supervisor has gone.
+Each worker is a new interpreter: an engine's threads do not survive a fork. It inherits a socket that has the address,
+a pipe to say that it is ready, and one whose end tells it that its supervisor has gone. On Linux it listens with a
+socket of its own, so that the system spreads connections over the workers: one of those that wait at the same socket
+was seen to accept all of 64.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from monograph.cpu import available_cpus
 from monograph.errors import printable
 from monograph.progress import Progress
 from monograph.server.metrics import MULTIPROCESS_FOLDER, forget_process
-from monograph.server.server import Options, serve
+from monograph.server.server import SPREADS_CONNECTIONS, Options, serve, share_address
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +72,8 @@ def supervise(
 
     """
     _prepare(options, progress)
+    if not SPREADS_CONNECTIONS:
+        bound.listen()
     with tempfile.TemporaryDirectory(prefix="monograph-serve-") as folder:
         supervisor = _Supervisor(options, words, bound, workers, Path(folder))
         with supervisor.handle_signals():
@@ -102,7 +106,18 @@ def run_worker(options: Options, listening: int, ready: int, lifeline: int) -> N
         os.write(ready, _READY)
         os.close(ready)
 
-    serve(options, socket.socket(fileno=listening), say_ready)
+    serve(options, _own_socket(socket.socket(fileno=listening)), say_ready)
+
+
+def _own_socket(inherited: socket.socket) -> socket.socket:
+    """Return a socket of this process with the address of one that ``Address.bind`` made for several processes."""
+    if not SPREADS_CONNECTIONS:
+        return inherited
+    with inherited:
+        own = socket.socket(inherited.family, inherited.type)
+        share_address(own)
+        own.bind(inherited.getsockname())
+    return own
 
 
 class _Supervisor:
