@@ -56,7 +56,7 @@ class TokenizedTexts:
     attention: NDArray[np.int64] | None = None
     in_output: NDArray[np.bool_] | None = None
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """Number of tokens of each text, special ones included, int64 [n]."""
         return np.diff(self.starts)
