@@ -2,8 +2,9 @@
 
 Both embed with one thread for each worker, with one worker and with two, in interleaved rounds. The cluster has three
 nodes of one CPU on this machine. What is timed begins when each worker has finished its first table, and ends with the
-last table: not the start of processes, the opening of models, and what is fetched once. The processor time of Ray's own
-processes, which are all but the actors and the driver, is of the same interval. Actors run at the priority of this
+last table, by the times of the files: not the start of processes, the opening of models, and what is fetched once. (Ray
+reports a table only when the next one is finished.) The processor time of Ray's own processes, which are all but the
+actors and the driver, is of about the same interval. Actors run at the priority of this
 process, and not at Ray's, which is lower. Run it on a machine without other work.
 """
 
@@ -29,7 +30,6 @@ from bulk_check import corpus
 from monograph.bulk.encoder import EncoderOptions
 from monograph.bulk.job import Summary, plan_job, plan_shards, run_job
 from monograph.bulk.rows import Selection
-from monograph.bulk.shards import ShardResult
 from monograph.bulk.sources import find_sources
 from monograph.model import model_source
 from monograph.progress import SILENT
@@ -70,32 +70,34 @@ class Processors:
 
 @dataclass
 class Timed(Summary):
-    """Notes when each table is finished, and the processor time of the cluster at the two ends of the interval."""
+    """Notes the processor time of the cluster when each worker has had a table, and at the end."""
 
     workers: int = 1
     processors: Processors | None = None
-    arrivals: list[tuple[float, int]] = field(default_factory=list)
-    seconds_of_cpu: list[dict[str, float]] = field(default_factory=list)
+    outcomes: int = 0
+    readings: list[tuple[float, dict[str, float]]] = field(default_factory=list)
 
     def add(self, outcome: Any) -> None:
         """Count an outcome."""
         super().add(outcome)
-        result = outcome.result
-        self.arrivals.append((time.monotonic(), result.rows if isinstance(result, ShardResult) else 0))
-        if self.processors is not None and len(self.arrivals) >= self.workers:
-            self.seconds_of_cpu = [*self.seconds_of_cpu[:1], self.processors.read()]
+        self.outcomes += 1
+        if self.processors is not None and self.outcomes >= self.workers:
+            self.readings = [*self.readings[:1], (time.monotonic(), self.processors.read())]
 
-    def figures(self) -> dict[str, float]:
-        """Return texts per second, the seconds that were timed, and the cores that Ray's own processes took."""
+    def figures(self, output: Path, rows: int) -> dict[str, float]:
+        """Return texts per second, the seconds that were timed, and the cores that Ray's own processes took.
+
+        ``output`` is the folder of the tables, each of which has as many rows.
+        """
         if self.failures:
             raise SystemExit(self.failures[0])
-        first, last = self.arrivals[self.workers - 1][0], self.arrivals[-1][0]
-        texts = sum(rows for _, rows in self.arrivals[self.workers :])
-        figures = {"texts_per_second": texts / (last - first), "seconds": last - first}
-        if self.seconds_of_cpu:
-            before, after = self.seconds_of_cpu
+        times = sorted(path.stat().st_mtime for path in output.rglob("*.parquet"))[self.workers - 1 :]
+        seconds = times[-1] - times[0]
+        figures = {"texts_per_second": rows * (len(times) - 1) / seconds, "seconds": seconds}
+        if self.readings:
+            (begin, before), (end, after) = self.readings
             for kind in ("ray", "driver", "actors"):
-                figures[f"cores_of_{kind}"] = (after[kind] - before[kind]) / (last - first)
+                figures[f"cores_of_{kind}"] = (after[kind] - before[kind]) / (end - begin)
         return {name: round(value, 3) for name, value in figures.items()}
 
 
@@ -105,9 +107,9 @@ def main() -> int:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("MONOGRAPH_DATA", "../shared/data")))
-    parser.add_argument("--rows", type=int, default=256, help="of a table")
-    parser.add_argument("--tables", type=int, default=16, help="for each worker")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rows", type=int, default=2048, help="of a table")
+    parser.add_argument("--tables", type=int, default=6, help="for each worker")
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     require_token()
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # added to that of the node
@@ -136,8 +138,8 @@ def main() -> int:
                         run_on_ray(shards, job, options, cluster.address, workers, SILENT, summary)
                     else:
                         run_job(shards, job, options, workers, SILENT, summary)
+                    rounds[-1][f"{where}_{workers}"] = summary.figures(folder / "out", len(texts))
                     shutil.rmtree(folder / "out")
-                    rounds[-1][f"{where}_{workers}"] = summary.figures()
                     print(f"{where}, {workers}: {rounds[-1][f'{where}_{workers}']}", file=sys.stderr, flush=True)
     print(json.dumps({"rounds": rounds, **ratios(rounds)}, indent=1))
     return 0
