@@ -44,7 +44,7 @@ CHECKPOINTS = {
         "sentence-transformers/all-MiniLM-L6-v2",
     ),
     "cross-encoder": ("path/to/ms-marco-MiniLM-L6-v2", "path/to/cross-encoder"),
-    "sparse-encoder": ("path/to/bert-mlm", "path/to/splade-cocondenser-ensembledistil"),
+    "sparse-encoder": ("path/to/bert-mlm",),
 }
 # These need a network or a cluster, and the device a GPU. Like commands that install (pip), measure (`bench`, which
 # tests/benchmarks runs) or do not end (`serve`), they are parsed, in test_docs.py, and not run.
