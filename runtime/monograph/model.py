@@ -196,8 +196,11 @@ class Model(Generic[SectionT]):
         name = type(self).__name__
         if self._model is None:
             return f"{name}({os.fspath(self._source.path)!r}, device={self._source.device!r}, not opened yet)"
+        # A cross-encoder has none.
+        dimension = getattr(self, "dimension", None)
         return (
-            f"{name}({str(self._open.bundle.path)!r}, device={self.device!r}, engine={self.engine!r}, "
+            f"{name}({str(self._open.bundle.path)!r}, device={self.device!r}, "
+            f"{'' if dimension is None else f'dimension={dimension}, '}engine={self.engine!r}, "
             f"compute_dtype={self.compute_dtype!r}, threads={self.threads}"
             f"{'' if self._open.bundle.precision is None else f', graph_precision={self.graph_precision!r}'})"
         )

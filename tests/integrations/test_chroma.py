@@ -114,5 +114,12 @@ def test_an_open_model_is_refused(tiny_embedder: Embedder) -> None:
         MonographEmbeddingFunction(tiny_embedder)  # type: ignore[arg-type]
 
 
+def test_the_representation_is_that_of_the_model(tiny_bundle: Path) -> None:
+    function = MonographEmbeddingFunction(tiny_bundle, device="cpu")
+    assert repr(function) == f"MonographEmbeddingFunction({function.model!r})"
+    function.model.close()
+    assert str(tiny_bundle) in repr(function)
+
+
 def test_the_snippet_runs(run_snippet: Any) -> None:
     assert run_snippet("chroma") == "Refunds are paid within ten days.\n"

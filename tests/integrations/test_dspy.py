@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,34 @@ def test_the_cache_does_not_mix_models(tiny_embedder: Embedder, minilm_embedder:
             np.testing.assert_allclose(embedder(DOCUMENTS), model.encode(DOCUMENTS), atol=1e-6)
     queries = MonographEmbedder(tiny_embedder, caching=True, prompt_name="query")
     np.testing.assert_allclose(queries(DOCUMENTS), tiny_embedder.encode(DOCUMENTS, prompt_name="query"), atol=1e-6)
+
+
+def test_the_representation_is_that_of_the_model(tiny_embedder: Embedder) -> None:
+    assert repr(MonographEmbedder(tiny_embedder)) == f"MonographEmbedder({tiny_embedder!r})"
+    assert repr(MonographRetriever(DOCUMENTS, tiny_embedder)) == f"MonographRetriever({tiny_embedder!r})"
+
+
+def test_a_copy_shares_the_model(tiny_embedder: Embedder) -> None:
+    copied = copy.deepcopy(MonographEmbedder(tiny_embedder))
+    assert repr(copied) == f"MonographEmbedder({tiny_embedder!r})"
+    np.testing.assert_array_equal(copied(DOCUMENTS), MonographEmbedder(tiny_embedder)(DOCUMENTS))
+
+
+def test_a_saved_index_opens_the_bundle_again(
+    tiny_bundle: Path, tiny_embedder: Embedder, minilm_embedder: Embedder, tmp_path: Path
+) -> None:
+    made = MonographRetriever(DOCUMENTS, tiny_embedder, k=3)
+    made.save(str(tmp_path / "index"))
+    for embedder in (tiny_embedder, tiny_embedder.encode_query):
+        loaded = MonographRetriever.from_saved(str(tmp_path / "index"), embedder)
+        assert loaded(QUERIES[0]).passages == made(QUERIES[0]).passages
+        assert repr(loaded) == repr(made)
+    # On the best device here, whose vectors may order two passages otherwise.
+    opened = MonographRetriever.from_saved(str(tmp_path / "index"), str(tiny_bundle))
+    assert len(opened(QUERIES[0]).passages) == 3
+    assert str(tiny_bundle) in repr(opened)
+    with pytest.raises(InputError, match="give the bundle that embedded the corpus"):
+        MonographRetriever.from_saved(str(tmp_path / "index"), minilm_embedder)
 
 
 def test_the_snippet_runs(run_snippet: Any) -> None:

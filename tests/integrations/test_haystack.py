@@ -114,6 +114,21 @@ def test_a_saved_component_holds_in_another_folder(tiny_bundle: Path, monkeypatc
         assert kind(tiny_bundle.name).to_dict()["init_parameters"]["model"] == str(tiny_bundle)
 
 
+def test_the_representation_names_bundle_device_and_dimension(tiny_bundle: Path, tiny_cross_bundle: Path) -> None:
+    embedder = MonographTextEmbedder(str(tiny_bundle), device="cpu")
+    assert repr(embedder) == f"MonographTextEmbedder({str(tiny_bundle)!r}, device='cpu', not opened yet)"
+    embedder.warm_up()
+    assert repr(embedder).startswith(
+        f"MonographTextEmbedder(Embedder({str(tiny_bundle)!r}, device='cpu', dimension=24, "
+    )
+    ranker = MonographRanker(CrossEncoder(tiny_cross_bundle, device="cpu"))
+    assert repr(ranker).startswith(f"MonographRanker(CrossEncoder({str(tiny_cross_bundle)!r}, device='cpu', ")
+    # One whose bundle does not exist.
+    assert repr(MonographDocumentEmbedder("nothing")) == (
+        "MonographDocumentEmbedder('nothing', device=None, not opened yet)"
+    )
+
+
 def test_the_bundle_is_opened_once_by_several_threads(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Embedder] = []
 

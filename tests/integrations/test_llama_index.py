@@ -14,7 +14,7 @@ from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.embeddings.huggingface import HuggingFaceEmbedding
 from llama_index.postprocessor.sbert_rerank import SentenceTransformerRerank
 
-from monograph import Embedder, InputError
+from monograph import CrossEncoder, Embedder, InputError
 from monograph.integrations.llama_index import MonographEmbedding, MonographRerank
 from support.frameworks import DOCUMENTS, QUERIES
 
@@ -107,6 +107,12 @@ def test_reranking_needs_a_query(tiny_cross_bundle: Path) -> None:
     assert reranker.postprocess_nodes([], query_str="one") == []
     with pytest.raises(InputError, match="needs a query"):
         reranker.postprocess_nodes([NodeWithScore(node=nodes()[0])])
+
+
+def test_the_representation_is_that_of_the_model(tiny_embedder: Embedder, tiny_cross_encoder: CrossEncoder) -> None:
+    model, reranker = MonographEmbedding(tiny_embedder), MonographRerank(tiny_cross_encoder)
+    assert repr(model) == str(model) == f"MonographEmbedding({tiny_embedder!r})"
+    assert repr(reranker) == str(reranker) == f"MonographRerank({tiny_cross_encoder!r})"
 
 
 def test_the_snippet_runs(run_snippet: Any) -> None:

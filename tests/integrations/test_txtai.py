@@ -62,5 +62,10 @@ def test_texts_have_the_prompts_of_the_model(tiny_bundle: Path, tiny_embedder: E
     assert len(found) > 3
 
 
+def test_the_representation_is_that_of_the_model(tiny_bundle: Path) -> None:
+    shown = repr(ours(tiny_bundle).model)
+    assert shown.startswith(f"MonographVectors(Embedder({str(tiny_bundle)!r}, device='cpu', dimension=24, ")
+
+
 def test_the_snippet_runs(run_snippet: Any) -> None:
     assert run_snippet("txtai") == "Refunds are paid within ten days.\n"

@@ -28,7 +28,7 @@ def test_an_embedder_says_what_it_runs_on(tiny_embedder: Embedder, tiny_bundle: 
     assert tiny_embedder.dimension == 24
     assert tiny_embedder.max_length == 96
     assert tiny_embedder.manifest.prompts == {"query": "search: ", "passage": "text: ", "document": ""}
-    for part in (str(tiny_bundle), "cpu", tiny_embedder.engine, "float32"):
+    for part in (str(tiny_bundle), "cpu", "dimension=24", tiny_embedder.engine, "float32"):
         assert part in repr(tiny_embedder)
 
 

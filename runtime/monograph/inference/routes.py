@@ -62,7 +62,8 @@ class Routes:
         stated = self.stated_max_length
         if max_length is not None and stated is not None and max_length > stated:
             raise InputError(
-                f"max_seq_length {max_length} is more than the {stated} tokens that this bundle was exported for"
+                f"max_seq_length {max_length} is more than the {stated} tokens that this bundle was exported for: "
+                f"set at most {stated}, or raise the maximum of the checkpoint and export that"
             )
         for tokenizer in dict.fromkeys(pipeline.tokenizer for pipeline in self.pipelines.values()):
             tokenizer.limit(max_length)

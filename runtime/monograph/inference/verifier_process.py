@@ -169,9 +169,11 @@ class VerifierProcess:
         except ValueError:
             problem = problem or "what it answered is no JSON"
         if problem or not responses:
+            # Nobody should export a bundle again because other processes took the CPUs.
+            busy = "the machine may be busy, so try again, or " if problem == too_slow else ""
             error = ProofError(
                 f"device {self.device!r} failed on bundle {bundle.path} in a process of its own "
-                f"({problem or 'it gave no answer'}): the bundle may be damaged; choose another device",
+                f"({problem or 'it gave no answer'}): {busy}the bundle may be damaged; choose another device",
                 ended=True,
             )
             responses.append(Response.of_error("", error))

@@ -72,7 +72,7 @@ class MonographEmbeddingFunction(EmbeddingFunction):
         return self._opened
 
     def __repr__(self) -> str:
-        return describe(self, self.path)
+        return describe(self, self._opened)
 
     def __call__(self, input: Sequence[str]) -> list[Any]:  # noqa: A002  # Chroma's name
         """Return a vector per document, float32 [d]; raise ``InputError`` if one is not valid."""

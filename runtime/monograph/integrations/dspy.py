@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 from numpy.typing import NDArray
 
 from monograph.embedder import Embedder
-from monograph.integrations.frameworks import BundlePath, check_texts_of, missing, open_embedder
+from monograph.errors import InputError
+from monograph.integrations.frameworks import BundlePath, check_texts_of, describe, missing, open_embedder
 
 try:
     import dspy
@@ -58,6 +60,11 @@ class MonographEmbedder(dspy.Embedder):
         super().__init__(
             embed, batch_size=batch_size, caching=caching, fingerprint=embedder.fingerprint, prompt_name=prompt_name
         )
+        # A function, which the copies that DSPy makes of a program share: of a model each would open its own.
+        self._opened: Callable[[], Embedder] = lambda: embedder
+
+    def __repr__(self) -> str:
+        return describe(self, self._opened())
 
     async def acall(self, inputs: str | list[str], *arguments: Any, **options: Any) -> NDArray[Any]:
         """Return what a call returns, float32 [d] or [n, d]; it computes in a thread, and the event loop continues."""
@@ -92,3 +99,31 @@ class MonographRetriever(Embeddings):
         super().__init__(check_texts_of(corpus), embedder.encode_document, k=k, **options)
         # The corpus is embedded; what follows are queries.
         self.embedder = embedder.encode_query
+
+    def __repr__(self) -> str:
+        # A method of the model, unless the caller of ``load`` gave another function.
+        return describe(self, getattr(self.embedder, "__self__", self.embedder))
+
+    def load(self, path: str, embedder: Any) -> Self:
+        """Load what ``save`` wrote, for queries embedded by a bundle.
+
+        Args:
+            path: The folder.
+            embedder: The path of the bundle that embedded the corpus, or an open ``Embedder``; or a function from a
+                list of str to vectors [n, d], as DSPy takes it.
+
+        Raises:
+            BundleError: the bundle is missing, damaged or of another task.
+            DeviceError: no device can run the bundle.
+            InputError: the argument is something else, or the bundle has vectors of another dimension.
+
+        """
+        model = None if callable(embedder) else open_embedder(embedder)
+        super().load(path, embedder if model is None else model.encode_query)
+        saved = self.corpus_embeddings.shape[1]
+        if model is not None and model.dimension != saved:
+            raise InputError(
+                f"{path} has vectors of {saved} dimensions and the model of {model.dimension}: give the bundle that "
+                "embedded the corpus"
+            )
+        return self

@@ -123,6 +123,13 @@ class LazyModel(Generic[ModelT]):
                 self._opened = (model, device, self._open_model(model, device))
             return self._opened[2]
 
+    def describe(self, model: ModelT | BundlePath, device: str | None) -> str:
+        """Return the representation of the model of these arguments, which is not opened for it."""
+        opened = self._opened
+        if opened is not None and opened[:2] == (model, device):
+            return repr(opened[2])
+        return f"{model!r}, device={device!r}, not opened yet" if isinstance(model, str | os.PathLike) else repr(model)
+
     def __copy__(self) -> Self:
         """Return another of these that shares the open model until it is asked for another."""
         copied = type(self)(self._open_model)

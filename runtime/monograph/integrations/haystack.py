@@ -45,6 +45,9 @@ class _Opening(Generic[ModelT]):
         """Open the bundle; raise ``BundleError``, ``DeviceError`` or ``InputError`` if that fails."""
         self._opened()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._lazy.describe(self.model, self.device)})"
+
     def _opened(self) -> ModelT:
         return self._lazy.get(self.model, self.device)
 
@@ -232,6 +235,11 @@ class MonographRanker(_Opening[CrossEncoder]):
                 if self.score_threshold is None or one["score"] >= self.score_threshold
             ]
         }
+
+
+for _component in (MonographTextEmbedder, MonographDocumentEmbedder, MonographRanker):
+    # Haystack gives its components one that has neither bundle nor device.
+    _component.__repr__ = _Opening.__repr__  # type: ignore[method-assign]
 
 
 def _text_of(document: Any, fields: list[str], separator: str) -> str:

@@ -16,6 +16,7 @@ from monograph.integrations.frameworks import (
     absolute,
     check_query,
     check_texts_of,
+    describe,
     missing,
     open_cross_encoder,
     open_embedder,
@@ -72,6 +73,12 @@ class MonographEmbedding(BaseEmbedding):
             model_name=name, device=device, embed_batch_size=embed_batch_size, normalize=normalize, **options
         )
         self._embedder = embedder
+
+    def __repr__(self) -> str:
+        return describe(self, self._embedder)
+
+    # That of pydantic lists every field, LlamaIndex's callbacks among them.
+    __str__ = __repr__
 
     @classmethod
     def class_name(cls) -> str:
@@ -131,6 +138,11 @@ class MonographRerank(BaseNodePostprocessor):
         name, device = _saved(model, device, cross_encoder)
         super().__init__(model=name, device=device, top_n=check_count(top_n, "top_n"), **options)
         self._cross_encoder = cross_encoder
+
+    def __repr__(self) -> str:
+        return describe(self, self._cross_encoder)
+
+    __str__ = __repr__
 
     @classmethod
     def class_name(cls) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from monograph.embedder import Embedder
-from monograph.integrations.frameworks import absolute, check_texts_of, missing, open_embedder
+from monograph.integrations.frameworks import absolute, check_texts_of, describe, missing, open_embedder
 
 try:
     from txtai.vectors import Vectors
@@ -32,6 +32,9 @@ class MonographVectors(Vectors):
         InputError: a text is not valid.
 
     """
+
+    def __repr__(self) -> str:
+        return describe(self, self.model)
 
     def loadmodel(self, path: Any) -> Embedder:
         """Open the bundle; txtai calls this."""
