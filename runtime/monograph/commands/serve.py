@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     begin = time.perf_counter()
     bundles = _name_bundles(arguments.bundles)
     _check_exposure(arguments)
-    # Until it listens: nearly all that is created by then stays, and looking at it is a tenth of the start.
+    # Until it listens: nearly all that is created by then stays, and would only be looked at again and again.
     gc.disable()
     try:
         return _serve(arguments, bundles, begin)

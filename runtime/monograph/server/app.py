@@ -55,7 +55,7 @@ def create_app(
     app.add_exception_handler(Exception, _unexpected_error)
     routes = [route for router in _ROUTERS for route in router.routes]
     paths = frozenset(getattr(route, "path", "") for route in routes)
-    # FastAPI's way from its middleware to a route is a sixth of the event loop's time (docs/performance.md).
+    # FastAPI's way from its middleware to a route is an eighth of the event loop's time (docs/performance.md).
     handlers = {route.path: route.handler for route in routes if isinstance(route, BodyRoute)}
     app.add_middleware(Gate, keys=keys, metrics=metrics, paths=paths, handlers=handlers)
     names = [model.name for model in registry if model.task == EMBEDDING.name]
