@@ -157,6 +157,8 @@ class Task(ABC, Generic[SectionT]):
     # formats has no vectors to write.
     embed_options: ClassVar[Sequence[EmbedOption]] = ()
     vector_formats: ClassVar[Mapping[str, Callable[[Any], VectorFormat[Any]]]] = {}
+    # Whether precisions of its vectors need the range of each dimension.
+    takes_ranges: ClassVar[bool] = False
 
     @abstractmethod
     def section_problems(self, section: SectionT) -> list[str]:

@@ -126,6 +126,17 @@ class VectorPostProcess(DensePostProcess):
         }
 
 
+NORMALIZE = EmbedOption("--normalize", "normalize_embeddings", "bring each dense vector to length 1", is_flag=True)
+PRECISION = EmbedOption(
+    "--precision",
+    "precision",
+    "of dense vectors; int8 and uint8 need --ranges, unless the bundle has them; float16 is for tables. Of vectors of "
+    "tokens float16, int8, binary and ubinary, without ranges",
+    # float16 is no precision of dense vectors in Sentence Transformers: tables have it as a type of numbers.
+    choices=(PRECISIONS[0], "float16", *PRECISIONS[1:]),
+)
+
+
 class EmbeddingTask(Task[EmbeddingSection]):
     """Embedding: texts to dense vectors."""
 
@@ -145,15 +156,10 @@ class EmbeddingTask(Task[EmbeddingSection]):
     }
     embed_options: ClassVar = (
         EmbedOption("--truncate-dim", "truncate_dim", "keep only the first dimensions of a dense vector"),
-        EmbedOption("--normalize", "normalize_embeddings", "bring each dense vector to length 1", is_flag=True),
-        EmbedOption(
-            "--precision",
-            "precision",
-            "of dense vectors; int8 and uint8 need --ranges, unless the bundle has them; float16 is for tables",
-            # float16 is no precision of Sentence Transformers: tables have it as a type of numbers.
-            choices=(PRECISIONS[0], "float16", *PRECISIONS[1:]),
-        ),
+        NORMALIZE,
+        PRECISION,
     )
+    takes_ranges = True
     vector_formats = DENSE_FORMATS
 
     def section_problems(self, section: EmbeddingSection) -> list[str]:
