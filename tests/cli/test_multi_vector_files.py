@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from monograph import MultiVectorEncoder
+from monograph.tasks.multi_vector import TOKEN_PRECISIONS
 
 # Not by `from`: the package has the function of that name.
 main = importlib.import_module("monograph.commands.main").main
@@ -28,7 +29,7 @@ PRECISIONS = {"float32": "float32", "float16": "float16", "int8": "int8", "binar
 @pytest.fixture(scope="module")
 def expected() -> Callable[[str], list[NDArray[Any]]]:
     with MultiVectorEncoder(BUNDLE, "cpu") as model:
-        encoded = {name: model.encode(TEXTS, task="document", precision=name) for name in PRECISIONS}  # type: ignore[arg-type]
+        encoded = {name: model.encode(TEXTS, task="document", precision=name) for name in TOKEN_PRECISIONS}
     return lambda precision: encoded[precision]
 
 

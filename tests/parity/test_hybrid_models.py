@@ -111,7 +111,8 @@ def assert_equal(actual: HybridEmbeddings, reference: InTorch, texts: list[str])
         assert_close(actual.dense[place], dense.numpy())
         assert_close(actual.multi_vector[place], vectors.numpy())
         indices, values = actual.sparse[place]
-        assert (indices.dtype, values.dtype) == (np.int32, np.float32)
+        assert indices.dtype == np.int32
+        assert values.dtype == np.float32
         assert indices.tolist() == sorted(weights)
         np.testing.assert_allclose(values, [weights[token] for token in sorted(weights)], atol=WEIGHT_TOLERANCE)
 

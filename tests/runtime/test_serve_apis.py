@@ -241,9 +241,9 @@ def test_vectors_of_tokens_equal_those_of_encode(server: RunningServer) -> None:
         texts = [*TEXTS, "a", ". , !", "a"]
         by_role = {"query": model.encode_query(texts), "document": model.encode_document(texts)}
     for role, matrices in by_role.items():
-        fields = {"model": "multi-vector", "inputs": texts, "input_type": role}
-        assert_matrices(server.ok("/embed_all", fields), matrices)
-        single = server.ok("/embed_all", fields | {"inputs": texts[0]})
+        body: dict[str, Any] = {"model": "multi-vector", "inputs": texts, "input_type": role}
+        assert_matrices(server.ok("/embed_all", body), matrices)
+        single = server.ok("/embed_all", body | {"inputs": texts[0]})
         assert_matrices(single, matrices[:1])
 
 

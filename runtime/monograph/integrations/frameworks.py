@@ -18,7 +18,7 @@ from monograph.multi_vector_encoder import MultiVectorEncoder
 from monograph.sparse_encoder import SparseEncoder
 
 BundlePath: TypeAlias = str | os.PathLike[str]
-ModelT = TypeVar("ModelT", bound=Embedder | CrossEncoder | SparseEncoder)
+ModelT = TypeVar("ModelT", bound=Embedder | CrossEncoder | SparseEncoder | MultiVectorEncoder)
 
 # Open models of databases that name a bundle's path and open it whenever a table is opened; by absolute path.
 _shared: WeakValueDictionary[tuple[str, str | None], Embedder] = WeakValueDictionary()
