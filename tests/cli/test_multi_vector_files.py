@@ -29,7 +29,9 @@ PRECISIONS = {"float32": "float32", "float16": "float16", "int8": "int8", "binar
 @pytest.fixture(scope="module")
 def expected() -> Callable[[str], list[NDArray[Any]]]:
     with MultiVectorEncoder(BUNDLE, "cpu") as model:
-        encoded = {name: model.encode(TEXTS, task="document", precision=name) for name in TOKEN_PRECISIONS}
+        encoded: dict[str, list[NDArray[Any]]] = {
+            name: model.encode(TEXTS, task="document", precision=name) for name in TOKEN_PRECISIONS
+        }
     return lambda precision: encoded[precision]
 
 
