@@ -13,8 +13,9 @@ from monograph.bundle import Bundle
 from monograph.errors import ExportError
 from monograph.paths import user_path
 from monograph.progress import Progress, progress_for
+from monograph.tasks.embedding import HYBRID_EMBEDDINGS
 from monograph_export.arithmetic import reproducible_environment
-from monograph_export.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from monograph_export.checkpoint.checkpoint import HYBRID_HEADS, Checkpoint, read_checkpoint
 from monograph_export.checkpoint.source import check_files, locate_checkpoint, locate_with_encoder, recipe_of
 from monograph_export.compression.options import (
     ACTIVE_OVERLAP,
@@ -122,9 +123,10 @@ def export(
         from_onnx: An ONNX file of the checkpoint's encoder, as exported by optimum: a path, either as given or within
             the checkpoint. Pooling and the modules after it are appended to its graph; neither torch nor the encoder's
             weights are needed. Options that change weights are refused.
-        outputs: None for the task's own; "sentence_embedding,token_embeddings", or a sequence of these, adds the
-            vectors of tokens to the graph of an embedding model, for ``encode(output_value="token_embeddings")`` and
-            ``encode_chunks``.
+        outputs: None for the task's own, and "hybrid_embeddings" of a checkpoint with the heads of bge-m3
+            (colbert_linear.pt and sparse_linear.pt), for ``encode_all``; "sentence_embedding" leaves them out.
+            "sentence_embedding,token_embeddings", or a sequence of these, adds the vectors of tokens to the graph of
+            an embedding model, for ``encode(output_value="token_embeddings")`` and ``encode_chunks``.
         show_progress_bar: Whether to show a progress bar on stderr for each step; None shows them if the `monograph`
             logger is at INFO or DEBUG. A ``monograph.progress.Progress`` receives the steps instead.
 
@@ -178,10 +180,11 @@ def export(
     # From here on torch is imported.
     with reproducible_environment():
         if from_onnx is None:
-            chosen, load = _traced(source, task, vocabulary, downloads)
+            chosen, load, checkpoint = _traced(source, task, vocabulary, downloads)
         else:
             chosen, load = _from_onnx(source, from_onnx, task, downloads)
-        further = _further_outputs(chosen, outputs, from_onnx)
+            checkpoint = None
+        further = _further_outputs(chosen, checkpoint, outputs, from_onnx)
         others = {PRUNING: vocabulary.prunes, RECIPE: known is not None}
         chosen.check_options([*requested[0].options, *(option for option, given in others.items() if given)])
         from monograph_export.model import ExportRequest
@@ -204,27 +207,39 @@ def export(
         return run_export(load, requests, progress)
 
 
-def _further_outputs(task: ExportTask[Any], outputs: str | Sequence[str] | None, from_onnx: object) -> tuple[str, ...]:
-    """Return the outputs of a graph that are requested after the task's own.
+def _further_outputs(
+    task: ExportTask[Any], checkpoint: Checkpoint | None, outputs: str | Sequence[str] | None, from_onnx: object
+) -> tuple[str, ...]:
+    """Return the outputs of a graph after the task's own: those requested, or those of the checkpoint by default.
+
+    ``checkpoint`` is None where there is none, or an ONNX file takes the place of its encoder.
 
     Raises:
         ExportError: the task's own is not the first, or a graph of it has no such output.
 
     """
     own, known = task.task.output, task.task.further_outputs
-    names = outputs.split(",") if isinstance(outputs, str) else outputs or (own,)
-    first, *further = (name.strip() for name in names)
+    if outputs is None:
+        return () if checkpoint is None else task.default_outputs(checkpoint)
+    names = outputs.split(",") if isinstance(outputs, str) else outputs
+    first, *further = (name.strip() for name in names or (own,))
     if first != own or len(set(further)) < len(further) or not set(further) <= set(known):
-        raise ExportError(f"--outputs of {task.title} are {','.join((own, *known))}, or the first alone")
+        choices = f", followed by {' or '.join(known)}, or alone" if known else ""
+        raise ExportError(f"--outputs of {task.title} are {own}{choices}")
     if further and from_onnx is not None:
         raise ExportError("--outputs cannot go with --from-onnx: export the checkpoint itself")
+    # What a checkpoint has not by default it has not at all.
+    if HYBRID_EMBEDDINGS in further and (checkpoint is None or not task.default_outputs(checkpoint)):
+        raise ExportError(
+            f"--outputs {HYBRID_EMBEDDINGS} needs the folder of a checkpoint with {' and '.join(HYBRID_HEADS)}"
+        )
     return tuple(further)
 
 
 def _traced(
     source: object, task: str | None, vocabulary: VocabularyOptions, downloads: Progress | None
-) -> tuple[ExportTask[Any], Loader]:
-    """Return the task of a checkpoint or loaded model, and what loads it in torch."""
+) -> tuple[ExportTask[Any], Loader, Checkpoint | None]:
+    """Return the task of a checkpoint or loaded model, what loads it in torch, and the checkpoint if it is one."""
     if missing := _missing(_PACKAGES):
         raise ExportError(f"export needs {missing}: pip install 'monograph[export,onnx]'")
     check_engine()
@@ -239,7 +254,7 @@ def _traced(
         check_files(model)
     chosen = task_of(model, task) if isinstance(model, Checkpoint) else task_of_model(model)
     check_requested(name, chosen, task)
-    return chosen, partial(_load_traced, model)
+    return chosen, partial(_load_traced, model), model if isinstance(model, Checkpoint) else None
 
 
 def _load_traced(source: Checkpoint | BaseModel, request: ExportRequest) -> LoadedModel:

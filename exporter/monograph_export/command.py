@@ -53,8 +53,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--outputs",
         metavar="NAMES",
-        help="of an embedding model's graph: sentence_embedding (default), or sentence_embedding,token_embeddings for "
-        "the vectors of tokens as well",
+        help="of an embedding model's graph: sentence_embedding, or sentence_embedding,token_embeddings for the "
+        "vectors of tokens as well; default: the first, and hybrid_embeddings for a checkpoint like bge-m3, which has "
+        "dense, sparse and multi-vector embeddings",
     )
     parser.add_argument(
         "--precision",

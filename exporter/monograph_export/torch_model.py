@@ -59,7 +59,9 @@ def load_torch_model(source: Checkpoint | BaseModel, request: ExportRequest) -> 
 
     """
     if isinstance(source, Checkpoint):
-        model = TorchModel(request.task, request.task.load(source), source.source, request.further_outputs)
+        model = TorchModel(
+            request.task, request.task.load(source, request.further_outputs), source.source, request.further_outputs
+        )
     else:
         model = TorchModel(request.task, request.task.copy(source), _source_of(source), request.further_outputs)
     model.check(request)

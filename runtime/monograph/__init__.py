@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from monograph.bundle import Bundle, Manifest
     from monograph.cross_encoder import CrossEncoder
     from monograph.embedder import Embedder
+    from monograph.hybrid import HybridEmbeddings, HybridScores
     from monograph.model import load
     from monograph.multi_vector_encoder import MultiVectorEncoder
     from monograph.preparation import prepare
@@ -32,6 +33,8 @@ __all__ = [
     "DeviceError",
     "Embedder",
     "ExportError",
+    "HybridEmbeddings",
+    "HybridScores",
     "InputError",
     "Manifest",
     "MonographError",
@@ -49,6 +52,8 @@ _MODULES = {
     "Bundle": "bundle",
     "CrossEncoder": "cross_encoder",
     "Embedder": "embedder",
+    "HybridEmbeddings": "hybrid",
+    "HybridScores": "hybrid",
     "Manifest": "bundle",
     "MultiVectorEncoder": "multi_vector_encoder",
     "SparseEncoder": "sparse_encoder",

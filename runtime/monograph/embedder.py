@@ -22,20 +22,20 @@ from monograph.compat.options import (
     TensorOptions,
     TokenEmbeddingOptions,
 )
-from monograph.compat.similarity import VectorModel
 from monograph.errors import InputError
+from monograph.hybrid_model import HybridModel
 from monograph.inputs import Texts, check_count, check_named, check_stream, check_text, check_texts
 from monograph.late_chunking import Chunker, Span, pool_spans
 from monograph.model import Call
 from monograph.quality import QualityLevel
-from monograph.tasks.embedding import EMBEDDING, TOKEN_EMBEDDINGS, EmbeddingSection, Precision
+from monograph.tasks.embedding import EMBEDDING, TOKEN_EMBEDDINGS, Precision
 from monograph.tasks.multi_vector import TokenPostProcess
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Embedder(VectorModel[EmbeddingSection]):
+class Embedder(HybridModel):
     """A Sentence Transformer without torch: a bundle, opened on one device.
 
     Args:

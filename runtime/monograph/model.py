@@ -24,6 +24,8 @@ from monograph.inputs import DOCUMENT_PROMPTS, QUERY_PROMPTS, InputT, check_coun
 from monograph.memory import is_out_of_memory, out_of_memory
 from monograph.quality import QualityLevel
 from monograph.tasks.base import PostProcess, ResultT, SectionT, Task
+from monograph.tasks.embedding import TOKEN_EMBEDDINGS
+from monograph.tasks.multi_vector import TokenPostProcess
 
 logger = logging.getLogger(__name__)
 
@@ -301,6 +303,22 @@ def prepare_call(
         prompt_name, task = model._prompt_and_task(role, prompt_name, prompt)
     plan = model._task.post_process(model._section, **options)
     return model._check_call(plan, prompt_name, prompt, batch_size, task)
+
+
+def prepare_token_call(model: Model[Any], prompt_name: str | None, role: Role | None = None) -> Call[Any]:
+    """Check the options of a call for the float32 vectors of tokens; ``role`` is that of ``prepare_call``.
+
+    Raises:
+        InputError: an option is not usable, or the bundle has no vectors of tokens.
+
+    """
+    if model._task.per_token:
+        return prepare_call(model, prompt_name, None, None, None, role=role)
+    task = None
+    if role is not None:
+        prompt_name, task = model._prompt_and_task(role, prompt_name, None)
+    plan = TokenPostProcess(model.manifest.output_width, normalize=False, precision="float32")
+    return model._check_call(plan, prompt_name, None, None, task, TOKEN_EMBEDDINGS)
 
 
 def routes_of(model: Model[Any]) -> Routes:

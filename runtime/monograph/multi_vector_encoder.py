@@ -30,6 +30,8 @@ class TokenOptions(TypedDict, total=False):
 
     normalize_embeddings: bool
     precision: TokenPrecision | None
+    pool_factor: float
+    protected_tokens: int
 
 
 class MultiVectorOptions(TokenOptions, total=False):
@@ -144,7 +146,9 @@ class MultiVectorEncoder(VectorModel[MultiVectorSection]):
             task: "query" or "document"; None is "document" for models that cut documents no shorter than they must.
             **options: ``normalize_embeddings`` brings each vector to length 1. ``precision`` is "float32", "float16",
                 "int8" (127 times the vectors, which must have length 1), or "binary" and "ubinary" (a bit for each
-                dimension, packed into int8 or uint8). ``device``, ``pool`` and ``chunk_size`` are accepted as
+                dimension, packed into int8 or uint8). ``pool_factor``, usually 2 to 4, divides the number of a
+                document's vectors by replacing similar ones by their mean; the first ``protected_tokens``, by default
+                1, stay as they are. This needs SciPy. ``device``, ``pool`` and ``chunk_size`` are accepted as
                 ``Embedder.encode`` accepts them.
 
         Returns:
@@ -195,9 +199,12 @@ class MultiVectorEncoder(VectorModel[MultiVectorSection]):
     ) -> list[NDArray[Any]] | NDArray[Any]:
         """Encode queries: ``encode`` with the task "query", and with the model's "query" prompt if you give none.
 
-        Short queries are filled up with mask tokens if the model was trained so, and these have vectors, too.
+        Short queries are filled up with mask tokens if the model was trained so, and these have vectors, too. There is
+        no ``pool_factor``.
         Arguments, results (a list of float32 [tokens, d]) and errors are those of ``encode``.
         """
+        if options.get("pool_factor", 1) != 1:
+            raise InputError("pool_factor is for documents: leave it out")
         name, task = self.prompt_and_task("query", prompt_name, prompt)
         return self._encode(inputs, name, prompt, batch_size, show_progress_bar, task, **options)
 

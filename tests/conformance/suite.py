@@ -27,6 +27,8 @@ _COMMITTED: dict[str, Sequence[str]] = {
     "embedding-int8-weights": (),
     "embedding-precisions": (),
     "embedding-tokens": ("token_embeddings",),
+    # An output after the first, as above.
+    "embedding-hybrid": ("token_embeddings",),
     "rerank": ("rerank",),
     "sparse": ("sparse",),
     "sparse-routes": ("sparse", "routes"),

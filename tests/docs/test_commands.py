@@ -30,6 +30,7 @@ BUNDLES = {
     "minilm-both": "embedding-precisions",
     "reranker": "rerank",
     "splade": "sparse",
+    "bge-m3": "embedding-hybrid",
     "colbert": "multi-vector",
 }
 # What is exported -> its names on the pages.
@@ -38,6 +39,7 @@ CHECKPOINTS = {
         "LaBSE",
         "path/to/LaBSE",
         "path/to/LaBSE-kbd",
+        "path/to/bge-m3",
         "path/to/all-MiniLM-L6-v2",
         "path/to/paraphrase-multilingual-MiniLM-L12-v2",
         "path/to/teacher",

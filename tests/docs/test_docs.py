@@ -147,6 +147,7 @@ def examples_folder(minilm_bundle: Path, tiny_checkpoint: Path, tmp_path: Path) 
         "reranker": DATA / "rerank",
         "splade": DATA / "sparse",
         "colbert": DATA / "multi-vector",
+        "bge-m3": DATA / "embedding-hybrid",
         "minilm-tokens": DATA / "embedding-tokens",
         "minilm-both": DATA / "embedding-precisions",
     }

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from monograph import Embedder, InputError, SparseEncoder
-from monograph.integrations.qdrant import DenseVectors, SparseVectors
+from monograph.integrations.qdrant import DenseVectors, LateInteractionVectors, SparseVectors
 from support.frameworks import DOCUMENT_PROMPT, DOCUMENTS, QUERIES
+from support.manifests import edit_manifest
+
+MULTI_VECTOR = Path(__file__).parents[1] / "data" / "multi-vector"
 
 
 def collection(dense: Sequence[Any], sparse: Sequence[Any], params: dict[str, Any]) -> QdrantClient:
@@ -71,6 +75,43 @@ def test_sparse_vectors_retrieve_by_the_similarity_of_the_model(
         assert len(ids) == np.count_nonzero(expected)
         np.testing.assert_allclose(scores, expected[ids], rtol=1e-5)
         np.testing.assert_allclose(scores, -np.sort(-expected)[: len(ids)], rtol=1e-5)
+
+
+@pytest.mark.parametrize("pool_factor", [1, 2])
+def test_multi_vectors_retrieve_by_maxsim(pool_factor: float) -> None:
+    vectors = LateInteractionVectors(MULTI_VECTOR, device="cpu")
+    client = QdrantClient(":memory:")
+    client.create_collection("texts", vectors_config=vectors.params)
+    documents = vectors.documents(DOCUMENTS, pool_factor=pool_factor)
+    client.upsert("texts", [models.PointStruct(id=place, vector=one) for place, one in enumerate(documents)])
+    model = vectors.model
+    every = model.similarity(model.encode_query(QUERIES), model.encode_document(DOCUMENTS, pool_factor=pool_factor))
+    for query, expected in zip(QUERIES, every, strict=True):
+        points = client.query_points("texts", query=vectors.query(query), limit=len(DOCUMENTS)).points
+        np.testing.assert_allclose([point.score for point in points], -np.sort(-expected), rtol=1e-4)
+        np.testing.assert_allclose(expected[[point.id for point in points]], -np.sort(-expected), rtol=1e-4)
+
+
+def test_multi_vectors_are_of_documents_in_a_list_and_one_query() -> None:
+    vectors = LateInteractionVectors(MULTI_VECTOR, device="cpu")
+    with pytest.raises(InputError, match="put it in a list"):
+        vectors.documents("abc")
+    with pytest.raises(InputError, match="give one at a time"):
+        vectors.query(["one", "two"])  # type: ignore[arg-type]
+
+
+def test_documents_without_a_vector_are_refused(tmp_path: Path) -> None:
+    shutil.copytree(MULTI_VECTOR, tmp_path / "bundle")
+
+    def skip_all(manifest: dict[str, Any]) -> None:
+        for tokenizer in manifest["routing"]["tokenizers"].values():
+            tokenizer["skipped_ids"] = list(range(tokenizer["vocabulary_size"]))
+        manifest["tokenizer"]["skipped_ids"] = list(range(manifest["tokenizer"]["vocabulary_size"]))
+
+    edit_manifest(tmp_path / "bundle", skip_all)
+    vectors = LateInteractionVectors(tmp_path / "bundle", device="cpu")
+    with pytest.raises(InputError, match="document 0 has no vector, and Qdrant needs one: leave it out"):
+        vectors.documents(["a"])
 
 
 @pytest.mark.parametrize("function", ["cosine", "dot", "euclidean", "manhattan"])

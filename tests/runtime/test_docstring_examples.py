@@ -14,6 +14,8 @@ DATA = Path(__file__).parents[1] / "data"
 # The bundle that an example calls ``bundle``, where it is not the one of the task "embedding".
 BUNDLES = {
     "CrossEncoder": "rerank",
+    "HybridEmbeddings": "embedding-hybrid",
+    "HybridScores": "embedding-hybrid",
     "SparseEncoder": "sparse",
     "SparseVector": "sparse",
     "MultiVectorEncoder": "multi-vector",

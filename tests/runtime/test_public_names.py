@@ -31,6 +31,8 @@ def test_the_package_exports_exactly_these_names() -> None:
         "DeviceError",
         "Embedder",
         "ExportError",
+        "HybridEmbeddings",
+        "HybridScores",
         "InputError",
         "Manifest",
         "MonographError",
@@ -59,6 +61,8 @@ def test_an_embedder_has_exactly_these_public_names() -> None:
         "device",
         "dimension",
         "encode",
+        "encode_all",
+        "encode_all_iter",
         "encode_chunks",
         "encode_document",
         "encode_iter",
@@ -70,6 +74,8 @@ def test_an_embedder_has_exactly_these_public_names() -> None:
         "get_max_seq_length",
         "get_sentence_embedding_dimension",
         "graph_precision",
+        "hybrid_similarity",
+        "hybrid_similarity_pairwise",
         "manifest",
         "max_length",
         "max_seq_length",
@@ -179,7 +185,10 @@ def test_a_sparse_encoder_has_exactly_these_public_names() -> None:
 
 def test_a_multi_vector_encoder_has_exactly_these_public_names() -> None:
     own = {"pad", "rank"}
-    of_embedders = {"encode_chunks", "truncate_dim", "truncate_embeddings", "truncate_sentence_embeddings"}
+    of_embedders = {
+        *("encode_all", "encode_all_iter", "encode_chunks", "hybrid_similarity", "hybrid_similarity_pairwise"),
+        *("truncate_dim", "truncate_embeddings", "truncate_sentence_embeddings"),
+    }
     names = {name for name in dir(Embedder) if not name.startswith("_")} - of_embedders
     assert {name for name in dir(MultiVectorEncoder) if not name.startswith("_")} == names | own
 
@@ -202,6 +211,10 @@ def test_an_opened_embedder_has_no_other_attributes(tiny_embedder: Embedder) -> 
         (Embedder.encode_document, f"self, inputs, {CALL}, *more, **options"),
         (Embedder.encode_iter, ITER),
         (Embedder.encode_chunks, "self, text, chunks, prompt_name, prompt, *, task, overlap"),
+        (Embedder.encode_all, f"self, texts, {CALL}, *, task"),
+        (Embedder.encode_all_iter, "self, texts, prompt_name, prompt, batch_size, *, task, on_texts"),
+        (Embedder.hybrid_similarity, "queries, documents, weights"),
+        (Embedder.hybrid_similarity_pairwise, "queries, documents, weights"),
         (Embedder.similarity, "self, embeddings1, embeddings2"),
         (Embedder.similarity_pairwise, "self, embeddings1, embeddings2"),
         (Embedder.close, "self"),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monograph import CrossEncoder, Embedder, SparseEncoder
+from monograph import CrossEncoder, Embedder, MultiVectorEncoder, SparseEncoder
 from support import manifests
 from support.server import RunningServer, running_server
 
@@ -37,7 +37,7 @@ def matryoshka_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(matryoshka_bundle: Path) -> Iterator[RunningServer]:
     """A server with a bundle of each task."""
-    names = ("embedding", "embedding-int8", "rerank", "sparse", "sparse-routes")
+    names = ("embedding", "embedding-int8", "rerank", "sparse", "sparse-routes", "embedding-tokens", "multi-vector")
     with running_server(*(DATA / name for name in names), f"short={matryoshka_bundle}", *DEVICE) as started:
         yield started
 
@@ -232,6 +232,55 @@ def test_sparse_vectors_equal_those_of_encode(server: RunningServer, name: str) 
         np.testing.assert_array_equal(np.array([one["value"] for one in answer], np.float32), vector.values)
 
 
+def test_vectors_of_tokens_equal_those_of_encode(server: RunningServer) -> None:
+    with opened(Embedder, "embedding-tokens") as model:
+        expected = model.encode(TEXTS, output_value="token_embeddings")
+    for fields in ({}, {"model": "embedding-tokens"}):
+        assert_matrices(server.ok("/embed_all", {"inputs": TEXTS, **fields}), expected)
+    with opened(MultiVectorEncoder, "multi-vector") as model:
+        texts = [*TEXTS, "a", ". , !", "a"]
+        by_role = {"query": model.encode_query(texts), "document": model.encode_document(texts)}
+    for role, matrices in by_role.items():
+        body: dict[str, Any] = {"model": "multi-vector", "inputs": texts, "input_type": role}
+        assert_matrices(server.ok("/embed_all", body), matrices)
+        single = server.ok("/embed_all", body | {"inputs": texts[0]})
+        assert_matrices(single, matrices[:1])
+
+
+def test_token_vectors_of_concurrent_requests(server: RunningServer) -> None:
+    """Texts of several requests share batches: each has its own expansion and skipped tokens."""
+    texts = [f"line {number}, {'boat ' * (number % 7)}." for number in range(40)]
+    with opened(MultiVectorEncoder, "multi-vector") as model:
+        expected = model.encode_query(texts)
+    fields = {"model": "multi-vector", "input_type": "query"}
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda text: server.ok("/embed_all", {**fields, "inputs": text}), texts))
+    assert_matrices([answer[0] for answer in answers], expected)
+
+
+def assert_matrices(actual: Any, expected: Any) -> None:
+    assert [len(matrix) for matrix in actual] == [len(matrix) for matrix in expected]
+    for matrix, vectors in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(np.array(matrix, np.float32).reshape(vectors.shape), vectors, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"model": "embedding", "inputs": "a"}, "this bundle has no 'token_embeddings': export it with --outputs"),
+        ({"model": "sparse", "inputs": "a"}, "is for the task 'sparse', and this route for multi_vector or embedding"),
+        ({"model": "multi-vector", "inputs": "a"}, "no task was given, and this model has no default"),
+        ({"model": "multi-vector", "inputs": "a " * 99, "input_type": "document", "truncate": False}, "has more than"),
+    ],
+)
+def test_requests_for_token_vectors_that_are_refused(
+    server: RunningServer, fields: dict[str, Any], message: str
+) -> None:
+    answer = server.post("/embed_all", fields)
+    assert 400 <= answer.status_code < 500
+    assert message in answer.json()["error"]
+
+
 def test_tokenize_shows_ids_and_places(server: RunningServer) -> None:
     [tokens] = server.ok("/tokenize", {"inputs": "Hello stadium"})
     with opened(Embedder, "embedding") as model:
@@ -270,9 +319,8 @@ def test_no_text_is_logged(server: RunningServer) -> None:
 
 def test_the_document_describes_the_routes(server: RunningServer) -> None:
     document = server.client.get("/openapi.json").json()
-    assert {"/v1/embeddings", "/v1/models", "/v1/rerank", "/embed", "/embed_sparse", "/rerank", "/predict"} <= set(
-        document["paths"]
-    )
+    assert {"/v1/embeddings", "/v1/models", "/v1/rerank", "/embed", "/rerank", "/predict"} <= set(document["paths"])
+    assert {"/embed_all", "/embed_sparse"} <= set(document["paths"])
     assert json.dumps(document).count("HTTPValidationError") == 0
 
 

@@ -16,13 +16,15 @@ import pytest
 from support.server import RunningServer, running_server
 
 DATA = Path(__file__).parents[1] / "data"
-WORDS = (DATA / "embedding", DATA / "rerank", DATA / "sparse", "--device", "cpu", "--threads", "1")
+MODELS = ("embedding", "rerank", "sparse", "embedding-tokens")
+WORDS = (*(DATA / name for name in MODELS), "--device", "cpu", "--threads", "1")
 # The routes with a body, a valid one of each, and where its error message stands.
 ROUTES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "/v1/embeddings": ({"model": "embedding", "input": "a"}, ("error", "message")),
     "/v1/rerank": ({"query": "a", "documents": ["b"]}, ("message",)),
     "/v2/rerank": ({"query": "a", "documents": ["b"]}, ("message",)),
     "/embed": ({"inputs": "a"}, ("error",)),
+    "/embed_all": ({"inputs": "a"}, ("error",)),
     "/embed_sparse": ({"inputs": "a"}, ("error",)),
     "/rerank": ({"query": "a", "texts": ["b"]}, ("error",)),
     "/predict": ({"inputs": "a"}, ("error",)),

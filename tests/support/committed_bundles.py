@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from monograph_export import export
-from support import checkpoints, cross_encoders, multi_vector_encoders, sparse_encoders
+from support import checkpoints, cross_encoders, hybrid_models, multi_vector_encoders, sparse_encoders
 
 # As small as a real architecture allows; the vocabulary is that of the tokenizers which the checkpoints train.
 _SMALL: dict[str, Any] = {"vocab_size": 1000, "hidden_size": 16, "intermediate_size": 32}
@@ -38,6 +38,10 @@ def _embedding(folder: Path) -> Path:
 
 def _embedding_of_means(folder: Path) -> Path:
     return checkpoints.tiny(folder, config=checkpoints.TINY_BERT | _SMALL, max_length=32)
+
+
+def _hybrid(folder: Path) -> Path:
+    return hybrid_models.save_hybrid(folder, dimension=8, config=_SMALL, max_length=32)
 
 
 def _rerank(folder: Path) -> Path:
@@ -71,6 +75,7 @@ _CHECKPOINTS: Mapping[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
     "embedding-precisions": (_embedding, _INT8 | {"precision": "fp32,int8"}),
     "embedding-int8-weights": (_embedding, {"precision": "int8-weights"}),
     "embedding-tokens": (_embedding_of_means, {"outputs": "sentence_embedding,token_embeddings"}),
+    "embedding-hybrid": (_hybrid, {}),
     "rerank": (_rerank, {}),
     "sparse": (_sparse, {}),
     "sparse-routes": (_sparse_routes, {}),

@@ -35,8 +35,11 @@ _TRANSFORMER_CONFIGS = (
 # A Router that was called Asym saved them under the second.
 ROUTER_CONFIGS = ("router_config.json", _CONFIG_FILE)
 _CONFIGS = {"Transformer": _TRANSFORMER_CONFIGS, "MLMTransformer": _TRANSFORMER_CONFIGS, ROUTER: ROUTER_CONFIGS}
+# The heads of bge-m3's kind, beside config.json.
+SPARSE_HEAD, COLBERT_HEAD = "sparse_linear.pt", "colbert_linear.pt"
+HYBRID_HEADS = (COLBERT_HEAD, SPARSE_HEAD)
 # What the libraries load; a folder may hold optimizer states and other exports beside it.
-_WEIGHT_PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
+_WEIGHT_PATTERNS = ("model*.safetensors", "pytorch_model*.bin", *HYBRID_HEADS)
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,11 @@ class Checkpoint:
                 f"{self.folder / _CONFIG_FILE} does not state the hidden_size, the width of a token's vector"
             )
         return size
+
+    @property
+    def hybrid_heads(self) -> tuple[str, ...]:
+        """Those of the files of ``HYBRID_HEADS`` that the folder has."""
+        return tuple(name for name in HYBRID_HEADS if (self.folder / name).is_file())
 
     @property
     def first_folder(self) -> Path:

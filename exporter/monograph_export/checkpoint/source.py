@@ -16,7 +16,7 @@ from monograph.errors import ExportError, MonographError
 from monograph.hub import HubName, download_files, parse_hub_name, resolve_commit
 from monograph.paths import user_path
 from monograph.progress import Progress
-from monograph_export.checkpoint.checkpoint import MODULES_FILE, ROUTER_CONFIGS, Checkpoint
+from monograph_export.checkpoint.checkpoint import HYBRID_HEADS, MODULES_FILE, ROUTER_CONFIGS, Checkpoint
 from monograph_export.checkpoint.lfs import check_no_pointer
 from monograph_export.recipes import Recipe, read_recipe, recipe_names
 
@@ -150,6 +150,8 @@ def needed_files(
         wanted = _matching(inside, _SETTINGS)
         if folder in folders and folder not in weightless:
             wanted += _matching(inside, [_SAFETENSORS]) or _matching(inside, [_PICKLES])
+        if folder == "" and not weightless:
+            wanted += _matching(inside, HYBRID_HEADS)
         chosen += [inside[file] for file in wanted]
     return chosen
 

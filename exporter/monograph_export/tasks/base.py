@@ -113,8 +113,19 @@ class ExportTask(ABC, Generic[InputT]):
         """
         checkpoint.check_modules(self.kind)
 
-    def load(self, checkpoint: Checkpoint) -> RoutedModel:
+    def default_outputs(self, checkpoint: Checkpoint) -> tuple[str, ...]:  # noqa: ARG002
+        """Return the outputs after the task's own that a checkpoint's graph has by default.
+
+        Raises:
+            ExportError: files that an output needs are missing.
+
+        """
+        return ()
+
+    def load(self, checkpoint: Checkpoint, further: Sequence[str] = ()) -> RoutedModel:  # noqa: ARG002
         """Load a checkpoint in float32 on the CPU, and give each of its routes.
+
+        ``further`` are outputs of the graph after the task's own, whose modules are loaded as well.
 
         Raises:
             ExportError: the checkpoint is damaged, incomplete, or needs code of its own.

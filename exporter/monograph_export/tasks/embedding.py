@@ -11,9 +11,17 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from monograph.errors import ExportError
-from monograph.inference.token_vectors import as_matrices
 from monograph.similarity import normalize, similarity_pairwise
-from monograph.tasks.embedding import EMBEDDING, EmbeddingSection, VectorAgreement
+from monograph.tasks.base import as_matrices
+from monograph.tasks.embedding import (
+    EMBEDDING,
+    HYBRID_EMBEDDINGS,
+    TOKEN_EMBEDDINGS,
+    EmbeddingSection,
+    HybridSection,
+    VectorAgreement,
+)
+from monograph_export.checkpoint.checkpoint import HYBRID_HEADS, Checkpoint
 from monograph_export.checkpoint.features import features_of
 from monograph_export.checkpoint.modules import ROUTER, SENTENCE_EMBEDDING, ModelKind
 from monograph_export.compression.options import (
@@ -112,6 +120,36 @@ class EmbeddingExport(VectorExport):
     )
     options = (PRUNING, RECIPE, FROM_ONNX)
 
+    def default_outputs(self, checkpoint: Checkpoint) -> tuple[str, ...]:
+        """Return ``hybrid_embeddings`` for a checkpoint of bge-m3's kind.
+
+        Raises:
+            ExportError: it has one of the two heads only.
+
+        """
+        heads = checkpoint.hybrid_heads
+        if missing := [name for name in HYBRID_HEADS if heads and name not in heads]:
+            raise ExportError(
+                f"{checkpoint.folder} has {heads[0]} and no {missing[0]}: download that, or export only the vectors of "
+                f"texts with --outputs {self.task.output}"
+            )
+        return (HYBRID_EMBEDDINGS,) if heads else ()
+
+    def load(self, checkpoint: Checkpoint, further: Sequence[str] = ()) -> RoutedModel:
+        """Load a checkpoint, with its heads for ``hybrid_embeddings`` if that is one of the outputs ``further``.
+
+        Raises:
+            ExportError: the checkpoint is damaged, incomplete, or needs code of its own.
+            UnsupportedModuleError: naming what has no exact graph.
+
+        """
+        routed = super().load(checkpoint, further)
+        if HYBRID_EMBEDDINGS in further:
+            from monograph_export.checkpoint.hybrid_heads import add_hybrid_head
+
+            add_hybrid_head(routed.whole, checkpoint)
+        return routed
+
     def describe_outputs(self, routed: RoutedModel, further: Sequence[str] = ()) -> EmbeddingSection:
         """Return the task's section of the manifest."""
         model: Any = routed.whole
@@ -121,12 +159,17 @@ class EmbeddingExport(VectorExport):
             similarity=str(model.similarity_fn_name),
             matryoshka_dimensions=(),
             truncate_dim=model.truncate_dim,
-            token_pooling="mean" if further and all(map(_is_mean_of_tokens, routed.routes.values())) else None,
+            hybrid=_hybrid_section(routed.whole) if HYBRID_EMBEDDINGS in further else None,
+            token_pooling="mean"
+            if TOKEN_EMBEDDINGS in further and all(map(_is_mean_of_tokens, routed.routes.values()))
+            else None,
         )
 
     def further_outputs(self, model: BaseModel, inputs: Sequence[str], output: str) -> NDArray[Any]:
-        """Return the vectors of tokens that Sentence Transformers gives for each text alone, objects [n]."""
+        """Return an output of the tokens that Sentence Transformers gives for each text alone, objects [n]."""
         encoder: Any = model
+        if output == HYBRID_EMBEDDINGS:
+            return as_matrices([_features(encoder, text)[output][0].float().numpy() for text in inputs])
         texts = [encoder.encode([one], prompt="", output_value=output, show_progress_bar=False)[0] for one in inputs]
         return as_matrices([np.asarray(tokens.float(), dtype=np.float32) for tokens in texts])
 
@@ -148,6 +191,21 @@ def untruncated(model: BaseModel, kind: ModelKind) -> Iterator[None]:
         setattr(model, kind.truncation, truncation)
 
 
+def _features(model: Any, text: str) -> dict[str, Any]:
+    """Return what the modules of a model leave for one text, tensors [1, ...]."""
+    import torch
+
+    with torch.inference_mode():
+        features: dict[str, Any] = model(model.preprocess([text]))
+    return features
+
+
+def _hybrid_section(model: BaseModel) -> HybridSection:
+    from monograph_export.checkpoint.hybrid_heads import hybrid_section
+
+    return hybrid_section(model)
+
+
 def _normalizes(model: BaseModel) -> bool:
     return features_of(model)[SENTENCE_EMBEDDING].normalized
 
@@ -155,7 +213,7 @@ def _normalizes(model: BaseModel) -> bool:
 def _is_mean_of_tokens(model: BaseModel) -> bool:
     """Tell whether a text's vector is the mean of its tokens' vectors, normalized or not."""
     _, *others = model
-    names = [type(module).__name__ for module in others if type(module).__name__ != "Dropout"]
+    names = [type(module).__name__ for module in others if type(module).__name__ not in ("Dropout", "HybridHead")]
     pooling: Any = others[0] if names[:1] == ["Pooling"] else None
     if pooling is None or names[1:] not in ([], ["Normalize"]):
         return False

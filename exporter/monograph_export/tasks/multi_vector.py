@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from monograph.bundle.manifest import TokenizerSpec
 from monograph.errors import UnsupportedModuleError
-from monograph.inference.token_vectors import as_matrices
 from monograph.maxsim import maxsim
-from monograph.tasks.base import text_cosines
+from monograph.tasks.base import as_matrices, text_cosines
 from monograph.tasks.multi_vector import MULTI_VECTOR, MultiVectorAgreement, MultiVectorSection
 from monograph_export.checkpoint.checkpoint import Checkpoint
 from monograph_export.checkpoint.features import TOKEN_EMBEDDINGS, FeatureError, token_feature_of

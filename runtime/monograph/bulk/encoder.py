@@ -14,7 +14,9 @@ from monograph.bulk.duplicates import VectorTable
 from monograph.errors import InputError, MonographError
 from monograph.inference.opening import ModelSource
 from monograph.model import Call, Model, open_model, prepare_call
+from monograph.tasks import Task
 from monograph.tasks.embedding import PRECISIONS, VectorPostProcess
+from monograph.tasks.multi_vector import TokenPostProcess
 
 FLOAT16 = "float16"
 # Of the vectors in tables.
@@ -52,7 +54,8 @@ class EncoderOptions:
 class Encoder:
     """An open model; ``encode`` gives vectors ``dtype`` [n, ``width``], and ``settings`` are what they depend on.
 
-    ``similarity`` names the function that compares them.
+    ``similarity`` names the function that compares them. Of a model that is ``per_token``, a text has a matrix: objects
+    [n], each ``dtype`` [tokens, ``width``].
 
     Raises:
         BundleError: the bundle is missing or damaged, or another than that of ``fingerprint``.
@@ -64,25 +67,14 @@ class Encoder:
     def __init__(self, options: EncoderOptions) -> None:
         options.check()
         bundle = options.source.open_bundle()
-        if bundle.task.name != "embedding":
-            raise InputError(
-                f"the bundle is {bundle.task.title}, and tables have dense vectors: use `{bundle.task.command}`, with "
-                "lines for a sparse encoder"
-            )
+        task_options = _task_options(bundle.task, options)
+        self.per_token = bundle.task.per_token
         self.model: Model[Any] = open_model(options.source, bundle)
-        is_float16 = options.precision == FLOAT16
         self._call: Call[Any] = prepare_call(
-            self.model,
-            options.prompt_name,
-            options.prompt,
-            options.batch_size,
-            options.task,
-            truncate_dim=options.truncate_dim,
-            normalize_embeddings=options.normalize,
-            precision="float32" if is_float16 else options.precision,
-            ranges=options.ranges,
+            self.model, options.prompt_name, options.prompt, options.batch_size, options.task, **task_options
         )
-        plan: VectorPostProcess = self._call.post_process  # type: ignore[assignment]  # of an embedding model
+        plan: VectorPostProcess | TokenPostProcess = self._call.post_process  # type: ignore[assignment]  # of the task
+        is_float16 = options.precision == FLOAT16
         self.dtype = np.dtype(np.float16) if is_float16 else plan.dtype
         self.width: int = plan.width
         self.similarity: str = self.model.manifest.section.similarity
@@ -111,9 +103,9 @@ class Encoder:
 
     def _encode(self, texts: list[str]) -> NDArray[Any]:
         if not texts:
-            return np.empty((0, self.width), self.dtype)
+            return np.empty(0, np.object_) if self.per_token else np.empty((0, self.width), self.dtype)
         vectors: NDArray[Any] = next(self._call.iterate(texts, lambda _: None))
-        return vectors.astype(self.dtype, copy=False)
+        return vectors if self.per_token else vectors.astype(self.dtype, copy=False)
 
     def close(self) -> None:
         """Free the engine."""
@@ -126,6 +118,33 @@ class Encoder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _task_options(task: Task[Any], options: EncoderOptions) -> dict[str, Any]:
+    """Return the options of a call for vectors in tables, which a task's ``post_process`` checks.
+
+    Raises:
+        InputError: tables have no vectors of the task, or it does not have an option.
+
+    """
+    common = {"normalize_embeddings": options.normalize, "precision": options.precision}
+    if task.per_token:
+        given = {
+            "--truncate-dim": options.truncate_dim is not None,
+            "--ranges": options.ranges is not None,
+            "--deduplicate": bool(options.duplicates_bytes),
+        }
+        if foreign := [name for name, is_given in given.items() if is_given]:
+            raise InputError(f"the bundle is {task.title}, which has no {', '.join(foreign)}: leave them out")
+        return common
+    if not task.takes_ranges:
+        raise InputError(
+            f"the bundle is {task.title}, and tables have dense vectors: use `{task.command}`, with lines for a sparse "
+            "encoder"
+        )
+    if options.precision == FLOAT16:
+        common["precision"] = "float32"
+    return common | {"truncate_dim": options.truncate_dim, "ranges": options.ranges}
 
 
 def check_fingerprint(actual: str, expected: str | None, model: object) -> None:

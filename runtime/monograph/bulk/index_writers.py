@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monograph.bulk.packages import missing_package, pyarrow
-from monograph.bulk.writers import ROW_GROUP_BYTES, Layout, ShardWriter
+from monograph.bulk.writers import Layout, ShardWriter
 from monograph.errors import InputError, first_line
 from monograph.similarity import normalize
 
@@ -35,8 +35,7 @@ class LanceWriter(ShardWriter):
         self._folder, self._layout = target, layout
         self._batches: list[Any] = []
         self._fragments: list[Any] = []
-        self._rows = 0
-        self._group = max(1, ROW_GROUP_BYTES // (layout.width * layout.dtype.itemsize))
+        self._vectors = 0
 
     @classmethod
     def check(cls, kept: Any, *, has_nulls: bool) -> None:  # noqa: ARG003
@@ -56,8 +55,8 @@ class LanceWriter(ShardWriter):
     def write(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
         """Append rows; write a fragment once it is full."""
         self._batches.append(self._layout.rows(kept, vectors, positions))
-        self._rows += kept.num_rows
-        if self._rows >= self._group:
+        self._vectors += self._layout.count(kept, vectors)
+        if self._vectors >= self._layout.group_vectors:
             self._flush()
 
     def close(self) -> None:
@@ -73,7 +72,7 @@ class LanceWriter(ShardWriter):
 
     def _flush(self) -> None:
         table = pyarrow.Table.from_batches(self._batches)
-        self._batches, self._rows = [], 0
+        self._batches, self._vectors = [], 0
         try:
             self._fragments += _lance().fragment.write_fragments(
                 table, str(self._folder), schema=self._layout.schema, mode="create"
@@ -94,6 +93,8 @@ class _IndexWriter(ShardWriter):
     precisions: ClassVar[tuple[str, ...]]
 
     def __init__(self, target: IO[bytes], layout: Layout) -> None:
+        if layout.per_token:
+            raise InputError(f"{self.title} has one vector for each row: write Parquet")
         if layout.precision not in self.precisions:
             raise InputError(
                 f"{self.title} has no vectors of the precision {layout.precision}: choose "

@@ -94,6 +94,7 @@ def embed_shard(shard: Shard, job: Job, encoder: Encoder) -> ShardResult:
                 encoder.settings["precision"],
                 encoder.similarity,
                 expected,
+                encoder.per_token,
             )
             _check_space(shard.output, table.rows, layout)
             rows = _write(table, layout, shard, job, encoder)
@@ -144,7 +145,7 @@ def _metadata(source: Source, job: Job, encoder: Encoder) -> dict[str, Any]:
         "text_column": selection.column,
         "columns": [f"{field.name}: {field.type}" for field in job.kept],
         "vector_column": job.column,
-        "vector": f"{encoder.dtype.name}[{encoder.width}]",
+        "vector": f"{encoder.dtype.name}[{encoder.width}]{' of each token' if encoder.per_token else ''}",
         "nulls": selection.nulls,
         "empties": selection.empties,
         "input": {"name": source.path.name, "sha256": _sha256(source.path)},

@@ -30,7 +30,7 @@ class Layout:
     """The columns of an output: those that are kept (a ``pyarrow.Schema``), then ``column``.
 
     Vectors have ``width`` values of ``dtype``, at ``precision``, and are compared by ``similarity``; ``metadata`` is
-    written with them.
+    written with them. If they are ``per_token``, a row has a list of vectors, of any length.
     """
 
     kept: Any
@@ -40,28 +40,61 @@ class Layout:
     precision: str
     similarity: str
     metadata: Mapping[str, Any]
+    per_token: bool = False
 
     @property
     def schema(self) -> Any:
         """The schema of the output."""
         kind = pyarrow.list_(pyarrow.from_numpy_dtype(self.dtype), self.width)
-        schema = self.kept.append(pyarrow.field(self.column, kind))
+        schema = self.kept.append(pyarrow.field(self.column, pyarrow.list_(kind) if self.per_token else kind))
         return schema.with_metadata({METADATA_KEY: encode_metadata(self.metadata)})
 
+    @property
+    def group_vectors(self) -> int:
+        """The vectors of a row group."""
+        return max(1, ROW_GROUP_BYTES // (self.width * self.dtype.itemsize))
+
+    @property
+    def values_path(self) -> str:
+        """The path of the column of the vectors' values in Parquet."""
+        return f"{self.column}{'.list.element' * (2 if self.per_token else 1)}"
+
+    def count(self, kept: Any, vectors: NDArray[Any]) -> int:
+        """Return the number of vectors of rows: their own, or with one for each row those of rows without, too."""
+        return sum(map(len, vectors)) if self.per_token else int(kept.num_rows)
+
     def rows(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> Any:
-        """Return a batch of n rows; ``vectors`` [k, ``width``] are of those at ``positions`` (intp [k])."""
+        """Return a batch of n rows; ``vectors`` are of those at ``positions`` (intp [k]).
+
+        They are [k, ``width``], or if ``per_token`` objects [k], each [tokens, ``width``].
+        """
+        array = self._lists(kept, vectors, positions) if self.per_token else self._vectors(kept, vectors, positions)
+        return pyarrow.RecordBatch.from_arrays([*kept.columns, array], schema=self.schema)
+
+    def _lists(self, kept: Any, matrices: NDArray[Any], positions: NDArray[np.intp]) -> Any:
+        counts = np.zeros(kept.num_rows, np.int64)
+        counts[positions] = [len(matrix) for matrix in matrices]
+        missing = np.ones(kept.num_rows, bool)
+        missing[positions] = False
+        values = np.concatenate([np.empty((0, self.width), self.dtype), *matrices])
+        return pyarrow.ListArray.from_arrays(
+            pyarrow.array(np.concatenate(([0], np.cumsum(counts))), pyarrow.int32()),
+            pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(values.reshape(-1)), self.width),
+            **({"mask": pyarrow.array(missing)} if missing.any() else {}),
+        )
+
+    def _vectors(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> Any:
         missing = kept.num_rows != len(vectors)
         if missing:
             values, vectors = vectors, np.zeros((kept.num_rows, self.width), self.dtype)
             vectors[positions] = values
         mask = np.ones(kept.num_rows, bool)
         mask[positions] = False
-        array = pyarrow.FixedSizeListArray.from_arrays(
+        return pyarrow.FixedSizeListArray.from_arrays(
             pyarrow.array(np.ascontiguousarray(vectors).reshape(-1)),
             self.width,
             **({"mask": pyarrow.array(mask)} if missing else {}),
         )
-        return pyarrow.RecordBatch.from_arrays([*kept.columns, array], schema=self.schema)
 
 
 class ShardWriter(ABC):
@@ -132,8 +165,7 @@ class ParquetWriter(ShardWriter):
     def __init__(self, file: IO[bytes], layout: Layout) -> None:
         self._layout = layout
         self._batches: list[Any] = []
-        self._rows = 0
-        self._group = max(1, ROW_GROUP_BYTES // (layout.width * layout.dtype.itemsize))
+        self._vectors = 0
         names = layout.kept.names
         self._writer = pyarrow.parquet.ParquetWriter(
             file,
@@ -142,14 +174,14 @@ class ParquetWriter(ShardWriter):
             # and compression saves 7 % of float32.
             use_dictionary=names,
             write_statistics=names,
-            compression={**dict.fromkeys(names, "zstd"), f"{layout.column}.list.element": "none"},
+            compression={**dict.fromkeys(names, "zstd"), layout.values_path: "none"},
         )
 
     def write(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
         """Append rows; write a row group once it is full."""
         self._batches.append(self._layout.rows(kept, vectors, positions))
-        self._rows += kept.num_rows
-        if self._rows >= self._group:
+        self._vectors += self._layout.count(kept, vectors)
+        if self._vectors >= self._layout.group_vectors:
             self._flush()
 
     def close(self) -> None:
@@ -165,7 +197,7 @@ class ParquetWriter(ShardWriter):
 
     def _flush(self) -> None:
         table = pyarrow.Table.from_batches(self._batches)
-        self._batches, self._rows = [], 0
+        self._batches, self._vectors = [], 0
         self._writer.write_table(table, row_group_size=max(1, table.num_rows))
 
 
@@ -221,6 +253,8 @@ class NpyWriter(ShardWriter):
         return int(np.load(output, mmap_mode="r").shape[0])
 
     def __init__(self, file: IO[bytes], layout: Layout) -> None:
+        if layout.per_token:
+            raise InputError("NumPy's format has no rows of different length: write Parquet, Arrow or JSON lines")
         self._file, self._rows = file, 0
         self._format = NpyFormat(layout.dtype, layout.width)
         file.write(self._format.header(0))
@@ -254,7 +288,7 @@ class JsonLinesWriter(ShardWriter):
         """Append rows."""
         values: list[Any] = [None] * kept.num_rows
         for position, vector in zip(positions, vectors, strict=True):
-            values[position] = json_values(vector)
+            values[position] = list(map(json_values, vector)) if self._layout.per_token else json_values(vector)
         for row, vector in zip(kept.to_pylist(), values, strict=True):
             try:
                 line = json.dumps({**row, self._layout.column: vector}, ensure_ascii=False)

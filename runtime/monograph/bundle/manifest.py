@@ -27,7 +27,7 @@ GRAPH_SUFFIX = ".onnx"
 # Weights are external data beside their graph. Only files of this name may be too large to be hashed at each start.
 WEIGHTS_SUFFIX = f"{GRAPH_SUFFIX}.data"
 # Fields that a file has only where they are set.
-_OPTIONAL = frozenset(("weights_bytes", "token_pooling", "expansion", "skipped_ids"))
+_OPTIONAL = frozenset(("weights_bytes", "token_pooling", "hybrid", "expansion", "skipped_ids"))
 # Domains of operators that the engines bring themselves. Anything else would need a library of custom
 # operators, and such a library is code: it is never loaded from a bundle.
 OP_DOMAINS = ("", "ai.onnx", "com.microsoft")

@@ -179,9 +179,13 @@ def _output_problems(graph: Graph, manifest: Manifest, task: Task[Any] | None) -
     width = manifest.output_width
     stated = "" if task is None else f"{task.name}.{task.width_field}"
     for name, output in graph.outputs.items():
-        if name in further and name != next(iter(graph.outputs)):
+        if task is not None and name in further and name != next(iter(graph.outputs)):
             if len(output.shape) != _TOKEN_AXES or not isinstance(output.shape[-1], int):
                 yield f"outputs.{name} has the shape {list(output.shape)} instead of batch, sequence and a number"
+                continue
+            due = task.further_width(manifest.section, name)
+            if due not in (None, output.shape[-1]):
+                yield f"outputs.{name} has {output.shape[-1]} columns, and by {task.name} it has {due or 'none'}"
         elif width and output.shape[-1:] != (width,):
             yield f"outputs.{name} has the shape {list(output.shape)}, and {stated} is {width}"
         elif task is not None and task.per_token and len(output.shape) != _TOKEN_AXES:

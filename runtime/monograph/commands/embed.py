@@ -23,7 +23,9 @@ from monograph.vector_file.formats import VectorFormat
 from monograph.vector_file.partial import open_vector_file
 from monograph.vector_file.ranges import read_ranges
 
-HELP = "embed the lines of a file, or of standard input, with an embedding model or a sparse encoder"
+HELP = (
+    "embed the lines of a file, of standard input, or tables, with an embedding model, sparse or multi-vector encoder"
+)
 _STDOUT_SUFFIX = ".jsonl"
 _LINES_SUFFIXES = ("", ".txt", ".jsonl")
 
@@ -154,19 +156,22 @@ def _check_options(task: Task[Any], arguments: argparse.Namespace) -> dict[str, 
     if not task.vector_formats:
         raise InputError(f"the bundle is {task.title}, which gives no vectors: use `{task.command}`")
     if arguments.output is not None and arguments.output.suffix not in task.vector_formats:
+        tables = ", or write a table with --format parquet" if task.per_token else ""
         raise InputError(
             f"the bundle is {task.title}, whose vectors are written as {' or '.join(task.vector_formats)}: choose "
-            f"another name than {arguments.output.name}"
+            f"another name than {arguments.output.name}{tables}"
         )
     foreign = [
         option.flag
         for option in _task_options()
         if option not in task.embed_options and getattr(arguments, option.keyword) != option.default
     ]
-    if arguments.ranges is not None and "precision" not in (option.keyword for option in task.embed_options):
+    if arguments.ranges is not None and not task.takes_ranges:
         foreign.append("--ranges")
     if foreign:
         raise InputError(f"the bundle is {task.title}, which has no {', '.join(foreign)}: leave them out")
+    if arguments.precision == "float16" and not task.per_token:
+        raise InputError("float16 is for tables: write the vectors of lines as float32")
     checked = {option.keyword: getattr(arguments, option.keyword) for option in task.embed_options}
     if arguments.ranges is not None:
         checked["ranges"] = read_ranges(arguments.ranges)
@@ -177,8 +182,6 @@ def _check_lines(file: str, arguments: argparse.Namespace) -> None:
     """Raise ``InputError`` for a file that has no text a line by its name, or for what only tables have."""
     if arguments.lines and (only := embed_tables.given(arguments)):
         raise InputError(f"{', '.join(only)}: only for tables, leave out --lines")
-    if arguments.precision == "float16":
-        raise InputError("float16 is for tables: write the vectors of lines as float32")
     if file != "-" and not arguments.lines and arguments.field is None:
         suffix = user_path(file).suffix.lower()
         if suffix not in _LINES_SUFFIXES:

@@ -6,13 +6,13 @@ pipeline as an array of objects [n], which is sliced, scattered and joined as an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monograph.bundle.manifest import Expansion, TokenizerSpec
+from monograph.tasks.base import as_matrices
 from monograph.tokenization import TokenizedTexts
 
 Matrices = NDArray[np.object_]
@@ -50,11 +50,3 @@ def split_by_text(outputs: NDArray[np.float32], tokens: TokenizedTexts, rows: ND
         whole = padded[: end - start]
         parts.append(whole.copy() if tokens.in_output is None else whole[tokens.in_output[start:end]])
     return as_matrices(parts)
-
-
-def as_matrices(matrices: Sequence[NDArray[np.float32]]) -> Matrices:
-    """Return matrices as an array of objects [n], also where all are of one shape."""
-    array = np.empty(len(matrices), dtype=np.object_)
-    for position, matrix in enumerate(matrices):
-        array[position] = matrix
-    return array

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ from monograph.inference.pipeline import OutputError, Pipeline
 from monograph.inference.routes import Routes
 from monograph.progress import SILENT, Progress, Step
 from monograph.quality import Deviation, Tolerance, VerificationResult
-from monograph.tasks.base import FLOAT32_TOLERANCE, Outputs, Task
+from monograph.tasks.base import FLOAT32_TOLERANCE, OutputPart, Outputs, Task
 from monograph.tokenization import TokenizedTexts
 
 # Rows of the ragged batches: neighbours of very different length share one.
@@ -61,7 +61,8 @@ def verify(
     ) as step:
         for comparison in comparisons:
             comparison.run_all(step)
-    cases = tuple(case for comparison in comparisons for case in comparison.cases)
+    cases = tuple(case for comparison in comparisons for _, case in comparison.cases)
+    tolerances = [tolerance for comparison in comparisons for tolerance in comparison.tolerances.values()]
     cosines = [case.worst_cosine for case in cases if case.worst_cosine is not None]
     reason = next((reason for comparison in comparisons if (reason := comparison.failure())), "")
     return VerificationResult(
@@ -70,7 +71,8 @@ def verify(
         device=engine.device,
         compute_dtype=engine.compute_dtype,
         passed=not reason,
-        tolerance=max((one.tolerance for one in comparisons), key=lambda allowed: allowed.max_abs_difference or 0.0),
+        # Where vectors are compared by their cosines, not the one of weights.
+        tolerance=max(tolerances, key=lambda one: (one.min_cosine is not None, one.max_abs_difference or 0.0)),
         max_abs_difference=max(case.max_abs_difference for case in cases),
         worst_cosine=min(cosines) if cosines else None,
         probes=sum(len(probes.texts) for probes in sets),
@@ -139,14 +141,18 @@ def _check_complete(routes: Routes, sets: Sequence[Probes]) -> None:
 
 @dataclass
 class _Comparison:
-    """One set of probes through its pipeline, and how far the outputs are from the reference, case by case."""
+    """One set of probes through its pipeline, and how far the outputs are from the reference, case by case.
+
+    ``tolerances`` are what is allowed of each part of the output, by its name; ``cases`` have the part's name each.
+    """
 
     task: Task[Any]
+    section: Any
     pipeline: Pipeline
     probes: Probes
     tokens: TokenizedTexts
-    tolerance: Tolerance
-    cases: list[Deviation]
+    tolerances: Mapping[str, Tolerance]
+    cases: list[tuple[str, Deviation]]
     refusal: str = ""
 
     @classmethod
@@ -164,9 +170,13 @@ class _Comparison:
             raise BundleError(
                 routes.bundle.path, [f"probes of {probes.width} dimensions{of_tokens}, the graph gives {width}"]
             )
-        task, engine = routes.bundle.task, pipeline.engine
-        allowed = task.tolerance(probes.vectors, tolerance, engine.graph.precision, engine.min_cosine)
-        return cls(task, pipeline, probes, pipeline.tokenize(probes.texts, probes.prompt), allowed, [])
+        task, engine, section = routes.bundle.task, pipeline.engine, routes.bundle.manifest.section
+        allowed = {
+            part.name: task.part_tolerance(part, tolerance, engine.graph.precision, engine.min_cosine)
+            for part in task.parts(section, probes.output, probes.vectors)
+        }
+        tokens = pipeline.tokenize(probes.texts, probes.prompt)
+        return cls(task, section, pipeline, probes, tokens, allowed, [])
 
     @cached_property
     def plans(self) -> dict[str, list[NDArray[np.intp]]]:
@@ -212,7 +222,7 @@ class _Comparison:
             return f"probe {position} has {actual[position]} tokens instead of {stated[position]}"
         if self.refusal:
             return self.refusal
-        return next((reason for case in self.cases if (reason := self.tolerance.violation(case))), "")
+        return next((reason for part, case in self.cases if (reason := self.tolerances[part].violation(case))), "")
 
     def _outputs_by_length(self) -> Iterator[tuple[NDArray[np.intp], Outputs]]:
         yield from self.pipeline.outputs(self.probes.texts, self.probes.prompt)
@@ -230,8 +240,14 @@ class _Comparison:
             outputs = self.probes.vectors * np.float32(np.nan)
         name = case if self.probes.route is None else f"{self.probes.route}: {case}"
         name = f"{name}, prompted" if self.probes.prompt else name
-        name = name if self.probes.output is None else f"{self.probes.output}: {name}"
-        self.cases.append(self.task.compare(name, outputs, self.probes.vectors, self.probes.token_counts))
+        for part, reference in zip(self._parts(outputs), self._parts(self.probes.vectors), strict=True):
+            output = " ".join(filter(None, (self.probes.output, f"({part.name})" if part.name else "")))
+            named = f"{output}: {name}" if output else name
+            deviation = self.task.compare(named, part.values, reference.values, self.probes.token_counts)
+            self.cases.append((part.name, replace(deviation, worst_cosine=None) if part.weights else deviation))
+
+    def _parts(self, outputs: Outputs) -> Sequence[OutputPart]:
+        return self.task.parts(self.section, self.probes.output, outputs)
 
 
 def _counted(

@@ -14,10 +14,11 @@ from monograph.cross_encoder import CrossEncoder
 from monograph.embedder import Embedder
 from monograph.errors import InputError, MonographError
 from monograph.inputs import check_named
+from monograph.multi_vector_encoder import MultiVectorEncoder
 from monograph.sparse_encoder import SparseEncoder
 
 BundlePath: TypeAlias = str | os.PathLike[str]
-ModelT = TypeVar("ModelT", bound=Embedder | CrossEncoder | SparseEncoder)
+ModelT = TypeVar("ModelT", bound=Embedder | CrossEncoder | SparseEncoder | MultiVectorEncoder)
 
 # Open models of databases that name a bundle's path and open it whenever a table is opened; by absolute path.
 _shared: WeakValueDictionary[tuple[str, str | None], Embedder] = WeakValueDictionary()
@@ -56,6 +57,11 @@ def open_cross_encoder(model: CrossEncoder | BundlePath, device: str | None = No
 def open_sparse_encoder(model: SparseEncoder | BundlePath, device: str | None = None) -> SparseEncoder:
     """``open_embedder`` for a sparse encoder."""
     return _open(SparseEncoder, model, device)
+
+
+def open_multi_vector_encoder(model: MultiVectorEncoder | BundlePath, device: str | None = None) -> MultiVectorEncoder:
+    """``open_embedder`` for a multi-vector encoder."""
+    return _open(MultiVectorEncoder, model, device)
 
 
 def open_shared(path: BundlePath, device: str | None, identity: str | None) -> Embedder:

@@ -276,19 +276,21 @@ class EngineQueue:
 
 def _gather(jobs: Sequence[Job], owners: NDArray[np.intp], rows: NDArray[np.intp]) -> TokenizedTexts:
     """Return the texts of a batch, one after the other."""
-    parts = []
+    places = []
     for owner, row in zip(owners.tolist(), rows.tolist(), strict=True):
         tokens = jobs[owner].tokens
-        if len(tokens.starts) == 2:
-            parts.append((tokens.ids, tokens.type_ids))
-        else:
-            place = slice(tokens.starts[row], tokens.starts[row + 1])
-            parts.append((tokens.ids[place], tokens.type_ids[place]))
-    starts = np.zeros(len(parts) + 1, dtype=np.int64)
-    np.cumsum([len(ids) for ids, _ in parts], out=starts[1:])
+        whole = len(tokens.starts) == 2
+        places.append((tokens, slice(None) if whole else slice(tokens.starts[row], tokens.starts[row + 1])))
+    starts = np.zeros(len(places) + 1, dtype=np.int64)
+    np.cumsum([len(tokens.ids[place]) for tokens, place in places], out=starts[1:])
+    # All jobs are of one pipeline: either each has a mask, or none.
+    attention = [tokens.attention[place] for tokens, place in places if tokens.attention is not None]
+    in_output = [tokens.in_output[place] for tokens, place in places if tokens.in_output is not None]
     return TokenizedTexts(
-        np.concatenate([ids for ids, _ in parts]),
-        np.concatenate([type_ids for _, type_ids in parts]),
+        np.concatenate([tokens.ids[place] for tokens, place in places]),
+        np.concatenate([tokens.type_ids[place] for tokens, place in places]),
         starts,
-        jobs[int(owners[0])].tokens.prompt_length,
+        places[0][0].prompt_length,
+        np.concatenate(attention) if attention else None,
+        np.concatenate(in_output) if in_output else None,
     )

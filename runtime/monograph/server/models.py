@@ -18,19 +18,20 @@ from monograph.batching import deduplicate, split_into_windows
 from monograph.errors import InputError, MonographError
 from monograph.inference.pipeline import UnusableTextError
 from monograph.inputs import Input, count_characters
-from monograph.model import Call, Model, Role, prepare_call, routes_of
+from monograph.model import Call, Model, Role, prepare_call, prepare_token_call, routes_of
 from monograph.server.engine_queue import EngineQueue, Job
 from monograph.server.errors import Failure, RequestError
 from monograph.server.limits import Limits
 from monograph.server.metrics import Metrics
-from monograph.tasks.embedding import EMBEDDING
+from monograph.tasks.embedding import EMBEDDING, TOKEN_EMBEDDINGS
+from monograph.tasks.multi_vector import MULTI_VECTOR
 from monograph.tasks.rerank import RERANK
 from monograph.tasks.sparse import SPARSE
 from monograph.tokenization import Side, TokenizedTexts
 
 _T = TypeVar("_T")
 # The tasks that a route answers.
-SERVED_TASKS = (EMBEDDING.name, RERANK.name, SPARSE.name)
+SERVED_TASKS = (EMBEDDING.name, RERANK.name, SPARSE.name, MULTI_VECTOR.name)
 # Characters of texts that the event loop's thread tokenizes itself: they take it less time than to wake another thread.
 _FEW_CHARACTERS = 2_000
 # More take so long that they have a thread of their own, and no other request waits behind them.
@@ -96,7 +97,10 @@ class Tokenizing:
 
 
 class ServedModel:
-    """An open model under a name, with a queue in front of each of its engines."""
+    """An open model under a name, with a queue in front of each of its engines.
+
+    ``has_token_vectors`` tells whether ``token_call`` is possible.
+    """
 
     def __init__(self, name: str, model: Model[Any], limits: Limits, metrics: Metrics, tokenizing: Tokenizing) -> None:
         self.name = name
@@ -108,9 +112,12 @@ class ServedModel:
         self._tokenizing = tokenizing
         self.created = int(time.time())
         self.queued_tokens = 0
+        routes = routes_of(model)
+        of_tokens = routes.of_output(TOKEN_EMBEDDINGS)
+        self.has_token_vectors = bool(of_tokens) or self.task == MULTI_VECTOR.name
         self._queues = {
             pipeline: EngineQueue(pipeline.runner, name, self._metrics.count_batch)
-            for pipeline in routes_of(model).pipelines.values()
+            for pipeline in (*routes.pipelines.values(), *of_tokens.values())
         }
 
     @property
@@ -132,6 +139,18 @@ class ServedModel:
         """
         try:
             return prepare_call(self.model, options.prompt_name, None, None, None, role=options.role, **task_options)
+        except InputError as error:
+            raise RequestError(Failure.INVALID, str(error)) from error
+
+    def token_call(self, options: CallOptions) -> Call[Any]:
+        """Check the options of a request for the vectors of tokens.
+
+        Raises:
+            RequestError: one is not usable, or the model has no such vectors.
+
+        """
+        try:
+            return prepare_token_call(self.model, options.prompt_name, options.role)
         except InputError as error:
             raise RequestError(Failure.INVALID, str(error)) from error
 

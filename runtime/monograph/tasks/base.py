@@ -26,6 +26,9 @@ FLOAT32_TOLERANCE = 1e-5
 # The cosine that graphs keep which round by themselves, by their precision. Engines reach the levels of an int8 graph
 # by arithmetic of their own: a value between two levels goes either way.
 MIN_COSINE_BY_PRECISION = {"fp16": 0.999, "int8": 0.99}
+# Where a graph or an engine rounds, a weight of a token may differ by this x the largest of the reference.
+WEIGHT_TOLERANCE = 5e-2
+WEIGHT_TOLERANCE_BY_PRECISION = {"int8": 0.5}
 # How long a vector may be, relative to the longest of the reference, where the reference is zero and an engine rounds.
 _MAX_NORM_FOR_ZERO = 1e-2
 
@@ -44,6 +47,19 @@ class LossBound:
         if value is None:
             return False
         return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
+
+
+@dataclass(frozen=True)
+class OutputPart:
+    """A part of an output that is compared with the reference by itself.
+
+    ``values`` are float32 [n, width] or objects [n], each a matrix; ``name`` is "" for all of an output. ``weights``
+    are single numbers, which have no direction: where an engine rounds, they are compared by their differences.
+    """
+
+    name: str
+    values: Outputs
+    weights: bool = False
 
 
 class PostProcess(Protocol[ResultT]):
@@ -141,6 +157,8 @@ class Task(ABC, Generic[SectionT]):
     # formats has no vectors to write.
     embed_options: ClassVar[Sequence[EmbedOption]] = ()
     vector_formats: ClassVar[Mapping[str, Callable[[Any], VectorFormat[Any]]]] = {}
+    # Whether precisions of its vectors need the range of each dimension.
+    takes_ranges: ClassVar[bool] = False
 
     @abstractmethod
     def section_problems(self, section: SectionT) -> list[str]:
@@ -149,6 +167,17 @@ class Task(ABC, Generic[SectionT]):
     def output_width(self, section: SectionT) -> int:
         """Return the columns of the graph's output."""
         return int(getattr(section, self.width_field))
+
+    def further_width(self, section: SectionT, output: str) -> int | None:  # noqa: ARG002
+        """Return the columns of an output after the first, None where the section does not state them."""
+        return None
+
+    def parts(self, section: SectionT, output: str | None, outputs: Outputs) -> Sequence[OutputPart]:  # noqa: ARG002
+        """Return what is compared by itself of the outputs named ``output``, None for the first: usually all of them.
+
+        The outputs are float32 [n, width] or objects [n], each a matrix float32 [tokens, width].
+        """
+        return (OutputPart("", outputs),)
 
     @abstractmethod
     def describe(self, section: SectionT) -> list[tuple[str, str]]:
@@ -189,8 +218,16 @@ class Task(ABC, Generic[SectionT]):
         rounded = MIN_COSINE_BY_PRECISION.get(precision, min_cosine)
         if rounded is not None:
             return Tolerance(min_cosine=rounded, exact=False)
-        values = np.concatenate(reference) if reference.dtype == np.object_ else reference
-        return Tolerance(max_abs_difference=float32 * largest_magnitude(values))
+        matrices = reference if reference.dtype == np.object_ else [reference]
+        return Tolerance(max_abs_difference=float32 * max(map(largest_magnitude, matrices), default=1.0))
+
+    def part_tolerance(self, part: OutputPart, float32: float, precision: str, min_cosine: float | None) -> Tolerance:
+        """Return what is allowed relative to a part of the reference; other arguments are those of ``tolerance``."""
+        if not part.weights or MIN_COSINE_BY_PRECISION.get(precision, min_cosine) is None:
+            return self.tolerance(part.values, float32, precision, min_cosine)
+        largest = max((float(np.abs(values).max(initial=0)) for values in part.values), default=0.0)
+        allowed = WEIGHT_TOLERANCE_BY_PRECISION.get(precision, WEIGHT_TOLERANCE)
+        return Tolerance(max_abs_difference=allowed * largest, exact=False)
 
     def compare(self, case: str, outputs: Outputs, reference: Outputs, token_counts: Sequence[int]) -> Deviation:
         """Return how far outputs are from the reference, float32 [n, d] each, of inputs with these token counts.
@@ -215,6 +252,14 @@ class Task(ABC, Generic[SectionT]):
         # encoder. Zeros have no direction to be wrong, and a vector that is tiny beside the others is as near.
         zero = (norms[1] == 0) & (norms[0] <= _MAX_NORM_FOR_ZERO * norms[1].max(initial=0))
         return float(np.nan_to_num(np.where(zero, 1.0, cosines), nan=-1.0).min())
+
+
+def as_matrices(matrices: Sequence[NDArray[np.float32]]) -> NDArray[np.object_]:
+    """Return matrices as an array of objects [n], also where all are of one shape."""
+    array = np.empty(len(matrices), dtype=np.object_)
+    for position, matrix in enumerate(matrices):
+        array[position] = matrix
+    return array
 
 
 def scatter_rows(

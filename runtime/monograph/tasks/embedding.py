@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -13,11 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 from monograph.errors import InputError
 from monograph.inputs import check_count, check_flag
 from monograph.similarity import SIMILARITIES, check_vectors, normalize
-from monograph.tasks.base import DensePostProcess, EmbedOption, LossBound, Outputs, Task
+from monograph.tasks.base import DensePostProcess, EmbedOption, LossBound, OutputPart, Outputs, Task, as_matrices
 from monograph.vector_file.formats import DENSE_FORMATS
 
 # The output with the vectors of all tokens, which an export may add.
 TOKEN_EMBEDDINGS = "token_embeddings"  # noqa: S105 - an output's name
+# The output with a text's vector, and the weight and the vector of each token, of models that have all three.
+HYBRID_EMBEDDINGS = "hybrid_embeddings"
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8", "uint8", "binary", "ubinary")
 # The precisions that need the range of each dimension.
@@ -27,13 +30,24 @@ _MAX_FLOAT32 = 3.4e38
 
 
 @dataclass(frozen=True)
+class HybridSection:
+    """The output ``hybrid_embeddings`` of a model that also weights tokens and has a vector for each (bge-m3).
+
+    ``dimension`` is that of tokens' vectors; ``unweighted_ids`` are the tokens whose weights are left out.
+    """
+
+    dimension: int
+    unweighted_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class EmbeddingSection:
     """The vectors of an embedding model.
 
     ``normalized`` says whether they have unit length; ``truncate_dim`` is the number of dimensions to keep by default,
     None for all; ``ranges`` has the smallest and largest value of each dimension, for int8 and uint8 vectors.
     ``token_pooling`` is "mean" if the graph also gives the vectors of tokens and a text's vector is their mean,
-    normalized if ``normalized``; otherwise None.
+    normalized if ``normalized``; otherwise None. ``hybrid`` describes the output ``hybrid_embeddings``, None without.
     """
 
     dimension: int
@@ -43,6 +57,7 @@ class EmbeddingSection:
     truncate_dim: int | None = None
     ranges: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     token_pooling: str | None = None
+    hybrid: HybridSection | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +126,17 @@ class VectorPostProcess(DensePostProcess):
         }
 
 
+NORMALIZE = EmbedOption("--normalize", "normalize_embeddings", "bring each dense vector to length 1", is_flag=True)
+PRECISION = EmbedOption(
+    "--precision",
+    "precision",
+    "of dense vectors; int8 and uint8 need --ranges, unless the bundle has them; float16 is for tables. Of vectors of "
+    "tokens float16, int8, binary and ubinary, without ranges",
+    # float16 is no precision of dense vectors in Sentence Transformers: tables have it as a type of numbers.
+    choices=(PRECISIONS[0], "float16", *PRECISIONS[1:]),
+)
+
+
 class EmbeddingTask(Task[EmbeddingSection]):
     """Embedding: texts to dense vectors."""
 
@@ -119,7 +145,7 @@ class EmbeddingTask(Task[EmbeddingSection]):
     model = "monograph.embedder:Embedder"
     command = "monograph embed"
     output = "sentence_embedding"
-    further_outputs = (TOKEN_EMBEDDINGS,)
+    further_outputs = (TOKEN_EMBEDDINGS, HYBRID_EMBEDDINGS)
     width_field = "dimension"
     section_type = EmbeddingSection
     agreement_type = VectorAgreement
@@ -130,15 +156,10 @@ class EmbeddingTask(Task[EmbeddingSection]):
     }
     embed_options: ClassVar = (
         EmbedOption("--truncate-dim", "truncate_dim", "keep only the first dimensions of a dense vector"),
-        EmbedOption("--normalize", "normalize_embeddings", "bring each dense vector to length 1", is_flag=True),
-        EmbedOption(
-            "--precision",
-            "precision",
-            "of dense vectors; int8 and uint8 need --ranges, unless the bundle has them; float16 is for tables",
-            # float16 is no precision of Sentence Transformers: tables have it as a type of numbers.
-            choices=(PRECISIONS[0], "float16", *PRECISIONS[1:]),
-        ),
+        NORMALIZE,
+        PRECISION,
     )
+    takes_ranges = True
     vector_formats = DENSE_FORMATS
 
     def section_problems(self, section: EmbeddingSection) -> list[str]:
@@ -157,15 +178,43 @@ class EmbeddingTask(Task[EmbeddingSection]):
             problems.append(f"ranges must be two lists of {section.dimension} numbers")
         if section.token_pooling not in (None, "mean"):
             problems.append(f"token_pooling {section.token_pooling!r} is not 'mean'")
+        if section.hybrid is not None and section.hybrid.dimension < 1:
+            problems.append("hybrid.dimension must be at least 1")
         return problems
+
+    def further_width(self, section: EmbeddingSection, output: str) -> int | None:
+        """Return the columns of ``hybrid_embeddings``, 0 where the section describes none; None for another output."""
+        if output != HYBRID_EMBEDDINGS:
+            return None
+        return 0 if section.hybrid is None else hybrid_width(section.dimension, section.hybrid.dimension)
+
+    def parts(self, section: EmbeddingSection, output: str | None, outputs: Outputs) -> Sequence[OutputPart]:
+        """Return the three parts of ``hybrid_embeddings``, or another output as it is."""
+        if output != HYBRID_EMBEDDINGS or section.hybrid is None:
+            return super().parts(section, output, outputs)
+        width = section.hybrid.dimension
+        return (
+            OutputPart("dense", as_matrices([matrix[:1, : section.dimension] for matrix in outputs])),
+            OutputPart("token weights", as_matrices([matrix[1:, -1:] for matrix in outputs]), weights=True),
+            OutputPart("token vectors", as_matrices([matrix[1:, :width] for matrix in outputs])),
+        )
 
     def describe(self, section: EmbeddingSection) -> list[tuple[str, str]]:
         """Return what `monograph info` prints of a section."""
         length = "unit length" if section.normalized else "not normalized"
-        rows = [("embedding", f"{self.describe_output(section)}, {length}, {section.similarity} similarity")]
+        rows = [("embedding", f"{super().describe_output(section)}, {length}, {section.similarity} similarity")]
         if section.truncate_dim:
             rows.append(("truncated to", f"{section.truncate_dim} dimensions by default"))
+        if section.hybrid is not None:
+            rows.append(("of each token", f"a weight, and a vector of {section.hybrid.dimension} dimensions"))
         return rows
+
+    def describe_output(self, section: EmbeddingSection) -> str:
+        """Return what the graph gives, in a few words."""
+        dense = super().describe_output(section)
+        if section.hybrid is None:
+            return dense
+        return f"{dense}, and a weight and {section.hybrid.dimension} dimensions for each token ({HYBRID_EMBEDDINGS})"
 
     def post_process(  # type: ignore[override]
         self,
@@ -204,6 +253,15 @@ class EmbeddingTask(Task[EmbeddingSection]):
 
 
 EMBEDDING = TASK = EmbeddingTask()
+
+
+def hybrid_width(dimension: int, token_dimension: int) -> int:
+    """Return the columns of ``hybrid_embeddings``.
+
+    A text's first row holds its own vector, of ``dimension`` values; the others each a token's vector, of
+    ``token_dimension`` values, and in the last column its weight.
+    """
+    return max(dimension, token_dimension) + 1
 
 
 def quantize(vectors: NDArray[np.float32], precision: Precision, ranges: Ranges | None) -> NDArray[Any]:

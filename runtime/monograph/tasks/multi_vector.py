@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -14,7 +15,9 @@ from monograph.inputs import check_flag
 from monograph.maxsim import MAXSIM_FUNCTIONS
 from monograph.similarity import normalize
 from monograph.tasks.base import LossBound, Outputs, Task, scatter_rows
-from monograph.tasks.embedding import VectorAgreement, quantize
+from monograph.tasks.embedding import NORMALIZE, PRECISION, VectorAgreement, quantize
+from monograph.token_pooling import import_scipy_clusters, pool_tokens
+from monograph.vector_file.formats import TOKEN_FORMATS
 
 TokenPrecision = Literal["float32", "float16", "int8", "binary", "ubinary"]
 TOKEN_PRECISIONS: tuple[TokenPrecision, ...] = ("float32", "float16", "int8", "binary", "ubinary")
@@ -50,17 +53,34 @@ class MultiVectorAgreement(VectorAgreement):
 
 @dataclass(frozen=True)
 class TokenPostProcess:
-    """Normalize and quantize the vectors of each text's tokens."""
+    """Normalize, pool and quantize the vectors of each text's tokens.
+
+    ``pool_factor`` and ``protected_tokens`` are those of ``pool_tokens``; 1 for no pooling.
+    """
 
     dimension: int
     normalize: bool
     precision: TokenPrecision
+    pool_factor: float = 1.0
+    protected_tokens: int = 1
+
+    @property
+    def width(self) -> int:
+        """Columns of a token's vector: bytes for the binary precisions, dimensions otherwise."""
+        return -(-self.dimension // 8) if self.precision in ("binary", "ubinary") else self.dimension
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the vectors' values."""
+        return np.dtype({"binary": "int8", "ubinary": "uint8"}.get(self.precision, self.precision))
 
     def __call__(self, outputs: Outputs) -> Outputs:
         """Turn the matrices of texts (objects [n] of float32 [tokens, d]) into those of the precision."""
         results = np.empty(len(outputs), dtype=np.object_)
         for position, matrix in enumerate(outputs):
             vectors = normalize(matrix) if self.normalize else matrix
+            if self.pool_factor > 1:
+                vectors = pool_tokens(vectors, self.pool_factor, self.protected_tokens)
             results[position] = quantize_tokens(vectors, self.precision)
         return results
 
@@ -81,7 +101,8 @@ class TokenPostProcess:
     @property
     def settings(self) -> dict[str, str]:
         """What the vectors depend on beside the texts and the model."""
-        return {"normalize": str(self.normalize), "precision": self.precision}
+        pooled = {"pooling": f"{self.pool_factor:g}, {self.protected_tokens} protected"} if self.pool_factor > 1 else {}
+        return {"normalize": str(self.normalize), "precision": self.precision, **pooled}
 
 
 class MultiVectorTask(Task[MultiVectorSection]):
@@ -96,6 +117,8 @@ class MultiVectorTask(Task[MultiVectorSection]):
     per_token = True
     section_type = MultiVectorSection
     agreement_type = MultiVectorAgreement
+    embed_options: ClassVar = (NORMALIZE, PRECISION)
+    vector_formats = TOKEN_FORMATS
     loss_bounds: ClassVar = {
         "lossless": (LossBound("mean_cosine", minimum=0.9999), LossBound("spearman", minimum=0.999)),
         "high": (LossBound("mean_cosine", minimum=0.999), LossBound("spearman", minimum=0.99)),
@@ -120,12 +143,19 @@ class MultiVectorTask(Task[MultiVectorSection]):
         return f"{section.dimension} dimensions for each token"
 
     def post_process(  # type: ignore[override]
-        self, section: MultiVectorSection, *, normalize_embeddings: bool = False, precision: str | None = "float32"
+        self,
+        section: MultiVectorSection,
+        *,
+        normalize_embeddings: bool = False,
+        precision: str | None = "float32",
+        pool_factor: float = 1,
+        protected_tokens: int = 1,
     ) -> TokenPostProcess:
         """Check the options of a call against the model and return what follows the graph.
 
         Raises:
-            InputError: an option is unknown, or int8 is requested of vectors that have not unit length.
+            InputError: an option is unknown, or int8 or pooling is requested of vectors that have not unit length.
+            MonographError: pooling is requested, and SciPy is not installed.
 
         """
         precision = "float32" if precision is None else precision
@@ -137,10 +167,27 @@ class MultiVectorTask(Task[MultiVectorSection]):
                 "precision 'int8' is for vectors of unit length, and this model's are not: add "
                 "normalize_embeddings=True, or choose float16"
             )
-        return TokenPostProcess(section.dimension, normalizes and not section.normalized, precision)
+        factor, protected = _check_pooling(pool_factor, protected_tokens)
+        if factor > 1 and not (section.normalized or normalizes):
+            raise InputError(
+                "pool_factor is for vectors of unit length, and this model's are not: add normalize_embeddings=True"
+            )
+        return TokenPostProcess(section.dimension, normalizes and not section.normalized, precision, factor, protected)
 
 
 MULTI_VECTOR = TASK = MultiVectorTask()
+
+
+def _check_pooling(pool_factor: object, protected_tokens: object) -> tuple[float, int]:
+    """Return checked options of pooling; raise ``MonographError`` where it is requested without SciPy."""
+    if isinstance(pool_factor, bool) or not isinstance(pool_factor, (int, float)) or not 1 <= pool_factor < math.inf:
+        raise InputError(f"pool_factor must be a number of at least 1, got {pool_factor!r}")
+    if isinstance(protected_tokens, bool) or not isinstance(protected_tokens, int) or protected_tokens < 0:
+        raise InputError(f"protected_tokens must be a number of tokens, 0 or more, got {protected_tokens!r}")
+    if pool_factor > 1:
+        # At the call, and not after the first batch.
+        import_scipy_clusters()
+    return float(pool_factor), protected_tokens
 
 
 def quantize_tokens(vectors: NDArray[np.float32], precision: TokenPrecision) -> NDArray[Any]:

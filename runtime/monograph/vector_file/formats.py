@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -86,6 +86,12 @@ def json_values(vector: NDArray[Any]) -> list[Any]:
     return _shortest(vector) if vector.dtype.kind == "f" else list(vector.tolist())
 
 
+def token_json_lines(matrices: Iterable[NDArray[Any]]) -> Iterator[str]:
+    """Yield the vectors of each text's tokens, [tokens, d], as a line of JSON with its newline: a list of lists."""
+    for matrix in matrices:
+        yield json.dumps([json_values(vector) for vector in matrix]) + "\n"
+
+
 def sparse_json_lines(rows: SparseRows) -> Iterator[str]:
     """Yield the ``indices`` and ``values`` of each row as a line of JSON with its newline."""
     for columns, values in rows.vectors():
@@ -104,4 +110,7 @@ DENSE_FORMATS: Mapping[str, Callable[[Any], VectorFormat[NDArray[Any]]]] = {
 }
 SPARSE_FORMATS: Mapping[str, Callable[[Any], VectorFormat[SparseRows]]] = {
     ".jsonl": lambda plan: JsonLinesFormat("sparse jsonl", sparse_json_lines),  # noqa: ARG005
+}
+TOKEN_FORMATS: Mapping[str, Callable[[Any], VectorFormat[NDArray[Any]]]] = {
+    ".jsonl": lambda plan: JsonLinesFormat("multi-vector jsonl", token_json_lines),  # noqa: ARG005
 }

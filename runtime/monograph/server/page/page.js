@@ -90,12 +90,28 @@ const sparseCosine = (a, b) => {
   return dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b) || 1);
 };
 
+// The mean over the vectors of a query, so that scores do not grow with its length.
+const maxSim = (query, vectors) => {
+  const dot = (x, y) => x.reduce((sum, value, place) => sum + value * y[place], 0);
+  return query.reduce((sum, x) => sum + Math.max(...vectors.map((y) => dot(x, y))), 0) / query.length;
+};
+
 async function scores(model, first, others) {
   if (model.task === "rerank") {
     const ranks = await (
       await fetchFromServer("/rerank", { model: model.name, query: first, texts: others })
     ).json();
     return ranks.map(({ index, score }) => [score, others[index]]);
+  }
+  if (model.task === "multi_vector") {
+    const [[query], documents] = await Promise.all(
+      [["query", [first]], ["document", others]].map(async ([role, inputs]) =>
+        (await fetchFromServer("/embed_all", { model: model.name, inputs, input_type: role })).json(),
+      ),
+    );
+    return documents
+      .map((vectors, place) => [maxSim(query, vectors), others[place]])
+      .sort((a, b) => b[0] - a[0]);
   }
   const [path, compare] = model.task === "sparse" ? ["/embed_sparse", sparseCosine] : ["/embed", cosine];
   const [own, ...vectors] = await (

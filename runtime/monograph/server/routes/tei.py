@@ -1,4 +1,4 @@
-"""The API of text-embeddings-inference: `/embed`, `/embed_sparse`, `/rerank`, `/predict`, `/tokenize`, `/info`, `/`.
+"""The API of text-embeddings-inference: `/embed`, `/embed_all`, `/rerank`, `/predict`, `/tokenize`, `/info` and others.
 
 Its requests name no model: they are answered by the server's first model of the task, or by the one in ``model``.
 """
@@ -22,6 +22,7 @@ from monograph.server.models import ServedModel
 from monograph.server.routes.openai import dimension_options
 from monograph.server.routes.rerank import reranker, score
 from monograph.tasks.embedding import EMBEDDING
+from monograph.tasks.multi_vector import MULTI_VECTOR
 from monograph.tasks.rerank import RERANK
 from monograph.tasks.sparse import SPARSE
 from monograph.version import __version__
@@ -30,7 +31,12 @@ _TEXT = {"type": "string"}
 _PAIR = {"type": "array", "items": _TEXT, "minItems": 2, "maxItems": 2}
 _ONE_OR_TWO = {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": 2}
 _SEQUENCES = {"anyOf": [_TEXT, _PAIR, {"type": "array", "items": _ONE_OR_TWO, "minItems": 1}]}
-_KINDS = {EMBEDDING.name: "embedding", RERANK.name: "reranker", SPARSE.name: "embedding"}
+_KINDS = {
+    EMBEDDING.name: "embedding",
+    RERANK.name: "reranker",
+    SPARSE.name: "embedding",
+    MULTI_VECTOR.name: "embedding",
+}
 
 
 class TeiRequest(RequestBody):
@@ -48,6 +54,13 @@ class EmbedRequest(TeiRequest):
     inputs: Texts
     normalize: Annotated[bool | None, Field(description="Whether vectors get unit length; default: true.")] = True
     dimensions: Annotated[int | None, Field(ge=1)] = None
+    input_type: InputType = None
+
+
+class EmbedAllRequest(TeiRequest):
+    """Texts of which the vectors of all tokens are wanted."""
+
+    inputs: Texts
     input_type: InputType = None
 
 
@@ -100,6 +113,7 @@ class SimpleToken(BaseModel):
 
 
 Embeddings = RootModel[list[list[float]]]
+TokenEmbeddings = RootModel[list[list[list[float]]]]
 SparseEmbeddings = RootModel[list[list[SparseValue]]]
 Ranks = RootModel[list[Rank]]
 Predictions = RootModel[list[Prediction] | list[list[Prediction]]]
@@ -208,6 +222,20 @@ def _vector_options(model: ServedModel, body: EmbedRequest) -> dict[str, Any]:
     # Vectors that have unit length already would differ in their last bits.
     whole = section.normalized and not options and section.truncate_dim is None
     return options if whole else options | {"normalize_embeddings": True}
+
+
+@routes.post("/embed_all", response_model=TokenEmbeddings, responses=documented_errors("/embed_all"))
+async def embed_all(body: EmbedAllRequest, request: Request) -> Response:
+    """Embed texts as a vector for each token: of multi-vector encoders, and of models with token embeddings."""
+    context: Context = request.app.state.context
+    with_tokens = (model for model in context.registry if model.has_token_vectors)
+    first = next(with_tokens, None)
+    name = first.name if body.model is None and first is not None else body.model
+    model = context.registry.get(name, MULTI_VECTOR.name, EMBEDDING.name)
+    check_number(body.inputs, context.limits, "inputs")
+    options = call_options(body.prompt_name, body.input_type, body.truncate, body.truncation_direction)
+    computed = await model.compute(body.inputs, model.token_call(options), options)
+    return json_response(list(map(np.ascontiguousarray, computed.results)))
 
 
 @routes.post("/embed_sparse", response_model=SparseEmbeddings, responses=documented_errors("/embed_sparse"))
@@ -353,6 +381,8 @@ async def answer_any(body: AnyRequest, request: Request) -> Response:
     task = next(iter(context.registry)).task
     if task == SPARSE.name:
         return await embed_sparse(check_body(EmbedSparseRequest, fields), request)
+    if task == MULTI_VECTOR.name:
+        return await embed_all(check_body(EmbedAllRequest, fields), request)
     if task == RERANK.name:
         if "inputs" in fields:
             return await predict(check_body(PredictRequest, fields), request)
