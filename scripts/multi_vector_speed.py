@@ -55,9 +55,9 @@ def build(model: str, folder: Path, *, tiny: bool) -> dict[str, str]:
     if model == "colbert":
         config = {} if tiny else {**_BERT_BASE, **_TRAINED_RANGE, "max_position_embeddings": 512}
         dimension = 24 if tiny else 128
-        checkpoint = save_multi_vector(
-            "BERT", folder, dimension=dimension, config=config, document_length=180, max_length=180
-        )
+        length = 64 if tiny else 180
+        lengths = {"document_length": length, "max_length": length}
+        checkpoint = save_multi_vector("BERT", folder, dimension=dimension, config=config, **lengths)
         bundle = export(checkpoint, folder / "bundle", show_progress_bar=False)
         return {"checkpoint": str(checkpoint), "bundle": str(bundle.path)}
     config = {} if tiny else {**_XLM_R_LARGE, **_TRAINED_RANGE, "max_position_embeddings": 514}
