@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from qdrant_client import QdrantClient, models
 from monograph import Embedder, InputError, SparseEncoder
 from monograph.integrations.qdrant import DenseVectors, LateInteractionVectors, SparseVectors
 from support.frameworks import DOCUMENT_PROMPT, DOCUMENTS, QUERIES
-from support.manifests import edit_manifest
 
 MULTI_VECTOR = Path(__file__).parents[1] / "data" / "multi-vector"
 
@@ -98,20 +96,6 @@ def test_multi_vectors_are_of_documents_in_a_list_and_one_query() -> None:
         vectors.documents("abc")
     with pytest.raises(InputError, match="give one at a time"):
         vectors.query(["one", "two"])  # type: ignore[arg-type]
-
-
-def test_documents_without_a_vector_are_refused(tmp_path: Path) -> None:
-    shutil.copytree(MULTI_VECTOR, tmp_path / "bundle")
-
-    def skip_all(manifest: dict[str, Any]) -> None:
-        for tokenizer in manifest["routing"]["tokenizers"].values():
-            tokenizer["skipped_ids"] = list(range(tokenizer["vocabulary_size"]))
-        manifest["tokenizer"]["skipped_ids"] = list(range(manifest["tokenizer"]["vocabulary_size"]))
-
-    edit_manifest(tmp_path / "bundle", skip_all)
-    vectors = LateInteractionVectors(tmp_path / "bundle", device="cpu")
-    with pytest.raises(InputError, match="document 0 has no vector, and Qdrant needs one: leave it out"):
-        vectors.documents(["a"])
 
 
 @pytest.mark.parametrize("function", ["cosine", "dot", "euclidean", "manhattan"])
