@@ -20,7 +20,7 @@ from monograph.bulk.machines import machine_named
 from monograph.bulk.overlap import ahead, behind
 from monograph.bulk.plan import Corpus, Disturbances, Rate, estimate, measure
 from monograph.bulk.simulation import Cluster, simulate
-from monograph.bulk.workers import share_cpus
+from monograph.bulk.workers import Failure, attempt, share_cpus
 from support.command import assert_error, monograph
 
 DATA = Path(__file__).parents[1] / "data"
@@ -117,6 +117,18 @@ def test_cpus_are_shared_out() -> None:
     assert [cpu for cpus in share_cpus(len(own)) for cpu in cpus] != []
     assert sorted(cpu for cpus in share_cpus(len(own), 1) for cpu in cpus) == own
     assert [len(cpus) for cpus in share_cpus(3, 2)] == [2, 2, 2]
+
+
+def test_what_fails_is_a_failure_but_an_interrupt_ends_the_run() -> None:
+    def fail(error: BaseException) -> None:
+        try:
+            raise error
+        finally:
+            raise OSError("cannot clean up")
+
+    assert attempt(fail, ValueError()) == Failure("cannot clean up")
+    with pytest.raises(KeyboardInterrupt):
+        attempt(fail, KeyboardInterrupt())
 
 
 def test_machines_by_name() -> None:

@@ -55,10 +55,17 @@ def message_of(error: BaseException) -> str:
 
 
 def attempt(function: Callable[Concatenate[ItemT, Rest], ResultT], item: ItemT, *rest: Rest.args) -> ResultT | Failure:  # type: ignore[valid-type]
-    """Return a function's result for an item, or its failure, of the kinds that another item may not have."""
+    """Return a function's result for an item, or its failure, of the kinds that another item may not have.
+
+    An interrupt is raised, also where what it ended failed to clean up.
+    """
     try:
         return function(item, *rest)  # type: ignore[call-arg]
     except (MonographError, OSError, MemoryError) as error:
+        cause: BaseException | None = error
+        while (cause := cause.__context__) is not None:
+            if isinstance(cause, KeyboardInterrupt):
+                raise cause from error
         return Failure(message_of(error))
 
 
