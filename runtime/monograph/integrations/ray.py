@@ -187,15 +187,9 @@ class EmbedBatch:
         return vectors, present
 
     def _append(self, batch: Any, vectors: NDArray[Any], present: NDArray[np.bool_]) -> Any:
-        import pyarrow
+        from monograph.bulk.writers import vector_array
 
-        whole = np.zeros((len(present), vectors.shape[1]), vectors.dtype)
-        whole[present] = vectors
-        array = pyarrow.FixedSizeListArray.from_arrays(
-            pyarrow.array(whole.reshape(-1)),
-            vectors.shape[1],
-            **({} if present.all() else {"mask": pyarrow.array(~present)}),
-        )
+        array = vector_array(vectors, np.flatnonzero(present), len(present))
         if self._vector_column in batch.schema.names:
             return batch.set_column(batch.schema.names.index(self._vector_column), self._vector_column, array)
         return batch.append_column(self._vector_column, array)
