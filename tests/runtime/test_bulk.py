@@ -21,6 +21,7 @@ from monograph.bulk.overlap import ahead, behind
 from monograph.bulk.plan import Corpus, Disturbances, Rate, estimate, measure
 from monograph.bulk.simulation import Cluster, simulate
 from monograph.bulk.workers import Failure, attempt, share_cpus
+from monograph.integrations.ray import EmbedBatch
 from support.command import assert_error, monograph
 
 DATA = Path(__file__).parents[1] / "data"
@@ -239,7 +240,14 @@ def test_only_the_tokens_that_the_model_reads_are_measured_and_counted() -> None
     value = json.loads(done.stdout)
     with Embedder(DATA / "embedding", device="cpu", threads=1) as model:
         longest = model.max_length
+    assert longest is not None
     assert value["corpus"]["mean_tokens"] == longest
     assert value["estimates"][0]["hours"] == pytest.approx(1e6 * longest / 500 / 8 / 3600)
     assert value["estimates"][0]["input_gib"] == pytest.approx(1e6 * 4e9 / 2**30)
     assert f"1e+09 tokens a text, of which the model reads {longest}" in value["inputs"]["given"]
+
+
+def test_a_row_is_not_a_batch_of_characters() -> None:
+    """`datasets` gives single rows to what is mapped without ``batched``."""
+    with pytest.raises(InputError, match="batched=True"):
+        EmbedBatch(DATA / "embedding", device="cpu")({"text": "a boat"})

@@ -62,10 +62,11 @@ def attempt(function: Callable[Concatenate[ItemT, Rest], ResultT], item: ItemT, 
     try:
         return function(item, *rest)  # type: ignore[call-arg]
     except (MonographError, OSError, MemoryError) as error:
-        cause: BaseException | None = error
-        while (cause := cause.__context__) is not None:
+        cause = error.__context__
+        while cause is not None:
             if isinstance(cause, KeyboardInterrupt):
                 raise cause from error
+            cause = cause.__context__
         return Failure(message_of(error))
 
 

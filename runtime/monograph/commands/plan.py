@@ -165,7 +165,7 @@ def _print(
             f"{each.read_mb_per_second:,.1f} MB/s, writes {each.written_mb_per_second:,.1f} MB/s in all"
         )
         if each.memory_gib > machine.memory_gib:
-            print(f"  {machine.name} has too little memory for a process on each core: use fewer --workers")
+            print(f"  {machine.name} has too little memory for a process on each core: use fewer --workers of `embed`")
 
 
 def _disturbed(estimate: Estimate) -> str:

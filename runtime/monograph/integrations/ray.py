@@ -123,6 +123,12 @@ class EmbedBatch:
         """Return a batch with the vectors of its texts, ``precision``'s type [n, d]."""
         if isinstance(batch, Mapping):
             column = self._column_of(batch, list(batch))
+            if isinstance(column, str):
+                # Its characters would be taken for texts.
+                raise InputError(
+                    f"the column {self._column!r} has one text and not those of a batch: give batches of rows, as "
+                    "`datasets` does with batched=True, and Ray Data in map_batches"
+                )
             vectors, present = self._encode(column)
             return {**batch, self._vector_column: vectors if present.all() else _with_none(vectors, present)}
         package = type(batch).__module__.partition(".")[0]
