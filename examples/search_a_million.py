@@ -29,7 +29,7 @@ class Vectors:
     """The float32 vectors of a folder of .npy files as one array [n, d] that stays on disk."""
 
     def __init__(self, folder: Path) -> None:
-        self.parts = [np.load(file, mmap_mode="r") for file in sorted(folder.rglob("*.npy"))]
+        self.parts = [np.load(file, mmap_mode="r") for file in files_of(folder, ".npy")]
         self.starts = np.cumsum([0, *(len(part) for part in self.parts)])
 
     def __len__(self) -> int:
@@ -45,6 +45,11 @@ class Vectors:
         for start, part in zip(self.starts, self.parts, strict=False):
             for first in range(0, len(part), rows):
                 yield int(start) + first, np.asarray(part[first : first + rows])
+
+
+def files_of(folder: Path, suffix: str) -> list[Path]:
+    """Return the files with a suffix in the order of their names without it, which tables and vectors share."""
+    return sorted(folder.rglob(f"*{suffix}"), key=lambda file: file.relative_to(folder).with_suffix(""))
 
 
 def to_bits(vectors: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -89,10 +94,14 @@ def search_exactly(vectors: Vectors, questions: NDArray[np.float32], top: int) -
     return rows
 
 
-def read_texts(folder: Path, column: str, rows: Sequence[int]) -> list[str]:
-    """Return the texts of some rows of a folder of Parquet files."""
-    tables = [pyarrow.parquet.read_table(file, columns=[column]) for file in sorted(folder.rglob("*.parquet"))]
+def read_texts(folder: Path, column: str, rows: Sequence[int], count: int) -> list[str]:
+    """Return the texts of some rows of a folder of Parquet files, which have ``count`` rows."""
+    tables = [pyarrow.parquet.read_table(file, columns=[column]) for file in files_of(folder, ".parquet")]
     texts = pyarrow.concat_tables(tables)[column]
+    if len(texts) != count:
+        raise SystemExit(
+            f"{folder} has {len(texts):,} rows and there are {count:,} vectors: embed all rows, as Parquet"
+        )
     return [texts[int(row)].as_py() for row in rows]
 
 
@@ -141,7 +150,8 @@ def main() -> None:
         found = search(index, vectors, questions, arguments.top, arguments.multiplier)
         for question, (rows, scores) in zip(arguments.questions, found, strict=True):
             print(question)
-            for score, text in zip(scores, read_texts(arguments.tables, arguments.column, rows.tolist()), strict=True):
+            texts = read_texts(arguments.tables, arguments.column, rows.tolist(), len(vectors))
+            for score, text in zip(scores, texts, strict=True):
                 print(f"  {score:.3f}  {text}")
 
 

@@ -142,7 +142,8 @@ def _make_root(path: Path) -> tuple[Path, int | None]:
             # Another run cleaned up between the two steps.
             continue
         except BaseException:
-            root.rmdir()
+            # An interrupt may come when the lock is there already. What cannot be removed must not hide it.
+            _remove_root(root, None)
             raise
         if fcntl is None:
             os.close(lock)

@@ -45,7 +45,7 @@ def test_a_disk_that_becomes_full_as_columns_are_written(
     assert_error(
         done, 1, "big.parquet is not embedded", "No space left on device", f"free space on the disk {disk.path}"
     )
-    assert done.stderr.decode().endswith("; the other 1 tables are done\n")
+    assert done.stderr.decode().endswith("; the other table is done\n")
     beside = [f"small.{file_format}.json"] if file_format == "jsonl" else []
     assert sorted(path.name for path in output.iterdir()) == [f"small.{file_format}", *beside]
     disk.resize(64)

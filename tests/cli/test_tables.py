@@ -26,6 +26,7 @@ import pytest
 
 from monograph import Embedder
 from support.command import assert_error, monograph
+from support.pages import DOCS, blocks
 
 # Not by `from`: the package has the function of that name.
 main = importlib.import_module("monograph.commands.main").main
@@ -242,7 +243,9 @@ def test_unknown_kinds_are_refused_by_name(embed_here: EmbedHere, tmp_path: Path
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "x.xml").touch()
     write(tmp_path / "data" / "x.parquet", table_of(TEXTS))
-    assert_error(embed_here(tmp_path / "data", "-o", tmp_path / "out"), 1, "x.xml is of a kind")
+    done = embed_here(tmp_path / "data", "-o", tmp_path / "out")
+    assert_error(done, 1, "x.xml is of a kind", f"such as '{tmp_path}/data/*.parquet'")
+    assert embed_here(tmp_path / "data" / "*.parquet", "-o", tmp_path / "out").returncode == 0
 
 
 @pytest.mark.parametrize("name", ["in", "in.txt", "-"])
@@ -288,6 +291,7 @@ def broken(folder: Path) -> dict[str, tuple[str, ...]]:
     corrupt.write_bytes(content)
     (folder / "cut.parquet").write_bytes(bytes(content[: len(content) // 2]))
     (folder / "bad.csv").write_text("id,text,lang\n1,a,en\n2,b\n")
+    (folder / "empty.jsonl").touch()
     (folder / "worse.jsonl").write_text('{"id": 1, "text": "a", "lang": "en"}\nnot JSON\n')
     return {
         "column.parquet": ("has no column 'text'", "'body'"),
@@ -298,6 +302,7 @@ def broken(folder: Path) -> dict[str, tuple[str, ...]]:
         "corrupt.parquet": ("row group 1", "cannot be read"),
         "cut.parquet": ("cannot be read",),
         "bad.csv": ("cannot be read",),
+        "empty.jsonl": ("is empty", "remove it"),
         "worse.jsonl": ("cannot be read",),
     }
 
@@ -313,15 +318,15 @@ def test_what_is_broken_is_named_and_the_others_are_done(
     done = embed(tiny_bundle, tmp_path / "in", *arguments)
     lines = done.stderr.decode().splitlines()
     assert done.returncode == 1
-    assert lines[-1] == "monograph: error: 9 of 12 tables failed, the other 3 tables are done"
-    assert len(lines) == 10
+    assert lines[-1] == "monograph: error: 10 of 13 tables failed, the other 3 tables are done"
+    assert len(lines) == 11
     for name, expected in words.items():
         (line,) = (line for line in lines if f"/{name} " in line)
         assert all(word in line for word in expected), line
     assert names(tmp_path / "out") == ["a0.parquet", "a1.parquet", "a2.parquet"]
     for name in words if workers == 1 else ():
         only = embed_here(tmp_path / "in" / "a0.parquet", tmp_path / "in" / name, *arguments)
-        assert_error(only, 1, f"/{name}", *words[name], "; the other 1 tables are done")
+        assert_error(only, 1, f"/{name}", *words[name], "; the other table is done")
         assert len(only.stderr.decode().splitlines()) == 1
         assert names(tmp_path / "out") == ["a0.parquet", "a1.parquet", "a2.parquet"]
 
@@ -353,7 +358,7 @@ def test_a_full_disk(file_format: str, tiny_bundle: Path, embed_here: EmbedHere,
     write(tmp_path / "in" / "small.parquet", table_of(many(100)))
     arguments = (tmp_path / "in", "-o", tmp_path / "out", "--format", file_format)
     done = embed(tiny_bundle, *arguments, before=room_for(200_000))
-    assert_error(done, 1, "big.parquet is not embedded", "File too large", "the other 1 tables are done")
+    assert_error(done, 1, "big.parquet is not embedded", "File too large", "the other table is done")
     assert len(done.stderr.decode().splitlines()) == 1
     assert not any("big" in path.name for path in (tmp_path / "out").iterdir())
     assert embed_here(*arguments).returncode == 0
@@ -385,6 +390,19 @@ def test_nulls_and_empty_texts_by_policy(tiny_embedder: Embedder, embed_here: Em
                 np.testing.assert_allclose(row["embedding"], vector, atol=1e-6)
     done = embed_here(tmp_path / "in.parquet", "-o", tmp_path / "e.parquet", "--empties", "error", "--nulls", "skip")
     assert_error(done, 1, "row group 0", "1 row without a text", "(empty)", "--empties")
+
+
+def test_the_documented_reader_leaves_out_rows_without_a_vector(
+    tiny_embedder: Embedder, embed_here: EmbedHere, tmp_path: Path
+) -> None:
+    write(tmp_path / "in.parquet", table_of(["a", None]))
+    assert embed_here("in.parquet", "-o", "out.parquet", "--nulls", "null").returncode == 0
+    (code,) = blocks(DOCS / "how-to" / "embed-tables.md", "python")
+    names_of_page: dict[str, Any] = {}
+    exec(code, names_of_page)  # noqa: S102  # of our own page
+    vectors, made = names_of_page["read_vectors"](tmp_path / "out.parquet")
+    np.testing.assert_allclose(vectors, tiny_embedder.encode(["a"]), atol=1e-6)
+    assert made["nulls"] == "null"
 
 
 def test_types_of_csv_can_be_set(embed_here: EmbedHere, tmp_path: Path) -> None:
@@ -434,6 +452,8 @@ def test_duplicates_are_computed_once(tiny_embedder: Embedder, embed_here: Embed
 def test_outputs_and_inputs_that_cannot_be(embed_here: EmbedHere, tmp_path: Path) -> None:
     one, two = (write(tmp_path / name / "x.parquet", table_of(TEXTS)) for name in "ab")
     (tmp_path / "file").touch()
+    write(tmp_path / "c" / "x.parquet", table_of(TEXTS))
+    pyarrow.csv.write_csv(table_of(TEXTS), tmp_path / "c" / "x.csv")
     cases: dict[tuple[object, ...], tuple[str, ...]] = {
         (one, two, "-o", "out"): ("would have the same output",),
         (one, one, "-o", "out"): ("is named twice",),
@@ -442,7 +462,10 @@ def test_outputs_and_inputs_that_cannot_be(embed_here: EmbedHere, tmp_path: Path
         ("s3://bucket/x.parquet", "-o", "out"): ("is an address",),
         (one, "-o", tmp_path / "a"): ("x.parquet is an input",),
         (one, "-o", "file"): ("is a file: name a folder",),
-        (tmp_path / "a", tmp_path / "b", "-o", "out.parquet"): ("would have the same output",),
+        (one, "-o", "out.csv"): ("out.csv is named as a table of a format that is not written",),
+        (one, "-o", "out.parquet.gz"): ("out.parquet.gz is named as a table of a format",),
+        (tmp_path / "a", tmp_path / "b", "-o", "out.parquet"): ("would have the same output: name the folder",),
+        (tmp_path / "c", "-o", "out"): ("would have the same output: embed them in a run each",),
         (one, "-o", "out.npy", "--keep", "id"): ("no place for --keep",),
         (one, "-o", "out.npy", "--nulls", "null"): ("has no null",),
         (one, "-o", "out.parquet", "--format", "npy"): ("is not named as npy",),
@@ -451,9 +474,27 @@ def test_outputs_and_inputs_that_cannot_be(embed_here: EmbedHere, tmp_path: Path
         (one, "-o", "out", "--vector-column", "id", "--keep", "id"): ("is one to keep",),
         (one, "-o", "out", "--field", "text"): ("--column",),
         (one, "-o", "out", "--lines", "--keep", "id"): ("only for tables",),
+        (one, "-o", "out", "--max-active-dims", "5"): ("there is no --max-active-dims",),
+        (one, "-o", "out", "--prompt-name", "nobody's"): ("is not a prompt",),
+        (one, "-o", "out", "--precision", "int8"): ("needs ranges",),
+        (one, "-o", tmp_path / "file" / "out"): ("file/out",),
     }
+    before = names(tmp_path)
     for arguments, words in cases.items():
         assert_error(embed_here(*arguments), 1, *words)
+    # Not even an empty folder.
+    assert names(tmp_path) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c", "file"]
+
+
+def test_of_many_failures_the_first_are_named(embed_here: EmbedHere, tmp_path: Path) -> None:
+    for number in range(22):
+        write(tmp_path / "in" / f"{number:02}.parquet", table_of([None]))
+    done = embed_here(tmp_path / "in", "-o", tmp_path / "out")
+    lines = done.stderr.decode().splitlines()
+    assert done.returncode == 1
+    assert len(lines) == 21
+    assert lines[-1] == "monograph: error: 22 of 22 tables failed (the first 20 are named)"
 
 
 def wait_for_output(folder: Path, count: int) -> None:
@@ -511,6 +552,7 @@ def test_ended_and_run_again_gives_the_same_bytes(
     if how == signal.SIGTERM:
         assert message.startswith("monograph: terminated: ")
         assert message.endswith(" of 20 tables are done, the same command continues\n")
+        assert not list(output.glob(".*")), "what was begun is left"
     end = time.monotonic() + 20
     while processes_with(mark):
         assert time.monotonic() < end, "workers outlive their parent"

@@ -20,7 +20,8 @@ from monograph.bulk.machines import machine_named
 from monograph.bulk.overlap import ahead, behind
 from monograph.bulk.plan import Corpus, Disturbances, Rate, estimate, measure
 from monograph.bulk.simulation import Cluster, simulate
-from monograph.bulk.workers import share_cpus
+from monograph.bulk.workers import Failure, attempt, share_cpus
+from monograph.integrations.ray import EmbedBatch
 from support.command import assert_error, monograph
 
 DATA = Path(__file__).parents[1] / "data"
@@ -119,6 +120,18 @@ def test_cpus_are_shared_out() -> None:
     assert [len(cpus) for cpus in share_cpus(3, 2)] == [2, 2, 2]
 
 
+def test_what_fails_is_a_failure_but_an_interrupt_ends_the_run() -> None:
+    def fail(error: BaseException) -> None:
+        try:
+            raise error
+        finally:
+            raise OSError("cannot clean up")
+
+    assert attempt(fail, ValueError()) == Failure("cannot clean up")
+    with pytest.raises(KeyboardInterrupt):
+        attempt(fail, KeyboardInterrupt())
+
+
 def test_machines_by_name() -> None:
     machine = machine_named("c8i.4xlarge")
     assert (machine.cores, machine.memory_gib) == (8, 32)
@@ -126,7 +139,8 @@ def test_machines_by_name() -> None:
     assert machine_named("c8i.4xlarge", 1.5).dollars_per_hour == 1.5
     assert machine_named("c8g.large").cores == 2
     assert machine_named("8:64", 1.5).memory_gib == 64
-    for name in ("c8i", "c99x.large", "0", "x:1", "c8i.hugexlarge"):
+    assert machine_named("8:64").name == "8:64"
+    for name in ("c8i", "c99x.large", "0", "x:1", "8:0", "", "c8i.hugexlarge"):
         with pytest.raises(InputError, match="is not known"):
             machine_named(name)
 
@@ -205,6 +219,10 @@ def test_plan_says_what_is_measured_and_what_is_assumed() -> None:
     assert "no --price" in done.stdout.decode()
     assert_error(plan("--machines", "8:32,16:64", "--price", "1"), 1, "1 prices for 2 --machines")
     assert_error(plan("--price", "much"), 2, "must be a number above 0")
+    assert_error(plan("--texts", "1e300"), 2, "--texts", "at most 1e+15")
+    # Where every table is lost again before it is finished, a simulation would not end.
+    for losses in ("-1", "nan", "1000"):
+        assert_error(plan("--losses", losses), 2, "--losses", "must be a number from 0 to 10")
 
 
 def test_a_model_is_measured_on_texts_of_the_wanted_length() -> None:
@@ -213,3 +231,23 @@ def test_a_model_is_measured_on_texts_of_the_wanted_length() -> None:
     assert rate.tokens_per_second > 0
     assert rate.process_bytes > 1 << 20
     assert rate.shared_bytes > 10_000
+
+
+def test_only_the_tokens_that_the_model_reads_are_measured_and_counted() -> None:
+    # Texts of a billion tokens would also not fit into memory.
+    done = plan("--mean-tokens", "1e9", "--bytes-per-text", "4e9", "--tokens-per-second", "500", "--json")
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)
+    with Embedder(DATA / "embedding", device="cpu", threads=1) as model:
+        longest = model.max_length
+    assert longest is not None
+    assert value["corpus"]["mean_tokens"] == longest
+    assert value["estimates"][0]["hours"] == pytest.approx(1e6 * longest / 500 / 8 / 3600)
+    assert value["estimates"][0]["input_gib"] == pytest.approx(1e6 * 4e9 / 2**30)
+    assert f"1e+09 tokens a text, of which the model reads {longest}" in value["inputs"]["given"]
+
+
+def test_a_row_is_not_a_batch_of_characters() -> None:
+    """`datasets` gives single rows to what is mapped without ``batched``."""
+    with pytest.raises(InputError, match="batched=True"):
+        EmbedBatch(DATA / "embedding", device="cpu")({"text": "a boat"})

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -158,6 +159,22 @@ def test_a_folder_that_another_run_took_for_abandoned_is_made_again(
         assert seen[0].parent != folder.parent
     remove_abandoned(tmp_path)
     assert names(tmp_path) == ["x"]
+
+
+def test_an_interrupt_as_the_lock_is_made_is_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes behind the call that made the file: not as an error that the folder cannot be removed."""
+    opened: list[int] = []
+
+    def interrupted(*arguments: Any) -> int:
+        opened.append(os_open(*arguments))
+        raise KeyboardInterrupt
+
+    os_open = os.open
+    monkeypatch.setattr(os, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt), atomic_file(tmp_path / "x"):
+        pass
+    os.close(opened[0])
+    assert names(tmp_path) == []
 
 
 def test_what_is_not_a_staging_name_stays(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from monograph.errors import MonographError
 logger = logging.getLogger(__name__)
 _SECONDS = 3.0
 _MAX_TEXTS = 2048
+# A run whose first tables cannot be read has other problems than its speed.
+_MAX_SOURCES = 8
 # A process more takes memory: it is not worth a difference that may be noise.
 _MIN_GAIN = 1.03
 
@@ -30,8 +32,9 @@ def fastest_workers(options: EncoderOptions, sources: Sequence[Source], selectio
 
     """
     cpus = available_cpus()
-    texts = _sample(sources, selection)
-    if cpus == 1 or not texts:
+    # One table is embedded by one process.
+    texts = _sample(sources, selection) if cpus > 1 and len(sources) > 1 else []
+    if not texts:
         return 1
     rates = {}
     for count in (1, cpus):
@@ -62,10 +65,6 @@ def _sample(sources: Sequence[Source], selection: Selection) -> list[str]:
             # It is named when it is embedded.
             continue
     return []
-
-
-# A run whose first tables cannot be read has other problems than its speed.
-_MAX_SOURCES = 8
 
 
 def _rate(texts: list[str], encoder: Encoder) -> float:

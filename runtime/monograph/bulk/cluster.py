@@ -23,7 +23,7 @@ import numpy as np
 
 from monograph.atomic import atomic_file
 from monograph.bulk.encoder import Encoder, EncoderOptions
-from monograph.bulk.job import Summary, count_outcomes
+from monograph.bulk.job import Summary, count_outcomes, make_folders
 from monograph.bulk.packages import missing_package
 from monograph.bulk.shards import Job, Shard, ShardResult, embed_shard
 from monograph.bulk.workers import Failure, Outcome, attempt, message_of
@@ -189,6 +189,7 @@ def run_on_ray(
 
     Raises:
         MonographError: there is no such cluster, or a node cannot open the model or opens another one.
+        OSError: a folder of outputs cannot be made.
 
     """
     ray = import_ray()
@@ -199,6 +200,7 @@ def run_on_ray(
             bundle = share_bundle(options.source.path)
             cpus, gpus = options.source.threads or 1, int(options.source.device.startswith("cuda"))
             options = _pinned(ray, options, bundle, cpus, gpus)
+            make_folders(shards)
             outcomes = _outcomes(ray, shards, job, options, bundle, limit, cpus, gpus)
             count_outcomes(outcomes, len(shards), progress, summary)
         except ray.exceptions.RayError as error:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monograph.bulk.packages import missing_package, pyarrow
-from monograph.bulk.writers import Layout, ShardWriter
+from monograph.bulk.writers import GroupWriter, Layout, ShardWriter
 from monograph.errors import InputError, first_line
 from monograph.similarity import normalize
 
@@ -26,16 +26,15 @@ _LINKS = 16
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
-class LanceWriter(ShardWriter):
+class LanceWriter(GroupWriter):
     """A Lance dataset, which LanceDB opens as a table, with fragments of about 16 MB written one by one."""
 
     is_folder = True
 
     def __init__(self, target: Path, layout: Layout) -> None:
-        self._folder, self._layout = target, layout
-        self._batches: list[Any] = []
+        super().__init__(layout)
+        self._folder = target
         self._fragments: list[Any] = []
-        self._vectors = 0
 
     @classmethod
     def check(cls, kept: Any, *, has_nulls: bool) -> None:  # noqa: ARG003
@@ -52,31 +51,22 @@ class LanceWriter(ShardWriter):
         """Return the number of rows of a complete dataset."""
         return int(_lance().dataset(str(output)).count_rows())
 
-    def write(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
-        """Append rows; write a fragment once it is full."""
-        self._batches.append(self._layout.rows(kept, vectors, positions))
-        self._vectors += self._layout.count(kept, vectors)
-        if self._vectors >= self._layout.group_vectors:
-            self._flush()
-
-    def close(self) -> None:
-        """Write the last fragment, and the one version of the dataset."""
-        lance = _lance()
-        if self._batches:
-            self._flush()
-        try:
-            operation = lance.LanceOperation.Overwrite(self._layout.schema, self._fragments)
-            lance.LanceDataset.commit(str(self._folder), operation)
-        except OSError as error:
-            raise _with_number(error) from error
-
-    def _flush(self) -> None:
-        table = pyarrow.Table.from_batches(self._batches)
-        self._batches, self._vectors = [], 0
+    def write_group(self, table: Any) -> None:
+        """Write rows as a fragment."""
         try:
             self._fragments += _lance().fragment.write_fragments(
                 table, str(self._folder), schema=self._layout.schema, mode="create"
             )
+        except OSError as error:
+            raise _with_number(error) from error
+
+    def close(self) -> None:
+        """Write the last fragment, and the one version of the dataset."""
+        super().close()
+        lance = _lance()
+        try:
+            operation = lance.LanceOperation.Overwrite(self._layout.schema, self._fragments)
+            lance.LanceDataset.commit(str(self._folder), operation)
         except OSError as error:
             raise _with_number(error) from error
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,10 +14,11 @@ from monograph.bulk.packages import pyarrow
 from monograph.bulk.readers import open_table
 from monograph.bulk.rows import Selection
 from monograph.bulk.shards import Job, Shard, ShardResult, embed_shard
-from monograph.bulk.sources import Source
+from monograph.bulk.sources import Source, table_kind
 from monograph.bulk.workers import Failure, Outcome, Workers, attempt, share_cpus
 from monograph.errors import InputError, MonographError
 from monograph.progress import Progress
+from monograph.staging import remove_abandoned
 
 # Sources that are looked at for the types of the columns, before one is found that has them.
 _MAX_TRIED = 8
@@ -46,11 +48,10 @@ class Summary:
 def plan_shards(sources: Sequence[Source], output: Path, file_format: str | None) -> tuple[list[Shard], str]:
     """Return the shard of each source, and the format of their outputs.
 
-    ``output`` is a folder, which is made; of a single source it may be a file whose name has the format's suffix.
+    ``output`` is a folder; of a single source it may be a file whose name has the format's suffix. Neither need exist.
 
     Raises:
         InputError: several sources have one file as their output, an output is a source, or the format is not known.
-        OSError: a folder cannot be made.
 
     """
     suffix = output.suffix.removeprefix(".")
@@ -60,8 +61,9 @@ def plan_shards(sources: Sequence[Source], output: Path, file_format: str | None
         if len(sources) > 1:
             raise InputError(f"{len(sources)} tables have as many outputs: name a folder instead of {output}")
         shards, file_format = [Shard(sources[0], output)], suffix
-    elif output.exists() and not output.is_dir():
-        raise InputError(f"{output} is a file: name a folder, or a file named .{', .'.join(WRITERS)} for one table")
+    elif not output.is_dir() and (output.exists() or table_kind(output) is not None):
+        problem = "is a file" if output.exists() else "is named as a table of a format that is not written"
+        raise InputError(f"{output} {problem}: name a folder, or a file named .{', .'.join(WRITERS)} for one table")
     else:
         file_format = file_format or "parquet"
         shards = [Shard(s, output / PurePosixPath(f"{s.name}.{file_format}")) for s in sources]
@@ -69,9 +71,22 @@ def plan_shards(sources: Sequence[Source], output: Path, file_format: str | None
     for shard in shards:
         if shard.output.resolve() in inputs:
             raise InputError(f"{shard.output} is an input, which the vectors would replace: choose another output")
-    for folder in dict.fromkeys(shard.output.parent for shard in shards):
-        folder.mkdir(parents=True, exist_ok=True)
     return shards, file_format
+
+
+def make_folders(shards: Sequence[Shard]) -> None:
+    """Make the folders of the outputs, once the model is open: a run that cannot begin leaves none.
+
+    Raises:
+        OSError: one cannot be made.
+
+    """
+    for folder in _folders(shards):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _folders(shards: Sequence[Shard]) -> list[Path]:
+    return list(dict.fromkeys(shard.output.parent for shard in shards))
 
 
 def plan_job(
@@ -128,10 +143,16 @@ def run_here(shards: Sequence[Shard], job: Job, encoder: Encoder) -> Iterator[Ou
 
 def run_in_workers(
     shards: Sequence[Shard], job: Job, options: EncoderOptions, count: int
-) -> Iterator[Outcome[Shard, ShardResult]]:
+) -> Generator[Outcome[Shard, ShardResult], None, None]:
     """Yield the outcome of each shard, which ``count`` processes embed, as they are finished."""
-    with Workers(options, share_cpus(count, options.source.threads)) as workers:
-        yield from workers.map(embed_shard, shards, job)
+    try:
+        with Workers(options, share_cpus(count, options.source.threads)) as workers:
+            make_folders(shards)
+            yield from workers.map(embed_shard, shards, job)
+    finally:
+        # Workers that are ended in their work leave what they had begun.
+        for folder in _folders(shards):
+            remove_abandoned(folder)
 
 
 def run_job(
@@ -141,12 +162,15 @@ def run_job(
 
     Raises:
         MonographError: the model cannot be opened.
+        OSError: a folder of outputs cannot be made.
 
     """
     if workers > 1:
-        count_outcomes(run_in_workers(shards, job, options, workers), len(shards), progress, summary)
+        with closing(run_in_workers(shards, job, options, workers)) as outcomes:
+            count_outcomes(outcomes, len(shards), progress, summary)
         return
     with Encoder(options) as encoder:
+        make_folders(shards)
         count_outcomes(run_here(shards, job, encoder), len(shards), progress, summary)
 
 

@@ -54,8 +54,8 @@ def machine_named(name: str, price: float | None = None) -> Machine:
 
     """
     cores, _, memory = name.partition(":")
-    if cores.isdigit() and int(cores) > 0 and (memory.isdigit() or not memory):
-        return Machine(f"{name} cores", int(cores), float(memory or 2 * int(cores)), price)
+    if _is_count(cores) and (_is_count(memory) or not memory):
+        return Machine(name, int(cores), float(memory or 2 * int(cores)), price)
     match = _NAME.fullmatch(name)
     family = FAMILIES.get(match["family"]) if match else None
     if match is None or family is None:
@@ -65,3 +65,7 @@ def machine_named(name: str, price: float | None = None) -> Machine:
         )
     vcpus = _VCPUS_OF_LARGE if match["size"] == "large" else _VCPUS_OF_XLARGE * int(match["times"] or 1)
     return Machine(name, vcpus // family.vcpus_per_core, vcpus * family.gib_per_vcpu, price)
+
+
+def _is_count(word: str) -> bool:
+    return word.isdecimal() and int(word) > 0

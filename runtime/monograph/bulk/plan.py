@@ -16,7 +16,10 @@ from monograph.embedder import Embedder
 # Bytes of UTF-8 text for each token, about those of English with MiniLM's vocabulary.
 BYTES_PER_TOKEN = 4.0
 _SECONDS = 5.0
-_TEXTS = 1024
+# Texts that are measured together: fewer long ones, or a pass over them would take minutes.
+_MIN_TEXTS, _MAX_TEXTS, _TOKENS = 8, 1024, 1 << 16
+# A model without a maximum length has the rate of longer texts at this one.
+_LONGEST = 1 << 14
 _SEEDS = range(5)
 _HOUR = 3600.0
 # Beyond, the tail that slow nodes leave is short beside the run, and the simulation takes long.
@@ -41,7 +44,10 @@ class Rate:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts: their number, mean tokens, bytes of a text, and bytes of a vector with what is kept beside it."""
+    """Texts: their number, mean tokens, bytes of a text, and bytes of a vector with what is kept beside it.
+
+    ``mean_tokens`` are those that are computed: at most the model's maximum length.
+    """
 
     texts: float
     mean_tokens: float
@@ -88,13 +94,14 @@ class Estimate:
 def measure(model: Embedder, mean_tokens: float) -> Rate:
     """Measure a model on texts of a mean length, for some seconds on all of its threads.
 
-    The texts are those that the bundle is verified with, put together and cut to lengths that vary by half.
+    The texts are those that the bundle is verified with, put together and cut to lengths that vary by half. Beyond the
+    model's maximum length nothing is computed: a larger mean is measured as that.
 
     Raises:
         MonographError: the engine failed, or memory is not enough.
 
     """
-    texts = _texts_of_length(model, mean_tokens)
+    texts = _texts_of_length(model, min(mean_tokens, model.max_length or _LONGEST))
     tokens = int(model._open.routes.main.tokenize(texts).lengths.sum())
     model.encode(texts[:64])
     begin, done = time.monotonic(), 0
@@ -155,8 +162,9 @@ def _texts_of_length(model: Embedder, mean_tokens: float) -> list[str]:
     joined = " ".join(pieces)
     characters_per_token = len(joined) / max(1, int(pipeline.tokenize(pieces).lengths.sum()))
     random = np.random.default_rng(0)
+    count = max(_MIN_TEXTS, min(_MAX_TEXTS, round(_TOKENS / mean_tokens)))
     texts = []
-    for share in random.uniform(0.5, 1.5, _TEXTS):
+    for share in random.uniform(0.5, 1.5, count):
         length = max(1, round(share * mean_tokens * characters_per_token))
         start = int(random.integers(len(joined)))
         texts.append((joined[start:] + " " + joined * (1 + length // len(joined)))[:length])

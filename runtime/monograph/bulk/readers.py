@@ -62,11 +62,14 @@ def open_table(
     as; the others get the type of their first 16 MiB.
 
     Raises:
-        InputError: the source is not what its name says, or is damaged; file and place are named.
+        InputError: the source is empty, not what its name says, or damaged; file and place are named.
         OSError: it cannot be opened.
 
     """
     with ExitStack() as stack:
+        if source.path.stat().st_size == 0:
+            # A table without rows has at least a header, except for JSON lines, which then do not say their columns.
+            raise InputError(f"{source.path} is empty, without even the names of its columns: remove it")
         with _named(str(source.path)):
             types = types or {}
             if source.kind == "jsonl":

@@ -82,21 +82,22 @@ def find_sources(arguments: Sequence[str]) -> list[Source]:
     for source in sources:
         other = by_name.setdefault(source.name, source)
         if other is not source:
-            same = os.path.realpath(other.path) == os.path.realpath(source.path)
-            raise InputError(
-                f"{source.path} is named twice: name it once"
-                if same
-                else f"{other.path} and {source.path} would have the same output: name the folder that has both, or "
-                "rename one"
-            )
+            raise _same_output(other.path, source.path)
     return sources
+
+
+def _same_output(first: Path, second: Path) -> InputError:
+    if os.path.realpath(first) == os.path.realpath(second):
+        return InputError(f"{second} is named twice: name it once")
+    remedy = "name the folder that has both" if first.parent != second.parent else "embed them in a run each"
+    return InputError(f"{first} and {second} would have the same output: {remedy}, or rename one")
 
 
 def _of_pattern(pattern: str) -> list[Source]:
     pattern = str(user_path(pattern))
     paths = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  # of a pattern that may be absolute
     if not paths:
-        raise InputError(f"no file matches {pattern}")
+        raise InputError(f"no file matches {pattern}: check the pattern")
     parts = Path(pattern).parts
     fixed = next(place for place, part in enumerate(parts) if glob.has_magic(part))
     base = Path(*parts[:fixed])
@@ -110,7 +111,7 @@ def _of_pattern(pattern: str) -> list[Source]:
             if "**" not in pattern:
                 sources += _of_folder(path, below)
         else:
-            sources.append(_source(path, below.parent))
+            sources.append(_source(path, below.parent, "choose another pattern"))
     return sources
 
 
@@ -121,17 +122,17 @@ def _of_path(path: Path) -> list[Source]:
             raise InputError(f"the folder {path} has no tables: they are {known_kinds()}")
         return sources
     if not path.exists():
-        raise InputError(f"there is no file {path}")
-    return [_source(path, Path())]
+        raise InputError(f"there is no file {path}: check its name")
+    return [_source(path, Path(), "convert it")]
 
 
-def _source(path: Path, below: Path) -> Source:
-    """Return a file as a source whose name is below ``below``, a relative path."""
+def _source(path: Path, below: Path, remedy: str) -> Source:
+    """Return a file as a source whose name is below ``below``, a relative path; ``remedy`` is for one that is none."""
     if not path.is_file():
         raise InputError(f"{path} is not a regular file: copy what it gives into one")
     kind = table_kind(path)
     if kind is None:
-        raise InputError(f"{path} is of a kind that is not read: tables are {known_kinds()}")
+        raise InputError(f"{path} is of a kind that is not read: {remedy}; tables are {known_kinds()}")
     return Source(path, str(PurePosixPath(*below.parts, kind[2])), kind[0], kind[1])
 
 
@@ -140,11 +141,12 @@ def _of_folder(folder: Path, below: Path) -> list[Source]:
         splits = _read_list(folder / _DATASETS, "splits")
         return [source for split in splits for source in _of_folder(folder / split, below / split)]
     if (folder / _DATASET).exists():
-        return [_source(path, below) for path in _data_files(folder)]
+        return [_source(path, below, "save the dataset again") for path in _data_files(folder)]
+    remedy = f"name the tables by a pattern, such as '{folder / '*.parquet'}'"
     return [
         source
         for path in _visible(folder)
-        for source in (_of_folder(path, below / path.name) if path.is_dir() else [_source(path, below)])
+        for source in (_of_folder(path, below / path.name) if path.is_dir() else [_source(path, below, remedy)])
     ]
 
 

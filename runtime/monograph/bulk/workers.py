@@ -55,10 +55,18 @@ def message_of(error: BaseException) -> str:
 
 
 def attempt(function: Callable[Concatenate[ItemT, Rest], ResultT], item: ItemT, *rest: Rest.args) -> ResultT | Failure:  # type: ignore[valid-type]
-    """Return a function's result for an item, or its failure, of the kinds that another item may not have."""
+    """Return a function's result for an item, or its failure, of the kinds that another item may not have.
+
+    An interrupt is raised, also where what it ended failed to clean up.
+    """
     try:
         return function(item, *rest)  # type: ignore[call-arg]
     except (MonographError, OSError, MemoryError) as error:
+        cause = error.__context__
+        while cause is not None:
+            if isinstance(cause, KeyboardInterrupt):
+                raise cause from error
+            cause = cause.__context__
         return Failure(message_of(error))
 
 

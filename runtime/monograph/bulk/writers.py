@@ -68,7 +68,10 @@ class Layout:
 
         They are [k, ``width``], or if ``per_token`` objects [k], each [tokens, ``width``].
         """
-        array = self._lists(kept, vectors, positions) if self.per_token else self._vectors(kept, vectors, positions)
+        if self.per_token:
+            array = self._lists(kept, vectors, positions)
+        else:
+            array = vector_array(vectors, positions, kept.num_rows)
         return pyarrow.RecordBatch.from_arrays([*kept.columns, array], schema=self.schema)
 
     def _lists(self, kept: Any, matrices: NDArray[Any], positions: NDArray[np.intp]) -> Any:
@@ -83,18 +86,18 @@ class Layout:
             **({"mask": pyarrow.array(missing)} if missing.any() else {}),
         )
 
-    def _vectors(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> Any:
-        missing = kept.num_rows != len(vectors)
-        if missing:
-            values, vectors = vectors, np.zeros((kept.num_rows, self.width), self.dtype)
-            vectors[positions] = values
-        mask = np.ones(kept.num_rows, bool)
-        mask[positions] = False
-        return pyarrow.FixedSizeListArray.from_arrays(
-            pyarrow.array(np.ascontiguousarray(vectors).reshape(-1)),
-            self.width,
-            **({"mask": pyarrow.array(mask)} if missing else {}),
-        )
+
+def vector_array(vectors: NDArray[Any], positions: NDArray[np.intp], rows: int) -> Any:
+    """Return vectors [k, d] as a ``pyarrow.FixedSizeListArray`` of ``rows``, null but at ``positions`` (intp [k])."""
+    mask = None
+    if rows != len(vectors):
+        values, vectors = vectors, np.zeros((rows, vectors.shape[1]), vectors.dtype)
+        vectors[positions] = values
+        is_null = np.ones(rows, bool)
+        is_null[positions] = False
+        mask = pyarrow.array(is_null)
+    flat = pyarrow.array(np.ascontiguousarray(vectors).reshape(-1))
+    return pyarrow.FixedSizeListArray.from_arrays(flat, vectors.shape[1], mask=mask)
 
 
 class ShardWriter(ABC):
@@ -149,7 +152,37 @@ class ShardWriter(ABC):
         """Have no more to do with the file, which is incomplete and will be removed."""
 
 
-class ParquetWriter(ShardWriter):
+class GroupWriter(ShardWriter):
+    """A format that is written in groups of about 16 MB."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._batches: list[Any] = []
+        self._vectors = 0
+
+    @abstractmethod
+    def write_group(self, table: Any) -> None:
+        """Write rows (a ``pyarrow.Table``) as a group."""
+
+    def write(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
+        """Append rows; write a group once it is full."""
+        self._batches.append(self._layout.rows(kept, vectors, positions))
+        self._vectors += self._layout.count(kept, vectors)
+        if self._vectors >= self._layout.group_vectors:
+            self._flush()
+
+    def close(self) -> None:
+        """Write the last group."""
+        if self._batches:
+            self._flush()
+
+    def _flush(self) -> None:
+        table = pyarrow.Table.from_batches(self._batches)
+        self._batches, self._vectors = [], 0
+        self.write_group(table)
+
+
+class ParquetWriter(GroupWriter):
     """Parquet, with row groups of about 16 MB."""
 
     @classmethod
@@ -163,9 +196,7 @@ class ParquetWriter(ShardWriter):
         return int(pyarrow.parquet.read_metadata(output).num_rows)
 
     def __init__(self, file: IO[bytes], layout: Layout) -> None:
-        self._layout = layout
-        self._batches: list[Any] = []
-        self._vectors = 0
+        super().__init__(layout)
         names = layout.kept.names
         self._writer = pyarrow.parquet.ParquetWriter(
             file,
@@ -177,28 +208,19 @@ class ParquetWriter(ShardWriter):
             compression={**dict.fromkeys(names, "zstd"), layout.values_path: "none"},
         )
 
-    def write(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
-        """Append rows; write a row group once it is full."""
-        self._batches.append(self._layout.rows(kept, vectors, positions))
-        self._vectors += self._layout.count(kept, vectors)
-        if self._vectors >= self._layout.group_vectors:
-            self._flush()
+    def write_group(self, table: Any) -> None:
+        """Write rows as a row group."""
+        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
 
     def close(self) -> None:
         """Write the last row group and the footer."""
-        if self._batches:
-            self._flush()
+        super().close()
         self._writer.close()
 
     def abandon(self) -> None:
         """Close the writer, which would do so when it is collected, and the file is not open any more."""
         with suppress(OSError, pyarrow.ArrowException):
             self._writer.close()
-
-    def _flush(self) -> None:
-        table = pyarrow.Table.from_batches(self._batches)
-        self._batches, self._vectors = [], 0
-        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
 
 
 class ArrowWriter(ShardWriter):

@@ -18,6 +18,7 @@ from monograph.model import Model, model_source, open_model, prepare_call
 from monograph.paths import user_path
 from monograph.tasks import Task, tasks
 from monograph.tasks.base import EmbedOption
+from monograph.tasks.embedding import EMBEDDING
 from monograph.text_lines import TextLines, open_texts
 from monograph.vector_file.formats import VectorFormat
 from monograph.vector_file.partial import open_vector_file
@@ -76,6 +77,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Embed the texts as they are read and write the vectors as they are made."""
     if embed_tables.is_table_run(arguments):
+        if foreign := _foreign_options(EMBEDDING, arguments):
+            raise InputError(
+                f"tables have dense vectors or those of tokens, for which there is no {', '.join(foreign)}: leave them out"
+            )
         return embed_tables.run(arguments)
     (file,) = arguments.files
     _check_lines(file, arguments)
@@ -161,11 +166,7 @@ def _check_options(task: Task[Any], arguments: argparse.Namespace) -> dict[str, 
             f"the bundle is {task.title}, whose vectors are written as {' or '.join(task.vector_formats)}: choose "
             f"another name than {arguments.output.name}{tables}"
         )
-    foreign = [
-        option.flag
-        for option in _task_options()
-        if option not in task.embed_options and getattr(arguments, option.keyword) != option.default
-    ]
+    foreign = _foreign_options(task, arguments)
     if arguments.ranges is not None and not task.takes_ranges:
         foreign.append("--ranges")
     if foreign:
@@ -176,6 +177,15 @@ def _check_options(task: Task[Any], arguments: argparse.Namespace) -> dict[str, 
     if arguments.ranges is not None:
         checked["ranges"] = read_ranges(arguments.ranges)
     return checked
+
+
+def _foreign_options(task: Task[Any], arguments: argparse.Namespace) -> list[str]:
+    """Return those options that were given and that only other tasks have."""
+    return [
+        option.flag
+        for option in _task_options()
+        if option not in task.embed_options and getattr(arguments, option.keyword) != option.default
+    ]
 
 
 def _check_lines(file: str, arguments: argparse.Namespace) -> None:

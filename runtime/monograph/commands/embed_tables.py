@@ -199,12 +199,14 @@ def _report(summary: Summary, total: int, arguments: argparse.Namespace) -> None
         sys.stdout.flush()
     if not summary.failures:
         return
-    others = f"the other {total - len(summary.failures):,} tables are done"
-    if len(summary.failures) == 1:
-        raise MonographError(summary.failures[0] + (f"; {others}" if total > 1 else ""))
+    failed = len(summary.failures)
+    others = {0: "", 1: "the other table is done"}.get(summary.tables, f"the other {summary.tables:,} tables are done")
+    if failed == 1:
+        raise MonographError("; ".join(filter(None, [summary.failures[0], others])))
     for message in summary.failures[:_MAX_PRINTED]:
         print(f"monograph: error: {printable(message)}", file=sys.stderr)
-    raise MonographError(f"{len(summary.failures):,} of {total:,} tables failed, {others}")
+    named = f" (the first {_MAX_PRINTED} are named)" if failed > _MAX_PRINTED else ""
+    raise MonographError(", ".join(filter(None, [f"{failed:,} of {total:,} tables failed{named}", others])))
 
 
 def _progress(arguments: argparse.Namespace) -> Progress:

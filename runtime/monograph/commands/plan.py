@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 HELP = "estimate hours, memory, disk, network and cost of embedding a corpus, from a measurement on this machine"
 _MEAN_TOKENS = 60.0
+# Of any number that is given: more is a mistake.
+_LARGEST = 1e15
+# With a machine lost more often than every six minutes, a file would hardly ever be finished.
+_MAX_LOSSES = 10.0
 _BYTES_OF_VALUE = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "uint8": 1.0, "binary": 0.125, "ubinary": 0.125}
 
 
@@ -52,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--truncate-dim", type=options.positive, help="dimensions that are kept")
     parser.add_argument("--bytes-per-text", type=_positive_number, help="of the input; assumed by default: 4 a token")
     parser.add_argument(
-        "--losses", type=float, metavar="P", help="how often an hour a machine is lost; assumed by default: 0.002"
+        "--losses", type=_losses, metavar="P", help="how often an hour a machine is lost; assumed by default: 0.002"
     )
     options.add_engine(parser)
     options.add_json(parser)
@@ -66,8 +70,6 @@ def run(arguments: argparse.Namespace) -> int:
     machines = _machines(arguments)
     disturbances = Disturbances()
     if arguments.losses is not None:
-        if not 0 <= arguments.losses < float("inf"):
-            raise InputError("--losses must not be negative")
         disturbances = Disturbances(losses_per_node_hour=arguments.losses)
     mean_tokens = arguments.mean_tokens or _MEAN_TOKENS
     with Embedder(
@@ -81,20 +83,21 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.tokens_per_second is not None:
             rate = Rate(arguments.tokens_per_second, rate.process_bytes, rate.shared_bytes, "given")
         dimension = min(arguments.truncate_dim or model.dimension, model.dimension)
+        computed_tokens = min(mean_tokens, model.max_length or mean_tokens)
         description = f"{arguments.bundle}, {model.graph_precision} on {model.device} at {model.compute_dtype}"
     corpus = Corpus(
         arguments.texts,
-        mean_tokens,
+        computed_tokens,
         arguments.bytes_per_text or BYTES_PER_TOKEN * mean_tokens,
         dimension * _BYTES_OF_VALUE[arguments.precision],
     )
     estimates = [estimate(corpus, rate, machine, arguments.nodes, disturbances) for machine in machines]
-    inputs = _inputs(arguments, rate, disturbances)
+    inputs = _inputs(arguments, rate, disturbances, computed_tokens)
     if arguments.json:
         values = {"rate": asdict(rate), "corpus": asdict(corpus), "disturbances": asdict(disturbances)}
         print(json.dumps(values | {"inputs": inputs, "estimates": [asdict(each) for each in estimates]}))
     else:
-        _print(description, rate, corpus.mean_tokens, estimates, arguments)
+        _print(description, rate, mean_tokens, estimates, arguments)
         for kind, phrases in inputs.items():
             print(f"{kind}: {'; '.join(phrases)}")
     return 0
@@ -110,7 +113,9 @@ def _machines(arguments: argparse.Namespace) -> list[Machine]:
     return [machine_named(name, price) for name, price in zip(names, prices, strict=True)]
 
 
-def _inputs(arguments: argparse.Namespace, rate: Rate, disturbances: Disturbances) -> dict[str, list[str]]:
+def _inputs(
+    arguments: argparse.Namespace, rate: Rate, disturbances: Disturbances, computed_tokens: float
+) -> dict[str, list[str]]:
     """Return what the estimate rests on, by where it is from: "measured here", "given" and "assumed"."""
     from monograph.bulk.plan import BYTES_PER_TOKEN, PACKED_SIZE
 
@@ -127,7 +132,9 @@ def _inputs(arguments: argparse.Namespace, rate: Rate, disturbances: Disturbance
     ]
     measured_rate = f"{rate.tokens_per_second:,.0f} tokens/s"
     (given if arguments.tokens_per_second else measured).insert(0, measured_rate)
-    (given if arguments.mean_tokens else assumed).append(f"{arguments.mean_tokens or _MEAN_TOKENS:g} tokens a text")
+    mean_tokens = arguments.mean_tokens or _MEAN_TOKENS
+    cut = f", of which the model reads {computed_tokens:g}" if computed_tokens < mean_tokens else ""
+    (given if arguments.mean_tokens else assumed).append(f"{mean_tokens:g} tokens a text{cut}")
     if arguments.bytes_per_text:
         given.append(f"{arguments.bytes_per_text:g} bytes a text")
     else:
@@ -158,7 +165,7 @@ def _print(
             f"{each.read_mb_per_second:,.1f} MB/s, writes {each.written_mb_per_second:,.1f} MB/s in all"
         )
         if each.memory_gib > machine.memory_gib:
-            print(f"  {machine.name} has too little memory for a process on each core: use fewer --workers")
+            print(f"  {machine.name} has too little memory for a process on each core: use fewer --workers of `embed`")
 
 
 def _disturbed(estimate: Estimate) -> str:
@@ -186,6 +193,16 @@ def _positive_number(value: str) -> float:
         number = float(value)
     except ValueError:
         number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number above 0, not {value!r}")
+    if not 0 < number <= _LARGEST:
+        raise argparse.ArgumentTypeError(f"must be a number above 0 and at most {_LARGEST:g}, not {value!r}")
+    return number
+
+
+def _losses(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= _MAX_LOSSES:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to {_MAX_LOSSES:g}, not {value!r}")
     return number

@@ -123,6 +123,12 @@ class EmbedBatch:
         """Return a batch with the vectors of its texts, ``precision``'s type [n, d]."""
         if isinstance(batch, Mapping):
             column = self._column_of(batch, list(batch))
+            if isinstance(column, str):
+                # Its characters would be taken for texts.
+                raise InputError(
+                    f"the column {self._column!r} has one text and not those of a batch: give batches of rows, as "
+                    "`datasets` does with batched=True, and Ray Data in map_batches"
+                )
             vectors, present = self._encode(column)
             return {**batch, self._vector_column: vectors if present.all() else _with_none(vectors, present)}
         package = type(batch).__module__.partition(".")[0]
@@ -187,15 +193,9 @@ class EmbedBatch:
         return vectors, present
 
     def _append(self, batch: Any, vectors: NDArray[Any], present: NDArray[np.bool_]) -> Any:
-        import pyarrow
+        from monograph.bulk.writers import vector_array
 
-        whole = np.zeros((len(present), vectors.shape[1]), vectors.dtype)
-        whole[present] = vectors
-        array = pyarrow.FixedSizeListArray.from_arrays(
-            pyarrow.array(whole.reshape(-1)),
-            vectors.shape[1],
-            **({} if present.all() else {"mask": pyarrow.array(~present)}),
-        )
+        array = vector_array(vectors, np.flatnonzero(present), len(present))
         if self._vector_column in batch.schema.names:
             return batch.set_column(batch.schema.names.index(self._vector_column), self._vector_column, array)
         return batch.append_column(self._vector_column, array)
