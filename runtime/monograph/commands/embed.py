@@ -78,9 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Embed the texts as they are read and write the vectors as they are made."""
     if embed_tables.is_table_run(arguments):
         if foreign := _foreign_options(EMBEDDING, arguments):
-            raise InputError(
-                f"tables have dense vectors or those of tokens, for which there is no {', '.join(foreign)}: leave them out"
-            )
+            named = ", ".join(foreign)
+            raise InputError(f"tables have dense vectors or those of tokens, and no {named}: leave that out")
         return embed_tables.run(arguments)
     (file,) = arguments.files
     _check_lines(file, arguments)
