@@ -158,6 +158,8 @@ def test_models_are_listed(server: RunningServer) -> None:
         "rerank",
         "sparse",
         "sparse-routes",
+        "embedding-tokens",
+        "multi-vector",
         "short",
     ]
     assert server.client.get("/v1/models/rerank").json()["task"] == "rerank"

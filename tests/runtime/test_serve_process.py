@@ -93,7 +93,6 @@ def test_keys_are_required_and_read_again(key_file: Path) -> None:
         (["--ssl-certfile", "nothing"], "--ssl-keyfile"),
         (["no/such/folder"], "there is no such folder"),
         ([f"embedding={DATA / 'rerank'}"], "two bundles"),
-        ([str(DATA / "multi-vector")], "no route of the server"),
         (["--device", "nothing"], "not known"),
     ],
 )

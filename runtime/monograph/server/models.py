@@ -23,15 +23,11 @@ from monograph.server.engine_queue import EngineQueue, Job
 from monograph.server.errors import Failure, RequestError
 from monograph.server.limits import Limits
 from monograph.server.metrics import Metrics
-from monograph.tasks.embedding import EMBEDDING, TOKEN_EMBEDDINGS
+from monograph.tasks.embedding import TOKEN_EMBEDDINGS
 from monograph.tasks.multi_vector import MULTI_VECTOR
-from monograph.tasks.rerank import RERANK
-from monograph.tasks.sparse import SPARSE
 from monograph.tokenization import Side, TokenizedTexts
 
 _T = TypeVar("_T")
-# The tasks that a route answers.
-SERVED_TASKS = (EMBEDDING.name, RERANK.name, SPARSE.name, MULTI_VECTOR.name)
 # Characters of texts that the event loop's thread tokenizes itself: they take it less time than to wake another thread.
 _FEW_CHARACTERS = 2_000
 # More take so long that they have a thread of their own, and no other request waits behind them.

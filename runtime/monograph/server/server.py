@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from monograph.bundle import read_probes
-from monograph.errors import DeviceError, InputError
+from monograph.errors import DeviceError
 from monograph.inference.verification import verify
 from monograph.model import Model, model_source, open_model, routes_of
 from monograph.progress import SILENT, Progress
@@ -26,7 +26,7 @@ from monograph.server.connections import HttpServer, ServerConfig
 from monograph.server.keys import ApiKeys
 from monograph.server.limits import Limits
 from monograph.server.metrics import Metrics
-from monograph.server.models import SERVED_TASKS, Registry, ServedModel, Tokenizing, tokenize_in_callers_thread
+from monograph.server.models import Registry, ServedModel, Tokenizing, tokenize_in_callers_thread
 
 logger = logging.getLogger(__name__)
 # Seconds that Python lets a thread compute while another wants to. The engine's, after a batch, would else wait up to
@@ -184,7 +184,6 @@ def open_served(path: str, options: ModelOptions) -> Model[Any]:
     """Return a bundle opened and warmed up.
 
     Raises:
-        InputError: no route answers models of its task.
         MonographError: it cannot be opened.
 
     """
@@ -198,13 +197,7 @@ def open_served(path: str, options: ModelOptions) -> Model[Any]:
         options.max_tokens_per_batch,
         options.quality,
     )
-    bundle = source.open_bundle()
-    if bundle.manifest.task not in SERVED_TASKS:
-        raise InputError(
-            f"bundle {path} is for the task {bundle.manifest.task!r}, which no route of the server answers: serve "
-            f"those for {', '.join(SERVED_TASKS)}"
-        )
-    model: Model[Any] = open_model(source, bundle)
+    model: Model[Any] = open_model(source, source.open_bundle())
     model.warmup()
     return model
 
