@@ -102,7 +102,7 @@ def test_rank_by_late_interaction(file: Path) -> None:
     assert_error(
         monograph("embed", bundle, file, "--device", "cpu"),
         1,
-        "the bundle is a multi-vector encoder, which gives no vectors: use",
+        "it has 'document', 'query': name one (task=, --task)",
     )
     info = monograph("info", bundle).stdout.decode()
     assert "8 dimensions for each token, unit length, maxsim similarity" in info
