@@ -21,7 +21,10 @@ _KEY = "MONOGRAPH_API_KEY"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "servers", nargs="+", metavar="[NAME=]URL", help="servers to measure in turns, such as http://127.0.0.1:8080"
+        "servers",
+        nargs="+",
+        metavar="[NAME=]URL",
+        help="servers to measure, interleaved, such as http://127.0.0.1:8080",
     )
     parser.add_argument("--model", required=True, help="the model's name in requests")
     parser.add_argument("--key", default=os.environ.get(_KEY), help=f"API key; default: the variable {_KEY}")

@@ -26,10 +26,8 @@ from monograph.errors import InputError
 from monograph.hybrid_model import HybridModel
 from monograph.inputs import Texts, check_count, check_named, check_stream, check_text, check_texts
 from monograph.late_chunking import Chunker, Span, pool_spans
-from monograph.model import Call
 from monograph.quality import QualityLevel
 from monograph.tasks.embedding import EMBEDDING, TOKEN_EMBEDDINGS, Precision
-from monograph.tasks.multi_vector import TokenPostProcess
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -488,13 +486,6 @@ class Embedder(HybridModel):
         call = self._check_token_call(prompt_name, prompt, batch_size, task)
         checked = [check_text(inputs, 0)] if isinstance(inputs, str) else check_texts(inputs)
         return list(self._run(checked, call, show_progress_bar))
-
-    def _check_token_call(
-        self, prompt_name: str | None, prompt: str | None, batch_size: int | None, task: str | None
-    ) -> Call[Any]:
-        """Check the arguments of a call for the vectors of tokens."""
-        plan = TokenPostProcess(self._section.dimension, normalize=False, precision="float32")
-        return self._check_call(plan, prompt_name, prompt, batch_size, task, TOKEN_EMBEDDINGS)
 
     @overload
     def similarity(self, embeddings1: Tensor, embeddings2: Any) -> Tensor: ...

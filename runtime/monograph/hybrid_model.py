@@ -141,7 +141,7 @@ class HybridModel(VectorModel[EmbeddingSection]):
     def _hybrid_embeddings(
         self, call: Call[NDArray[np.object_]], results: list[TextVectors], texts: list[str]
     ) -> HybridEmbeddings:
-        # Tokenized again, which takes far less time than the model: the graph's outputs do not have the ids.
+        # Tokenized again: the graph's outputs do not have the ids.
         tokens = call.pipeline.tokenize(texts, call.prompt)
         plan = cast(HybridPostProcess, call.post_process)
         return hybrid_embeddings(results, tokens, plan, call.pipeline.specification.vocabulary_size)

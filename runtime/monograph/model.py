@@ -275,6 +275,13 @@ class Model(Generic[SectionT]):
             None if batch_size is None else check_count(batch_size, "batch_size"),
         )
 
+    def _check_token_call(
+        self, prompt_name: str | None, prompt: str | None, batch_size: int | None, task: str | None
+    ) -> Call[Any]:
+        """Check the options of a call for the float32 vectors of tokens, an output after the graph's first."""
+        plan = TokenPostProcess(self.manifest.output_width, normalize=False, precision="float32")
+        return self._check_call(plan, prompt_name, prompt, batch_size, task, TOKEN_EMBEDDINGS)
+
     def _run(self, inputs: list[InputT], call: Call[ResultT], show_progress_bar: bool | None) -> ResultT:
         """Return the results of inputs in their order."""
         with show_progress(len(inputs), show_progress_bar, self._task.inputs) as on_inputs:
@@ -317,8 +324,7 @@ def prepare_token_call(model: Model[Any], prompt_name: str | None, role: Role | 
     task = None
     if role is not None:
         prompt_name, task = model._prompt_and_task(role, prompt_name, None)
-    plan = TokenPostProcess(model.manifest.output_width, normalize=False, precision="float32")
-    return model._check_call(plan, prompt_name, None, None, task, TOKEN_EMBEDDINGS)
+    return model._check_token_call(prompt_name, None, None, task)
 
 
 def routes_of(model: Model[Any]) -> Routes:

@@ -61,6 +61,38 @@ class TokenizedTexts:
         """Number of tokens of each text, special ones included, int64 [n]."""
         return np.diff(self.starts)
 
+    def text(self, row: int) -> TokenizedTexts:
+        """Return one of the texts by itself."""
+        if len(self.starts) == 2:
+            return self
+        place = slice(self.starts[row], self.starts[row + 1])
+        return TokenizedTexts(
+            self.ids[place],
+            self.type_ids[place],
+            np.array([0, place.stop - place.start], dtype=np.int64),
+            self.prompt_length,
+            None if self.attention is None else self.attention[place],
+            None if self.in_output is None else self.in_output[place],
+        )
+
+
+def join_texts(parts: Sequence[TokenizedTexts]) -> TokenizedTexts:
+    """Return the texts of several of one pipeline, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    lengths = np.concatenate([part.lengths for part in parts])
+    # Of one pipeline, either each has a mask, or none.
+    attention = [part.attention for part in parts if part.attention is not None]
+    in_output = [part.in_output for part in parts if part.in_output is not None]
+    return TokenizedTexts(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.type_ids for part in parts]),
+        np.concatenate(([0], np.cumsum(lengths))),
+        parts[0].prompt_length,
+        np.concatenate(attention) if attention else None,
+        np.concatenate(in_output) if in_output else None,
+    )
+
 
 @dataclass(frozen=True)
 class TextWithOffsets:

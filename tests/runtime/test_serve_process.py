@@ -150,7 +150,7 @@ def test_requests_over_tls(tmp_path: Path) -> None:
 
 
 class Load:
-    """Clients that send one request after the other until they are told to stop, each on a connection of its own."""
+    """Clients that send one request after the other until they are stopped, each on a connection of its own."""
 
     def __init__(self, server: RunningServer, clients: int, body: dict[str, Any]) -> None:
         self._stopping = threading.Event()

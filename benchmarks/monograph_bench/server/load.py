@@ -136,7 +136,7 @@ async def run_open(
 async def _arrivals(times: Sequence[float]) -> AsyncIterator[float]:
     """Yield each time, of ``time.perf_counter``, when it has come.
 
-    A thread waits for them: an event loop's timers are a millisecond late, and to look at the clock in turns would take
+    A thread waits for them: an event loop's timers are a millisecond late, and to poll the clock would take
     CPU time from a server on the same machine.
     """
     loop = asyncio.get_running_loop()

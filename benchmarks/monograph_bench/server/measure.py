@@ -28,7 +28,7 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured: requests of ``texts_per_request`` texts each, ``seconds`` a run, in ``rounds`` by turns.
+    """What is measured: requests of ``texts_per_request`` texts each, ``seconds`` a run, in ``rounds``, interleaved.
 
     ``clients`` send one request after the other for the saturated rate. ``rates`` are the offered requests a second of
     the open loop, None for shares of each server's saturated rate. ``min_cosine`` is the least of a vector that counts
@@ -76,7 +76,7 @@ class Run:
 
 
 def measure(targets: Mapping[str, Target], plan: Plan, reference: Embedder | None, progress: Progress) -> Iterator[Run]:
-    """Yield the runs on each server, those of a round in turns.
+    """Yield the runs on each server, those of a round interleaved.
 
     ``reference`` computes what vectors should be, None to check only that there are as many as texts.
 

@@ -65,7 +65,7 @@ def publish(
             the top are deleted if they are not published again.
         private: The repository on the Hub is private; otherwise a new one is public, unless the organization's settings
             say otherwise.
-        dry_run: Write and verify everything, and neither keep nor upload it. The Hub is not asked.
+        dry_run: Write and verify everything, and neither keep nor upload it. The Hub is not contacted.
         show_progress_bar: As in ``export``.
 
     Raises:

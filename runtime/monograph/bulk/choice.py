@@ -58,9 +58,9 @@ def _sample(sources: Sequence[Source], selection: Selection) -> list[str]:
     for source in sources[:_MAX_SOURCES]:
         try:
             with open_table(source, selection.columns, selection.read_types) as table:
-                kept = selection.kept_schema(table.schema, str(source.path))
+                carried = selection.carried_schema(table.schema, str(source.path))
                 for block in islice(table.blocks, 1):
-                    return select(block, selection, kept, str(source.path)).texts[:_MAX_TEXTS]
+                    return select(block, selection, carried, str(source.path)).texts[:_MAX_TEXTS]
         except MonographError:
             # It is named when it is embedded.
             continue

@@ -1,6 +1,6 @@
 """Write the vectors of one shard as what searches them: a Lance dataset, or an index of FAISS or usearch.
 
-An index has a number for each vector: that of the one column that is kept, or else of the row. It is in memory until
+An index has a number for each vector: that of the one column that is carried, or else of the row. It is in memory until
 it is complete.
 """
 
@@ -37,7 +37,7 @@ class LanceWriter(GroupWriter):
         self._fragments: list[Any] = []
 
     @classmethod
-    def check(cls, kept: Any, *, has_nulls: bool) -> None:  # noqa: ARG003
+    def check(cls, carried: Any, *, has_nulls: bool) -> None:  # noqa: ARG003
         """Raise ``MissingPackageError`` if Lance is not installed."""
         _lance()
 
@@ -96,10 +96,10 @@ class _IndexWriter(ShardWriter):
         self._rows = 0
 
     @classmethod
-    def check(cls, kept: Any, *, has_nulls: bool) -> None:  # noqa: ARG003  # what has no vector is not in an index
-        """Raise an error if the library is not installed, or ``kept`` is more than one column of numbers."""
+    def check(cls, carried: Any, *, has_nulls: bool) -> None:  # noqa: ARG003  # what has no vector is not in an index
+        """Raise an error if the library is not installed, or ``carried`` is more than one column of numbers."""
         cls.library()
-        if len(kept) > 1 or any(not pyarrow.types.is_integer(column.type) for column in kept):
+        if len(carried) > 1 or any(not pyarrow.types.is_integer(column.type) for column in carried):
             raise InputError(
                 f"{cls.title} has a number for each vector: --keep one column of integers, or none for the rows' "
                 "numbers from 0"
@@ -110,7 +110,7 @@ class _IndexWriter(ShardWriter):
         """Return the module of the index."""
         return _import(cls.module, cls.title, cls.extra)
 
-    def numbers(self, kept: Any, positions: NDArray[np.intp], dtype: type[np.integer[Any]]) -> NDArray[Any]:
+    def numbers(self, carried: Any, positions: NDArray[np.intp], dtype: type[np.integer[Any]]) -> NDArray[Any]:
         """Return the numbers of the rows at ``positions``, ``dtype`` [k].
 
         Raises:
@@ -118,10 +118,10 @@ class _IndexWriter(ShardWriter):
 
         """
         first = self._rows
-        self._rows += kept.num_rows
-        if not kept.num_columns:
+        self._rows += carried.num_rows
+        if not carried.num_columns:
             return (first + positions).astype(dtype)
-        column, name = kept.column(0), kept.schema.names[0]
+        column, name = carried.column(0), carried.schema.names[0]
         if column.null_count:
             raise InputError(f"the column {name!r} has a null, and {self.title} needs a number for each vector")
         own = column.to_numpy(zero_copy_only=False)
@@ -161,11 +161,11 @@ class FaissWriter(_IndexWriter):
         read = faiss.read_index_binary if is_binary else faiss.read_index
         return int(read(str(output), faiss.IO_FLAG_MMAP).ntotal)
 
-    def write(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
+    def write(self, carried: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
         """Add vectors."""
         if self._layout.similarity == "cosine" and not self._is_binary:
             vectors = normalize(vectors)
-        self._index.add_with_ids(np.ascontiguousarray(vectors), self.numbers(kept, positions, np.int64))
+        self._index.add_with_ids(np.ascontiguousarray(vectors), self.numbers(carried, positions, np.int64))
 
     def close(self) -> None:
         """Write the index."""
@@ -196,9 +196,9 @@ class UsearchWriter(_IndexWriter):
         """Return the number of vectors of a complete index."""
         return len(cls.library().Index.restore(str(output), view=True))
 
-    def write(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
+    def write(self, carried: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
         """Add vectors, on as many threads as the process has cores."""
-        numbers = self.numbers(kept, positions, np.uint64)
+        numbers = self.numbers(carried, positions, np.uint64)
         if not len(numbers):
             return
         try:

@@ -99,36 +99,36 @@ def plan_job(
 
     """
     selection.check()
-    kept, origin = _common_columns(sources, selection)
-    WRITERS[file_format].check(kept, has_nulls="null" in (selection.nulls, selection.empties))
-    if column in kept.names:
+    carried, origin = _common_columns(sources, selection)
+    WRITERS[file_format].check(carried, has_nulls="null" in (selection.nulls, selection.empties))
+    if column in carried.names:
         raise InputError(f"the vectors' column {column!r} is one to keep: name another with --vector-column")
     # What a producer noted of its own file may not hold for another.
-    return Job(selection, kept.remove_metadata(), origin, column, file_format, replace)
+    return Job(selection, carried.remove_metadata(), origin, column, file_format, replace)
 
 
 def _common_columns(sources: Sequence[Source], selection: Selection) -> tuple[Any, str]:
     """Return the schema of the columns to keep, and the source that has it."""
-    kept: Any = None
+    carried: Any = None
     origin = ""
     problems: list[MonographError] = []
     for source in sources[:_MAX_TRIED]:
         try:
             with open_table(source, selection.columns, selection.read_types) as table:
-                schema = selection.kept_schema(table.schema, str(source.path))
+                schema = selection.carried_schema(table.schema, str(source.path))
         except MonographError as error:
             problems.append(error)
             continue
-        if kept is None:
-            kept, origin = schema, str(source.path)
-        elif schema.names == kept.names:
+        if carried is None:
+            carried, origin = schema, str(source.path)
+        elif schema.names == carried.names:
             # What is empty in one file of CSV or JSON lines has a type in another.
-            kept = pyarrow.schema([new if _is_null(old) else old for old, new in zip(kept, schema, strict=True)])
-        if not any(map(_is_null, kept)):
+            carried = pyarrow.schema([new if _is_null(old) else old for old, new in zip(carried, schema, strict=True)])
+        if not any(map(_is_null, carried)):
             break
-    if kept is None:
+    if carried is None:
         raise problems[0]
-    return kept, origin
+    return carried, origin
 
 
 def _is_null(column: Any) -> bool:

@@ -44,7 +44,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts: their number, mean tokens, bytes of a text, and bytes of a vector with what is kept beside it.
+    """Texts: their number, mean tokens, bytes of a text, and bytes of a vector with what is carried beside it.
 
     ``mean_tokens`` are those that are computed: at most the model's maximum length.
     """

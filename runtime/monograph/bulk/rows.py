@@ -1,4 +1,4 @@
-"""What of a table's rows is embedded and kept: the columns and their types, nulls, empty and overlong texts."""
+"""What of a table's rows is embedded and carried: the columns and their types, nulls, empty and overlong texts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Selection:
         for kind in self.types.values():
             _type_named(kind)
 
-    def kept_schema(self, schema: Any, name: str) -> Any:
+    def carried_schema(self, schema: Any, name: str) -> Any:
         """Return the schema of the columns to keep, of a table with ``schema`` that errors call ``name``.
 
         Raises:
@@ -79,12 +79,12 @@ class Selection:
 class Texts:
     """The texts of a block, and the rows that go with them.
 
-    ``kept`` (``pyarrow.RecordBatch`` [n]) has the columns to keep; ``texts`` are those of the rows at ``positions``
+    ``carried`` (``pyarrow.RecordBatch`` [n]) has the columns to keep; ``texts`` are those of the rows at ``positions``
     (intp [k], ascending), and the other rows have no vector.
     """
 
     texts: list[str]
-    kept: Any
+    carried: Any
     positions: NDArray[np.intp]
 
 
@@ -108,7 +108,7 @@ def parse_keep(words: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
 
 
 def select(block: Block, selection: Selection, schema: Any, name: str) -> Texts:
-    """Return the texts of a block and what is kept of its rows, with the types of ``schema``.
+    """Return the texts of a block and what is carried of its rows, with the types of ``schema``.
 
     Raises:
         InputError: a text is not usable; ``name`` and the block's place are named.
@@ -137,24 +137,24 @@ def select(block: Block, selection: Selection, schema: Any, name: str) -> Texts:
     skipped = _of_policy("skip", is_null, is_empty, selection)
     wanted = ~(without | skipped)
     texts = [text or "" for text in _to_python(column.filter(pyarrow.array(wanted)), where)]
-    kept = _cast(rows, schema, where)
+    carried = _cast(rows, schema, where)
     if skipped.any():
-        kept = kept.filter(pyarrow.array(~skipped))
-    return Texts(texts, kept, np.flatnonzero(wanted[~skipped]))
+        carried = carried.filter(pyarrow.array(~skipped))
+    return Texts(texts, carried, np.flatnonzero(wanted[~skipped]))
 
 
-def check_compatible(kept: Any, reference: Any, name: str, reference_name: str) -> None:
+def check_compatible(carried: Any, reference: Any, name: str, reference_name: str) -> None:
     """Raise ``InputError`` if the columns to keep of a source cannot be those of the others.
 
-    ``kept`` and ``reference`` are schemas. Widths of a number, and encodings of a text, may differ.
+    ``carried`` and ``reference`` are schemas. Widths of a number, and encodings of a text, may differ.
     """
-    if kept.names != reference.names:
+    if carried.names != reference.names:
         raise InputError(
-            f"{name} has the columns {', '.join(kept.names)}, and {reference_name} has {', '.join(reference.names)}: "
-            "name those to keep"
+            f"{name} has the columns {', '.join(carried.names)}, "
+            f"and {reference_name} has {', '.join(reference.names)}: name those to keep"
         )
-    for column in kept.names:
-        here, there = kept.field(column).type, reference.field(column).type
+    for column in carried.names:
+        here, there = carried.field(column).type, reference.field(column).type
         if _family(here) not in ("null", _family(there)):
             raise InputError(
                 f"{name} has {here} in the column {column!r}, and {reference_name} has {there}: convert one of them, "

@@ -42,14 +42,14 @@ class Shard:
 class Job:
     """What all shards of a run have in common; picklable.
 
-    ``kept`` is the schema of the columns that the outputs keep, and ``kept_from`` the file that it is of. ``column`` is
-    the name of the vectors' column and ``file_format`` a key of ``WRITERS``. With ``replace``, outputs of other
-    settings are written again, and without it they are an error.
+    ``carried`` is the schema of the columns that the outputs keep, and ``carried_from`` the file that it is of.
+    ``column`` is the name of the vectors' column and ``file_format`` a key of ``WRITERS``. With ``replace``, outputs of
+    other settings are written again, and without it they are an error.
     """
 
     selection: Selection
-    kept: Any
-    kept_from: str
+    carried: Any
+    carried_from: str
     column: str
     file_format: str
     replace: bool = False
@@ -84,10 +84,10 @@ def embed_shard(shard: Shard, job: Job, encoder: Encoder) -> ShardResult:
         return ShardResult(shard.output, rows, time.monotonic() - begin, True)
     try:
         with open_table(shard.source, job.selection.columns, job.selection.read_types) as table:
-            kept = job.selection.kept_schema(table.schema, name)
-            check_compatible(kept, job.kept, name, job.kept_from)
+            carried = job.selection.carried_schema(table.schema, name)
+            check_compatible(carried, job.carried, name, job.carried_from)
             layout = Layout(
-                job.kept,
+                job.carried,
                 job.column,
                 encoder.dtype,
                 encoder.width,
@@ -143,7 +143,7 @@ def _metadata(source: Source, job: Job, encoder: Encoder) -> dict[str, Any]:
         "monograph": __version__,
         "encoder": dict(encoder.settings),
         "text_column": selection.column,
-        "columns": [f"{field.name}: {field.type}" for field in job.kept],
+        "columns": [f"{field.name}: {field.type}" for field in job.carried],
         "vector_column": job.column,
         "vector": f"{encoder.dtype.name}[{encoder.width}]{' of each token' if encoder.per_token else ''}",
         "nulls": selection.nulls,
@@ -202,9 +202,9 @@ def _write_rows(table: Table, writer: ShardWriter, job: Job, encoder: Encoder, n
             vectors = _encode(chunk, encoder, name)
             start = 0
             for _, part in chunk:
-                write(part.kept, vectors[start : start + len(part.texts)], part.positions)
+                write(part.carried, vectors[start : start + len(part.texts)], part.positions)
                 start += len(part.texts)
-                rows += part.kept.num_rows
+                rows += part.carried.num_rows
     return rows
 
 
@@ -217,7 +217,7 @@ def _chunks(table: Table, job: Job, name: str) -> Iterator[_Chunk]:
     chunk: _Chunk = []
     texts = characters = 0
     for block in table.blocks:
-        part = select(block, job.selection, job.kept, name)
+        part = select(block, job.selection, job.carried, name)
         chunk.append((block.place, part))
         texts += len(part.texts)
         characters += sum(map(len, part.texts))

@@ -1,4 +1,4 @@
-"""Write the vectors of one shard, with the columns that are kept: Parquet, Arrow, NumPy's format or JSON lines."""
+"""Write the vectors of one shard, with the columns that are carried: Parquet, Arrow, NumPy's format or JSON lines."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _COUNTED_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns of an output: those that are kept (a ``pyarrow.Schema``), then ``column``.
+    """The columns of an output: those that are carried (a ``pyarrow.Schema``), then ``column``.
 
     Vectors have ``width`` values of ``dtype``, at ``precision``, and are compared by ``similarity``; ``metadata`` is
     written with them. If they are ``per_token``, a row has a list of vectors, of any length.
     """
 
-    kept: Any
+    carried: Any
     column: str
     dtype: np.dtype[Any]
     width: int
@@ -46,7 +46,7 @@ class Layout:
     def schema(self) -> Any:
         """The schema of the output."""
         kind = pyarrow.list_(pyarrow.from_numpy_dtype(self.dtype), self.width)
-        schema = self.kept.append(pyarrow.field(self.column, pyarrow.list_(kind) if self.per_token else kind))
+        schema = self.carried.append(pyarrow.field(self.column, pyarrow.list_(kind) if self.per_token else kind))
         return schema.with_metadata({METADATA_KEY: encode_metadata(self.metadata)})
 
     @property
@@ -59,25 +59,25 @@ class Layout:
         """The path of the column of the vectors' values in Parquet."""
         return f"{self.column}{'.list.element' * (2 if self.per_token else 1)}"
 
-    def count(self, kept: Any, vectors: NDArray[Any]) -> int:
+    def count(self, carried: Any, vectors: NDArray[Any]) -> int:
         """Return the number of vectors of rows: their own, or with one for each row those of rows without, too."""
-        return sum(map(len, vectors)) if self.per_token else int(kept.num_rows)
+        return sum(map(len, vectors)) if self.per_token else int(carried.num_rows)
 
-    def rows(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> Any:
+    def rows(self, carried: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> Any:
         """Return a batch of n rows; ``vectors`` are of those at ``positions`` (intp [k]).
 
         They are [k, ``width``], or if ``per_token`` objects [k], each [tokens, ``width``].
         """
         if self.per_token:
-            array = self._lists(kept, vectors, positions)
+            array = self._lists(carried, vectors, positions)
         else:
-            array = vector_array(vectors, positions, kept.num_rows)
-        return pyarrow.RecordBatch.from_arrays([*kept.columns, array], schema=self.schema)
+            array = vector_array(vectors, positions, carried.num_rows)
+        return pyarrow.RecordBatch.from_arrays([*carried.columns, array], schema=self.schema)
 
-    def _lists(self, kept: Any, matrices: NDArray[Any], positions: NDArray[np.intp]) -> Any:
-        counts = np.zeros(kept.num_rows, np.int64)
+    def _lists(self, carried: Any, matrices: NDArray[Any], positions: NDArray[np.intp]) -> Any:
+        counts = np.zeros(carried.num_rows, np.int64)
         counts[positions] = [len(matrix) for matrix in matrices]
-        missing = np.ones(kept.num_rows, bool)
+        missing = np.ones(carried.num_rows, bool)
         missing[positions] = False
         values = np.concatenate([np.empty((0, self.width), self.dtype), *matrices])
         return pyarrow.ListArray.from_arrays(
@@ -115,8 +115,8 @@ class ShardWriter(ABC):
         """Begin an output; raise ``InputError`` if the format does not have such vectors."""
 
     @classmethod  # noqa: B027  # not all have something to refuse
-    def check(cls, kept: Any, *, has_nulls: bool) -> None:
-        """Raise an error if the format cannot hold the columns ``kept`` (a schema) or null in place of a vector.
+    def check(cls, carried: Any, *, has_nulls: bool) -> None:
+        """Raise an error if the format cannot hold the columns ``carried`` (a schema) or null in place of a vector.
 
         Raises:
             InputError: it cannot.
@@ -141,7 +141,7 @@ class ShardWriter(ABC):
         """Return the number of rows of a complete output, or of vectors, if these are all that it has."""
 
     @abstractmethod
-    def write(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
+    def write(self, carried: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
         """Append rows, as ``Layout.rows``."""
 
     @abstractmethod
@@ -164,10 +164,10 @@ class GroupWriter(ShardWriter):
     def write_group(self, table: Any) -> None:
         """Write rows (a ``pyarrow.Table``) as a group."""
 
-    def write(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
+    def write(self, carried: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
         """Append rows; write a group once it is full."""
-        self._batches.append(self._layout.rows(kept, vectors, positions))
-        self._vectors += self._layout.count(kept, vectors)
+        self._batches.append(self._layout.rows(carried, vectors, positions))
+        self._vectors += self._layout.count(carried, vectors)
         if self._vectors >= self._layout.group_vectors:
             self._flush()
 
@@ -197,7 +197,7 @@ class ParquetWriter(GroupWriter):
 
     def __init__(self, file: IO[bytes], layout: Layout) -> None:
         super().__init__(layout)
-        names = layout.kept.names
+        names = layout.carried.names
         self._writer = pyarrow.parquet.ParquetWriter(
             file,
             layout.schema,
@@ -242,9 +242,9 @@ class ArrowWriter(ShardWriter):
         self._layout = layout
         self._writer = pyarrow.ipc.new_file(file, layout.schema)
 
-    def write(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
+    def write(self, carried: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
         """Append rows as a record batch."""
-        self._writer.write_batch(self._layout.rows(kept, vectors, positions))
+        self._writer.write_batch(self._layout.rows(carried, vectors, positions))
 
     def close(self) -> None:
         """Write the footer."""
@@ -262,9 +262,9 @@ class NpyWriter(ShardWriter):
     has_metadata = False
 
     @classmethod
-    def check(cls, kept: Any, *, has_nulls: bool) -> None:
+    def check(cls, carried: Any, *, has_nulls: bool) -> None:
         """Raise ``InputError`` if there are columns to keep, or rows without a vector."""
-        if kept.names:
+        if carried.names:
             raise InputError("NumPy's format has no place for --keep: write Parquet, Arrow or JSON lines")
         if has_nulls:
             raise InputError("NumPy's format has no null: let texts be embedded or skipped, or write Parquet")
@@ -281,7 +281,7 @@ class NpyWriter(ShardWriter):
         self._format = NpyFormat(layout.dtype, layout.width)
         file.write(self._format.header(0))
 
-    def write(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:  # noqa: ARG002
+    def write(self, carried: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:  # noqa: ARG002
         """Append the vectors."""
         self._rows += len(vectors)
         self._file.write(self._format.body(vectors))
@@ -293,7 +293,7 @@ class NpyWriter(ShardWriter):
 
 
 class JsonLinesWriter(ShardWriter):
-    """An object a line, with the columns that are kept and the vector."""
+    """An object a line, with the columns that are carried and the vector."""
 
     has_metadata = False
 
@@ -306,12 +306,12 @@ class JsonLinesWriter(ShardWriter):
     def __init__(self, file: IO[bytes], layout: Layout) -> None:
         self._file, self._layout = file, layout
 
-    def write(self, kept: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
+    def write(self, carried: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
         """Append rows."""
-        values: list[Any] = [None] * kept.num_rows
+        values: list[Any] = [None] * carried.num_rows
         for position, vector in zip(positions, vectors, strict=True):
             values[position] = list(map(json_values, vector)) if self._layout.per_token else json_values(vector)
-        for row, vector in zip(kept.to_pylist(), values, strict=True):
+        for row, vector in zip(carried.to_pylist(), values, strict=True):
             try:
                 line = json.dumps({**row, self._layout.column: vector}, ensure_ascii=False)
             except TypeError as error:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from monograph.batching import batch_cost
 from monograph.errors import MonographError
-from monograph.tokenization import TokenizedTexts
+from monograph.tokenization import TokenizedTexts, join_texts
 
 # Float32 [n, d], or objects [n] where a text has a matrix (monograph.inference.token_vectors).
 _Outputs = NDArray[Any]
@@ -139,7 +139,7 @@ class Scheduler:
         other callers.
         """
         try:
-            outputs = self._compute(_join([call.tokens for call in batch]))
+            outputs = self._compute(join_texts([call.tokens for call in batch]))
             ends = np.cumsum([call.texts for call in batch])
             for call, part in zip(batch, np.split(outputs, ends[:-1]), strict=True):
                 # Not a view, which would keep the others' alive.
@@ -205,20 +205,3 @@ class _Call:
 
 def _total_cost(tokens: TokenizedTexts) -> float:
     return sum(batch_cost(1, length) for length in tokens.lengths.tolist())
-
-
-def _join(parts: list[TokenizedTexts]) -> TokenizedTexts:
-    if len(parts) == 1:
-        return parts[0]
-    lengths = np.concatenate([part.lengths for part in parts])
-    # All parts are of one pipeline: either each has a mask, or none.
-    attention = [part.attention for part in parts if part.attention is not None]
-    in_output = [part.in_output for part in parts if part.in_output is not None]
-    return TokenizedTexts(
-        np.concatenate([part.ids for part in parts]),
-        np.concatenate([part.type_ids for part in parts]),
-        np.concatenate(([0], np.cumsum(lengths))),
-        parts[0].prompt_length,
-        np.concatenate(attention) if attention else None,
-        np.concatenate(in_output) if in_output else None,
-    )

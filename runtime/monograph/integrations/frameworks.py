@@ -137,7 +137,7 @@ class LazyModel(Generic[ModelT]):
         return f"{model!r}, device={device!r}, not opened yet" if isinstance(model, str | os.PathLike) else repr(model)
 
     def __copy__(self) -> Self:
-        """Return another of these that shares the open model until it is asked for another."""
+        """Return another of these that shares the open model until another is requested."""
         copied = type(self)(self._open_model)
         copied._opened = self._opened
         return copied

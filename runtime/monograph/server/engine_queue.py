@@ -25,7 +25,7 @@ from monograph.batching import batch_cost
 from monograph.errors import MonographError
 from monograph.inference.pipeline import BatchRunner
 from monograph.tasks.base import Outputs, PostProcess
-from monograph.tokenization import TokenizedTexts
+from monograph.tokenization import TokenizedTexts, join_texts
 
 logger = logging.getLogger(__name__)
 
@@ -222,7 +222,8 @@ class EngineQueue:
         self._plan = []
 
     def _compute(self, jobs: Sequence[Job], owners: NDArray[np.intp], rows: NDArray[np.intp]) -> None:
-        tokens = _gather(jobs, owners, rows)
+        texts = zip(owners.tolist(), rows.tolist(), strict=True)
+        tokens = join_texts([jobs[owner].tokens.text(row) for owner, row in texts])
         begin = time.perf_counter()
         for owner in set(owners.tolist()):
             jobs[owner].begin()
@@ -272,25 +273,3 @@ class EngineQueue:
             self._plan = []
         if not job.cancelled:
             job.on_done(job)
-
-
-def _gather(jobs: Sequence[Job], owners: NDArray[np.intp], rows: NDArray[np.intp]) -> TokenizedTexts:
-    """Return the texts of a batch, one after the other."""
-    places = []
-    for owner, row in zip(owners.tolist(), rows.tolist(), strict=True):
-        tokens = jobs[owner].tokens
-        whole = len(tokens.starts) == 2
-        places.append((tokens, slice(None) if whole else slice(tokens.starts[row], tokens.starts[row + 1])))
-    starts = np.zeros(len(places) + 1, dtype=np.int64)
-    np.cumsum([len(tokens.ids[place]) for tokens, place in places], out=starts[1:])
-    # All jobs are of one pipeline: either each has a mask, or none.
-    attention = [tokens.attention[place] for tokens, place in places if tokens.attention is not None]
-    in_output = [tokens.in_output[place] for tokens, place in places if tokens.in_output is not None]
-    return TokenizedTexts(
-        np.concatenate([tokens.ids[place] for tokens, place in places]),
-        np.concatenate([tokens.type_ids[place] for tokens, place in places]),
-        starts,
-        places[0][0].prompt_length,
-        np.concatenate(attention) if attention else None,
-        np.concatenate(in_output) if in_output else None,
-    )

@@ -66,7 +66,7 @@ InputType = Annotated[
 PromptName = Annotated[str | None, Field(description="Name of a prompt of the model; default: the model's own.")]
 Truncate = Annotated[
     bool | None,
-    Field(description="Whether a text that is too long is truncated, or an error; default: what the server was told."),
+    Field(description="Whether a text that is too long is truncated, or an error; default: the server's setting."),
 ]
 _Direction = Literal["left", "right", "Left", "Right"]
 Direction = Annotated[

@@ -315,7 +315,7 @@ def tokenize_in_callers_thread() -> None:
 
 
 def as_request_error(error: MonographError) -> RequestError:
-    """Return what a client is told of an error of the runtime."""
+    """Return the error of a request for one of the runtime."""
     failure = Failure.INVALID if isinstance(error, InputError) else Failure.ENGINE
     if isinstance(error, TooLongError):
         failure = Failure.TOO_LONG

@@ -33,8 +33,6 @@ logger = logging.getLogger(__name__)
 # 5 ms for the event loop's.
 _SWITCH_SECONDS = 0.0005
 _BACKLOG = 2048
-
-
 # Elsewhere the last process that listens at a shared address may get all connections.
 SPREADS_CONNECTIONS = sys.platform == "linux"
 
@@ -83,9 +81,7 @@ class Address:
                 # Bound without sharing first: the workers of another server at this address would share it, too.
                 address = bound.getsockname()
                 bound.close()
-                bound = socket.socket(family, kind, protocol)
-                share_address(bound)
-                bound.bind(address)
+                bound = bind_shared(family, address)
         except BaseException:
             bound.close()
             raise
@@ -158,10 +154,13 @@ def serve(
         server.run([bound])
 
 
-def share_address(unbound: socket.socket) -> None:
-    """Let other sockets of this user have the address that this one will be bound to, if they let it, too."""
-    unbound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    unbound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+def bind_shared(family: int, address: Any) -> socket.socket:
+    """Return a socket that has an address, which other sockets of this user may have if they are made here, too."""
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+        bound.setsockopt(socket.SOL_SOCKET, option, 1)
+    bound.bind(address)
+    return bound
 
 
 class _Server(HttpServer):

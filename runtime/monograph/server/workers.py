@@ -30,7 +30,7 @@ from monograph.cpu import available_cpus
 from monograph.errors import printable
 from monograph.progress import Progress
 from monograph.server.metrics import MULTIPROCESS_FOLDER, forget_process
-from monograph.server.server import SPREADS_CONNECTIONS, Options, serve, share_address
+from monograph.server.server import SPREADS_CONNECTIONS, Options, bind_shared, serve
 
 logger = logging.getLogger(__name__)
 
@@ -114,10 +114,7 @@ def _own_socket(inherited: socket.socket) -> socket.socket:
     if not SPREADS_CONNECTIONS:
         return inherited
     with inherited:
-        own = socket.socket(inherited.family, inherited.type)
-        share_address(own)
-        own.bind(inherited.getsockname())
-    return own
+        return bind_shared(inherited.family, inherited.getsockname())
 
 
 class _Supervisor:
