@@ -23,7 +23,7 @@ from bulk_check import corpus
 
 from monograph import Embedder
 from monograph.bulk.encoder import EncoderOptions
-from monograph.bulk.job import plan_job, plan_shards
+from monograph.bulk.job import make_folders, plan_job, plan_shards
 from monograph.bulk.rows import Selection
 from monograph.bulk.shards import embed_shard
 from monograph.bulk.sources import find_sources
@@ -65,6 +65,7 @@ def main() -> int:
                 in_memory = time.monotonic() - begin
                 output = folder / "out" / str(number)
                 shards, _ = plan_shards(sources, output, None)
+                make_folders(shards)
                 begin = time.monotonic()
                 for outcome in workers.map(embed_shard, shards, job):
                     if isinstance(outcome.result, Failure):
