@@ -1,4 +1,7 @@
-"""Measure ColBERTv2's and bge-m3's architectures in interleaved rounds, each system in a process of its own."""
+"""Measure ColBERTv2's and bge-m3's architectures in interleaved rounds, each system in a process of its own.
+
+The vectors of the latter are compared with torch's as well.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,12 @@ Encode = Callable[[list[str]], object]
 SYSTEMS = {"colbert": ("torch", "monograph"), "bge-m3": ("torch dense", "dense", "all three")}
 _BERT_BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 _XLM_R_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+# bge-m3's own: of the rows, texts use as many as the small tokenizer has.
+_BGE_M3 = {**_XLM_R_LARGE, "vocab_size": 250_002, "max_position_embeddings": 8194}
 _TRAINED_RANGE = {"initializer_range": 0.02}
+_BGE_M3_LENGTH = 512
 _WARM_UP_TEXTS = 8
+_DEVICES = ("cpu", "openvino")
 
 
 def main() -> int:
@@ -34,16 +41,36 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--texts", type=int, default=64)
+    parser.add_argument("--folder", type=Path, help="where models are left, and found by the next run")
+    parser.add_argument("--build-only", action="store_true", help="measure nothing: for --folder")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker is not None:
         return work(json.loads(arguments.worker))
-    with tempfile.TemporaryDirectory() as folder:
-        paths = build(arguments.model, Path(folder), tiny=arguments.tiny)
-        # Not by the workers, whose memory is measured.
-        (Path(folder) / "texts.json").write_text(json.dumps(make_texts(arguments.texts)))
-        measure(arguments, {**paths, "texts": str(Path(folder) / "texts.json")})
+    with tempfile.TemporaryDirectory() as temporary:
+        run(arguments, arguments.folder or Path(temporary))
     return 0
+
+
+def run(arguments: argparse.Namespace, folder: Path) -> None:
+    """Build a model in a folder, compare it with torch, and measure it."""
+    paths = find_paths(arguments.model, folder) or build(arguments.model, folder, tiny=arguments.tiny)
+    if arguments.build_only:
+        return
+    texts = make_texts(arguments.texts)
+    # Not by the workers, whose memory is measured.
+    (folder / "texts.json").write_text(json.dumps(texts))
+    if arguments.model == "bge-m3":
+        compare(arguments, paths, texts)
+    measure(arguments, {**paths, "texts": str(folder / "texts.json")})
+
+
+def find_paths(model: str, folder: Path) -> dict[str, str] | None:
+    """Return what an earlier run has left in a folder, None if it has not finished."""
+    names = ("checkpoint", "bundle", "dense") if model == "bge-m3" else ("checkpoint", "bundle")
+    paths = {name: folder / name for name in names}
+    complete = all((paths[name] / "manifest.json").is_file() for name in names[1:])
+    return {name: str(path) for name, path in paths.items()} if complete else None
 
 
 def build(model: str, folder: Path, *, tiny: bool) -> dict[str, str]:
@@ -60,17 +87,36 @@ def build(model: str, folder: Path, *, tiny: bool) -> dict[str, str]:
         checkpoint = save_multi_vector("BERT", folder, dimension=dimension, config=config, **lengths)
         bundle = export(checkpoint, folder / "bundle", show_progress_bar=False)
         return {"checkpoint": str(checkpoint), "bundle": str(bundle.path)}
-    config = {} if tiny else {**_XLM_R_LARGE, **_TRAINED_RANGE, "max_position_embeddings": 514}
-    checkpoint = save_hybrid(folder, dimension=24 if tiny else 1024, config=config, max_length=64 if tiny else 512)
-    bundle = export(checkpoint, folder / "bundle", show_progress_bar=False)
-    dense = export(checkpoint, folder / "dense", outputs="sentence_embedding", show_progress_bar=False)
+    config = {} if tiny else {**_BGE_M3, **_TRAINED_RANGE}
+    length = 64 if tiny else _BGE_M3_LENGTH
+    checkpoint = save_hybrid(folder, dimension=24 if tiny else 1024, config=config, max_length=length)
+    # The table of so many rows would be int8 by default, and differ from torch's.
+    bundle = export(checkpoint, folder / "bundle", table="fp32", show_progress_bar=False)
+    dense = export(checkpoint, folder / "dense", table="fp32", outputs="sentence_embedding", show_progress_bar=False)
     return {"checkpoint": str(checkpoint), "bundle": str(bundle.path), "dense": str(dense.path)}
+
+
+def compare(arguments: argparse.Namespace, paths: dict[str, str], texts: list[str]) -> None:
+    """Print how far all three kinds of vectors are from the paper's formulas in torch, alone and batched."""
+    from monograph import Embedder
+    from support.hybrid_models import InTorch, largest_differences
+
+    with Embedder(paths["bundle"], "cpu") as model:
+        length = model.max_seq_length
+    reference = InTorch.of(Path(paths["checkpoint"]), length)
+    expected = [reference.encode(text) for text in texts]
+    for device in arguments.device or _DEVICES:
+        with Embedder(paths["bundle"], device, "float32", threads=arguments.threads) as model:
+            for case, batch_size in (("batched", None), ("alone", 1)):
+                differences = largest_differences(model.encode_all(texts, batch_size=batch_size), expected)
+                line = ", ".join(f"{kind} {difference:.1e}" for kind, difference in differences.items())
+                print(f"{device} float32, {len(texts)} texts {case}: max abs difference from torch: {line}", flush=True)
 
 
 def measure(arguments: argparse.Namespace, paths: dict[str, str]) -> None:
     """Time every system in rounds, one after the other in each, and print medians, ratios and memory."""
     first, *others = SYSTEMS[arguments.model]
-    devices = arguments.device or ["cpu", "openvino"]
+    devices = arguments.device or _DEVICES
     systems = [(first, ""), *((other, device) for device in devices for other in others)]
     common = {"model": arguments.model, "paths": paths, "threads": arguments.threads}
     workers = {system: Worker({**common, "system": system[0], "device": system[1]}) for system in systems}

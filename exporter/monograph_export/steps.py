@@ -16,10 +16,12 @@ from monograph.bundle import Bundle, Probes, open_bundle, write_probes
 from monograph.bundle.manifest import FORMAT_VERSION, PROBES_FILE, Graph, Manifest
 from monograph.bundle.measurements import write_measurements
 from monograph.errors import ExportError
+from monograph.inference.pipeline import Pipeline
 from monograph.inference.verifier_process import VerifierProcess
 from monograph.inputs import Input
 from monograph.progress import Progress, Step
 from monograph.quality import FurtherPrecision, Quality
+from monograph_export.compression.gate import Gate, HeldOutOutputs
 from monograph_export.graph.store import BuiltGraph, store_graphs
 from monograph_export.model import ExportRequest, LoadedModel, Tokenizers
 from monograph_export.parity import REQUIRED_DEVICE, verifier_processes, verify_everywhere
@@ -71,9 +73,9 @@ def _measure(
         verifications, not_run = verify_everywhere(bundle, request.tolerance, others, quality.reference_name, progress)
         compression = None
         if compressed is not None:
-            noun = request.task.task.inputs
-            with progress.step("Measuring the loss of the bundle", len(compressed.inputs), noun) as step:
-                compression = compressed.report(_outputs_of_bundle(bundle, compressed.inputs, step))
+            gate, noun = compressed.gate, request.task.task.inputs
+            with progress.step("Measuring the loss of the bundle", gate.computed, noun) as step:
+                compression = compressed.report(_outputs_of_bundle(bundle, gate, step))
     return replace(quality, verifications=verifications, not_run=not_run, compression=compression)
 
 
@@ -198,13 +200,21 @@ def _check_widths(graphs: Sequence[Graph], probes: Sequence[Probes], manifest: M
         )
 
 
-def _outputs_of_bundle(bundle: Bundle, inputs: Sequence[Input], step: Step) -> NDArray[Any]:
-    """Return what a staged bundle gives for inputs on ONNX Runtime, as the runtime does."""
+def _outputs_of_bundle(bundle: Bundle, gate: Gate[Any], step: Step) -> HeldOutOutputs:
+    """Return what a staged bundle gives for the gate's inputs on ONNX Runtime, as the runtime computes it."""
     with opened_routes(bundle, REQUIRED_DEVICE, "float32") as routes:
+        route = next(name for name, pipeline in routes.pipelines.items() if pipeline is routes.main)
+        further = {name: routes.further[name][route] for name in gate.further_outputs}
+        return HeldOutOutputs(
+            _outputs_of(routes.main, gate.inputs, step),
+            {name: _outputs_of(pipeline, gate.few, step) for name, pipeline in further.items()},
+        )
 
-        def counted() -> Iterator[tuple[NDArray[np.intp], NDArray[Any]]]:
-            for rows, part in routes.main.outputs(inputs):
-                yield rows, part
-                step.advance(len(rows))
 
-        return routes.main.runner.gather(counted(), len(inputs))
+def _outputs_of(pipeline: Pipeline, inputs: Sequence[Input], step: Step) -> NDArray[Any]:
+    def counted() -> Iterator[tuple[NDArray[np.intp], NDArray[Any]]]:
+        for rows, part in pipeline.outputs(inputs):
+            yield rows, part
+            step.advance(len(rows))
+
+    return pipeline.runner.gather(counted(), len(inputs))

@@ -34,6 +34,7 @@ from monograph_export.checkpoint.routes import RoutedModel
 from monograph_export.checkpoint.rust_tokenizer import TOKENIZER_FILE, read_written
 from monograph_export.checkpoint.vocabulary_layers import has_transformer, token_table
 from monograph_export.compression.compress import Compressed, compress
+from monograph_export.compression.gate import Gate
 from monograph_export.graph.passes import apply_passes
 from monograph_export.graph.store import BuiltGraph, numbered
 from monograph_export.graph.trace import trace
@@ -163,7 +164,8 @@ class TorchModel(LoadedModel):
         inputs = request.calibration
         if pruned is not None:
             inputs = inputs.filtered(pruned.vocabularies.usable)
-        return compress(self._routed.main, request.compression, inputs, self._task, request.limits, progress)
+        gate = Gate(self._task, request.limits, inputs.held_out, self.describe_outputs(), self._further_outputs)
+        return compress(self._routed.main, request.compression, inputs, gate, progress)
 
     def describe_reference(self, compressed: Compressed[Any] | None) -> str:
         """Return in words what the outputs of ``make_probes`` are."""

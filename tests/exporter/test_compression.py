@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.model import BaseModel
 from torch import nn
 
 from monograph import Embedder
@@ -21,7 +22,8 @@ from monograph.errors import DeviceError, ExportError
 from monograph.tasks.embedding import VectorAgreement
 from monograph_export import export
 from monograph_export.compression.activation_stats import ActivationStats, collect_activation_stats
-from monograph_export.compression.compress import compress
+from monograph_export.compression.compress import Compressed, compress
+from monograph_export.compression.gate import Gate
 from monograph_export.compression.gptq import round_weight
 from monograph_export.compression.int8 import (
     REDUCED_WEIGHT_LEVELS,
@@ -39,7 +41,7 @@ from monograph_export.compression.options import (
     RequestedLimits,
 )
 from monograph_export.compression.smoothquant import PER_TOKEN_SHARE, RoundingNoise, fit, per_token_range
-from monograph_export.compression.texts import built_in_texts, read_calibration, texts_of
+from monograph_export.compression.texts import Calibration, built_in_texts, read_calibration, texts_of
 from monograph_export.tasks.embedding import EMBEDDING_EXPORT
 from support.command import monograph, monograph_after_imports
 from support.cpu_features import needs_exact_int8
@@ -50,6 +52,12 @@ OPEN = ("--min-mean-cosine", "0", "--min-worst-cosine", "-1", "--min-neighbour-a
 
 def limits_of(*bounds: float) -> Limits:
     return Limits(dict(zip(EMBEDDING_EXPORT.limits, bounds, strict=True)))
+
+
+def compress_within(
+    model: BaseModel, options: CompressionOptions, inputs: Calibration[str], limits: Limits
+) -> Compressed[str] | None:
+    return compress(model, options, inputs, Gate(EMBEDDING_EXPORT, limits, inputs.held_out))
 
 
 @pytest.fixture(scope="module")
@@ -240,14 +248,14 @@ def test_a_transformer_without_linear_layers_is_refused(tiny_checkpoint: Path) -
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
     model[0].auto_model.encoder.layer = nn.ModuleList()
     with pytest.raises(ExportError, match="no linear layer"):
-        compress(model, CompressionOptions("int8"), built_in_texts(), EMBEDDING_EXPORT, DEFAULT_LIMITS)
+        compress_within(model, CompressionOptions("int8"), built_in_texts(), DEFAULT_LIMITS)
 
 
 def test_a_loss_beyond_the_limits_is_refused_with_the_costliest_layers(tiny_checkpoint: Path) -> None:
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu").requires_grad_(False)
     words = r"below 1\.1; the layers that cost most of the mean cosine, each by itself: encoder\.layer\."
     with pytest.raises(ExportError, match=words):
-        compress(model, CompressionOptions("int8"), built_in_texts(), EMBEDDING_EXPORT, limits_of(1.1, -1, 0))
+        compress_within(model, CompressionOptions("int8"), built_in_texts(), limits_of(1.1, -1, 0))
 
 
 def test_agreement_is_what_its_words_say() -> None:
@@ -302,10 +310,10 @@ def test_texts_that_no_retained_token_can_write_are_not_held_out(tiny_checkpoint
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
     none = built_in_texts().filtered(lambda _: [])
     with pytest.raises(ExportError, match="give texts of these scripts with --keep-vocab FILE as well"):
-        compress(model, CompressionOptions(table="int8"), none, EMBEDDING_EXPORT, DEFAULT_LIMITS)
+        compress_within(model, CompressionOptions(table="int8"), none, DEFAULT_LIMITS)
     few = built_in_texts().filtered(lambda texts: list(texts[:3]))
     with pytest.raises(ExportError, match="give --calibration FILE with a few hundred texts"):
-        compress(model, CompressionOptions("int8"), few, EMBEDDING_EXPORT, DEFAULT_LIMITS)
+        compress_within(model, CompressionOptions("int8"), few, DEFAULT_LIMITS)
 
 
 def test_an_int8_bundle_says_what_was_done_and_what_it_cost(int8_bundle: Path, tiny_bundle: Path) -> None:

@@ -8,18 +8,20 @@ from typing import Any
 
 import onnx
 import pytest
+from sentence_transformers.base.model import BaseModel
 
 from monograph import ExportError
 from monograph_export import export
 from monograph_export.checkpoint.checkpoint import read_checkpoint
 from monograph_export.compression.activation_stats import collect_activation_stats
-from monograph_export.compression.compress import compress
+from monograph_export.compression.compress import Compressed, compress
+from monograph_export.compression.gate import Gate
 from monograph_export.compression.options import (
     CompressionOptions,
     Limits,
     RequestedLimits,
 )
-from monograph_export.compression.texts import read_calibration
+from monograph_export.compression.texts import Calibration, read_calibration
 from monograph_export.tasks.rerank import RERANK_EXPORT, built_in_pairs, pairs_of
 from support.command import assert_error, monograph, monograph_after_imports
 from support.cross_encoders import save_classifier
@@ -49,6 +51,12 @@ def load(folder: Path) -> Any:
 
 def limits_of(*bounds: float) -> Limits:
     return Limits(dict(zip(RERANK_EXPORT.limits, bounds, strict=True)))
+
+
+def compress_within(
+    model: BaseModel, options: CompressionOptions, inputs: Calibration[tuple[str, str]], limits: Limits
+) -> Compressed[tuple[str, str]] | None:
+    return compress(model, options, inputs, Gate(RERANK_EXPORT, limits, inputs.held_out))
 
 
 def written(folder: Path, *lines: str) -> Path:
@@ -121,7 +129,7 @@ def test_limits_that_are_too_strict_name_the_costliest_layers(tmp_path: Path) ->
     assert not (tmp_path / "bundle").exists()
     model = load(checkpoint)
     with pytest.raises(ExportError, match=r"rank correlation 0\.99\d\d is below 1\.1; .* by itself: bert\.encoder\."):
-        compress(model, CompressionOptions("int8"), built_in_pairs(), RERANK_EXPORT, limits_of(1.1, 1))
+        compress_within(model, CompressionOptions("int8"), built_in_pairs(), limits_of(1.1, 1))
 
 
 def test_pairs_to_calibrate_with_are_not_held_out(tmp_path: Path) -> None:
@@ -163,13 +171,13 @@ def test_pairs_of_a_file_calibrate(tiny_cross_checkpoint: Path, tmp_path: Path) 
     pairs = pairs_of(read_calibration(written(tmp_path, *("\t".join(pair) for pair in built_in_pairs().calibration))))
     model = load(tiny_cross_checkpoint)
     defaults = RequestedLimits({}, "int8").of(RERANK_EXPORT.limits)
-    compressed = compress(model, CompressionOptions("int8"), pairs, RERANK_EXPORT, defaults)
+    compressed = compress_within(model, CompressionOptions("int8"), pairs, defaults)
     assert compressed is not None
     assert compressed.layers is not None
     assert str(compressed.layers.calibration).endswith("of the 360 different pairs of pairs.tsv")
     few = pairs_of(read_calibration(written(tmp_path, "query\tpassage")))
     with pytest.raises(ExportError, match="give a few hundred pairs of the kind that will be scored"):
-        compress(load(tiny_cross_checkpoint), CompressionOptions("int8"), few, RERANK_EXPORT, limits_of(1, 0))
+        compress_within(load(tiny_cross_checkpoint), CompressionOptions("int8"), few, limits_of(1, 0))
 
 
 @pytest.mark.parametrize(

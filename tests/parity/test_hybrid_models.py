@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,13 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer
+from torch import nn
 
 from monograph import Bundle, Embedder, ExportError, HybridEmbeddings, InputError
 from monograph.bundle import read_probes
 from monograph.commands.main import main
 from monograph_export import export
-from support.hybrid_models import MAX_LENGTH, save_hybrid
+from support.hybrid_models import InTorch, save_hybrid
 from support.parity import assert_close
 
 OUTPUTS = ["sentence_embedding", "hybrid_embeddings"]
@@ -36,51 +34,6 @@ TEXTS = [
     "a",
 ]
 WEIGHT_TOLERANCE = 1e-4
-
-
-@dataclass(frozen=True)
-class InTorch:
-    """Section 3.2 of the paper with transformers' own model, for one text at a time.
-
-    H are the hidden states of a text. Dense: H[0], normalized. Lexical: for each token t, the largest relu(w H[i]) of
-    the places i where it stands. Multi-vector: W H[i], normalized, for all i but 0.
-    """
-
-    tokenizer: Any
-    body: Any
-    lexical: nn.Linear
-    multi_vector: nn.Linear
-
-    @classmethod
-    def of(cls, checkpoint: Path) -> InTorch:
-        layers = []
-        for name in ("sparse_linear", "colbert_linear"):
-            state = torch.load(checkpoint / f"{name}.pt", weights_only=True)
-            layer = nn.Linear(state["weight"].shape[1], state["weight"].shape[0])
-            layer.load_state_dict(state)
-            layers.append(layer.float())
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
-        return cls(tokenizer, AutoModel.from_pretrained(checkpoint, local_files_only=True).float().eval(), *layers)
-
-    @torch.inference_mode()
-    def encode(self, text: str) -> tuple[Tensor, dict[int, float], Tensor]:
-        ids = self.tokenizer(text, truncation=True, max_length=MAX_LENGTH)["input_ids"]
-        hidden = self.body(torch.tensor([ids])).last_hidden_state[0]
-        special = {self.tokenizer.convert_tokens_to_ids(token) for token in ("<s>", "</s>", "<pad>", "<unk>")}
-        weights: dict[int, float] = {}
-        for token, vector in zip(ids, hidden, strict=True):
-            weight = float(torch.clamp(self.lexical(vector), min=0))
-            if token not in special and weight > 0:
-                weights[token] = max(weight, weights.get(token, 0.0))
-        of_tokens = [self.multi_vector(vector) / self.multi_vector(vector).norm() for vector in hidden[1:]]
-        return hidden[0] / hidden[0].norm(), weights, torch.stack(of_tokens)
-
-    def scores(self, query: str, document: str) -> tuple[float, float, float]:
-        """Return s_dense, s_lex and s_mul."""
-        (dense, weights, vectors), (other_dense, other_weights, other_vectors) = map(self.encode, (query, document))
-        lexical = sum(weight * other_weights.get(token, 0.0) for token, weight in weights.items())
-        interaction = sum(max(float(vector @ other) for other in other_vectors) for vector in vectors) / len(vectors)
-        return float(dense @ other_dense), lexical, interaction
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +206,7 @@ def test_wide_vectors_of_tokens_half_precision_files_and_a_prompt(tmp_path: Path
 
 
 @pytest.mark.usefixtures("verified_on_cpu")
-@pytest.mark.parametrize("options", [{"table": "int8"}, {"precision": "fp16"}, {"precision": "int8"}], ids=str)
+@pytest.mark.parametrize("options", [{"precision": "int8-weights"}, {"precision": "fp16"}], ids=str)
 def test_compressed_bundles_have_all_three(checkpoint: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     # Random weights do not keep to the limits that trained ones do.
     limits: dict[str, Any] = {"min_mean_cosine": -1, "min_worst_cosine": -1, "min_neighbour_agreement": 0}

@@ -13,13 +13,11 @@ from monograph.inputs import InputT
 from monograph.progress import SILENT, Progress
 from monograph.quality import CompressionReport, LayersReport
 from monograph_export.compression.float16 import halve
+from monograph_export.compression.gate import Gate, HeldOutOutputs
 from monograph_export.compression.int8 import REDUCED_WEIGHT_LEVELS, WEIGHT_LEVELS
 from monograph_export.compression.int8_weights import quantize_weights
 from monograph_export.compression.layers import LayerQuantizer
-from monograph_export.compression.options import (
-    CompressionOptions,
-    Limits,
-)
+from monograph_export.compression.options import CompressionOptions
 from monograph_export.compression.table import compress_table, has_large_table, has_plain_table
 from monograph_export.compression.texts import Calibration
 from monograph_export.tasks.base import ExportTask, check_finite
@@ -34,29 +32,27 @@ _MIN_TEXTS = 20
 
 @dataclass(frozen=True)
 class Compressed(Generic[InputT]):
-    """What was done to a model, and the original's outputs for held-out inputs, as ``ExportTask.outputs`` has them."""
+    """What was done to a model, and the original's outputs for the held-out inputs of the gate."""
 
     table: str
     layers: LayersReport | None
-    limits: Limits
-    task: ExportTask[InputT]
-    inputs: tuple[InputT, ...]
-    reference: NDArray[Any]
+    gate: Gate[InputT]
+    reference: HeldOutOutputs
 
     @property
     def decided(self) -> CompressionReport:
         """What the manifest says of it, which is known before anything is measured with an engine."""
-        return CompressionReport(self.table, self.limits.to_json(), None, self.layers)
+        return CompressionReport(self.table, self.gate.limits.to_json(), None, self.layers)
 
-    def report(self, outputs: NDArray[Any]) -> CompressionReport:
+    def report(self, outputs: HeldOutOutputs) -> CompressionReport:
         """Return what was decided and measured, where ``outputs`` are the bundle's for the held-out inputs.
 
         Raises:
             ExportError: they are further from the original's than the limits allow.
 
         """
-        agreement = self.task.agreement(self.reference, outputs)
-        if violations := self.limits.violations(agreement):
+        agreement = self.gate.agreement(self.reference, outputs)
+        if violations := self.gate.violations(agreement):
             raise ExportError(
                 f"on ONNX Runtime the compressed model is too far from the original: {', '.join(violations)}"
             )
@@ -67,27 +63,28 @@ def compress(
     model: BaseModel,
     options: CompressionOptions,
     inputs: Calibration[InputT],
-    task: ExportTask[InputT],
-    limits: Limits,
+    gate: Gate[InputT],
     progress: Progress = SILENT,
 ) -> Compressed[InputT] | None:
     """Compress a model in place, or return None where nothing is to be done; its steps are reported to ``progress``.
+
+    ``gate`` has the held-out part of ``inputs``.
 
     Raises:
         ExportError: the result is further from the original than the limits allow, or a module cannot be int8.
 
     """
     int8_layers = options.precision == "int8"
-    int8_table = options.table == "int8"
+    int8_table, task = options.table == "int8", gate.task
     if options.table is None:
         int8_table = _is_int8_by_default(model, task, int8_layers=options.precision in ("int8", "int8-weights"))
     if not int8_table and options.precision == "fp32":
         return None
     _check_enough(inputs, int8_layers=int8_layers)
-    noun, held_out = task.task.inputs, inputs.held_out
-    with progress.step("Computing the original's outputs", len(held_out), noun) as step:
-        reference = task.outputs_to_compare(model, held_out, step)
-    check_finite(reference)
+    with progress.step("Computing the original's outputs", gate.computed, task.task.inputs) as step:
+        reference = gate.outputs_of_model(model, step)
+    for outputs in (reference.own, *reference.further.values()):
+        check_finite(outputs)
     layers = _reduce_layers(model, options, inputs, task, progress)
     if int8_table:
         with progress.step("Quantizing the table of token embeddings"):
@@ -99,16 +96,16 @@ def compress(
         quantizer.quantize()
     if int8_table:
         task.compress_head(model)
-    violations = _violations(model, inputs, reference, task, limits, progress)
+    violations = _violations(model, gate, reference, progress)
     if violations and quantizer is not None:
         quantizer.quantize(token_ranges=True)
-        violations = _violations(model, inputs, reference, task, limits, progress)
+        violations = _violations(model, gate, reference, progress)
     if violations:
-        raise ExportError(_refusal(violations, quantizer, inputs, reference, task))
+        raise ExportError(_refusal(violations, quantizer, inputs, reference.own, task))
     if quantizer is not None:
         layers = _int8_report(quantizer, inputs, options)
     table = "int8" if int8_table else "fp16" if options.precision == "fp16" else "fp32"
-    return Compressed(table, layers, limits, task, inputs.held_out, reference)
+    return Compressed(table, layers, gate, reference)
 
 
 def _reduce_layers(
@@ -129,18 +126,10 @@ def _reduce_layers(
     return None
 
 
-def _violations(
-    model: BaseModel,
-    inputs: Calibration[InputT],
-    reference: NDArray[Any],
-    task: ExportTask[InputT],
-    limits: Limits,
-    progress: Progress,
-) -> tuple[str, ...]:
+def _violations(model: BaseModel, gate: Gate[InputT], reference: HeldOutOutputs, progress: Progress) -> tuple[str, ...]:
     """Return in words which limits the compressed model violates on the held-out inputs."""
-    with progress.step("Measuring the compressed model", len(inputs.held_out), task.task.inputs) as step:
-        outputs = task.outputs_to_compare(model, inputs.held_out, step)
-    return limits.violations(task.agreement(reference, outputs))
+    with progress.step("Measuring the compressed model", gate.computed, gate.task.task.inputs) as step:
+        return gate.violations(gate.agreement(reference, gate.outputs_of_model(model, step)))
 
 
 def _int8_report(

@@ -222,6 +222,10 @@ class Limits:
 
     bounds: Mapping[Limit, float]
 
+    def only(self, limits: Iterable[Limit]) -> Limits:
+        """Return the bounds of some of the limits."""
+        return Limits({limit: self.bounds[limit] for limit in limits})
+
     def violations(self, agreement: Agreement) -> tuple[str, ...]:
         """Return in words which figures violate their bounds."""
         lines = (limit.violation(getattr(agreement, limit.figure), bound) for limit, bound in self.bounds.items())

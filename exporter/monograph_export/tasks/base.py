@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
@@ -23,10 +23,7 @@ from monograph.quality import Agreement
 from monograph.tasks import Task
 from monograph_export.checkpoint.checkpoint import Checkpoint
 from monograph_export.checkpoint.modules import SENTENCE_EMBEDDING, ModelKind
-from monograph_export.compression.options import (
-    CompressionOptions,
-    Limit,
-)
+from monograph_export.compression.options import CompressionOptions, Limit, Limits
 from monograph_export.compression.texts import Calibration
 from monograph_export.vocabulary.options import NamedTexts
 
@@ -237,14 +234,19 @@ class ExportTask(ABC, Generic[InputT]):
         """Return what ``_compute`` gave for so many inputs as the runtime has it."""
         return np.asarray(outputs, dtype=np.float32).reshape(count, -1)
 
-    def further_outputs(self, model: BaseModel, inputs: Sequence[InputT], output: str) -> NDArray[Any]:
-        """Return an output of the tokens, after the task's own, for each input alone: objects [n].
+    def further_outputs(
+        self, model: BaseModel, inputs: Sequence[InputT], output: str, batch_size: int = 1
+    ) -> NDArray[Any]:
+        """Return an output of the tokens, after the task's own, for each input alone or in padded batches: objects [n].
 
         Raises:
             ExportError: the task has no such output.
 
         """
-        raise ExportError(f"{self.title} has no output {output} for {len(inputs)} inputs of {type(model).__name__}")
+        raise ExportError(
+            f"{self.title} has no output {output} for {len(inputs)} inputs of {type(model).__name__} in batches of "
+            f"{batch_size}"
+        )
 
     @contextmanager
     def _counted(self, model: BaseModel, step: Step | None) -> Iterator[None]:
@@ -291,6 +293,23 @@ class ExportTask(ABC, Generic[InputT]):
     def agreement(self, reference: NDArray[Any], outputs: NDArray[Any]) -> Agreement:
         """Compare a model's outputs with the original's for the same inputs, both as ``outputs`` gives them."""
 
+    def with_further(
+        self,
+        agreement: Agreement,
+        section: Any,  # noqa: ARG002
+        reference: Mapping[str, NDArray[Any]],  # noqa: ARG002
+        outputs: Mapping[str, NDArray[Any]],  # noqa: ARG002
+    ) -> Agreement:
+        """Return the agreement of two models with that of their outputs after the task's own, which are objects [n].
+
+        ``section`` is the task's of the manifest.
+        """
+        return agreement
+
+    def violations(self, limits: Limits, agreement: Agreement) -> tuple[str, ...]:
+        """Return in words which limits an agreement violates."""
+        return limits.violations(agreement)
+
     @abstractmethod
     def cost(self, reference: NDArray[Any], outputs: NDArray[Any]) -> float:
         """Return one figure of what was lost, by which layers are sorted: 0 for nothing."""
@@ -322,14 +341,3 @@ def check_varied(reference: NDArray[Any], inputs: str) -> None:
             f"all {len(reference)} {inputs} that the model is verified with have one and the same output: the "
             "checkpoint is incomplete or damaged, in its vocabulary or its weights, so download it again"
         )
-
-
-def rank_correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    """Return Spearman's correlation of values, float32 [n] each, 0 where all of one are equal."""
-    import warnings
-
-    from scipy.stats import ConstantInputWarning, spearmanr
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConstantInputWarning)
-        return float(np.nan_to_num(spearmanr(first, second).statistic))

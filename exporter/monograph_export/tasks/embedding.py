@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from monograph.errors import ExportError
+from monograph.quality import Agreement
 from monograph.similarity import normalize, similarity_pairwise
 from monograph.tasks.base import as_matrices
 from monograph.tasks.embedding import (
+    DENSE_PART,
     EMBEDDING,
     HYBRID_EMBEDDINGS,
     TOKEN_EMBEDDINGS,
+    EmbeddingAgreement,
     EmbeddingSection,
     HybridSection,
     VectorAgreement,
@@ -24,16 +27,18 @@ from monograph.tasks.embedding import (
 from monograph_export.checkpoint.checkpoint import HYBRID_HEADS, Checkpoint
 from monograph_export.checkpoint.features import features_of
 from monograph_export.checkpoint.modules import ROUTER, SENTENCE_EMBEDDING, ModelKind
+from monograph_export.compression.agreements import rank_correlation, token_agreement
 from monograph_export.compression.options import (
     MEAN_COSINE,
     NEIGHBOUR_AGREEMENT,
     WORST_COSINE,
     CompressionOptions,
     Limit,
+    Limits,
 )
 from monograph_export.compression.texts import Calibration, built_in_texts, held_out_texts, split_texts, texts_of
 from monograph_export.probe_texts import probe_texts
-from monograph_export.tasks.base import FROM_ONNX, PRUNING, RECIPE, ExportTask, rank_correlation
+from monograph_export.tasks.base import FROM_ONNX, PRUNING, RECIPE, ExportTask
 from monograph_export.vocabulary.options import NamedTexts
 
 if TYPE_CHECKING:
@@ -165,13 +170,44 @@ class EmbeddingExport(VectorExport):
             else None,
         )
 
-    def further_outputs(self, model: BaseModel, inputs: Sequence[str], output: str) -> NDArray[Any]:
-        """Return an output of the tokens that Sentence Transformers gives for each text alone, objects [n]."""
+    def further_outputs(
+        self, model: BaseModel, inputs: Sequence[str], output: str, batch_size: int = 1
+    ) -> NDArray[Any]:
+        """Return an output of the tokens that Sentence Transformers gives for each text, objects [n]."""
         encoder: Any = model
         if output == HYBRID_EMBEDDINGS:
-            return as_matrices([_features(encoder, text)[output][0].float().numpy() for text in inputs])
-        texts = [encoder.encode([one], prompt="", output_value=output, show_progress_bar=False)[0] for one in inputs]
-        return as_matrices([np.asarray(tokens.float(), dtype=np.float32) for tokens in texts])
+            batches = (inputs[start : start + batch_size] for start in range(0, len(inputs), batch_size))
+            return as_matrices([matrix for batch in batches for matrix in _hybrid_embeddings(encoder, list(batch))])
+        texts = [list(inputs)] if batch_size > 1 else [[one] for one in inputs]
+        options: dict[str, Any] = {"prompt": "", "output_value": output, "show_progress_bar": False}
+        outputs = [matrix for batch in texts for matrix in encoder.encode(batch, batch_size=batch_size, **options)]
+        return as_matrices([np.asarray(tokens.float(), dtype=np.float32) for tokens in outputs])
+
+    def with_further(
+        self,
+        agreement: Agreement,
+        section: EmbeddingSection,
+        reference: Mapping[str, NDArray[Any]],
+        outputs: Mapping[str, NDArray[Any]],
+    ) -> Agreement:
+        """Return the agreement with that of the weights and vectors of tokens, part by part of each output."""
+        of_tokens = {}
+        for output in reference:
+            parts = (self.task.parts(section, output, values[output]) for values in (reference, outputs))
+            for one, other in zip(*parts, strict=True):
+                # The text's own vectors are compared already.
+                if one.name != DENSE_PART:
+                    of_tokens[one.name or output] = token_agreement(one, other)
+        return EmbeddingAgreement(**vars(agreement), of_tokens=of_tokens) if of_tokens else agreement
+
+    def violations(self, limits: Limits, agreement: Agreement) -> tuple[str, ...]:
+        """Return in words which limits are violated, by the vectors of texts or by an output of tokens."""
+        lines = list(super().violations(limits, agreement))
+        of_tokens = agreement.of_tokens if isinstance(agreement, EmbeddingAgreement) else {}
+        for name, one in of_tokens.items():
+            own = (MEAN_COSINE,) if one.neighbour_agreement is None else (MEAN_COSINE, NEIGHBOUR_AGREEMENT)
+            lines += [f"{line} ({name})" for line in limits.only(own).violations(one)]
+        return tuple(lines)
 
 
 EMBEDDING_EXPORT = TASK = EmbeddingExport()
@@ -191,13 +227,14 @@ def untruncated(model: BaseModel, kind: ModelKind) -> Iterator[None]:
         setattr(model, kind.truncation, truncation)
 
 
-def _features(model: Any, text: str) -> dict[str, Any]:
-    """Return what the modules of a model leave for one text, tensors [1, ...]."""
+def _hybrid_embeddings(model: Any, texts: list[str]) -> list[NDArray[np.float32]]:
+    """Return the output ``hybrid_embeddings`` of texts in a batch, each float32 [tokens, width]."""
     import torch
 
     with torch.inference_mode():
-        features: dict[str, Any] = model(model.preprocess([text]))
-    return features
+        features: dict[str, Any] = model(model.preprocess(texts))
+    packed, mask = features[HYBRID_EMBEDDINGS].float().numpy(), features["attention_mask"].bool().numpy()
+    return [matrix[kept] for matrix, kept in zip(packed, mask, strict=True)]
 
 
 def _hybrid_section(model: BaseModel) -> HybridSection:

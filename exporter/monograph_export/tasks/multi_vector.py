@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from monograph.bundle.manifest import TokenizerSpec
 from monograph.errors import UnsupportedModuleError
-from monograph.maxsim import maxsim
 from monograph.tasks.base import as_matrices, text_cosines
 from monograph.tasks.multi_vector import MULTI_VECTOR, MultiVectorAgreement, MultiVectorSection
 from monograph_export.checkpoint.checkpoint import Checkpoint
 from monograph_export.checkpoint.features import TOKEN_EMBEDDINGS, FeatureError, token_feature_of
 from monograph_export.checkpoint.modules import ModelKind
+from monograph_export.compression.agreements import maxsim_agreement
 from monograph_export.compression.options import MEAN_COSINE, NEIGHBOUR_AGREEMENT
-from monograph_export.tasks.base import rank_correlation
 from monograph_export.tasks.embedding import VectorExport
 
 if TYPE_CHECKING:
@@ -144,18 +143,14 @@ class MultiVectorExport(VectorExport):
     def agreement(self, reference: NDArray[Any], outputs: NDArray[Any]) -> MultiVectorAgreement:
         """Compare the token vectors of the same texts, objects [n] each."""
         cosines = np.nan_to_num(text_cosines(outputs, reference), nan=-1.0)
-        scores, others = (maxsim("meanmaxsim", list(matrices), list(matrices)) for matrices in (reference, outputs))
-        pairs = ~np.eye(len(cosines), dtype=bool)
-        spearman = rank_correlation(scores[pairs], others[pairs]) if len(cosines) > 2 else 0.0
-        np.fill_diagonal(scores, -np.inf)
-        np.fill_diagonal(others, -np.inf)
+        spearman, neighbours = maxsim_agreement(reference, outputs)
         return MultiVectorAgreement(
             texts=len(cosines),
             mean_cosine=float(cosines.mean()),
             percentile_1_cosine=float(np.percentile(cosines, 1)),
             worst_cosine=float(cosines.min()),
             spearman=spearman,
-            neighbour_agreement=float((scores.argmax(axis=1) == others.argmax(axis=1)).mean()),
+            neighbour_agreement=neighbours,
         )
 
     def cost(self, reference: NDArray[Any], outputs: NDArray[Any]) -> float:

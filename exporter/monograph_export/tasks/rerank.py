@@ -15,6 +15,7 @@ from monograph.inputs import Pair
 from monograph.tasks.rerank import ACTIVATIONS, RERANK, RerankSection, ScoreAgreement
 from monograph_export.checkpoint.checkpoint import Checkpoint
 from monograph_export.checkpoint.modules import ModelKind, setting_problems
+from monograph_export.compression.agreements import rank_correlation
 from monograph_export.compression.options import (
     RANK_CORRELATION,
     SCORE_MOVE,
@@ -29,7 +30,7 @@ from monograph_export.compression.texts import (
     built_in_sentences,
 )
 from monograph_export.probe_texts import probe_pairs
-from monograph_export.tasks.base import ExportTask, rank_correlation
+from monograph_export.tasks.base import ExportTask
 from monograph_export.vocabulary.options import NamedTexts
 
 if TYPE_CHECKING:

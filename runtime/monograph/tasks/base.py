@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from monograph.quality import LEVELS, Agreement, Deviation, Quality, QualityLevel, Tolerance
+from monograph.quality import LEVELS, Agreement, CompressionReport, Deviation, Quality, QualityLevel, Tolerance
 from monograph.vector_file.formats import VectorFormat
 
 SectionT = TypeVar("SectionT")
@@ -203,11 +203,15 @@ class Task(ABC, Generic[SectionT]):
         """
         if quality.compression is None:
             return "lossless" if quality.encoder_file is None or precision == "fp32" else "fast"
-        figures = quality.compression.figures
+        stated = self.stated_loss(quality.compression)
         for level, bounds in self.loss_bounds.items():
-            if all(bound.holds(figures) for bound in bounds):
+            if all(bound.holds(figures) for figures in stated for bound in bounds):
                 return level
         return LEVELS[-1]
+
+    def stated_loss(self, compression: CompressionReport) -> Sequence[Mapping[str, Any]]:
+        """Return the figures that ``loss_bounds`` are about, of each output that is compared by itself."""
+        return (compression.figures,)
 
     def tolerance(self, reference: Outputs, float32: float, precision: str, min_cosine: float | None) -> Tolerance:
         """Return what is allowed of a graph of a precision on an engine, relative to ``reference``, float32 [n, d].

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from monograph.errors import InputError
 from monograph.inputs import check_count, check_flag
+from monograph.quality import CompressionReport
 from monograph.similarity import SIMILARITIES, check_vectors, normalize
 from monograph.tasks.base import DensePostProcess, EmbedOption, LossBound, OutputPart, Outputs, Task, as_matrices
 from monograph.vector_file.formats import DENSE_FORMATS
@@ -21,6 +22,8 @@ from monograph.vector_file.formats import DENSE_FORMATS
 TOKEN_EMBEDDINGS = "token_embeddings"  # noqa: S105 - an output's name
 # The output with a text's vector, and the weight and the vector of each token, of models that have all three.
 HYBRID_EMBEDDINGS = "hybrid_embeddings"
+# The part of that output which is a text's own vector.
+DENSE_PART = "dense"
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8", "uint8", "binary", "ubinary")
 # The precisions that need the range of each dimension.
@@ -86,6 +89,45 @@ class VectorAgreement:
 
 
 @dataclass(frozen=True)
+class TokenAgreement:
+    """The agreement of two models' vectors, or weights, of the tokens of the same texts.
+
+    ``mean_cosine`` and ``worst_cosine`` are over texts: of vectors, a text's is the mean of the cosines of its tokens'
+    two vectors; of weights, the cosine of its two lists of weights. ``spearman`` is the rank correlation, of vectors
+    that of the MaxSim of all pairs of texts, of weights that of all tokens' weights. ``neighbour_agreement`` is the
+    share of texts whose nearest neighbour by MaxSim is the same, None of weights.
+    """
+
+    texts: int
+    mean_cosine: float
+    worst_cosine: float
+    spearman: float
+    neighbour_agreement: float | None = None
+
+    def describe(self) -> str:
+        """Return the figures in words."""
+        line = f"mean cosine {self.mean_cosine:.4f}, worst of a text {self.worst_cosine:.4f}, rank correlation "
+        line += f"{self.spearman:.4f}"
+        if self.neighbour_agreement is not None:
+            line += f", same nearest neighbour by MaxSim {self.neighbour_agreement:.1%}"
+        return f"{line} over {self.texts} texts"
+
+
+@dataclass(frozen=True)
+class EmbeddingAgreement(VectorAgreement):
+    """The agreement of two embedding models' vectors of the same texts, and of what they give for tokens.
+
+    ``of_tokens`` has that of each part of the outputs after the first, by its name; {} of vectors of texts alone.
+    """
+
+    of_tokens: dict[str, TokenAgreement] = field(default_factory=dict)
+
+    def describe(self) -> str:
+        """Return the figures in words."""
+        return "; ".join([super().describe(), *(f"{name}: {one.describe()}" for name, one in self.of_tokens.items())])
+
+
+@dataclass(frozen=True)
 class VectorPostProcess(DensePostProcess):
     """Truncate, normalize and quantize, in the order of ``SentenceTransformer.encode``.
 
@@ -148,7 +190,7 @@ class EmbeddingTask(Task[EmbeddingSection]):
     further_outputs = (TOKEN_EMBEDDINGS, HYBRID_EMBEDDINGS)
     width_field = "dimension"
     section_type = EmbeddingSection
-    agreement_type = VectorAgreement
+    agreement_type = EmbeddingAgreement
     # bfloat16, which engines take by themselves, has a mean of 0.99999 and a worst of 0.99995 (MiniLM).
     loss_bounds: ClassVar = {
         "lossless": (LossBound("mean_cosine", minimum=0.9999), LossBound("worst_cosine", minimum=0.999)),
@@ -194,10 +236,16 @@ class EmbeddingTask(Task[EmbeddingSection]):
             return super().parts(section, output, outputs)
         width = section.hybrid.dimension
         return (
-            OutputPart("dense", as_matrices([matrix[:1, : section.dimension] for matrix in outputs])),
+            OutputPart(DENSE_PART, as_matrices([matrix[:1, : section.dimension] for matrix in outputs])),
             OutputPart("token weights", as_matrices([matrix[1:, -1:] for matrix in outputs]), weights=True),
             OutputPart("token vectors", as_matrices([matrix[1:, :width] for matrix in outputs])),
         )
+
+    def stated_loss(self, compression: CompressionReport) -> Sequence[Mapping[str, Any]]:
+        """Return the figures of the vectors of texts, and of what the graph gives for tokens."""
+        agreement = compression.agreement
+        of_tokens = agreement.of_tokens.values() if isinstance(agreement, EmbeddingAgreement) else ()
+        return (compression.figures, *map(vars, of_tokens))
 
     def describe(self, section: EmbeddingSection) -> list[tuple[str, str]]:
         """Return what `monograph info` prints of a section."""
