@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from monograph import CrossEncoder, Embedder, SparseEncoder
 from monograph.bundle.files import sha256_of
 from support import manifests
 
@@ -58,3 +59,22 @@ def replace_file(bundle_copy: Path) -> Callable[[str, bytes], None]:
         manifests.state_file(bundle_copy, name, sha256_of(path))
 
     return replace
+
+
+@pytest.fixture
+def embedder(tiny_bundle: Path) -> Iterator[Embedder]:
+    """A model whose settings a test may change."""
+    with Embedder(tiny_bundle, device="cpu") as model:
+        yield model
+
+
+@pytest.fixture
+def cross_encoder(tiny_cross_bundle: Path) -> Iterator[CrossEncoder]:
+    with CrossEncoder(tiny_cross_bundle, device="cpu") as model:
+        yield model
+
+
+@pytest.fixture
+def sparse_encoder(tiny_sparse_bundle: Path) -> Iterator[SparseEncoder]:
+    with SparseEncoder(tiny_sparse_bundle, device="cpu") as model:
+        yield model
