@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from monograph import MultiVectorEncoder
+from monograph.batching import WINDOW_TEXTS
 from monograph.tasks.multi_vector import TOKEN_PRECISIONS
 
 # Not by `from`: the package has the function of that name.
@@ -236,3 +237,19 @@ def test_a_factor_is_a_number_of_at_least_one(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         embed("texts.txt", "--pool-factor", factor)
     assert f"argument --pool-factor: must be a number of at least 1, not '{factor}'" in capsys.readouterr().err
+
+
+def test_an_unfinished_file_of_another_factor_is_not_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The line that is not UTF-8 ends the run after a full window.
+    (tmp_path / "texts.txt").write_bytes(b"boats\n" * WINDOW_TEXTS + b"caf\xe9\n")
+    arguments = (tmp_path / "texts.txt", "-o", tmp_path / "out.jsonl", "--pool-factor")
+    assert embed(*arguments, "2") == 1
+    assert f"{WINDOW_TEXTS:,} texts are in" in capsys.readouterr().err
+    partial = (tmp_path / "out.jsonl.partial").read_bytes()
+    assert embed(*arguments, "3", "--resume") == 1
+    assert "pooling was '2, 1 protected', is '3, 1 protected'" in capsys.readouterr().err
+    assert embed(*arguments, "1", "--resume") == 1
+    assert "pooling was '2, 1 protected'" in capsys.readouterr().err
+    assert (tmp_path / "out.jsonl.partial").read_bytes() == partial
