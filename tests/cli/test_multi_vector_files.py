@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from monograph import MultiVectorEncoder
 from monograph.batching import WINDOW_TEXTS
-from monograph.tasks.multi_vector import TOKEN_PRECISIONS
+from monograph.tasks.multi_vector import TOKEN_PRECISIONS, TokenPrecision
 
 # Not by `from`: the package has the function of that name.
 main = importlib.import_module("monograph.commands.main").main
@@ -154,7 +154,7 @@ def test_what_lines_refuse(
     assert message in capsys.readouterr().err
 
 
-def pooled(factor: float, precision: str = "float32") -> list[NDArray[Any]]:
+def pooled(factor: float, precision: TokenPrecision = "float32") -> list[NDArray[Any]]:
     with MultiVectorEncoder(BUNDLE, "cpu") as model:
         encoded: list[NDArray[Any]] = model.encode_document(LONG, prompt="", precision=precision, pool_factor=factor)
         assert sum(map(len, encoded)) < sum(map(len, model.encode_document(LONG, prompt="")))
@@ -162,7 +162,7 @@ def pooled(factor: float, precision: str = "float32") -> list[NDArray[Any]]:
 
 
 @pytest.mark.parametrize(("factor", "precision"), [("2", "float32"), ("3.5", "float32"), ("2", "int8")])
-def test_lines_are_pooled_as_by_encode_document(tmp_path: Path, factor: str, precision: str) -> None:
+def test_lines_are_pooled_as_by_encode_document(tmp_path: Path, factor: str, precision: TokenPrecision) -> None:
     (tmp_path / "texts.txt").write_text("".join(f"{text}\n" for text in LONG), "utf-8")
     options = ("--pool-factor", factor, "--precision", precision)
     assert embed(tmp_path / "texts.txt", "-o", tmp_path / "out.jsonl", *options) == 0
