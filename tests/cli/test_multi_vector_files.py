@@ -16,13 +16,15 @@ import pytest
 from numpy.typing import NDArray
 
 from monograph import MultiVectorEncoder
-from monograph.tasks.multi_vector import TOKEN_PRECISIONS
+from monograph.batching import WINDOW_TEXTS
+from monograph.tasks.multi_vector import TOKEN_PRECISIONS, TokenPrecision
 
 # Not by `from`: the package has the function of that name.
 main = importlib.import_module("monograph.commands.main").main
 BUNDLE = Path(__file__).parents[1] / "data" / "multi-vector"
 OPTIONS = ("--device", "cpu", "--task", "document", "--quiet")
 TEXTS = ["the boats lie in the harbour", "a", "", ". , !", "the café opens at nine, doesn't it?", "a"]
+LONG = [*TEXTS, " ".join(f"the {name} lies in harbour {name}" for name in ("boat", "ship", "raft", "boat"))]
 PRECISIONS = {"float32": "float32", "float16": "float16", "int8": "int8", "binary": "int8", "ubinary": "uint8"}
 
 
@@ -150,3 +152,104 @@ def test_what_lines_refuse(
     (tmp_path / "texts.txt").write_text("a\n")
     assert embed("texts.txt", *options) == 1
     assert message in capsys.readouterr().err
+
+
+def pooled(factor: float, precision: TokenPrecision = "float32") -> list[NDArray[Any]]:
+    with MultiVectorEncoder(BUNDLE, "cpu") as model:
+        encoded: list[NDArray[Any]] = model.encode_document(LONG, prompt="", precision=precision, pool_factor=factor)
+        assert sum(map(len, encoded)) < sum(map(len, model.encode_document(LONG, prompt="")))
+    return encoded
+
+
+@pytest.mark.parametrize(("factor", "precision"), [("2", "float32"), ("3.5", "float32"), ("2", "int8")])
+def test_lines_are_pooled_as_by_encode_document(tmp_path: Path, factor: str, precision: TokenPrecision) -> None:
+    (tmp_path / "texts.txt").write_text("".join(f"{text}\n" for text in LONG), "utf-8")
+    options = ("--pool-factor", factor, "--precision", precision)
+    assert embed(tmp_path / "texts.txt", "-o", tmp_path / "out.jsonl", *options) == 0
+    lines = (tmp_path / "out.jsonl").read_text("utf-8").splitlines()
+    assert_same([json.loads(line) for line in lines], pooled(float(factor), precision))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow", "jsonl"])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_tables_are_pooled_as_by_encode_document(tmp_path: Path, kind: str, workers: str) -> None:
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.parquet", [*LONG])
+    options = ("--format", kind, "--pool-factor", "2", "--workers", workers)
+    assert embed(tmp_path / "[ab].parquet", "-o", tmp_path / "out", *options) == 0
+    for name in ("a", "b"):
+        output = tmp_path / "out" / f"{name}.{kind}"
+        if kind == "jsonl":
+            column = [json.loads(line)["embedding"] for line in output.read_text("utf-8").splitlines()]
+        else:
+            read = pyarrow.parquet.read_table if kind == "parquet" else pyarrow.feather.read_table
+            column = read(output)["embedding"].to_pylist()
+        assert_same(column, pooled(2))
+
+
+def test_tables_of_another_factor_are_not_taken_for_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = (write(tmp_path / "in.parquet", [*LONG]), "-o", tmp_path / "out.parquet", "--pool-factor")
+    assert embed(*arguments, "2") == 0
+    written = (tmp_path / "out.parquet").stat().st_mtime_ns
+    assert embed(*arguments, "2") == 0
+    assert (tmp_path / "out.parquet").stat().st_mtime_ns == written
+    for factor in ("3", "1"):
+        assert embed(*arguments, factor) == 1
+        error = capsys.readouterr().err
+        assert "was written with other settings" in error
+        assert "'pooling': '2, 1 protected'" in error
+    assert embed(*arguments, "3", "--replace") == 0
+    assert_same(pyarrow.parquet.read_table(tmp_path / "out.parquet")["embedding"].to_pylist(), pooled(3))
+
+
+@pytest.mark.parametrize("source", ["texts.txt", "in.parquet"])
+def test_vectors_of_queries_are_not_pooled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], source: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts.txt").write_text("a\n")
+    write(tmp_path / "in.parquet", ["a"])
+    arguments = ["embed", str(BUNDLE), source, "-o", "out.jsonl", "--device", "cpu", "--task", "query"]
+    assert main([*arguments, "--pool-factor", "2"]) == 1
+    assert capsys.readouterr().err == "monograph: error: pool_factor is for documents: leave it out\n"
+    assert main([*arguments, "--pool-factor", "1"]) == 0
+
+
+@pytest.mark.parametrize("bundle", ["embedding", "sparse"])
+@pytest.mark.parametrize("source", ["texts.txt", "in.parquet"])
+def test_only_vectors_of_tokens_are_pooled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], source: str, bundle: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts.txt").write_text("a\n")
+    write(tmp_path / "in.parquet", ["a"])
+    path = str(BUNDLE.parent / bundle)
+    assert main(["embed", path, source, "-o", "out.jsonl", "--device", "cpu", "--pool-factor", "2"]) == 1
+    message = "tables have dense vectors" if (source, bundle) == ("in.parquet", "sparse") else "no --pool-factor: leave"
+    assert message in capsys.readouterr().err
+    assert [each.name for each in tmp_path.glob("out*")] == []
+
+
+@pytest.mark.parametrize("factor", ["0.5", "nan", "inf", "two"])
+def test_a_factor_is_a_number_of_at_least_one(capsys: pytest.CaptureFixture[str], factor: str) -> None:
+    with pytest.raises(SystemExit):
+        embed("texts.txt", "--pool-factor", factor)
+    assert f"argument --pool-factor: must be a number of at least 1, not '{factor}'" in capsys.readouterr().err
+
+
+def test_an_unfinished_file_of_another_factor_is_not_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The line that is not UTF-8 ends the run after a full window.
+    (tmp_path / "texts.txt").write_bytes(b"boats\n" * WINDOW_TEXTS + b"caf\xe9\n")
+    arguments = (tmp_path / "texts.txt", "-o", tmp_path / "out.jsonl", "--pool-factor")
+    assert embed(*arguments, "2") == 1
+    assert f"{WINDOW_TEXTS:,} texts are in" in capsys.readouterr().err
+    partial = (tmp_path / "out.jsonl.partial").read_bytes()
+    assert embed(*arguments, "3", "--resume") == 1
+    assert "pooling was '2, 1 protected', is '3, 1 protected'" in capsys.readouterr().err
+    assert embed(*arguments, "1", "--resume") == 1
+    assert "pooling was '2, 1 protected'" in capsys.readouterr().err
+    assert (tmp_path / "out.jsonl.partial").read_bytes() == partial

@@ -17,6 +17,7 @@ from onnxruntime.quantization import quantize_dynamic
 
 from support import encoders
 from support.cpu_features import needs_exact_int8
+from support.multi_vector_encoders import save_multi_vector
 from support.pages import PAGES, PROJECT, blocks, command_lines, commands, name_of
 
 # Not by `from`: the package has the function of that name.
@@ -47,6 +48,7 @@ CHECKPOINTS = {
     ),
     "cross-encoder": ("path/to/ms-marco-MiniLM-L6-v2", "path/to/cross-encoder"),
     "sparse-encoder": ("path/to/bert-mlm",),
+    "multi-vector-encoder": ("path/to/colbertv2.0",),
 }
 # These need a network or a cluster, and the device a GPU. Like commands that install (pip), measure (`bench`, which
 # tests/benchmarks runs) or do not end (`serve`), they are parsed, in test_docs.py, and not run.
@@ -121,13 +123,26 @@ def encoder_checkpoint(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathF
     return folder
 
 
+@pytest.fixture(scope="module")
+def tiny_multi_vector_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small ColBERT."""
+    return save_multi_vector("BERT", tmp_path_factory.mktemp("multi-vector-encoder"))
+
+
 @pytest.fixture
-def folder(tmp_path: Path, encoder_checkpoint: Path, tiny_cross_checkpoint: Path, tiny_sparse_checkpoint: Path) -> Path:
+def folder(
+    tmp_path: Path,
+    encoder_checkpoint: Path,
+    tiny_cross_checkpoint: Path,
+    tiny_sparse_checkpoint: Path,
+    tiny_multi_vector_checkpoint: Path,
+) -> Path:
     links = {name: DATA / target for name, target in BUNDLES.items()}
     for kind, target in (
         ("encoder", encoder_checkpoint),
         ("cross-encoder", tiny_cross_checkpoint),
         ("sparse-encoder", tiny_sparse_checkpoint),
+        ("multi-vector-encoder", tiny_multi_vector_checkpoint),
     ):
         links |= dict.fromkeys(CHECKPOINTS[kind], target)
     for name, target in links.items():

@@ -19,12 +19,13 @@ from lancedb.embeddings import get_registry
 from lancedb.pydantic import LanceModel, Vector
 
 import monograph.integrations.lancedb  # noqa: F401  # registers the function
-from monograph import Embedder, InputError
+from monograph import Embedder, InputError, MultiVectorEncoder
 from support.command import assert_error
 from support.command import monograph as command
 from support.frameworks import DOCUMENTS, QUERIES
 from support.small_disk import incompressible_texts, mounted
 
+MULTI_VECTOR = Path(__file__).parents[1] / "data" / "multi-vector"
 # Opens the table in another process and prints the first places for a query.
 REOPEN = """
 import sys, lancedb, monograph.integrations.lancedb
@@ -132,6 +133,41 @@ def test_tables_become_datasets(tiny_bundle: Path, tiny_embedder: Embedder, tmp_
     np.testing.assert_allclose(best["embedding"], expected[2_000], atol=1e-6)
     again = command(*arguments, "-o", tmp_path / "out")
     assert again.stdout.decode().endswith("3,000 rows in 2 tables, 2 of them done before\n"), again.stderr
+
+
+def embed_tokens(folder: Path, texts: list[str | None], *options: str) -> Any:
+    pyarrow.parquet.write_table(pa.table({"id": range(len(texts)), "text": texts}), folder / "in.parquet")
+    arguments = ["--keep", "id", "--task", "document", "--prompt-name", "document", "--nulls", "null", *options]
+    return command(
+        "embed", MULTI_VECTOR, folder / "in.parquet", "-o", folder / "texts.lance", "--device", "cpu", *arguments
+    )
+
+
+@pytest.mark.parametrize(("precision", "pool_factor"), [("float32", 1), ("float16", 1), ("float32", 2)])
+def test_vectors_of_tokens_are_searched_by_maxsim(tmp_path: Path, precision: str, pool_factor: float) -> None:
+    done = embed_tokens(tmp_path, [*DOCUMENTS, None], "--precision", precision, "--pool-factor", str(pool_factor))
+    assert done.returncode == 0, done.stderr
+    table = lancedb.connect(tmp_path).open_table("texts")
+    assert table.to_arrow().sort_by("id")["embedding"].to_pylist()[-1] is None
+    with MultiVectorEncoder(MULTI_VECTOR, device="cpu") as model:
+        queries = model.encode_query(QUERIES)
+        every = model.similarity(queries, model.encode_document(DOCUMENTS, pool_factor=pool_factor))
+    for query, expected in zip(queries, every, strict=True):
+        rows = table.search(query, vector_column_name="embedding").distance_type("dot").limit(100).to_list()
+        assert sorted(row["id"] for row in rows) == list(range(len(DOCUMENTS)))
+        # As the page says.
+        scores = [len(query) - row["_distance"] for row in rows]
+        np.testing.assert_allclose(
+            scores, expected[[row["id"] for row in rows]], atol=1e-4 if precision == "float32" else 0.05
+        )
+        assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("precision", ["int8", "binary", "ubinary"])
+def test_vectors_of_tokens_that_lance_does_not_search_are_refused(tmp_path: Path, precision: str) -> None:
+    done = embed_tokens(tmp_path, ["a"], "--precision", precision)
+    assert_error(done, 1, f"does not search vectors of tokens of the precision {precision}: choose float32 or float16")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
 
 
 def test_a_dataset_is_there_whole_or_not_at_all(tiny_bundle: Path, tmp_path: Path) -> None:

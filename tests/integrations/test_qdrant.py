@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
-from monograph import Embedder, InputError, SparseEncoder
+from monograph import Embedder, InputError, MultiVectorEncoder, SparseEncoder
 from monograph.integrations.qdrant import DenseVectors, LateInteractionVectors, SparseVectors
 from support.frameworks import DOCUMENT_PROMPT, DOCUMENTS, QUERIES
 
@@ -96,6 +97,28 @@ def test_multi_vectors_are_of_documents_in_a_list_and_one_query() -> None:
         vectors.documents("abc")
     with pytest.raises(InputError, match="give one at a time"):
         vectors.query(["one", "two"])  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("verified_on_cpu")
+def test_documents_without_a_vector_are_refused_before_qdrant_refuses_them(tmp_path: Path) -> None:
+    from monograph_export import export
+    from support.multi_vector_encoders import save_multi_vector
+
+    checkpoint = save_multi_vector("BERT", tmp_path, skiplist=[*string.punctuation, "[CLS]", "[SEP]"])
+    no_prompts = {"query": "", "document": ""}
+    with MultiVectorEncoder(export(checkpoint, tmp_path / "bundle").path, device="cpu", prompts=no_prompts) as model:
+        vectors = LateInteractionVectors(model)
+        texts = ["a ship", ".", "boats"]
+        assert [len(matrix) > 0 for matrix in model.encode_document(texts)] == [True, False, True]
+        with pytest.raises(InputError, match="document 1 has no vector, and Qdrant needs one: leave it out"):
+            vectors.documents(texts)
+        client = QdrantClient(":memory:")
+        client.create_collection("texts", vectors_config=vectors.params)
+        with pytest.raises(ValueError, match="must not be empty"):
+            client.upsert("texts", [models.PointStruct(id=0, vector=[])])
+        stored = vectors.documents([texts[0], texts[2]])
+        client.upsert("texts", [models.PointStruct(id=place, vector=one) for place, one in enumerate(stored)])
+        assert len(client.query_points("texts", query=vectors.query("a ship")).points) == 2
 
 
 @pytest.mark.parametrize("function", ["cosine", "dot", "euclidean", "manhattan"])

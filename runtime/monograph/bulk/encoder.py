@@ -29,8 +29,8 @@ class EncoderOptions:
 
     ``source`` is the model, ``prompt_name``, ``prompt``, ``batch_size``, ``task``, ``truncate_dim`` and ``normalize``
     are those of ``Embedder.encode``. ``precision`` is its, or "float16"; ``ranges`` (float32 [2, d]) are for int8 and
-    uint8. ``duplicates_bytes`` is the memory for vectors of texts that may come again, 0 for none. ``fingerprint`` is
-    the one that the model must have, None for any.
+    uint8; ``pool_factor`` is that of ``MultiVectorEncoder.encode``. ``duplicates_bytes`` is the memory for vectors of
+    texts that may come again, 0 for none. ``fingerprint`` is the one that the model must have, None for any.
     """
 
     source: ModelSource
@@ -42,6 +42,7 @@ class EncoderOptions:
     normalize: bool = False
     precision: str = "float32"
     ranges: NDArray[np.float32] | None = None
+    pool_factor: float = 1.0
     duplicates_bytes: int = 0
     fingerprint: str | None = None
 
@@ -136,12 +137,14 @@ def _task_options(task: Task[Any], options: EncoderOptions) -> dict[str, Any]:
         }
         if foreign := [name for name, is_given in given.items() if is_given]:
             raise InputError(f"the bundle is {task.title}, which has no {', '.join(foreign)}: leave them out")
-        return common
+        return common | {"pool_factor": options.pool_factor}
     if not task.takes_ranges:
         raise InputError(
             f"the bundle is {task.title}, and tables have dense vectors: use `{task.command}`, with lines for a sparse "
             "encoder"
         )
+    if options.pool_factor != 1:
+        raise InputError(f"the bundle is {task.title}, which has no --pool-factor: leave it out")
     if options.precision == FLOAT16:
         common["precision"] = "float32"
     return common | {"truncate_dim": options.truncate_dim, "ranges": options.ranges}

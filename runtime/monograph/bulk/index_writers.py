@@ -23,6 +23,8 @@ from monograph.similarity import normalize
 
 # As usearch and FAISS recommend, for the graph of nearest neighbours.
 _LINKS = 16
+# Precisions of multi-vectors.
+_SEARCHED_TOKENS = ("float32", "float16")
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
@@ -32,6 +34,12 @@ class LanceWriter(GroupWriter):
     is_folder = True
 
     def __init__(self, target: Path, layout: Layout) -> None:
+        # Lance 14 writes lists of other vectors, too, and refuses every search of them.
+        if layout.per_token and layout.precision not in _SEARCHED_TOKENS:
+            raise InputError(
+                f"Lance does not search vectors of tokens of the precision {layout.precision}: choose "
+                f"{' or '.join(_SEARCHED_TOKENS)} with --precision, or write Parquet"
+            )
         super().__init__(layout)
         self._folder = target
         self._fragments: list[Any] = []

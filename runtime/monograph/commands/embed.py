@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from monograph.paths import user_path
 from monograph.tasks import Task, tasks
 from monograph.tasks.base import EmbedOption
 from monograph.tasks.embedding import EMBEDDING
+from monograph.tasks.multi_vector import MULTI_VECTOR
 from monograph.text_lines import TextLines, open_texts
 from monograph.vector_file.formats import VectorFormat
 from monograph.vector_file.partial import open_vector_file
@@ -77,7 +78,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Embed the texts as they are read and write the vectors as they are made."""
     if embed_tables.is_table_run(arguments):
-        if foreign := _foreign_options(EMBEDDING, arguments):
+        if foreign := _foreign_options((EMBEDDING, MULTI_VECTOR), arguments):
             named = ", ".join(foreign)
             raise InputError(f"tables have dense vectors or those of tokens, and no {named}: leave that out")
         return embed_tables.run(arguments)
@@ -152,7 +153,8 @@ def _add_option(parser: argparse.ArgumentParser, option: EmbedOption) -> None:
     elif option.choices:
         parser.add_argument(option.flag, choices=option.choices, **common)
     else:
-        parser.add_argument(option.flag, type=options.positive, **common)
+        number = options.factor if option.is_factor else options.positive
+        parser.add_argument(option.flag, type=number, **common)
 
 
 def _check_options(task: Task[Any], arguments: argparse.Namespace) -> dict[str, Any]:
@@ -165,7 +167,7 @@ def _check_options(task: Task[Any], arguments: argparse.Namespace) -> dict[str, 
             f"the bundle is {task.title}, whose vectors are written as {' or '.join(task.vector_formats)}: choose "
             f"another name than {arguments.output.name}{tables}"
         )
-    foreign = _foreign_options(task, arguments)
+    foreign = _foreign_options((task,), arguments)
     if arguments.ranges is not None and not task.takes_ranges:
         foreign.append("--ranges")
     if foreign:
@@ -178,12 +180,13 @@ def _check_options(task: Task[Any], arguments: argparse.Namespace) -> dict[str, 
     return checked
 
 
-def _foreign_options(task: Task[Any], arguments: argparse.Namespace) -> list[str]:
-    """Return those options that were given and that only other tasks have."""
+def _foreign_options(own: Sequence[Task[Any]], arguments: argparse.Namespace) -> list[str]:
+    """Return those options that were given and that none of the tasks ``own`` has."""
+    known = {option for task in own for option in task.embed_options}
     return [
         option.flag
         for option in _task_options()
-        if option not in task.embed_options and getattr(arguments, option.keyword) != option.default
+        if option not in known and getattr(arguments, option.keyword) != option.default
     ]
 
 

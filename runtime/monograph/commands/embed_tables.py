@@ -187,6 +187,7 @@ def _encoder_options(arguments: argparse.Namespace) -> EncoderOptions:
         arguments.normalize_embeddings,
         arguments.precision,
         None if arguments.ranges is None else read_ranges(arguments.ranges),
+        arguments.pool_factor,
         (arguments.deduplicate or 0) * _MEGABYTE,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from monograph.engines.registry import compute_dtype_names, device_help
@@ -108,4 +109,15 @@ def positive(value: str) -> int:
         number = 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {value!r}")
+    return number
+
+
+def factor(value: str) -> float:
+    """Parse a number of at least 1."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 1 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of at least 1, not {value!r}")
     return number

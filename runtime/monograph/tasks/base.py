@@ -114,7 +114,8 @@ class DensePostProcess(ABC):
 class EmbedOption:
     """An option of `monograph embed` that one task has: ``keyword`` of its ``post_process``.
 
-    It is one of ``choices``, of which the first is the default; or a flag; or else a count of at least 1.
+    It is one of ``choices``, of which the first is the default; or a flag; or a factor, a number of at least 1, which
+    is the default; or else a count of at least 1.
     """
 
     flag: str
@@ -122,10 +123,13 @@ class EmbedOption:
     help: str
     choices: tuple[str, ...] = ()
     is_flag: bool = False
+    is_factor: bool = False
 
     @property
     def default(self) -> object:
         """The value where the option is not given."""
+        if self.is_factor:
+            return 1.0
         return False if self.is_flag else next(iter(self.choices), None)
 
 
@@ -195,6 +199,9 @@ class Task(ABC, Generic[SectionT]):
             InputError: an option is not usable.
 
         """
+
+    def check_text_task(self, post_process: PostProcess[Any], task: str | None) -> None:
+        """Raise ``InputError`` if what follows the graph is not for texts of a task, such as "query"."""
 
     def level_of(self, precision: str, quality: Quality) -> QualityLevel:
         """Return the best quality level that graphs of a precision reach, by the loss that their bundle states.

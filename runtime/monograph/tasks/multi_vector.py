@@ -14,7 +14,7 @@ from monograph.errors import InputError
 from monograph.inputs import check_flag
 from monograph.maxsim import MAXSIM_FUNCTIONS
 from monograph.similarity import normalize
-from monograph.tasks.base import LossBound, Outputs, Task, scatter_rows
+from monograph.tasks.base import EmbedOption, LossBound, Outputs, PostProcess, Task, scatter_rows
 from monograph.tasks.embedding import NORMALIZE, PRECISION, VectorAgreement, quantize
 from monograph.token_pooling import import_scipy_clusters, pool_tokens
 from monograph.vector_file.formats import TOKEN_FORMATS
@@ -23,6 +23,13 @@ TokenPrecision = Literal["float32", "float16", "int8", "binary", "ubinary"]
 TOKEN_PRECISIONS: tuple[TokenPrecision, ...] = ("float32", "float16", "int8", "binary", "ubinary")
 # What a value of 1, the largest of a vector of unit length, becomes as int8.
 INT8_LEVELS = 127
+POOL_FACTOR = EmbedOption(
+    "--pool-factor",
+    "pool_factor",
+    "of multi-vector encoders: divide the number of a document's vectors by this, usually 2 to 4, by replacing similar "
+    "ones by their mean; default: 1. Needs the extra sparse",
+    is_factor=True,
+)
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,7 @@ class MultiVectorTask(Task[MultiVectorSection]):
     per_token = True
     section_type = MultiVectorSection
     agreement_type = MultiVectorAgreement
-    embed_options: ClassVar = (NORMALIZE, PRECISION)
+    embed_options: ClassVar = (NORMALIZE, PRECISION, POOL_FACTOR)
     vector_formats = TOKEN_FORMATS
     loss_bounds: ClassVar = {
         "lossless": (LossBound("mean_cosine", minimum=0.9999), LossBound("spearman", minimum=0.999)),
@@ -173,6 +180,11 @@ class MultiVectorTask(Task[MultiVectorSection]):
                 "pool_factor is for vectors of unit length, and this model's are not: add normalize_embeddings=True"
             )
         return TokenPostProcess(section.dimension, normalizes and not section.normalized, precision, factor, protected)
+
+    def check_text_task(self, post_process: PostProcess[Any], task: str | None) -> None:
+        """Raise ``InputError`` if the vectors of queries were to be pooled."""
+        if isinstance(post_process, TokenPostProcess) and post_process.pool_factor > 1 and task == "query":
+            raise InputError("pool_factor is for documents: leave it out")
 
 
 MULTI_VECTOR = TASK = MultiVectorTask()
