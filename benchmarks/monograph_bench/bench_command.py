@@ -35,52 +35,62 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="type that bundles compute in; default: all types of each device",
     )
     add_threads(parser)
-    parser.add_argument(
+    _add_measurement(parser.add_argument_group("what is measured"))
+    _add_peers(parser.add_argument_group("other software"))
+    _add_results(parser.add_argument_group("results"))
+    add_quiet(parser)
+
+
+def _add_measurement(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--mix",
         action="append",
         default=[],
         choices=tuple(MIXES),
         help="mix of text lengths, not for rerankers; may be repeated; default: mixed, or none with --texts",
     )
-    parser.add_argument(
+    group.add_argument(
         "--texts",
         type=path,
         metavar="FILE",
         help="measure with your own texts, one text per line; for rerankers, one query, a tab and a passage per line",
     )
-    parser.add_argument(
+    group.add_argument(
         "--count",
         type=positive,
         help="number of texts or pairs in each mix and from the file; default: 1000, 200 for the mix long, and the "
         "whole file",
     )
-    parser.add_argument(
+    group.add_argument(
         "--sts",
         type=path,
         metavar="FILE",
         help="pairs of sentences with gold scores, as one file of `monograph eval --sts`: adds the Spearman "
         "correlation of every system's cosines to the report",
     )
-    parser.add_argument(
+    group.add_argument(
         "--rounds",
         type=positive,
         default=Settings.rounds,
         help=f"number of passes over the texts; default: {Settings.rounds}",
     )
-    parser.add_argument(
+    group.add_argument(
         "--starts",
         type=positive,
         default=Settings.starts,
         help=f"how many times the process of each system is started and timed; default: {Settings.starts}",
     )
-    parser.add_argument(
+    group.add_argument(
         "--timeout",
         type=positive,
         default=Settings.timeout,
         metavar="SECONDS",
         help=f"time limit for each start of a system and each pass over the texts; default: {Settings.timeout}",
     )
-    parser.add_argument(
+
+
+def _add_peers(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--against",
         type=_peers,
         default=[],
@@ -88,10 +98,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"other software to measure and compare: {','.join(PEERS)}, or all; rerankers and sparse encoders are "
         f"measured with {', '.join(peers_for(None))} only",
     )
-    parser.add_argument(
+    group.add_argument(
         "--checkpoint", type=path, metavar="FOLDER", help="folder of the original model, which the peers load"
     )
-    parser.add_argument(
+    group.add_argument(
         "--setup-peers",
         type=_peers,
         nargs="?",
@@ -99,13 +109,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PEERS",
         help="create the virtual environments of all peers, or of those named, and exit without measuring",
     )
-    parser.add_argument(
+
+
+def _add_results(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--output", type=path, metavar="FILE.json", help="write the results to this file, including every round"
     )
-    parser.add_argument(
+    group.add_argument(
         "--page", type=path, metavar="FILE.html", help="write the report to this file as a single page with plots"
     )
-    parser.add_argument(
+    group.add_argument(
         "--compare",
         type=path,
         nargs=2,
@@ -113,7 +126,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="compare two result files without measuring: list what became slower beyond noise, and exit 1 if anything "
         "did",
     )
-    add_quiet(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

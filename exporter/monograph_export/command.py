@@ -57,7 +57,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "vectors of tokens as well; default: the first, and hybrid_embeddings for a checkpoint like bge-m3, which has "
         "dense, sparse and multi-vector embeddings",
     )
-    parser.add_argument(
+    _add_compression(parser.add_argument_group("compression"))
+    _add_vocabulary(parser.add_argument_group("vocabulary"))
+    add_quiet(parser)
+    parser.set_defaults(usage_error=parser.error)
+
+
+def _add_compression(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--precision",
         metavar="P[,P]",
         type=_precisions,
@@ -65,29 +72,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"of the layers: {', '.join(PRECISIONS)}, the last of which leaves their inputs in float32; several, such "
         "as fp32,int8, become graphs of one bundle, whose default is the first; default: fp32",
     )
-    parser.add_argument(
+    group.add_argument(
         "--table",
         choices=TABLES,
         help="of the token embeddings; default: int8 for more than 100,000 tokens and with --precision int8 or "
         "int8-weights, else fp32",
     )
-    parser.add_argument(
+    group.add_argument(
         "--calibration",
         metavar="FILE",
         help="texts, one per line, that set the ranges of int8 layers; for a cross-encoder a query, tab and passage; "
         "default: built-in sentences of 37 languages",
     )
-    parser.add_argument(
-        "--reduce-range", action="store_true", help="7-bit weights, for CPUs with AVX2 and without VNNI"
-    )
-    parser.add_argument(
+    group.add_argument("--reduce-range", action="store_true", help="7-bit weights, for CPUs with AVX2 and without VNNI")
+    for limit in LIMITS:
+        special = "".join(f"{bound} with --precision {name}, " for name, bound in limit.defaults.items())
+        words = f"refuse a {limit.refused}; default: {special}{'else ' if special else ''}{limit.default}"
+        group.add_argument(limit.option, type=float, metavar="X", help=words)
+
+
+def _add_vocabulary(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--keep-vocab",
         action="append",
         default=[],
         metavar="FILE",
         help="texts, one per line: retain the tokens they need, and the characters of their scripts; may be repeated",
     )
-    parser.add_argument(
+    group.add_argument(
         "--keep-scripts",
         action="extend",
         type=lambda codes: codes.split(","),
@@ -95,19 +107,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="CODES",
         help="retain the tokens of scripts, by ISO 15924 codes: Latn,Cyrl",
     )
-    parser.add_argument(
+    group.add_argument(
         "--coverage",
         action="append",
         default=[],
         metavar="FILE",
         help="other texts, one per line: report how the retained tokens cover them; may be repeated",
     )
-    for limit in LIMITS:
-        special = "".join(f"{bound} with --precision {name}, " for name, bound in limit.defaults.items())
-        words = f"refuse a {limit.refused}; default: {special}{'else ' if special else ''}{limit.default}"
-        parser.add_argument(limit.option, type=float, metavar="X", help=words)
-    add_quiet(parser)
-    parser.set_defaults(usage_error=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
