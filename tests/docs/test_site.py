@@ -116,10 +116,11 @@ def test_the_search_finds_pages_by_their_words(site: Path) -> None:
 
 
 def test_included_tables_are_there(site: Path) -> None:
-    """The table of results stands in README, and the performance page shows it."""
-    page = (site / "performance.html").read_text("utf-8")
-    assert "<!-- include" not in page
-    assert page.count("openvino-genai") > 0
+    """The table of results stands in README, and two pages show it."""
+    for name in ("performance.html", "explanation/comparison.html"):
+        page = (site / name).read_text("utf-8")
+        assert "<!-- include" not in page, name
+        assert "<td>openvino-genai</td>" in page, name
 
 
 @pytest.mark.parametrize("page", SITE, ids=name_of)
