@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import threading
 from collections import Counter
@@ -53,11 +54,10 @@ def compute_dtypes(device: str) -> tuple[str, ...]:
 
     """
     _parse_number(device)
-    runtime = None
-    problems = find_package_problems()
-    # Without the package there are no libraries to look for.
-    if not problems:
-        runtime = import_onnxruntime()
+    runtime = None if importlib.util.find_spec(PACKAGE) is None else import_onnxruntime()
+    problems = find_package_problems(runtime)
+    # Without CUDA in the package there are no libraries to look for.
+    if runtime is not None and not problems:
         problems = find_library_problems(runtime)
     problems += find_driver_problems(None if runtime is None else read_cuda_major(runtime))
     if problems:
