@@ -7,17 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import BertTokenizerFast
-
 from gpu_check.record import Record
 from gpu_check.settings import Settings
-from monograph_export import compression, export
-from monograph_export.probe_texts import probe_sentences
-from monograph_export.text_files import read_sentences
-from support.checkpoints import build_model, save_transformer
+from monograph_export import export
 
-_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # All are measured with texts of 512 tokens, also where the published model truncates at 256.
 _MAX_LENGTH = 512
 _SMALL = {"num_hidden_layers": 2, "vocab_size": 4000}
@@ -95,26 +88,9 @@ def _checkpoint(shape: Shape, settings: Settings) -> Path:
         return Path(settings.checkpoint)
     checkpoint = settings.folder / shape.name
     if not checkpoint.exists():
+        # Imports transformers and sentence-transformers, which takes seconds that other stages do not have.
+        from gpu_check.seeded_models import build
+
         config = shape.config(small=settings.shapes == "small")
-        tokenizer = train_wordpiece(min(config["vocab_size"], 30_522), lowercase=not shape.dense)
-        transformer = save_transformer(config, tokenizer, settings.folder / f"{shape.name}-transformer")
-        layer = {"in_features": shape.width, "out_features": shape.width, "bias": True, "activation": "Tanh"}
-        model = build_model(
-            transformer, max_length=_MAX_LENGTH, pooling=shape.pooling, dense=[layer] if shape.dense else []
-        )
-        model.save(str(checkpoint), create_model_card=False)
+        build(checkpoint, config, _MAX_LENGTH, pooling=shape.pooling, dense=shape.dense)
     return checkpoint
-
-
-def train_wordpiece(vocabulary: int, *, lowercase: bool) -> BertTokenizerFast:
-    """Train a WordPiece tokenizer on the project's own sentences.
-
-    With many tokens whole words are among them, so that it takes as long for a text as a published one.
-    """
-    tokenizer = Tokenizer(models.WordPiece(unk_token=_SPECIAL[1]))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=_SPECIAL, show_progress=False)
-    sentences = [*probe_sentences(), *read_sentences(compression.__name__, "sentences.txt")]
-    tokenizer.train_from_iterator(sentences, trainer)
-    return BertTokenizerFast(vocab=tokenizer.get_vocab(with_added_tokens=True), do_lower_case=lowercase)

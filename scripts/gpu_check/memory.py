@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from gpu_check.checkpoints import MINILM, prepare
+from gpu_check.quantities import free_memory, worst_cosine
 from gpu_check.record import Record
 from gpu_check.sessions import graph_file, open_plain
 from gpu_check.settings import Settings
-from gpu_check.systems import free_memory, worst_cosine
 from gpu_check.workloads import mixed_texts
 from monograph import Embedder
 from monograph.bundle import open_bundle

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from gpu_check.checkpoints import BERT_BASE, LABSE, MINILM, Shape, prepare
+from gpu_check.quantities import worst_cosine
 from gpu_check.record import Record
 from gpu_check.rounds import interleave, rates, ratio_to_best, seconds_of
 from gpu_check.settings import Settings
@@ -18,7 +19,6 @@ from gpu_check.systems import (
     Peer,
     load_systems,
     reference_vectors,
-    worst_cosine,
 )
 from gpu_check.workloads import MIXED, Workload, make_workloads
 

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
+from gpu_check.quantities import free_memory
 from gpu_check.record import Record
 from monograph import Embedder
 
@@ -29,7 +30,7 @@ class Peer:
     def __init__(self, checkpoint: Path, device: str, dtype: str, attention: str = "sdpa") -> None:
         options = {"dtype": getattr(torch, dtype), "attn_implementation": attention}
         self.model = SentenceTransformer(str(checkpoint), device=device, model_kwargs=options, local_files_only=True)
-        # torch casts the transformer alone; what follows it is as published then.
+        # Only the transformer is loaded in the type; a dense layer behind it would refuse its output.
         self.model.to(getattr(torch, dtype))
         self.batch_size = PEER_BATCH_SIZES[0]
 
@@ -42,8 +43,8 @@ class Peer:
         return array
 
     def compile(self) -> None:
-        """Compile the transformer, for shapes of any size."""
-        self.model[0].auto_model = torch.compile(self.model[0].auto_model, dynamic=True)
+        """Compile the transformer in place, for shapes of any size; the first calls take long."""
+        self.model[0].auto_model.compile(dynamic=True)
 
 
 def load_systems(
@@ -90,20 +91,8 @@ def _compiled(checkpoint: Path, device: str) -> Peer:
     return peer
 
 
-def free_memory() -> int:
-    """Return the free bytes of the GPU, across all processes; 0 without a GPU."""
-    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else 0
-
-
 def reference_vectors(checkpoint: Path, device: str, texts: list[str]) -> NDArray[np.float32]:
     """Return torch's vectors at float32 and batch size 1, float32 [n, d]."""
     model = SentenceTransformer(str(checkpoint), device=device, local_files_only=True)
     vectors: NDArray[np.float32] = model.encode(texts, batch_size=1, show_progress_bar=False)
     return vectors
-
-
-def worst_cosine(vectors: Any, expected: NDArray[np.float32]) -> float:
-    """Return the lowest cosine of corresponding rows, float32 [n, d] each."""
-    actual = np.asarray(vectors, dtype=np.float32)
-    norms = np.linalg.norm(actual, axis=1) * np.linalg.norm(expected, axis=1)
-    return float(((actual * expected).sum(axis=1) / norms).min())

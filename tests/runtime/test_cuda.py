@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from monograph import DeviceError, Embedder
 from monograph.bundle import open_bundle
 from monograph.engines import Engine, EngineOptions, open_engine
-from monograph.engines.cuda import CudaEngine, OutOfMemoryError, count_operators_elsewhere, find_cpu_fallback
+from monograph.engines.cuda import (
+    CudaEngine,
+    OutOfMemoryError,
+    count_operators_elsewhere,
+    find_cpu_fallback,
+    states_out_of_memory,
+)
 from monograph.engines.cuda_libraries import (
     find_driver_problems,
     find_library_problems,
@@ -156,6 +162,21 @@ def test_operators_that_would_run_on_the_cpu_are_counted(tiny_bundle: Path) -> N
     assert "Shape" not in counts
     assert count_operators_elsewhere(session, "CPUExecutionProvider") == {}
     assert "cannot start CUDA, and would compute on the CPU" in find_cpu_fallback(session)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 939524096", True),
+        ("BFCArena::AllocateRawInternal Available memory of 0 is smaller than requested bytes of 2048", True),
+        ("CUDA failure 2: out of memory ; GPU=0", True),
+        ("CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED", True),
+        ("CUDA failure 700: an illegal memory access was encountered", False),
+        ("indices element out of data bounds, idx=-1 must be within the inclusive range", False),
+    ],
+)
+def test_messages_of_too_little_memory(message: str, expected: bool) -> None:
+    assert states_out_of_memory(message) == expected
 
 
 class SmallMemory(CudaEngine):
