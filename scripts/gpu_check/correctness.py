@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from gpu_check.checkpoints import MINILM, prepare
 from gpu_check.record import Record
 from gpu_check.sessions import graph_file, open_plain, provider_of, random_batch
 from gpu_check.settings import Settings
-from monograph.bundle import open_bundle
+from monograph.bundle import Bundle, open_bundle
 from monograph.engines.cuda import count_operators_elsewhere, find_cpu_fallback
 
 # Which kernel of attention was chosen is printed for every call, into the stage's log.
 _PRINTS_KERNEL = "ORT_ENABLE_ATTENTION_KERNEL_DEBUG_INFO"
 _SHAPES = ((1, 16), (32, 128), (8, 512))
+_PROFILED = ((1, 16), (256, 128), (64, 512))
 
 
 class WrongError(Exception):
@@ -43,7 +45,8 @@ def assign(settings: Settings, record: Record) -> None:
     """Record which provider runs each operator of the graph, and which kernel attention takes for some shapes."""
     _, bundle = prepare(MINILM, settings, record)
     os.environ[_PRINTS_KERNEL] = "1"
-    session = open_plain(settings, graph_file(open_bundle(bundle)), assignment=True)
+    opened = open_bundle(bundle)
+    session = open_plain(settings, graph_file(opened), assignment=True)
     placed: dict[str, Counter[str]] = {}
     for part in session.get_provider_graph_assignment_info():
         placed.setdefault(part.ep_name, Counter()).update(node.op_type for node in part.get_nodes())
@@ -55,7 +58,7 @@ def assign(settings: Settings, record: Record) -> None:
         attention_kernels=f"printed into {record_log(settings)} for each shape",
     )
     dimension = {}
-    for rows, length in _SHAPES:
+    for rows, length in _shapes_up_to(_longest(opened), _SHAPES):
         print(f"attention of {rows} texts of {length} tokens:", flush=True)
         output = session.run(None, random_batch(session, rows, length, 0))[0]
         dimension[f"{rows}x{length}"] = list(output.shape)
@@ -71,9 +74,10 @@ def record_log(settings: Settings) -> str:
 def profile(settings: Settings, record: Record) -> None:
     """Record the time of each kind of operator, by ONNX Runtime's own profile, for a few shapes of batches."""
     _, bundle = prepare(MINILM, settings, record)
-    file = graph_file(open_bundle(bundle))
+    opened = open_bundle(bundle)
+    file = graph_file(opened)
     results = {}
-    for rows, length in ((1, 16), (256, 128), (64, 512)) if settings.on_gpu else ((1, 16), (4, 64)):
+    for rows, length in _shapes_up_to(_longest(opened), _PROFILED if settings.on_gpu else _SHAPES[:1]):
         with tempfile.TemporaryDirectory() as folder:
             session = open_plain(settings, file, profile=Path(folder) / "profile")
             for index in range(12):
@@ -81,6 +85,15 @@ def profile(settings: Settings, record: Record) -> None:
             events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
         results[f"{rows}x{length}"] = _by_operator(events)
         record.put(microseconds_of_a_run=results)
+
+
+def _longest(bundle: Bundle) -> int:
+    """Return the tokens of the longest text that a model takes."""
+    return next(iter(bundle.manifest.tokenizers.values())).max_length or max(length for _, length in _SHAPES)
+
+
+def _shapes_up_to(longest: int, shapes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    return [(rows, min(length, longest)) for rows, length in shapes]
 
 
 def _by_operator(events: list[dict[str, Any]]) -> dict[str, Any]:

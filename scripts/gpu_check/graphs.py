@@ -64,6 +64,7 @@ def _pack(model: ir.Model) -> None:
         raise UnsuitableGraphError("the graph has no MultiHeadAttention")
     lengths = attentions[0].inputs[_LENGTHS]
     embedded = _embedded(attentions[0])
+    users = list(embedded.uses())
     remove = ir.node("RemovePadding", [embedded, lengths], domain=_MICROSOFT, num_outputs=4)
     for output, dtype in zip(remove.outputs, (embedded.dtype, *[ir.DataType.INT32] * 3), strict=True):
         output.type = None if dtype is None else ir.TensorType(dtype)
@@ -71,7 +72,6 @@ def _pack(model: ir.Model) -> None:
     if after is None:
         raise UnsuitableGraphError("the embeddings are an input of the graph")
     packed_embedded, offsets, cumulated, _ = remove.outputs
-    users = list(embedded.uses())
     graph.insert_after(after, remove)
     for node, index in users:
         node.replace_input_with(index, packed_embedded)

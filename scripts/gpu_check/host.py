@@ -41,7 +41,7 @@ def measure(settings: Settings, record: Record) -> None:
     workloads = make_workloads(folder, settings.texts)
     chosen = [workloads[MIXED], next(iter(workloads.values()))]
     record.put(copies_gb_per_second=_copies(settings))
-    record.put(tokenization={one.name: _by_threads(folder, one, settings) for one in chosen})
+    record.put(tokenization=_tokenization(folder, chosen, settings))
     for workload in chosen:
         rates = _steps(folder, workload, settings)
         # Steps of one thread follow each other; those that could overlap are bounded by the slowest.
@@ -60,34 +60,26 @@ def measure(settings: Settings, record: Record) -> None:
         )
 
 
-def tokenize(folder: Path, texts: list[str]) -> dict[str, float]:
-    """Return the seconds of tokenization in this process: by the package alone, and with arrays made of its lists."""
-    tokenizer = TextTokenizer(folder / "tokenizer.json")
-    tokenizer(texts)
-    alone = [seconds_of(lambda: tokenizer._encode(texts)) for _ in range(_REPEATS)]
-    whole = [seconds_of(lambda: tokenizer(texts)) for _ in range(_REPEATS)]
-    return {"rust": min(alone), "with_arrays": min(whole)}
-
-
-def _by_threads(folder: Path, workload: Workload, settings: Settings) -> dict[str, Any]:
-    """Return the rates of tokenization by threads, each in its own process: a pool of threads has one size."""
+def _tokenization(folder: Path, workloads: list[Workload], settings: Settings) -> dict[str, Any]:
+    """Return the rates of tokenization of each workload by threads."""
     file = settings.folder / "texts.json"
-    file.write_text(json.dumps(workload.texts), "utf-8")
-    results = {}
+    file.write_text(json.dumps({one.name: one.texts for one in workloads}), "utf-8")
+    results: dict[str, Any] = {one.name: {} for one in workloads}
     for threads in [count for count in _THREADS if count <= len(os.sched_getaffinity(0))]:
         done = subprocess.run(
-            [sys.executable, "-m", "gpu_check.host", str(folder), str(file)],
+            [sys.executable, "-m", "gpu_check.tokenization_rate", str(folder), str(file)],
             env=os.environ | {_POOL: str(threads), "TOKENIZERS_PARALLELISM": "true"},
             capture_output=True,
             text=True,
             check=True,
         )
         seconds = json.loads(done.stdout)
-        results[str(threads)] = {
-            "texts_per_second": round(len(workload.texts) / seconds["with_arrays"]),
-            "tokens_per_second": round(workload.tokens / seconds["with_arrays"]),
-            "tokens_per_second_without_arrays": round(workload.tokens / seconds["rust"]),
-        }
+        for one in workloads:
+            results[one.name][str(threads)] = {
+                "texts_per_second": round(len(one.texts) / seconds[one.name]["with_arrays"]),
+                "tokens_per_second": round(one.tokens / seconds[one.name]["with_arrays"]),
+                "tokens_per_second_without_arrays": round(one.tokens / seconds[one.name]["alone"]),
+            }
     return results
 
 
@@ -160,7 +152,3 @@ def _median(call: Callable[[], object]) -> float:
     while len(times) < _REPEATS and time.monotonic() - begin < 5:
         times.append(seconds_of(call))
     return statistics.median(times)
-
-
-if __name__ == "__main__":
-    print(json.dumps(tokenize(Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text("utf-8")))))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gpu_check.settings import Settings
 from monograph.bundle import Bundle
+from monograph.engines.cuda_libraries import find_library_problems
 from monograph.engines.onnxruntime import import_onnxruntime, open_session, session_options
 
 Batch: TypeAlias = Mapping[str, NDArray[Any]]
@@ -65,6 +66,9 @@ def open_plain(
 
     """
     runtime = import_onnxruntime()
+    if settings.on_gpu:
+        # Loads them where they are.
+        find_library_problems(runtime)
     options = session_options(runtime, torch.get_num_threads())
     # Errors and warnings of a provider go to the stage's log.
     options.log_severity_level = 2

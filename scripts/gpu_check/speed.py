@@ -93,7 +93,6 @@ def _warm_up(systems: Mapping[str, Encode], workload: Workload, *, small: bool) 
             times = {}
             for size in PEER_BATCH_SIZES:
                 encode.batch_size = size
-                encode(workload.texts)
                 times[size] = seconds_of(partial(encode, workload.texts))
             encode.batch_size = min(times, key=lambda size: times[size])
 

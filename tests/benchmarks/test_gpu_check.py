@@ -10,6 +10,8 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from support.checkpoints import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +53,7 @@ def test_stages_run_one_after_the_other_and_write_their_results(tmp_path: Path) 
         assert {"results/variants.json", "results/variants.log", "results/summary.md"} <= set(packed.getnames())
 
 
+@pytest.mark.skipif(Path("/proc/driver/nvidia").exists(), reason="there is a GPU")
 def test_what_is_missing_ends_the_run(tmp_path: Path) -> None:
     done = run(tmp_path, "--device", "cuda", "--stages", "check,bulk", "--seconds", "250")
     assert done.returncode == 1
