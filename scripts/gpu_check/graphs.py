@@ -122,6 +122,8 @@ def _is_by_token(node: ir.Node, packed: set[ir.Value]) -> bool:
     """Return whether each token is computed by itself, from packed values and weights."""
     if node.domain not in ("", _MICROSOFT) or node.op_type not in _BY_TOKEN or node.outputs[0].is_graph_output():
         return False
+    if node.op_type == "LayerNormalization" and node.attributes.get_int("axis", -1) != -1:
+        return False
     return all(value is None or value in packed or _is_constant(value) for value in node.inputs)
 
 
