@@ -16,8 +16,19 @@ from numpy.typing import NDArray
 from monograph import DeviceError, Embedder
 from monograph.bundle import open_bundle
 from monograph.engines import Engine, EngineOptions, open_engine
-from monograph.engines.cuda import CudaEngine, OutOfMemoryError, count_operators_elsewhere, find_cpu_fallback
-from monograph.engines.cuda_libraries import find_driver_problems, find_package_problems, read_cuda_major
+from monograph.engines.cuda import (
+    CudaEngine,
+    OutOfMemoryError,
+    count_operators_elsewhere,
+    find_cpu_fallback,
+    states_out_of_memory,
+)
+from monograph.engines.cuda_libraries import (
+    find_driver_problems,
+    find_library_problems,
+    find_package_problems,
+    read_cuda_major,
+)
 
 
 def installed(folder: Path, *names: str) -> str:
@@ -44,21 +55,58 @@ def test_a_gpu_has_a_number(device: str, tiny_bundle: Path) -> None:
         Embedder(tiny_bundle, device)
 
 
+class Build:
+    """A build of ONNX Runtime that an import gives."""
+
+    def __init__(self, *providers: str) -> None:
+        self._providers = providers
+
+    def get_available_providers(self) -> list[str]:
+        return [f"{name}ExecutionProvider" for name in self._providers]
+
+
 @pytest.mark.parametrize(
-    ("names", "words"),
+    ("build", "names", "words"),
     [
-        ([], ["onnxruntime-gpu is not installed: pip install 'monograph[cuda]'"]),
-        (["onnxruntime"], ["which has no CUDA"]),
-        (["onnxruntime", "onnxruntime-gpu"], ["both installed and overwrite each other"]),
-        (["onnxruntime-gpu"], []),
+        (None, [], ["onnxruntime-gpu is not installed: pip install 'monograph[cuda]'"]),
+        (Build("CPU"), ["onnxruntime"], ["onnxruntime is installed, which has no CUDA"]),
+        (Build("CPU"), ["onnxruntime", "onnxruntime-gpu"], ["is imported in place of onnxruntime-gpu"]),
+        (Build("CUDA", "CPU"), ["onnxruntime-gpu"], []),
+        # A build with CUDA that is first on the path, or was installed last.
+        (Build("CUDA", "CPU"), ["onnxruntime", "onnxruntime-gpu"], []),
+        (Build("CUDA", "CPU"), ["onnxruntime"], []),
     ],
-    ids=str,
+    ids=["none", "cpu", "cpu before gpu", "gpu", "gpu before cpu", "gpu without metadata"],
 )
-def test_the_packages(names: list[str], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_imported_build_decides(
+    build: Any, names: list[str], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "path", [installed(tmp_path, *names)])
-    problems = find_package_problems()
+    problems = find_package_problems(build)
     assert len(problems) == len(words)
     assert all(word in problem for word, problem in zip(words, problems, strict=True))
+
+
+def test_nvidia_libraries_are_found_in_another_folder_of_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [tmp_path / "packages" / "nvidia" / name / "lib" for name in ("cu13", "cudnn")]
+    for folder in (*folders, tmp_path / "packages" / "nvidia" / "cu12" / "lib"):
+        folder.mkdir(parents=True)
+    calls: list[tuple[bool, bool, str | None]] = []
+
+    class Preloading:
+        __file__ = str(tmp_path / "unpacked" / "onnxruntime" / "__init__.py")
+        cuda_version = "13.0"
+
+        def preload_dlls(self, cuda: bool = True, cudnn: bool = True, directory: str | None = None) -> None:
+            calls.append((cuda, cudnn, directory))
+
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "packages")])
+    monkeypatch.delitem(sys.modules, "nvidia", raising=False)
+    [problem] = find_library_problems(Preloading())  # type: ignore[arg-type]
+    assert calls == [(True, False, str(folders[0])), (False, True, str(folders[1])), (True, True, None)]
+    assert "or install CUDA 13 and cuDNN 9" in problem
 
 
 class Driver:
@@ -114,6 +162,21 @@ def test_operators_that_would_run_on_the_cpu_are_counted(tiny_bundle: Path) -> N
     assert "Shape" not in counts
     assert count_operators_elsewhere(session, "CPUExecutionProvider") == {}
     assert "cannot start CUDA, and would compute on the CPU" in find_cpu_fallback(session)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 939524096", True),
+        ("BFCArena::AllocateRawInternal Available memory of 0 is smaller than requested bytes of 2048", True),
+        ("CUDA failure 2: out of memory ; GPU=0", True),
+        ("CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED", True),
+        ("CUDA failure 700: an illegal memory access was encountered", False),
+        ("indices element out of data bounds, idx=-1 must be within the inclusive range", False),
+    ],
+)
+def test_messages_of_too_little_memory(message: str, expected: bool) -> None:
+    assert states_out_of_memory(message) == expected
 
 
 class SmallMemory(CudaEngine):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import threading
 from collections import Counter
@@ -30,8 +31,11 @@ _PROVIDER = "CUDAExecutionProvider"
 # Padded tokens of a batch. Not measured: a GPU needs far more than a CPU to be busy.
 _TOKENS_PER_BATCH = 32_768
 _MIN_TOKENS_PER_BATCH = 512
-# Messages of ONNX Runtime's allocator, of CUDA and of cuBLAS.
-_OUT_OF_MEMORY = ("failed to allocate memory", "out of memory", "cublas_status_alloc_failed")
+# Messages of ONNX Runtime's allocator, without and with a limit, of CUDA and of cuBLAS.
+_OUT_OF_MEMORY = (
+    *("failed to allocate memory", "is smaller than requested bytes"),
+    *("out of memory", "cublas_status_alloc_failed"),
+)
 # Operators on shapes and positions, which ONNX Runtime may place on the CPU; all others compute vectors.
 _SHAPE_OPERATORS = frozenset(
     (
@@ -53,11 +57,10 @@ def compute_dtypes(device: str) -> tuple[str, ...]:
 
     """
     _parse_number(device)
-    runtime = None
-    problems = find_package_problems()
-    # Without the package there are no libraries to look for.
-    if not problems:
-        runtime = import_onnxruntime()
+    runtime = None if importlib.util.find_spec(PACKAGE) is None else import_onnxruntime()
+    problems = find_package_problems(runtime)
+    # Without CUDA in the package there are no libraries to look for.
+    if runtime is not None and not problems:
         problems = find_library_problems(runtime)
     problems += find_driver_problems(None if runtime is None else read_cuda_major(runtime))
     if problems:
@@ -128,8 +131,7 @@ class CudaEngine(Engine):
             if not is_raised_by(PACKAGE, error):
                 raise
             rows, width = next(iter(inputs.values())).shape
-            out_of_memory = any(message in str(error).lower() for message in _OUT_OF_MEMORY)
-            raise (OutOfMemoryError if out_of_memory else MonographError)(
+            raise (OutOfMemoryError if states_out_of_memory(str(error)) else MonographError)(
                 f"ONNX Runtime failed on {self.device!r} with a batch of {rows} texts and {width} tokens "
                 f"({first_line(error)})"
             ) from error
@@ -138,6 +140,11 @@ class CudaEngine(Engine):
         if self.tokens_per_batch == _TOKENS_PER_BATCH:
             logger.warning("%s has too little free memory: batches become smaller", self.device)
         self.tokens_per_batch = max(_MIN_TOKENS_PER_BATCH, min(self.tokens_per_batch, failed_tokens // 2))
+
+
+def states_out_of_memory(message: str) -> bool:
+    """Return whether a message of ONNX Runtime says that the device's memory does not suffice."""
+    return any(words in message.lower() for words in _OUT_OF_MEMORY)
 
 
 def find_cpu_fallback(session: Any) -> str:
