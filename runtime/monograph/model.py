@@ -266,7 +266,6 @@ class Model(Generic[SectionT]):
         output: str | None = None,
     ) -> Call[ResultT]:
         """Check the options that the calls of every task have; ``output`` is one after the graph's first."""
-        self._task.check_text_task(post_process, task)
         opened = self._open
         defaults = opened.defaults
         return Call(

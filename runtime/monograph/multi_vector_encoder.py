@@ -17,9 +17,11 @@ from monograph.compat.similarity import VectorModel
 from monograph.errors import InputError
 from monograph.inputs import Texts, check_count, check_flag, check_stream, check_text, check_texts
 from monograph.maxsim import MAXSIM_FUNCTIONS, check_matrices, maxsim, maxsim_pairwise
+from monograph.model import Call
 from monograph.quality import QualityLevel
 from monograph.ranking import RankedDocument, check_query_and_documents, rank_documents
-from monograph.tasks.multi_vector import INT8_LEVELS, MULTI_VECTOR, MultiVectorSection, TokenPrecision
+from monograph.tasks.base import PostProcess, ResultT
+from monograph.tasks.multi_vector import INT8_LEVELS, MULTI_VECTOR, MultiVectorSection, TokenPostProcess, TokenPrecision
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -395,6 +397,19 @@ class MultiVectorEncoder(VectorModel[MultiVectorSection]):
         results = self._run(checked, call, show_progress_bar)
         matrices = list(results)
         return matrices[0] if isinstance(inputs, str) else matrices
+
+    def _check_call(
+        self,
+        post_process: PostProcess[ResultT],
+        prompt_name: str | None,
+        prompt: str | None,
+        batch_size: int | None,
+        task: str | None = None,
+        output: str | None = None,
+    ) -> Call[ResultT]:
+        if task == "query" and isinstance(post_process, TokenPostProcess) and post_process.pool_factor > 1:
+            raise InputError("pool_factor is for documents: leave it out")
+        return super()._check_call(post_process, prompt_name, prompt, batch_size, task, output)
 
     def _comparable(self, embeddings: Any, name: str) -> list[NDArray[np.float32]]:
         """Return token vectors of any precision as matrices float32 [tokens, d]."""

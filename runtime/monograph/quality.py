@@ -232,8 +232,11 @@ class Measurements:
     calibration_agreement: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the measurements as JSON values."""
-        return asdict(self)
+        """Return the measurements as JSON values, without figures of outputs that the graphs do not have."""
+        values = asdict(self)
+        if values["agreement"] is not None:
+            values["agreement"] = {name: value for name, value in values["agreement"].items() if value is not None}
+        return values
 
 
 @dataclass(frozen=True)

@@ -40,12 +40,18 @@ def agreement_of(bundle: Bundle) -> EmbeddingAgreement:
     return compression.agreement
 
 
+def token_agreements_of(bundle: Bundle) -> dict[str, TokenAgreement]:
+    of_tokens = agreement_of(bundle).of_tokens
+    assert of_tokens is not None
+    return of_tokens
+
+
 @pytest.mark.parametrize("options", [{"table": "int8"}, {"precision": "int8"}], ids=str)
 def test_the_loss_of_token_weights_and_vectors_is_measured(
     hybrid_checkpoint: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     bundle = export(hybrid_checkpoint, tmp_path / "bundle", **options, **LOOSE_LIMITS)
-    measured = agreement_of(bundle).of_tokens
+    measured = token_agreements_of(bundle)
     assert list(measured) == ["token weights", "token vectors"]
     held_out = built_in_texts().held_out
     few = Gate(EMBEDDING_EXPORT, LIMITS, held_out).few
@@ -67,7 +73,7 @@ def test_the_loss_of_token_weights_and_vectors_is_measured(
 def test_the_loss_of_token_embeddings_is_measured(tiny_checkpoint: Path, tmp_path: Path) -> None:
     outputs = "sentence_embedding,token_embeddings"
     bundle = export(tiny_checkpoint, tmp_path / "bundle", outputs=outputs, table="int8", **LOOSE_LIMITS)
-    [(name, measured)] = agreement_of(bundle).of_tokens.items()
+    [(name, measured)] = token_agreements_of(bundle).items()
     assert name == "token_embeddings"
     assert 0.99 < measured.mean_cosine < 1
     assert measured.neighbour_agreement is not None

@@ -203,8 +203,8 @@ class EmbeddingExport(VectorExport):
     def violations(self, limits: Limits, agreement: Agreement) -> tuple[str, ...]:
         """Return in words which limits are violated, by the vectors of texts or by an output of tokens."""
         lines = list(super().violations(limits, agreement))
-        of_tokens = agreement.of_tokens if isinstance(agreement, EmbeddingAgreement) else {}
-        for name, one in of_tokens.items():
+        of_tokens = agreement.of_tokens if isinstance(agreement, EmbeddingAgreement) else None
+        for name, one in (of_tokens or {}).items():
             own = (MEAN_COSINE,) if one.neighbour_agreement is None else (MEAN_COSINE, NEIGHBOUR_AGREEMENT)
             lines += [f"{line} ({name})" for line in limits.only(own).violations(one)]
         return tuple(lines)

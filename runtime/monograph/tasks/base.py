@@ -200,9 +200,6 @@ class Task(ABC, Generic[SectionT]):
 
         """
 
-    def check_text_task(self, post_process: PostProcess[Any], task: str | None) -> None:
-        """Raise ``InputError`` if what follows the graph is not for texts of a task, such as "query"."""
-
     def level_of(self, precision: str, quality: Quality) -> QualityLevel:
         """Return the best quality level that graphs of a precision reach, by the loss that their bundle states.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -117,14 +117,16 @@ class TokenAgreement:
 class EmbeddingAgreement(VectorAgreement):
     """The agreement of two embedding models' vectors of the same texts, and of what they give for tokens.
 
-    ``of_tokens`` has that of each part of the outputs after the first, by its name; {} of vectors of texts alone.
+    ``of_tokens`` has that of each part of the outputs after the first, by its name; None of vectors of texts alone.
     """
 
-    of_tokens: dict[str, TokenAgreement] = field(default_factory=dict)
+    of_tokens: dict[str, TokenAgreement] | None = None
 
     def describe(self) -> str:
         """Return the figures in words."""
-        return "; ".join([super().describe(), *(f"{name}: {one.describe()}" for name, one in self.of_tokens.items())])
+        return "; ".join(
+            [super().describe(), *(f"{name}: {one.describe()}" for name, one in (self.of_tokens or {}).items())]
+        )
 
 
 @dataclass(frozen=True)
@@ -244,8 +246,8 @@ class EmbeddingTask(Task[EmbeddingSection]):
     def stated_loss(self, compression: CompressionReport) -> Sequence[Mapping[str, Any]]:
         """Return the figures of the vectors of texts, and of what the graph gives for tokens."""
         agreement = compression.agreement
-        of_tokens = agreement.of_tokens.values() if isinstance(agreement, EmbeddingAgreement) else ()
-        return (compression.figures, *map(vars, of_tokens))
+        of_tokens = agreement.of_tokens if isinstance(agreement, EmbeddingAgreement) else None
+        return (compression.figures, *map(vars, (of_tokens or {}).values()))
 
     def describe(self, section: EmbeddingSection) -> list[tuple[str, str]]:
         """Return what `monograph info` prints of a section."""

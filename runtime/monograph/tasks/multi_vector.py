@@ -14,7 +14,7 @@ from monograph.errors import InputError
 from monograph.inputs import check_flag
 from monograph.maxsim import MAXSIM_FUNCTIONS
 from monograph.similarity import normalize
-from monograph.tasks.base import EmbedOption, LossBound, Outputs, PostProcess, Task, scatter_rows
+from monograph.tasks.base import EmbedOption, LossBound, Outputs, Task, scatter_rows
 from monograph.tasks.embedding import NORMALIZE, PRECISION, VectorAgreement, quantize
 from monograph.token_pooling import import_scipy_clusters, pool_tokens
 from monograph.vector_file.formats import TOKEN_FORMATS
@@ -180,11 +180,6 @@ class MultiVectorTask(Task[MultiVectorSection]):
                 "pool_factor is for vectors of unit length, and this model's are not: add normalize_embeddings=True"
             )
         return TokenPostProcess(section.dimension, normalizes and not section.normalized, precision, factor, protected)
-
-    def check_text_task(self, post_process: PostProcess[Any], task: str | None) -> None:
-        """Raise ``InputError`` if the vectors of queries were to be pooled."""
-        if isinstance(post_process, TokenPostProcess) and post_process.pool_factor > 1 and task == "query":
-            raise InputError("pool_factor is for documents: leave it out")
 
 
 MULTI_VECTOR = TASK = MultiVectorTask()
