@@ -7,8 +7,8 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -46,7 +46,8 @@ class TokenizedTexts:
     ``ids`` and ``type_ids`` are int64 [total], ``starts`` is int64 [n + 1]. The first ``prompt_length`` tokens of each
     text are those of its prompt, where the model leaves prompts out of its pooling. ``attention``, int64 [total], is 0
     for tokens that no token attends to, None where all are 1; ``in_output``, bool [total], is False for tokens whose
-    vector is no part of the output of a model of token vectors, None where all are.
+    vector is no part of the output of a model of token vectors, None where all are. ``lengths``, int64 [n], is the
+    number of tokens of each text, special ones included.
     """
 
     ids: NDArray[np.int64]
@@ -55,11 +56,12 @@ class TokenizedTexts:
     prompt_length: int = 0
     attention: NDArray[np.int64] | None = None
     in_output: NDArray[np.bool_] | None = None
+    lengths: NDArray[np.int64] = field(init=False)
 
-    @cached_property
-    def lengths(self) -> NDArray[np.int64]:
-        """Number of tokens of each text, special ones included, int64 [n]."""
-        return np.diff(self.starts)
+    def __post_init__(self) -> None:
+        # Not when it is first read: Python 3.11's cached_property locks all instances at once, and a signal handler
+        # that calls the model while its thread has the lock would wait for a thread that waits for it.
+        object.__setattr__(self, "lengths", self.starts[1:] - self.starts[:-1])
 
     def text(self, row: int) -> TokenizedTexts:
         """Return one of the texts by itself."""
@@ -123,6 +125,8 @@ class TextTokenizer:
         self._truncation = self._tokenizer.truncation
         # Batches go through a pool of threads, which a forked process does not have where its parent started it.
         self._in_batches = os.getpid() == _PROCESS and not is_inherited("tokenizers")
+        self._untruncated: Tokenizer | None = None
+        self._other_side: TextTokenizer | None = None
 
     def _check_room(self) -> None:
         """Raise ``ValueError`` where special tokens alone exceed the maximum length, on which tokenizers panics."""
@@ -163,12 +167,14 @@ class TextTokenizer:
         """The limit that the file states, None for none."""
         return None if self._truncation is None else int(self._truncation["max_length"])
 
-    @cached_property
+    @property
     def without_truncation(self) -> Tokenizer:
         """A copy that does not truncate; made once, which takes as long as opening the tokenizer."""
-        copied = Tokenizer.from_str(self._tokenizer.to_str())
-        copied.no_truncation()
-        return copied
+        if self._untruncated is None:
+            copied = Tokenizer.from_str(self._tokenizer.to_str())
+            copied.no_truncation()
+            self._untruncated = copied
+        return self._untruncated
 
     def cutting(self, side: Side) -> TextTokenizer:
         """Return this tokenizer if it cuts long texts on ``side``, or else a copy that does.
@@ -178,10 +184,11 @@ class TextTokenizer:
         truncation = self._tokenizer.truncation
         if truncation is None or truncation["direction"] == side:
             return self
-        return self._from_other_side
+        if self._other_side is None:
+            self._other_side = self._cut_on_the_other_side()
+        return self._other_side
 
-    @cached_property
-    def _from_other_side(self) -> TextTokenizer:
+    def _cut_on_the_other_side(self) -> TextTokenizer:
         copied = copy.copy(self)
         copied._tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
         options = dict(self._tokenizer.truncation or {})

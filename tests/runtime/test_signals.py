@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import monograph
 from monograph import Embedder, MonographError
 
 DEVICES = ("cpu", "openvino")
@@ -87,6 +89,12 @@ def test_signal_handlers_that_call_or_raise_keep_nobody_waiting(tiny_bundle: Pat
     assert refused
     assert deadlines
     assert others
+
+
+def test_no_attribute_is_computed_under_a_lock_of_all_instances() -> None:
+    """Python 3.11's cached_property has one: a handler that calls the model inside it waits for ever."""
+    files = Path(monograph.__file__).parent.rglob("*.py")
+    assert [file.name for file in files if re.search(r"import.* cached_property", file.read_text("utf-8"))] == []
 
 
 class CallsAtItsEnd:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -144,6 +143,7 @@ class _Comparison:
     """One set of probes through its pipeline, and how far the outputs are from the reference, case by case.
 
     ``tolerances`` are what is allowed of each part of the output, by its name; ``cases`` have the part's name each.
+    ``plans`` are the ways of batching the probes, by case, but for the last, which the pipeline plans itself.
     """
 
     task: Task[Any]
@@ -153,6 +153,7 @@ class _Comparison:
     tokens: TokenizedTexts
     tolerances: Mapping[str, Tolerance]
     cases: list[tuple[str, Deviation]]
+    plans: Mapping[str, list[NDArray[np.intp]]]
     refusal: str = ""
 
     @classmethod
@@ -176,20 +177,9 @@ class _Comparison:
             for part in task.parts(section, probes.output, probes.vectors)
         }
         tokens = pipeline.tokenize(probes.texts, probes.prompt)
-        return cls(task, section, pipeline, probes, tokens, allowed, [])
-
-    @cached_property
-    def plans(self) -> dict[str, list[NDArray[np.intp]]]:
-        """The ways of batching the probes, by case; the last, which the pipeline plans itself, is not among them."""
-        plans = {ALONE: self._plan_alone()}
-        lengths = self.tokens.lengths
-        shuffled = np.random.default_rng(0).permutation(np.arange(len(lengths), dtype=np.intp))
-        rows = min(RAGGED_BATCH_ROWS, self.pipeline.engine.graph.max_batch_size or RAGGED_BATCH_ROWS)
-        if rows > 1:
-            # A fault at one length only shows in a batch of that length, so each probe is the longest of one once.
-            plans["beside a shorter text"] = _pair_with_shorter(shuffled, lengths)
-            plans[f"ragged batches of {rows}"] = list(_cut_ragged(shuffled, self.probes.token_counts, rows))
-        return plans
+        return cls(
+            task, section, pipeline, probes, tokens, allowed, [], _plan_batches(pipeline, probes, tokens.lengths)
+        )
 
     @property
     def total(self) -> int:
@@ -205,15 +195,12 @@ class _Comparison:
 
     def run_alone(self) -> None:
         """Compute each probe alone."""
-        self._run(ALONE, self._plan_alone(), Step())
+        self._run(ALONE, self.plans[ALONE], Step())
 
     def run_together(self) -> None:
         """Compute the probes in one batch, if the graph takes so many."""
         if 1 < len(self.probes.texts) <= self.pipeline.runner.max_batch_size:
             self._run("in a batch", [np.arange(len(self.probes.texts))], Step())
-
-    def _plan_alone(self) -> list[NDArray[np.intp]]:
-        return [np.array([position]) for position in range(len(self.probes.texts))]
 
     def failure(self) -> str:
         """Return the first thing that is wrong, "" where all is right."""
@@ -248,6 +235,18 @@ class _Comparison:
 
     def _parts(self, outputs: Outputs) -> Sequence[OutputPart]:
         return self.task.parts(self.section, self.probes.output, outputs)
+
+
+def _plan_batches(pipeline: Pipeline, probes: Probes, lengths: NDArray[np.int64]) -> dict[str, list[NDArray[np.intp]]]:
+    """Return the ways of batching probes that have ``lengths`` (int64 [n]), by case."""
+    plans = {ALONE: [np.array([position]) for position in range(len(lengths))]}
+    shuffled = np.random.default_rng(0).permutation(np.arange(len(lengths), dtype=np.intp))
+    rows = min(RAGGED_BATCH_ROWS, pipeline.engine.graph.max_batch_size or RAGGED_BATCH_ROWS)
+    if rows > 1:
+        # A fault at one length only shows in a batch of that length, so each probe is the longest of one once.
+        plans["beside a shorter text"] = _pair_with_shorter(shuffled, lengths)
+        plans[f"ragged batches of {rows}"] = list(_cut_ragged(shuffled, probes.token_counts, rows))
+    return plans
 
 
 def _counted(
