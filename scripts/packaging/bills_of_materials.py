@@ -17,7 +17,7 @@ EXTRAS = "onnx,serve"
 
 
 def python_bill(copy: Path, output: Path, environment: Mapping[str, str]) -> None:
-    """List what the wheel in ``output`` installs with ``EXTRAS``, in the versions of constraints.txt where it has them."""
+    """List what the wheel in ``output`` installs with ``EXTRAS``; constraints.txt has the versions."""
     folder = copy / ".installed"
     venv.create(folder, with_pip=True)
     python = str(folder / "bin/python")

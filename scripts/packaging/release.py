@@ -30,11 +30,12 @@ def main() -> int:
     options = parser.parse_args()
     if problems := [*tree_problems(), *(unpublishable() if options.publish else [])]:
         return failed(problems)
+    commit = git("rev-parse", "HEAD").decode().strip()
     with tempfile.TemporaryDirectory(prefix="monograph-release-") as temporary:
         first, second = Path(temporary) / "a", Path(temporary) / "another folder" / "with a longer path"
-        files = build(first, {"TZ": "UTC", "PYTHONHASHSEED": "0"}, umask=0o022)
+        files = build(commit, first, {"TZ": "UTC", "PYTHONHASHSEED": "0"}, umask=0o022)
         shutil.copytree(first / "javascript/node_modules", second / "javascript/node_modules", symlinks=True)
-        again = build(second, {"TZ": "Asia/Kathmandu", "PYTHONHASHSEED": "7"}, umask=0o077, touch=True)
+        again = build(commit, second, {"TZ": "Asia/Kathmandu", "PYTHONHASHSEED": "7"}, umask=0o077, touch=True)
         problems = different(files, again) + file_problems(files)
         if problems:
             return failed(problems)
@@ -44,8 +45,13 @@ def main() -> int:
 
 def tree_problems() -> list[str]:
     """Return why HEAD is not what lies in the checkout."""
-    done = subprocess.run(["git", "status", "--porcelain"], cwd=PROJECT, check=True, capture_output=True, text=True)
-    return [f"not committed: {line[3:]} (a release is built from HEAD)" for line in done.stdout.splitlines()]
+    lines = git("status", "--porcelain").decode().splitlines()
+    return [f"not committed: {line[3:]} (a release is built from HEAD)" for line in lines]
+
+
+def git(*arguments: str) -> bytes:
+    """Return the output of git in the checkout."""
+    return subprocess.run(["git", *arguments], cwd=PROJECT, check=True, capture_output=True).stdout
 
 
 def failed(problems: list[str]) -> int:
@@ -55,20 +61,20 @@ def failed(problems: list[str]) -> int:
     return 1
 
 
-def build(copy: Path, settings: Mapping[str, str], umask: int, touch: bool = False) -> dict[str, Path]:
-    """Copy HEAD to a folder and build it there; return the files by their names."""
+def build(commit: str, copy: Path, settings: Mapping[str, str], umask: int, touch: bool = False) -> dict[str, Path]:
+    """Copy a commit to a folder and build it there; return the files by their names."""
     copy.mkdir(parents=True, exist_ok=True)
-    archive = subprocess.run(["git", "archive", "HEAD"], cwd=PROJECT, check=True, capture_output=True).stdout
+    archive = git("archive", commit)
     subprocess.run(
         ["tar", "--extract", "--no-same-permissions", f"--directory={copy}"], input=archive, check=True, umask=umask
     )
     if touch:
-        for path in (path for path in copy.rglob("*") if "node_modules" not in path.parts):
-            os.utime(path, (time.time(), time.time()))
-    command = ["git", "log", "-1", "--format=%ct"]
-    epoch = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True).stdout.strip()
-    path = f"{TOOLS}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | settings | {"SOURCE_DATE_EPOCH": epoch, "PATH": path}
+        for path in copy.rglob("*"):
+            if "node_modules" not in path.parts:
+                os.utime(path, (time.time(), time.time()))
+    epoch = git("log", "-1", "--format=%ct", commit).decode().strip()
+    search_path = f"{TOOLS}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, **settings, "SOURCE_DATE_EPOCH": epoch, "PATH": search_path}
     output = copy / "dist"
     output.mkdir()
 
