@@ -94,6 +94,10 @@ def unpublishable() -> list[str]:
         for name, address in project["urls"].items()
         if ".example" in address
     ]
+    if "repository" not in json.loads((PROJECT / "javascript/package.json").read_text("utf-8")):
+        problems.append(
+            "javascript/package.json: there is no repository, which npm's provenance compares with the workflow's"
+        )
     version = python_version()
     changes = (PROJECT / "CHANGELOG.md").read_text("utf-8")
     if not re.search(rf"^## {re.escape(version)} \(\d{{4}}-\d{{2}}-\d{{2}}\)$", changes, re.MULTILINE):

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bills_of_materials import npm_bill, python_bill
-from contents import PROJECT, npm_problems, sdist_problems, unpublishable, wheel_problems
+from contents import PROJECT, npm_problems, python_version, sdist_problems, unpublishable, wheel_problems
 
 TOOLS = Path(sys.executable).parent
 SUMS = "SHA256SUMS"
@@ -27,8 +27,16 @@ def main() -> int:
     """Return 0 if the release was built, is reproducible and passed every check."""
     parser = argparse.ArgumentParser(prog="scripts/release", description=__doc__)
     parser.add_argument("--publish", action="store_true", help="refuse what should not be published yet")
+    parser.add_argument("--tag", help="refuse a tag that is not that of the version")
     options = parser.parse_args()
-    if problems := [*tree_problems(), *(unpublishable() if options.publish else [])]:
+    problems = tree_problems()
+    if options.tag not in (None, f"v{python_version()}"):
+        problems.append(
+            f"the tag {options.tag} is not v{python_version()}, the version in runtime/monograph/version.py"
+        )
+    if options.publish:
+        problems += unpublishable()
+    if problems:
         return failed(problems)
     commit = git("rev-parse", "HEAD").decode().strip()
     with tempfile.TemporaryDirectory(prefix="monograph-release-") as temporary:
