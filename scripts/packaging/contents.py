@@ -102,6 +102,12 @@ def unpublishable() -> list[str]:
     changes = (PROJECT / "CHANGELOG.md").read_text("utf-8")
     if not re.search(rf"^## {re.escape(version)} \(\d{{4}}-\d{{2}}-\d{{2}}\)$", changes, re.MULTILINE):
         problems.append(f"CHANGELOG.md: {version} has no date: write '## {version} (YYYY-MM-DD)'")
+    problems += [
+        f"{name} still says {words!r}"
+        for name in ("README.md", "docs/quickstart.md", "docs/how-to/ship-to-a-device.md")
+        for words in ("not on PyPI", "is on PyPI", "not yet released")
+        if words in (PROJECT / name).read_text("utf-8")
+    ]
     return problems
 
 

@@ -74,9 +74,14 @@ def test_the_wheel_has_the_packages_and_nothing_else(contents: ModuleType, check
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         info = f"monograph-{monograph.__version__}.dist-info"
+        description = archive.read(f"{info}/METADATA").decode().partition("\n\n")[2]
         entry_points = archive.read(f"{info}/entry_points.txt").decode()
     assert {"monograph/py.typed", "monograph_export/probe_sentences.txt", "monograph_export/models/LaBSE.toml"} <= names
     assert "monograph = monograph.commands:main" in entry_points
+    # The page on PyPI: no link is relative.
+    targets = re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", description)
+    assert len(targets) > 20
+    assert [target for target in targets if not re.match(r"https://|#", target)] == []
 
 
 def test_the_sdist_has_the_committed_files(contents: ModuleType, checkout: Path) -> None:
@@ -95,7 +100,9 @@ def test_a_file_too_many_or_too_few_is_named(contents: ModuleType, tmp_path: Pat
 
 
 def test_what_is_not_ready_is_not_published(contents: ModuleType, tmp_path: Path, monkeypatch: Any) -> None:
-    for name in ("pyproject.toml", "CHANGELOG.md", "javascript/package.json", "runtime/monograph/version.py"):
+    for name in contents.committed_files():
+        if not name.endswith((".md", ".toml", "package.json", "version.py")):
+            continue
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes((PROJECT / name).read_bytes())
     monkeypatch.setattr(contents, "PROJECT", tmp_path)
