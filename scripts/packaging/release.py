@@ -96,7 +96,21 @@ def build(commit: str, copy: Path, settings: Mapping[str, str], umask: int, touc
     if not (javascript / "node_modules").exists():
         # Without scripts: that of onnxruntime-node downloads files for CUDA.
         run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=javascript)
-    run("npm", "pack", "--silent", "--pack-destination", str(output), cwd=javascript)
+    run("npm", "run", "--silent", "build", cwd=javascript)
+    # npm packs the permissions that files have, which hatchling sets.
+    run(
+        "chmod",
+        "u=rwX,go=rX",
+        "--recursive",
+        "dist",
+        "bin",
+        "src",
+        "LICENSE",
+        "README.md",
+        "package.json",
+        cwd=javascript,
+    )
+    run("npm", "pack", "--ignore-scripts", "--silent", "--pack-destination", str(output), cwd=javascript)
     say("listing what is installed with it")
     npm_bill(javascript, output, environment, int(epoch))
     python_bill(copy, output, environment)
