@@ -81,7 +81,6 @@ def check_python(python: str, package: Path, sources: Path, scratch: Path, tests
     home.mkdir(parents=True)
     run([python, "-m", "venv", str(scratch / "env")], scratch)
     own = str(scratch / "env/bin/python")
-    run([own, "-m", "pip", "install", "--quiet", "--upgrade", "pip"], scratch)
     before, packages_before = installed_files(scratch), installed_packages(own, scratch)
     run([own, "-m", "pip", "install", "--quiet", "--no-compile", f"{package}[onnx]"], scratch)
     new = installed_packages(own, scratch) - packages_before
@@ -186,10 +185,10 @@ def run(
 ) -> str:
     """Run a command outside the checkout and return its output; ``CheckError`` with what it printed if it fails."""
     own = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
-    environment = own | {"HOME": str(home or cwd / "home"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"} | (settings or {})
-    # pip's and npm's downloads are not what is checked.
-    environment.setdefault("PIP_CACHE_DIR", str(Path.home() / ".cache/pip"))
-    environment.setdefault("npm_config_cache", str(Path.home() / ".npm"))
+    environment = own | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"} | (settings or {})
+    # What pip and npm write into a home folder is not what is checked.
+    if offline or home:
+        environment["HOME"] = str(home or cwd / "home")
     if offline:
         nowhere = "http://127.0.0.1:9"
         environment |= {"HF_HUB_OFFLINE": "1", "http_proxy": nowhere, "https_proxy": nowhere, "all_proxy": nowhere}
