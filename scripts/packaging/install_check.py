@@ -154,8 +154,8 @@ def check_npm(tarball: Path, sources: Path, scratch: Path) -> None:
         module = "nodenext" if resolution == "nodenext" else "esnext"
         run(["npx", "tsc", "--noEmit", "--module", module, "--moduleResolution", resolution], scratch)
     data = sources / "tests/data"
-    run(["npx", "tsc", "--outDir", "."], scratch)
-    print(run(["node", "consumer.js", str(data / "embedding")], scratch, offline=True).strip())
+    run(["npx", "tsc", "--outDir", "build"], scratch)
+    print(run(["node", "build/consumer.js", str(data / "embedding")], scratch, offline=True).strip())
     for name in ("embedding", "rerank", "sparse"):
         run(["npx", "--no-install", "monograph-runtime", "verify", str(data / name)], scratch, offline=True)
     version = run(["node", "--version"], scratch).strip()
