@@ -9,7 +9,7 @@ const MINUTES = 20;
 const { actions, pictures, width } = JSON.parse(readFileSync(0, "utf8"));
 const escape = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 const browser = await launchChromium();
-const page = await browser.newPage({ viewport: { width, height: 400 }, colorScheme: "light" });
+const page = await browser.newPage({ viewport: { width, height: 100 }, colorScheme: "light" });
 page.setDefaultTimeout(MINUTES * 60_000);
 page.on("pageerror", (error) => console.error(`page: ${error.message}`));
 page.on("console", (message) => message.type() === "error" && console.error(`page: ${message.text()}`));
@@ -31,7 +31,7 @@ const perform = {
     const [selector, text] = selectorAndText(value);
     const pattern = new RegExp(`^\\s*${text.split("...").map(escape).join(".*")}\\s*$`, "s");
     try {
-      await page.locator(selector).filter({ hasText: pattern }).first().waitFor({ timeout: 120_000 });
+      await page.locator(selector).filter({ hasText: pattern }).first().waitFor({ timeout: 5 * 60_000 });
     } catch {
       throw new Error(`expected ${selector} to be "${text}"; found ${JSON.stringify(await page.locator(selector).allTextContents())}`);
     }
