@@ -13,6 +13,7 @@ import html
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -221,7 +222,8 @@ def run_tutorial(tutorial: Tutorial, settings: Settings, log: Path) -> None:
         try:
             for step in tutorial.steps:
                 run.step(step)
-        except TutorialError:
+        except BaseException:
+            # Also when the reader of this script has had enough.
             for step in tutorial.clean_up:
                 with_report(run, step)
             raise
@@ -265,6 +267,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"there is no tutorial {', '.join(sorted(unknown))}: choose from {', '.join(names())}")
     settings = Settings(fresh=options.fresh, pictures=PICTURES if options.pictures else None)
+    # As Ctrl-C: what a page has started is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     failed = []
     for name in options.names or names():
         begin = time.monotonic()
