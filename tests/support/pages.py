@@ -51,10 +51,13 @@ def commands(line: str) -> Iterator[list[str]]:
         if set(word) <= set("<>"):
             skipped = True
         elif set(word) <= set("|&;"):
-            yield words
+            # A line may end with one.
+            if words:
+                yield words
             words = []
         elif skipped:
             skipped = False
         else:
             words.append(word)
-    yield words
+    if words:
+        yield words
