@@ -40,7 +40,7 @@ SOURCES = [PROJECT / "runtime", PROJECT / "exporter", PROJECT / "benchmarks"]
 BUNDLES = ("minilm", "labse", "labse-en-ru")
 DATA = PROJECT / "tests" / "data"
 # Options of other programs.
-FOREIGN_OPTIONS = {"--preload", "--upgrade", "--start", "--webgpu"}
+FOREIGN_OPTIONS = {"--preload", "--upgrade", "--start", "--webgpu", "--rows"}
 # What reads a key of a JSON object: the methods of monograph.fields.Fields.
 READERS = ("need", "maybe", "has", "number", "strings", "integers", "inputs", "string_map", "child", "children")
 
