@@ -6,7 +6,7 @@
 - A block of another language has a title, ``python title="search.py"``, and is a file of that name.
 - ``<!-- browser ... -->`` holds what a reader does in a browser, an action a line: ``open URL``, ``wait SELECTOR``,
   ``fill SELECTOR TEXT``, ``press SELECTOR KEY``, ``click SELECTOR``, ``expect SELECTOR TEXT`` (``...`` as above) and
-  ``picture NAME.png``.
+  ``picture NAME.png``. A selector before a text has no spaces.
 - ``<!-- terminal NAME.png -->`` is a picture of the console block before it, with the output of the run.
 
 What stands below the heading "Clean up" is also run after a step has failed.
