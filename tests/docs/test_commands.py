@@ -18,7 +18,7 @@ from onnxruntime.quantization import quantize_dynamic
 from support import encoders
 from support.cpu_features import needs_exact_int8
 from support.multi_vector_encoders import save_multi_vector
-from support.pages import PAGES, PROJECT, blocks, command_lines, commands, name_of
+from support.pages import PAGES, PROJECT, TUTORIALS, blocks, command_lines, commands, name_of
 
 # Not by `from`: the package has the function of that name.
 main = importlib.import_module("monograph.commands.main").main
@@ -159,7 +159,9 @@ def is_run(words: list[str]) -> bool:
 
 
 WITH_COMMANDS = [
-    page for page in PAGES if any(is_run(words) for line in command_lines(page) for words in commands(line))
+    page
+    for page in PAGES
+    if page not in TUTORIALS and any(is_run(words) for line in command_lines(page) for words in commands(line))
 ]
 
 

@@ -25,6 +25,7 @@ from support.pages import (
     PAGES,
     PROJECT,
     SITE,
+    TUTORIALS,
     blocks,
     command_lines,
     commands,
@@ -39,7 +40,7 @@ SOURCES = [PROJECT / "runtime", PROJECT / "exporter", PROJECT / "benchmarks"]
 BUNDLES = ("minilm", "labse", "labse-en-ru")
 DATA = PROJECT / "tests" / "data"
 # Options of other programs.
-FOREIGN_OPTIONS = {"--preload", "--upgrade", "--start", "--webgpu"}
+FOREIGN_OPTIONS = {"--preload", "--upgrade", "--start", "--webgpu", "--rows"}
 # What reads a key of a JSON object: the methods of monograph.fields.Fields.
 READERS = ("need", "maybe", "has", "number", "strings", "integers", "inputs", "string_map", "child", "children")
 
@@ -137,7 +138,8 @@ def test_python_compiles(page: Path) -> None:
 
 # The worked reader is a program, which runs below.
 # What other frameworks are needed for runs in their environments, by tests/integrations.
-RUNNABLE = [page for page in PAGES if blocks(page, "python") and page not in (FORMAT_PAGE, FRAMEWORKS_PAGE)]
+ELSEWHERE = (FORMAT_PAGE, FRAMEWORKS_PAGE, *TUTORIALS)
+RUNNABLE = [page for page in PAGES if blocks(page, "python") and page not in ELSEWHERE]
 
 
 @pytest.fixture

@@ -14,7 +14,10 @@ SITE = sorted(DOCS.rglob("*.md"))
 PAGES = [*(PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")), *SITE]
 FORMAT_PAGE, ERRORS_PAGE = DOCS / "reference" / "bundle-format.md", DOCS / "reference" / "errors.md"
 FRAMEWORKS_PAGE = DOCS / "how-to" / "frameworks.md"
-_FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+# These are run by scripts/tutorials, as a whole each; tests/docs/test_tutorials.py has what is tested of them.
+TUTORIALS = sorted({*(DOCS / "tutorials").glob("*.md")} - {DOCS / "tutorials" / "index.md"})
+# What follows the language is the title of a block.
+_FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 
 def name_of(page: Path) -> str:
@@ -48,10 +51,13 @@ def commands(line: str) -> Iterator[list[str]]:
         if set(word) <= set("<>"):
             skipped = True
         elif set(word) <= set("|&;"):
-            yield words
+            # A line may end with one.
+            if words:
+                yield words
             words = []
         elif skipped:
             skipped = False
         else:
             words.append(word)
-    yield words
+    if words:
+        yield words

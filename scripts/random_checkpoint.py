@@ -1,0 +1,69 @@
+"""Make a checkpoint of a recipe's architecture and size with random weights, to try what depends on the size alone.
+
+Its vectors have no meaning. The vocabulary has the tokens that WordPiece learns from the project's own sentences in 37
+languages, and as many unused ones as the recipe's table has rows beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from monograph_export import compression
+from monograph_export.recipes import read_recipe
+from support.checkpoints import SPECIAL_TOKENS, from_recipe
+
+_SENTENCES = ("sentences.txt", "calibration_sentences.txt")
+_LEARNED = 20_000
+_UNKNOWN = "[UNK]"
+
+
+def built_in_sentences() -> list[str]:
+    """Return the project's own sentences, in all languages."""
+    folder = Path(next(iter(compression.__path__)))
+    lines = [line for name in _SENTENCES for line in (folder / name).read_text("utf-8").splitlines()]
+    return [line.partition("\t")[2] for line in lines]
+
+
+def write_vocabulary(file: Path, size: int, lowercase: bool) -> None:
+    """Write a WordPiece vocabulary of so many tokens, one a line."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token=_UNKNOWN))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=min(_LEARNED, size), special_tokens=SPECIAL_TOKENS, show_progress=False
+    )
+    tokenizer.train_from_iterator(built_in_sentences(), trainer)
+    learned = sorted(tokenizer.get_vocab(), key=tokenizer.token_to_id)
+    unused = (f"[unused{number}]" for number in range(size - len(learned)))
+    file.write_text("\n".join([*learned, *unused]) + "\n", encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/random-checkpoint", description=__doc__)
+    parser.add_argument("recipe", metavar="RECIPE", help="of models/, with a WordPiece tokenizer: LaBSE")
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="to write")
+    arguments = parser.parse_args()
+    recipe = read_recipe(arguments.recipe)
+    if recipe.architecture["tokenizer"] != "WordPiece":
+        kind = recipe.architecture["tokenizer"]
+        parser.error(f"{arguments.recipe} has a {kind} tokenizer: name a recipe with a WordPiece tokenizer")
+    if arguments.folder.exists():
+        parser.error(f"{arguments.folder} exists: name a new folder")
+    arguments.folder.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, so that it can be renamed.
+    with tempfile.TemporaryDirectory(dir=arguments.folder.parent) as place:
+        vocabulary = Path(place) / "vocab.txt"
+        shape = recipe.architecture
+        write_vocabulary(vocabulary, shape["config"]["vocab_size"], shape["lowercase"])
+        shutil.move(from_recipe(recipe, Path(place), vocabulary), arguments.folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
