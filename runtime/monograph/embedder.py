@@ -23,7 +23,7 @@ from monograph.compat.options import (
     TokenEmbeddingOptions,
 )
 from monograph.errors import InputError
-from monograph.hybrid_model import HybridModel
+from monograph.hybrid_model import HybridCalls
 from monograph.inputs import Texts, check_count, check_named, check_stream, check_text, check_texts
 from monograph.late_chunking import Chunker, Span, pool_spans
 from monograph.quality import QualityLevel
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Embedder(HybridModel):
+class Embedder(HybridCalls):
     """A Sentence Transformer without torch: a bundle, opened on one device.
 
     Args:

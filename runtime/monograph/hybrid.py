@@ -10,7 +10,7 @@ Self-Knowledge Distillation" (2024), section 3.2.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,7 +36,7 @@ _MODES = "dense, sparse and multi_vector"
 _MAXSIM = "meanmaxsim"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HybridEmbeddings:
     """The three kinds of vectors of n texts.
 
@@ -74,7 +74,7 @@ class HybridEmbeddings:
         return arrays.to_csr(_rows(self.sparse), self.vocabulary_size)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HybridScores:
     """The scores of n queries and m documents by each kind of vector and by weighted means of them: float32 [n, m].
 
@@ -225,8 +225,13 @@ def check_embeddings(queries: Any, documents: Any, weights: Any) -> tuple[float,
             raise InputError(f"{name} must be what encode_all returns, got {type(one).__name__}")
     if queries.dense.shape[1:] != documents.dense.shape[1:] or queries.vocabulary_size != documents.vocabulary_size:
         raise InputError("queries and documents are of different models: encode both with one")
+    for name, one in (("queries", queries), ("documents", documents)):
+        if not len(one.dense) == len(one.sparse) == len(one.multi_vector):
+            raise InputError(
+                f"the parts of {name} are of different numbers of texts: take them as encode_all returns them"
+            )
     try:
-        dense, sparse, multi_vector = map(float, weights)
+        dense, sparse, multi_vector = map(float, () if isinstance(weights, (str, Mapping)) else weights)
     except (TypeError, ValueError) as error:
         raise InputError(f"weights must be three numbers, for {_MODES}, got {weights!r}") from error
     shares = (dense, sparse, multi_vector)
@@ -236,7 +241,8 @@ def check_embeddings(queries: Any, documents: Any, weights: Any) -> tuple[float,
 
 
 def _combined(dense: Floats, sparse: Floats, multi_vector: Floats, weights: tuple[float, float, float]) -> HybridScores:
-    of_dense, of_sparse, of_vectors = map(np.float32, weights)
+    # Of weights as they are, of any size; their shares are of float32's.
+    of_dense, of_sparse, of_vectors = (np.float32(weight / max(weights)) for weight in weights)
     two = of_dense * dense + of_sparse * sparse
     both = of_dense + of_sparse
     return HybridScores(

@@ -26,7 +26,7 @@ from monograph.model import Call
 from monograph.tasks.embedding import EMBEDDING, HYBRID_EMBEDDINGS, EmbeddingSection
 
 
-class HybridModel(VectorModel[EmbeddingSection]):
+class HybridCalls(VectorModel[EmbeddingSection]):
     """The calls of ``Embedder`` for bundles with all three kinds of vectors."""
 
     __slots__ = ()

@@ -205,8 +205,6 @@ class MultiVectorEncoder(VectorModel[MultiVectorSection]):
         no ``pool_factor``.
         Arguments, results (a list of float32 [tokens, d]) and errors are those of ``encode``.
         """
-        if options.get("pool_factor", 1) != 1:
-            raise InputError("pool_factor is for documents: leave it out")
         name, task = self.prompt_and_task("query", prompt_name, prompt)
         return self._encode(inputs, name, prompt, batch_size, show_progress_bar, task, **options)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,12 +151,28 @@ def test_weights_and_pairs(model: Embedder) -> None:
         ((0, 0, 0), "weights must be at least 0, and one of them above"),
         ((1, float("nan"), 1), "weights must be at least 0"),
         (None, "weights must be three numbers"),
+        ("111", "weights must be three numbers"),
+        ({1: 2, 2: 3, 3: 4}, "weights must be three numbers"),
     ],
 )
 def test_weights_that_are_refused(model: Embedder, weights: Any, message: str) -> None:
     text = model.encode_all("a")
     with pytest.raises(InputError, match=message):
         model.hybrid_similarity(text, text, weights)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-46, 1e39, 1e300])
+def test_weights_of_any_size_are_shares(model: Embedder, size: float) -> None:
+    text = model.encode_all(TEXTS[:2])
+    scores, expected = (model.hybrid_similarity(text, text, (one, one, 0)).hybrid for one in (size, 1))
+    np.testing.assert_allclose(scores, expected, rtol=1e-6)
+
+
+def test_embeddings_are_compared_by_identity_and_their_parts_are_of_one_number(model: Embedder) -> None:
+    text, same = model.encode_all("a"), model.encode_all("a")
+    assert text != same
+    with pytest.raises(InputError, match="the parts of documents are of different numbers of texts"):
+        model.hybrid_similarity(text, replace(text, sparse=[]))
 
 
 def test_scores_of_something_else_are_refused(model: Embedder) -> None:

@@ -17,7 +17,8 @@ from monograph_export.tasks.base import COMPARED_AT_A_TIME, ExportTask
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
 
-# Held-out inputs whose outputs of tokens are compared, drawn evenly, and their characters: these outputs are large.
+# At most so many held-out inputs have their outputs of tokens compared, drawn evenly, and of so many characters: these
+# outputs are large.
 _FEW_INPUTS = 128
 _FEW_CHARACTERS = 200_000
 
@@ -50,7 +51,7 @@ class Gate(Generic[InputT]):
     @property
     def few(self) -> Sequence[InputT]:
         """The inputs whose outputs of tokens are compared."""
-        few = self.inputs[:: max(1, len(self.inputs) // _FEW_INPUTS)]
+        few = self.inputs[:: max(1, -(-len(self.inputs) // _FEW_INPUTS))]
         while len(few) > 1 and sum(map(len, few)) > _FEW_CHARACTERS:
             few = few[::2]
         return few

@@ -111,7 +111,11 @@ class Limit:
 
     def violation(self, figure: float, bound: float) -> str:
         """Return in words how a figure violates a bound, "" where it does not. NaN violates it."""
-        return "" if figure >= bound else f"{self._noun} {figure:.4f} is below {bound}"
+        if figure >= bound:
+            return ""
+        # As many digits as tell the two apart.
+        shown = next((text for digits in range(4, 16) if float(text := f"{figure:.{digits}f}") != bound), str(figure))
+        return f"{self._noun} {shown} is below {bound}"
 
     @property
     def _noun(self) -> str:

@@ -23,6 +23,9 @@ TokenPrecision = Literal["float32", "float16", "int8", "binary", "ubinary"]
 TOKEN_PRECISIONS: tuple[TokenPrecision, ...] = ("float32", "float16", "int8", "binary", "ubinary")
 # What a value of 1, the largest of a vector of unit length, becomes as int8.
 INT8_LEVELS = 127
+# Python's and NumPy's.
+_COUNTS = (int, np.integer)
+_NUMBERS = (*_COUNTS, float, np.floating)
 POOL_FACTOR = EmbedOption(
     "--pool-factor",
     "pool_factor",
@@ -187,14 +190,14 @@ MULTI_VECTOR = TASK = MultiVectorTask()
 
 def _check_pooling(pool_factor: object, protected_tokens: object) -> tuple[float, int]:
     """Return checked options of pooling; raise ``MonographError`` where it is requested without SciPy."""
-    if isinstance(pool_factor, bool) or not isinstance(pool_factor, (int, float)) or not 1 <= pool_factor < math.inf:
+    if isinstance(pool_factor, bool) or not isinstance(pool_factor, _NUMBERS) or not 1 <= pool_factor < math.inf:
         raise InputError(f"pool_factor must be a number of at least 1, got {pool_factor!r}")
-    if isinstance(protected_tokens, bool) or not isinstance(protected_tokens, int) or protected_tokens < 0:
+    if isinstance(protected_tokens, bool) or not isinstance(protected_tokens, _COUNTS) or protected_tokens < 0:
         raise InputError(f"protected_tokens must be a number of tokens, 0 or more, got {protected_tokens!r}")
     if pool_factor > 1:
         # At the call, and not after the first batch.
         import_scipy_clusters()
-    return float(pool_factor), protected_tokens
+    return float(pool_factor), int(protected_tokens)
 
 
 def quantize_tokens(vectors: NDArray[np.float32], precision: TokenPrecision) -> NDArray[Any]:
