@@ -59,7 +59,7 @@ def main() -> None:
     print(f"{options.output}: {options.output.stat().st_size / 2**20:.1f} MiB")
 
 
-def clear_other_architectures(library: bytearray, kept: set[int]) -> Counter[int]:
+def clear_other_architectures(library: bytearray, architectures: set[int]) -> Counter[int]:
     """Overwrite the code of other architectures in place; return the bytes of code that each had."""
     sizes: Counter[int] = Counter()
     position = library.find(_MAGIC)
@@ -70,19 +70,19 @@ def clear_other_architectures(library: bytearray, kept: set[int]) -> Counter[int
             # The number occurs elsewhere, too.
             position = library.find(_MAGIC, position + 4)
             continue
-        _clear_entries(library, position + header, end, kept, sizes)
+        _clear_entries(library, position + header, end, architectures, sizes)
         position = library.find(_MAGIC, end)
     return sizes
 
 
-def _clear_entries(library: bytearray, position: int, end: int, kept: set[int], sizes: Counter[int]) -> None:
+def _clear_entries(library: bytearray, position: int, end: int, architectures: set[int], sizes: Counter[int]) -> None:
     while position < end:
         kind, _, header, payload, *_, architecture = _ENTRY.unpack_from(library, position)
         start = position + header
         if kind not in (_PTX, _MACHINE_CODE) or start + payload > end:
             return
         sizes[architecture] += payload
-        if kind == _PTX or architecture not in kept:
+        if kind == _PTX or architecture not in architectures:
             library[start : start + payload] = bytes(payload)
         position = start + payload
 

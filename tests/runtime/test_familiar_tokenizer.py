@@ -15,12 +15,6 @@ LONG = "The ferry leaves at noon, so bring the blue suitcase. " * 12
 TEXTS = ["A boat.", LONG]
 
 
-class Subclass(Embedder):
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, device="cpu")
-        self.label = "mine"
-
-
 def test_the_tokenizer_speaks_as_that_of_transformers(embedder: Embedder) -> None:
     tokenizer = embedder.tokenizer
     ids = tokenizer.encode("A boat.")

@@ -178,9 +178,9 @@ class EmbeddingExport(VectorExport):
         if output == HYBRID_EMBEDDINGS:
             batches = (inputs[start : start + batch_size] for start in range(0, len(inputs), batch_size))
             return as_matrices([matrix for batch in batches for matrix in _hybrid_embeddings(encoder, list(batch))])
-        texts = [list(inputs)] if batch_size > 1 else [[one] for one in inputs]
-        options: dict[str, Any] = {"prompt": "", "output_value": output, "show_progress_bar": False}
-        outputs = [matrix for batch in texts for matrix in encoder.encode(batch, batch_size=batch_size, **options)]
+        outputs = encoder.encode(
+            list(inputs), prompt="", batch_size=batch_size, output_value=output, show_progress_bar=False
+        )
         return as_matrices([np.asarray(tokens.float(), dtype=np.float32) for tokens in outputs])
 
     def with_further(
@@ -234,7 +234,7 @@ def _hybrid_embeddings(model: Any, texts: list[str]) -> list[NDArray[np.float32]
     with torch.inference_mode():
         features: dict[str, Any] = model(model.preprocess(texts))
     packed, mask = features[HYBRID_EMBEDDINGS].float().numpy(), features["attention_mask"].bool().numpy()
-    return [matrix[kept] for matrix, kept in zip(packed, mask, strict=True)]
+    return [matrix[is_token] for matrix, is_token in zip(packed, mask, strict=True)]
 
 
 def _hybrid_section(model: BaseModel) -> HybridSection:
