@@ -5,6 +5,7 @@ Torch, sentence-transformers and the exporter are imported where a fixture needs
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
@@ -28,6 +29,12 @@ def pytest_configure() -> None:
         from support import coverage_pauses
 
         coverage_pauses.install()
+
+
+def pytest_collection_finish() -> None:
+    # Modules stay. An export collects garbage, and would look at every object of torch, which takes a second of four.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -121,11 +128,12 @@ def minilm_embedder(minilm_bundle: Path) -> Iterator[Embedder]:
 
 
 @pytest.fixture
-def verified_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exports as if ONNX Runtime were the only engine: where the subject is no engine, it saves a second in each."""
-    from monograph_export import parity
+def verified_on_cpu() -> Iterator[None]:
+    """Exports as if ONNX Runtime were the only engine, during a test."""
+    from support import verification
 
-    monkeypatch.setattr(parity, "installed_devices", lambda: [parity.REQUIRED_DEVICE])
+    with verification.verified_on_cpu():
+        yield
 
 
 @pytest.fixture(scope="session")

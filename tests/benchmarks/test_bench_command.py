@@ -67,6 +67,7 @@ def test_the_page_needs_no_network_and_has_every_plot(run: tuple[str, Path]) -> 
     assert len(names) == len(set(names))
 
 
+@pytest.mark.slow
 def test_a_reranker_is_measured_with_pairs(
     tiny_cross_bundle: Path, tiny_cross_checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -91,8 +91,8 @@ def assert_resumes_to(whole: Path, bundle: Path, output: Path) -> None:
         (signal.SIGINT, 130, "interrupted", WINDOW_TEXTS + 400),
         (signal.SIGTERM, 143, "terminated", WINDOW_TEXTS + 701),
         # What SIGKILL leaves is the minimum: nothing is done on the way out.
-        (signal.SIGKILL, -9, "", WINDOW_TEXTS),
-        (signal.SIGKILL, -9, "", WINDOW_TEXTS + 400),
+        pytest.param(signal.SIGKILL, -9, "", WINDOW_TEXTS, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, -9, "", WINDOW_TEXTS + 400, marks=pytest.mark.slow),
         (signal.SIGKILL, -9, "", WINDOW_TEXTS + 701),
     ],
 )

@@ -88,7 +88,7 @@ def whole(many_tables: Path, tiny_bundle: Path, tmp_path_factory: pytest.TempPat
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_ended_and_run_again_gives_the_same_bytes(
     workers: int, how: signal.Signals, code: int, tiny_bundle: Path, many_tables: Path, whole: Path, tmp_path: Path
 ) -> None:

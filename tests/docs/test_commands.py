@@ -176,14 +176,32 @@ def exports() -> dict[str, list[str]]:
     return found
 
 
+def with_new_options() -> set[str]:
+    """Return the exports that have an option which none before them has; the others run by night."""
+    seen, found = set(), set()
+    for kind, words in exports().items():
+        names = {kind.split()[0], *(word for word in words if word.startswith("--"))}
+        if not names <= seen:
+            found.add(kind)
+        seen |= names
+    return found
+
+
+NEW = with_new_options()
+
+
+def marks(kind: str) -> list[pytest.MarkDecorator]:
+    """Return the marks of an export beside that of slow tests."""
+    return [needs_exact_int8] if kind.startswith("cross-encoder --precision int8") else []
+
+
 @pytest.mark.usefixtures("verified_on_cpu")
 @pytest.mark.parametrize(
     "words",
     [
-        pytest.param(words, marks=[needs_exact_int8] if kind.startswith("cross-encoder --precision int8") else [])
+        pytest.param(words, id=kind, marks=marks(kind) if kind in NEW else [*marks(kind), pytest.mark.slow])
         for kind, words in exports().items()
     ],
-    ids=exports().keys(),
 )
 def test_exports_run(
     words: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -141,6 +141,7 @@ def test_a_command_that_does_not_end_is_a_failure(scripts: ModuleType, page: Any
         run(scripts, page(console("$ sleep 600")), tmp_path, seconds_per_command=1)
 
 
+@pytest.mark.slow
 def test_hybrid_search_runs_with_a_tiny_model(scripts: ModuleType, tiny_checkpoint: Path, tmp_path: Path) -> None:
     """All that the page does, with other rankings: a checkpoint of one layer stands for MiniLM."""
     (file,) = (file for file in TUTORIALS if file.stem == "hybrid-search")

@@ -93,17 +93,20 @@ def test_the_vectors_are_near_the_original_on_each_engine(bundle: Path, tiny_bun
         assert float(((vectors * reference).sum(axis=1) / norms).min()) >= 0.999
 
 
+@pytest.mark.slow
 def test_it_is_reproduced(bundle: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     again = export(tiny_checkpoint, tmp_path / "again", precision="int8-weights")
     assert not compare_bundles(again, open_bundle(bundle)).differing
 
 
+@pytest.mark.slow
 def test_the_table_may_stay_float32(tiny_checkpoint: Path, tmp_path: Path) -> None:
     written = export(tiny_checkpoint, tmp_path / "bundle", precision="int8-weights", table="fp32")
     assert written.manifest.quality.compression is not None
     assert written.manifest.quality.compression.table == "fp32"
 
 
+@pytest.mark.usefixtures("verified_on_cpu")
 def test_cross_encoders_keep_their_head(tiny_cross_checkpoint: Path, tmp_path: Path) -> None:
     path = export(tiny_cross_checkpoint, tmp_path / "bundle", precision="int8-weights").path
     assert CrossEncoder(path, device="cpu").predict([("a question", "an answer")]).shape == (1,)
@@ -111,6 +114,7 @@ def test_cross_encoders_keep_their_head(tiny_cross_checkpoint: Path, tmp_path: P
     assert [node.op_type for node in graph.node].count("DequantizeLinear") == 6
 
 
+@pytest.mark.usefixtures("verified_on_cpu")
 def test_sparse_encoders_have_them(tiny_sparse_checkpoint: Path, tmp_path: Path) -> None:
     path = export(tiny_sparse_checkpoint, tmp_path / "bundle", precision="int8-weights").path
     assert SparseEncoder(path, device="cpu").encode(["a text"]).shape[0] == 1
@@ -122,6 +126,7 @@ def test_options_of_ranges_are_refused(options: dict[str, Any], tiny_checkpoint:
         export(tiny_checkpoint, tmp_path / "bundle", precision="int8-weights", **options)
 
 
+@pytest.mark.usefixtures("verified_on_cpu")
 def test_a_loss_above_a_limit_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"mean cosine .* is below 1\.0.*choose --precision fp32"):
         export(tiny_checkpoint, tmp_path / "bundle", precision="int8-weights", min_mean_cosine=1.0)

@@ -72,7 +72,10 @@ def saved(config: dict[str, Any], folder: Path, max_length: int) -> Path:
     return folder / "checkpoint"
 
 
-@pytest.mark.parametrize(("config", "limit", "words"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    ("config", "limit", "words"),
+    [pytest.param(*case, id=name, marks=pytest.mark.slow if name == "dynamic" else ()) for name, case in CASES.items()],
+)
 def test_texts_of_one_form_have_their_vectors(config: dict[str, Any], limit: int, words: str, tmp_path: Path) -> None:
     checkpoint = saved(config, tmp_path, limit)
     export(checkpoint, tmp_path / "bundle")
@@ -87,7 +90,9 @@ def test_texts_of_one_form_have_their_vectors(config: dict[str, Any], limit: int
         export(longer, tmp_path / "other")
 
 
-@pytest.mark.parametrize("config", [DYNAMIC, LONGROPE], ids=["dynamic", "longrope"])
+@pytest.mark.parametrize(
+    "config", [pytest.param(DYNAMIC, marks=pytest.mark.slow), LONGROPE], ids=["dynamic", "longrope"]
+)
 def test_what_a_long_text_has_changed_is_not_exported(config: dict[str, Any], tmp_path: Path) -> None:
     checkpoint = saved(config, tmp_path, POSITIONS)
     expected = SentenceTransformer(str(checkpoint), device="cpu").encode(TEXTS[:3], batch_size=1)

@@ -30,7 +30,11 @@ class MappedFiles(Progress):
 
 
 @pytest.mark.parametrize(
-    ("table", "last"), [("fp32", "Writing the weights"), ("int8", "Quantizing the table of token embeddings")]
+    ("table", "last"),
+    [
+        pytest.param("fp32", "Writing the weights", marks=pytest.mark.slow),
+        ("int8", "Quantizing the table of token embeddings"),
+    ],
 )
 def test_checkpoint_is_unmapped_before_the_verification(table: str, last: str, tmp_path: Path) -> None:
     checkpoint = tiny(tmp_path, pooling="cls")

@@ -159,7 +159,16 @@ def open_to_group(folder: Path) -> None:
     folder.chmod(0o770)
 
 
-@pytest.mark.parametrize("damage", [damage_graph, damage_weights, damage_hashes, link_weights, open_to_group])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_graph,
+        pytest.param(damage_weights, marks=pytest.mark.slow),
+        pytest.param(damage_hashes, marks=pytest.mark.slow),
+        link_weights,
+        pytest.param(open_to_group, marks=pytest.mark.slow),
+    ],
+)
 def test_packed_weights_that_were_damaged_are_not_used_and_written_again(
     damage: Callable[[Path], None], aligned: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

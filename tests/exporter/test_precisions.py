@@ -61,6 +61,7 @@ def test_float16_brings_its_graph_for_gpus(tiny_checkpoint: Path, tmp_path: Path
         assert model.graph_precision == "fp32"
 
 
+@pytest.mark.slow
 def test_a_cross_encoder_has_several(tiny_cross_checkpoint: Path, tmp_path: Path) -> None:
     bundle = export(
         tiny_cross_checkpoint,
@@ -75,6 +76,7 @@ def test_a_cross_encoder_has_several(tiny_cross_checkpoint: Path, tmp_path: Path
         assert (exact.graph_precision, fast.graph_precision) == ("fp32", "int8")
 
 
+@pytest.mark.slow
 def test_the_same_options_give_the_same_bytes(tiny_checkpoint: Path, tmp_path: Path) -> None:
     bundles = [export(tiny_checkpoint, tmp_path / name, precision="fp32,int8", **ANY) for name in ("first", "second")]
     assert compare_bundles(*bundles).differing == ()

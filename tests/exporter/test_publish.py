@@ -302,9 +302,8 @@ def test_a_repository_is_private_where_that_was_asked_for(
     arguments = (tiny_bundle, "--checkpoint", tiny_checkpoint, "--quiet", "--private", "--to")
     variables = environment(hub, tmp_path, HF_TOKEN="hf_test", HF_HUB_DISABLE_XET="1")
     variables.pop("HF_HUB_OFFLINE", None)
-    for _ in range(2):
-        done = python(PUBLISH, *arguments, "some-org/hidden", env=variables)
-        assert done.returncode == 0, done.stderr
+    done = python(PUBLISH, *arguments, "some-org/hidden", env=variables)
+    assert done.returncode == 0, done.stderr
     assert hub.repositories["some-org/hidden"].private
     hub.repositories["some-org/open"] = Repository({})
     done = python(PUBLISH, *arguments, "some-org/open", env=variables)
@@ -323,12 +322,6 @@ def test_a_refused_upload_says_what_to_do(hub: Hub, tiny_checkpoint: Path, tiny_
     variables = environment(hub, tmp_path, HF_TOKEN="hf_test")
     done = python(PUBLISH, tiny_bundle, "--checkpoint", tiny_checkpoint, "--to", "some-org/closed", env=variables)
     assert "MonographError: the Hub denies writing to some-org/closed (403): set HF_TOKEN or run" in done.stderr
-    unreachable = variables | {"HF_ENDPOINT": "http://127.0.0.1:9"}
-    done = python(PUBLISH, tiny_bundle, "--checkpoint", tiny_checkpoint, "--to", "some-org/tiny", env=unreachable)
-    assert "some-org/tiny cannot be uploaded to http://127.0.0.1:9" in done.stderr
-    offline = variables | {"HF_HUB_OFFLINE": "1"}
-    done = python(PUBLISH, tiny_bundle, "--checkpoint", tiny_checkpoint, "--to", "some-org/tiny", env=offline)
-    assert "HF_HUB_OFFLINE is set: unset it" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,22 @@ from support.same_bytes import ANY, ONE_THREAD, assert_same_bytes, hashes
 pytestmark = pytest.mark.timeout(900)
 
 
+def test_the_bytes_are_the_same(tiny_checkpoint: Path, tiny_sparse_checkpoint: Path, tmp_path: Path) -> None:
+    cases: list[tuple[Path, dict[str, Any]]] = [
+        (tiny_checkpoint, {"precision": "int8"} | ANY),
+        (ARCHITECTURES["XLM-R"].save(tmp_path / "unigram"), {"table": "int8"} | ANY),
+        (tiny_sparse_checkpoint, {}),
+    ]
+    assert_same_bytes(cases, tmp_path)
+
+
+@pytest.mark.slow
 def test_every_precision_has_the_same_bytes(tiny_checkpoint: Path, tmp_path: Path) -> None:
     precisions: list[dict[str, Any]] = [{"precision": precision} | ANY for precision in ("fp16", "int8")]
     assert_same_bytes([(tiny_checkpoint, options) for options in ({}, *precisions)], tmp_path)
 
 
+@pytest.mark.slow
 def test_every_kind_of_vocabulary_has_the_same_bytes(tiny_checkpoint: Path, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("\n".join(probe_sentences()[:25]), encoding="utf-8")
@@ -43,6 +54,7 @@ def test_every_kind_of_vocabulary_has_the_same_bytes(tiny_checkpoint: Path, tmp_
     assert_same_bytes(cases, tmp_path)
 
 
+@pytest.mark.slow
 def test_every_task_has_the_same_bytes(
     tiny_cross_checkpoint: Path, tiny_sparse_checkpoint: Path, tmp_path: Path
 ) -> None:

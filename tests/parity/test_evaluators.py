@@ -21,7 +21,7 @@ from monograph import CrossEncoder, Embedder, SparseEncoder
 from support.tatoeba import Tatoeba
 
 TOLERANCE = 1e-4
-TEXTS = 150
+TEXTS = 80
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_translation(minilm_embedder: Embedder, minilm_torch: Any, sides: tuple[
     assert_same_scores(TranslationEvaluator(*sides, write_csv=False), minilm_embedder, minilm_torch)
 
 
-@pytest.mark.parametrize("truncate_dim", [None, 64])
+@pytest.mark.parametrize("truncate_dim", [pytest.param(None, marks=pytest.mark.slow), 64])
 def test_the_other_evaluators_of_vectors(
     truncate_dim: int | None, minilm_embedder: Embedder, minilm_torch: Any, sides: tuple[list[str], list[str]]
 ) -> None:

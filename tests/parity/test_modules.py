@@ -17,6 +17,7 @@ from monograph_export import export
 from monograph_export.probe_texts import probe_sentences
 from support import checkpoints
 from support.parity import assert_close
+from support.verification import verified_on_cpu
 
 TEXTS = [*probe_sentences()[:20], "", "one", "many words " * 60]
 # A stack of Dense layers each: an export takes seconds, and one wrong activation makes all behind it wrong.
@@ -34,7 +35,8 @@ def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def exported(model: Any, folder: Path, **options: Any) -> Path:
-    bundle = export(model, folder, **options)
+    with verified_on_cpu():
+        bundle = export(model, folder, **options)
     assert all(result.passed for result in bundle.manifest.quality.verifications)
     return bundle.path
 
@@ -51,7 +53,7 @@ def assert_equal_to_torch(model: SentenceTransformer, folder: Path) -> None:
     [
         tuple(Pooling.POOLING_MODES),
         "cls",
-        "lasttoken",
+        pytest.param("lasttoken", marks=pytest.mark.slow),
         pytest.param("weightedmean", marks=pytest.mark.slow),
         pytest.param(("lasttoken", "mean"), marks=pytest.mark.slow),
     ],
@@ -104,14 +106,17 @@ PROMPTS = ("represent this: ", "one two three", "x", "a b [SEP]", "☃", "many w
 
 
 # The mean is what Instructor models have; all in a row because each mode leaves tokens out in a way of its own.
-@pytest.mark.parametrize("pooling", ["mean", tuple(Pooling.POOLING_MODES)])
+@pytest.mark.parametrize(
+    "pooling", [pytest.param("mean", marks=pytest.mark.slow), tuple(Pooling.POOLING_MODES)], ids=["mean", "all"]
+)
 def test_prompts_left_out_of_the_pooling(pooling: Any, transformer: Path, tmp_path: Path) -> None:
     model = checkpoints.build_model(
         transformer, max_length=64, pooling=pooling, normalize=False, prompts={"query": "find: ", "document": ""}
     )
     model.set_pooling_include_prompt(False)
     model.save(str(tmp_path / "checkpoint"), create_model_card=False)
-    bundle = export(tmp_path / "checkpoint", tmp_path / "bundle")
+    with verified_on_cpu():
+        bundle = export(tmp_path / "checkpoint", tmp_path / "bundle")
     assert "pooling_mask" in bundle.manifest.graphs[0].inputs
     assert any("prompted" in case.case for case in bundle.manifest.quality.verifications[0].cases)
     for device in ("cpu", "openvino"):

@@ -23,6 +23,7 @@ from support.multi_vector_encoders import (
     save_multi_vector,
 )
 from support.parity import TOLERANCE, assert_close
+from support.verification import verified_on_cpu
 
 SENTENCE = "seven grey geese flew over the quiet harbour, before the rain began; and nobody in the café looked up."
 WORDS = SENTENCE.split() * 6
@@ -70,11 +71,19 @@ class Exported:
         return [np.asarray(encode(text, show_progress_bar=False)) for text in texts]
 
 
-@pytest.fixture(scope="module", params=list(KINDS))
+# What is special of them is in others, too.
+_SLOW = ("BERT", "BERT, documents of any length")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(kind, marks=pytest.mark.slow) if kind in _SLOW else kind for kind in KINDS],
+)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = tmp_path_factory.mktemp("multi-vector")
     checkpoint = KINDS[request.param](folder)
-    bundle = export(checkpoint, folder / "bundle")
+    with verified_on_cpu():
+        bundle = export(checkpoint, folder / "bundle")
     reference = sentence_transformers.MultiVectorEncoder(str(checkpoint), device="cpu", local_files_only=True)
     return Exported(bundle, reference)
 

@@ -81,10 +81,6 @@ def publish(
     if importlib.util.find_spec("sentence_transformers") is None:
         raise ExportError("publishing needs sentence-transformers: pip install 'monograph[export,onnx]'")
     check_engine()
-    # The exporter's packages are imported where they are used: torch takes seconds.
-    from monograph_export.publishing.card import write_card
-    from monograph_export.publishing.repository import check_bundles, write_repository
-
     sources = [bundles] if isinstance(bundles, (str, os.PathLike)) else list(bundles)
     name = _hub_name(to)
     if name is None:
@@ -95,6 +91,10 @@ def publish(
         from monograph_export.publishing.upload import check_access
 
         check_access(name, private=private)
+    # Only now, where all may go well: torch takes seconds to import.
+    from monograph_export.publishing.card import write_card
+    from monograph_export.publishing.repository import check_bundles, write_repository
+
     progress = progress_for(show_progress_bar)
     opened = [open_bundle(locate_bundle(source, progress=progress), "full", progress) for source in sources]
     read = read_checkpoint(locate_checkpoint(checkpoint, progress=progress))
