@@ -30,6 +30,7 @@ def record(output: Path, stage: str) -> dict[str, Any]:
     return values
 
 
+@pytest.mark.slow
 def test_stages_run_one_after_the_other_and_write_their_results(tmp_path: Path) -> None:
     output, archive = tmp_path / "results", tmp_path / "results.tar.gz"
     stages = "check,export,out-of-memory,variants"

@@ -49,6 +49,7 @@ def systems(bundle: Path, checkpoint: Path, threads: int) -> list[System]:
     return [*(system for system in ours if isinstance(system, System)), sentence_transformers(checkpoint, threads)]
 
 
+@pytest.mark.slow
 def test_a_system_allowed_one_thread_uses_one_core(minilm_bundle: Path, minilm: Path, tmp_path: Path) -> None:
     texts = tmp_path / "texts.json"
     texts.write_text(json.dumps(make_workload("mixed", 60, "en").texts))

@@ -54,6 +54,7 @@ def test_info_and_verify(tiny_bundle: Path) -> None:
     assert result["max_abs_difference"] <= 1e-5
 
 
+@pytest.mark.slow
 def test_verify_runs_every_engine_and_type_by_default(tiny_bundle: Path) -> None:
     def verified(*options: str) -> list[tuple[str, str]]:
         done = monograph("verify", tiny_bundle, "--json", *options)

@@ -34,7 +34,9 @@ def write_inputs(folder: Path) -> None:
         pyarrow.parquet.write_table(pa.table({"id": range(len(texts)), "text": texts}), folder / f"{name}.parquet")
 
 
-@pytest.mark.parametrize("file_format", ["parquet", pytest.param("arrow", marks=pytest.mark.slow), "jsonl"])
+@pytest.mark.parametrize(
+    "file_format", ["parquet", *(pytest.param(name, marks=pytest.mark.slow) for name in ("arrow", "jsonl"))]
+)
 def test_a_disk_that_becomes_full_as_columns_are_written(
     file_format: str, disk: SmallDisk, tiny_bundle: Path, tmp_path: Path
 ) -> None:

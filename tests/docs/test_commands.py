@@ -176,18 +176,10 @@ def exports() -> dict[str, list[str]]:
     return found
 
 
-def with_new_options() -> set[str]:
-    """Return the exports that have an option which none before them has; the others run by night."""
-    seen, found = set(), set()
-    for kind, words in exports().items():
-        names = {kind.split()[0], *(word for word in words if word.startswith("--"))}
-        if not names <= seen:
-            found.add(kind)
-        seen |= names
-    return found
-
-
-NEW = with_new_options()
+# What is exported with every option has tests of its own: of these, one of each kind runs by day, and int8.
+BY_DAY = {next(kind for kind in exports() if kind.split()[0] == one) for one in CHECKPOINTS} | {
+    "encoder --precision int8"
+}
 
 
 def marks(kind: str) -> list[pytest.MarkDecorator]:
@@ -199,7 +191,7 @@ def marks(kind: str) -> list[pytest.MarkDecorator]:
 @pytest.mark.parametrize(
     "words",
     [
-        pytest.param(words, id=kind, marks=marks(kind) if kind in NEW else [*marks(kind), pytest.mark.slow])
+        pytest.param(words, id=kind, marks=marks(kind) if kind in BY_DAY else [*marks(kind), pytest.mark.slow])
         for kind, words in exports().items()
     ],
 )

@@ -100,8 +100,9 @@ def test_shown_output(shown: str, printed: str, equal: bool, scripts: ModuleType
     assert (scripts.difference(shown, printed) is None) == equal
 
 
-def run(scripts: ModuleType, file: Path, tmp_path: Path, **settings: Any) -> None:
-    scripts.run_tutorial(scripts.read_tutorial(file), scripts.Settings(**settings), tmp_path / "log")
+def run(scripts: ModuleType, file: Path, tmp_path: Path, *, fresh: bool = True, **settings: Any) -> None:
+    """Run a page; those of these tests need no environment, which takes seconds to make."""
+    scripts.run_tutorial(scripts.read_tutorial(file), scripts.Settings(fresh=fresh, **settings), tmp_path / "log")
 
 
 def test_commands_share_a_shell_and_files_a_folder(scripts: ModuleType, page: Any, tmp_path: Path) -> None:
@@ -150,4 +151,4 @@ def test_hybrid_search_runs_with_a_tiny_model(scripts: ModuleType, tiny_checkpoi
     shorter = tmp_path / file.name
     # It is not the recipe's, and is refused with it.
     shorter.write_text(text.replace(" --recipe all-MiniLM-L6-v2", ""), encoding="utf-8")
-    run(scripts, shorter, tmp_path, compare=False)
+    run(scripts, shorter, tmp_path, fresh=False, compare=False)

@@ -178,6 +178,7 @@ def test_a_cross_encoder_is_not_exported_from_an_onnx_file(checkpoint: Path, tmp
     )
 
 
+@pytest.mark.slow
 def test_a_loaded_model_is_exported_and_left_as_it_is(checkpoint: Path, tmp_path: Path) -> None:
     model = CrossEncoder(str(checkpoint), device="cpu", activation_fn=nn.Identity())
     linear = "0.model.classifier"
@@ -233,6 +234,7 @@ def test_a_body_that_names_no_architecture_has_no_head(tmp_path: Path) -> None:
         task_of(read_checkpoint(folder), "rerank").load(read_checkpoint(folder))
 
 
+@pytest.mark.slow
 def test_texts_are_padded_with_the_id_that_a_decoder_s_classifier_takes_for_padding(tmp_path: Path) -> None:
     """It scores at the last token that is another; its tokenizer may pad with one of another id."""
     folder = save_classifier("Qwen2", tmp_path / "classifier", pad_token_id=3)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
+import pytest
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from sentence_transformers import SentenceTransformer
@@ -61,6 +62,7 @@ def test_what_depends_on_weights_alone_becomes_a_constant() -> None:
     assert not FoldConstants()(folded).modified
 
 
+@pytest.mark.slow
 def test_no_run_computes_deberta_s_table_of_distances(tmp_path: Path) -> None:
     """Larger than what onnxscript's optimiser folds."""
     deberta = ARCHITECTURES["DeBERTa-v2"]

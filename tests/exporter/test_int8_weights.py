@@ -115,6 +115,7 @@ def test_cross_encoders_keep_their_head(tiny_cross_checkpoint: Path, tmp_path: P
 
 
 @pytest.mark.usefixtures("verified_on_cpu")
+@pytest.mark.slow
 def test_sparse_encoders_have_them(tiny_sparse_checkpoint: Path, tmp_path: Path) -> None:
     path = export(tiny_sparse_checkpoint, tmp_path / "bundle", precision="int8-weights").path
     assert SparseEncoder(path, device="cpu").encode(["a text"]).shape[0] == 1

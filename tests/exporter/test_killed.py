@@ -58,6 +58,7 @@ def test_a_kill_leaves_a_complete_bundle_or_none(moment: str | None, tiny_checkp
     assert len(bundle.manifest.files) == 4
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_leave_nothing_half_and_one_thing_at_most() -> None:
     """A short form of scripts/kills, which is run by hand with more of them, and for export as well."""
     folders = [str(PROJECT / "tests"), str(PROJECT / "scripts")]

@@ -31,11 +31,9 @@ class MappedFiles(Progress):
 
 @pytest.mark.parametrize(
     ("table", "last"),
-    [
-        pytest.param("fp32", "Writing the weights", marks=pytest.mark.slow),
-        ("int8", "Quantizing the table of token embeddings"),
-    ],
+    [("fp32", "Writing the weights"), ("int8", "Quantizing the table of token embeddings")],
 )
+@pytest.mark.slow
 def test_checkpoint_is_unmapped_before_the_verification(table: str, last: str, tmp_path: Path) -> None:
     checkpoint = tiny(tmp_path, pooling="cls")
     steps = MappedFiles(checkpoint / "model.safetensors")

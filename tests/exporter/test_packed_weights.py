@@ -113,6 +113,7 @@ def assert_packed_alike(bundle: Path, cache: Path) -> None:
         np.testing.assert_array_equal(model.encode(TEXTS), expected)
 
 
+@pytest.mark.slow
 def test_a_process_has_less_memory_of_its_own(aligned: Path, tmp_path: Path) -> None:
     def measured(cache: str) -> tuple[list[float], int]:
         command = [sys.executable, "-c", ANONYMOUS, str(aligned), str(tmp_path / cache)]
@@ -194,6 +195,7 @@ def test_a_copied_cache_is_hashed_once(aligned: Path, tmp_path: Path) -> None:
     assert find_packed_graph(copied) is None
 
 
+@pytest.mark.slow
 def test_another_bundle_has_other_packed_weights(aligned: Path, copied: Path, tmp_path: Path) -> None:
     [one] = prepare(aligned, "cpu", cache_dir=tmp_path / "cache")
     edit_manifest(copied, lambda value: value.update(comment="another"))
@@ -201,6 +203,7 @@ def test_another_bundle_has_other_packed_weights(aligned: Path, copied: Path, tm
     assert one != other
 
 
+@pytest.mark.slow
 def test_what_gives_other_vectors_is_removed(copied: Path, tmp_path: Path) -> None:
     (probes,) = read_probes(copied)
     rolled = type(probes)(probes.texts, probes.token_counts, np.roll(probes.vectors, 1, axis=1))
@@ -221,6 +224,7 @@ def test_a_cache_that_cannot_be_written_is_an_error(aligned: Path, tmp_path: Pat
         prepare(aligned, "cpu", cache_dir=tmp_path / "file")
 
 
+@pytest.mark.slow
 def test_the_command_says_how_much_room_it_takes(aligned: Path, tmp_path: Path) -> None:
     env = {"MONOGRAPH_CACHE": str(tmp_path)}
     done = monograph("prepare", aligned, "--device", "cpu", env=env)

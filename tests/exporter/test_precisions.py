@@ -20,6 +20,7 @@ ANY: dict[str, Any] = {"min_mean_cosine": -1, "min_worst_cosine": -1, "min_neigh
 pytestmark = pytest.mark.usefixtures("verified_on_cpu")
 
 
+@pytest.mark.slow
 def test_each_precision_is_as_in_a_bundle_of_its_own(tiny_checkpoint: Path, tmp_path: Path) -> None:
     both = export(tiny_checkpoint, tmp_path / "both", precision="fp32,int8", **ANY)
     assert [graph.file for graph in both.manifest.graphs] == ["model.onnx", "model.int8.onnx"]
@@ -49,6 +50,7 @@ def test_equal_weights_are_stored_once(tiny_checkpoint: Path, tmp_path: Path) ->
     assert total <= int8 + fp32 - table
 
 
+@pytest.mark.slow
 def test_float16_brings_its_graph_for_gpus(tiny_checkpoint: Path, tmp_path: Path) -> None:
     bundle = export(tiny_checkpoint, tmp_path / "bundle", precision="fp32,fp16")
     files = {graph.file: graph.devices for graph in bundle.manifest.graphs}

@@ -47,6 +47,7 @@ def test_an_export_with_int8_layers(tiny_checkpoint: Path, tmp_path: Path) -> No
     recorder.assert_complete()
 
 
+@pytest.mark.slow
 def test_an_export_with_a_pruned_vocabulary(tiny_checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "corpus.txt").write_text("A boat sails.\nThe harbour is full of boats.\n", encoding="utf-8")
     recorder = Recorder()
@@ -56,6 +57,7 @@ def test_an_export_with_a_pruned_vocabulary(tiny_checkpoint: Path, tmp_path: Pat
     recorder.assert_complete()
 
 
+@pytest.mark.slow
 def test_an_export_of_a_sparse_encoder(tiny_sparse_checkpoint: Path, tmp_path: Path) -> None:
     recorder = Recorder()
     export(
@@ -66,6 +68,7 @@ def test_an_export_of_a_sparse_encoder(tiny_sparse_checkpoint: Path, tmp_path: P
     recorder.assert_complete()
 
 
+@pytest.mark.slow
 def test_an_export_of_a_cross_encoder(tiny_cross_checkpoint: Path, tmp_path: Path) -> None:
     recorder = Recorder()
     export(tiny_cross_checkpoint, tmp_path / "bundle", show_progress_bar=recorder)

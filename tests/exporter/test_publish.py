@@ -296,6 +296,7 @@ def test_a_second_upload_deletes_the_graphs_of_the_first(
     assert len(hub.commits) == 2
 
 
+@pytest.mark.slow
 def test_a_repository_is_private_where_that_was_asked_for(
     hub: Hub, tiny_checkpoint: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:

@@ -93,6 +93,7 @@ def test_a_loaded_model_is_exported_and_left_as_it_is(tiny_sparse_checkpoint: Pa
         pytest.param({"precision": "int8"}, marks=needs_exact_int8),
     ],
 )
+@pytest.mark.slow
 def test_compressed_models_are_measured(options: dict[str, Any], tiny_sparse_checkpoint: Path, tmp_path: Path) -> None:
     bundle = export(tiny_sparse_checkpoint, tmp_path / "bundle", **options)
     assert bundle.manifest.quality.verifications[0].passed

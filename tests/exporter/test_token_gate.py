@@ -46,7 +46,9 @@ def token_agreements_of(bundle: Bundle) -> dict[str, TokenAgreement]:
     return of_tokens
 
 
-@pytest.mark.parametrize("options", [{"table": "int8"}, {"precision": "int8"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [pytest.param({"table": "int8"}, marks=pytest.mark.slow), {"precision": "int8"}], ids=str
+)
 def test_the_loss_of_token_weights_and_vectors_is_measured(
     hybrid_checkpoint: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:

@@ -59,7 +59,9 @@ UNTRACEABLE: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", UNTRACEABLE)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow) if kind == "Qwen3Moe" else kind for kind in UNTRACEABLE]
+)
 def test_what_cannot_be_traced_is_one_line_with_its_cause(
     kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,7 @@ def test_an_export_without_onnx_runtime_is_refused_before_the_work(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_model_that_mixes_in_the_padding_is_refused_with_that_cause(tmp_path: Path) -> None:
     """FNet has no mask: its Fourier transform is of all positions of a batch."""
     config = {

@@ -34,7 +34,20 @@ class Exported:
 
 
 # Those whose operators the others have as well run by night.
-ALIKE = ("XLM-R", "CamemBERT", "ELECTRA", "Mistral", "Qwen2", "RoBERTa", "DistilBERT", "ALBERT", "NomicBERT")
+ALIKE = (
+    "XLM-R",
+    "CamemBERT",
+    "ELECTRA",
+    "Mistral",
+    "Qwen2",
+    "RoBERTa",
+    "DistilBERT",
+    "ALBERT",
+    "NomicBERT",
+    "GTE",
+    "BERT",
+    "Gemma 3 text",
+)
 
 
 @pytest.fixture(

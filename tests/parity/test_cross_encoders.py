@@ -107,7 +107,7 @@ class Exported:
 
 
 # Those whose operators and scores the others have as well run by night.
-_SLOW = ("XLM-R", "ELECTRA")
+_SLOW = ("RoBERTa", "XLM-R", "ELECTRA", "MPNet")
 
 
 @pytest.fixture(

@@ -30,7 +30,10 @@ def sides(tatoeba: Tatoeba) -> tuple[list[str], list[str]]:
     return tatoeba.aligned("deu", TEXTS)
 
 
-@pytest.mark.parametrize("precision", [None, "float32", "binary", "ubinary"])
+@pytest.mark.parametrize(
+    "precision",
+    [None, pytest.param("float32", marks=pytest.mark.slow), "binary", pytest.param("ubinary", marks=pytest.mark.slow)],
+)
 def test_embedding_similarity(
     precision: Any, minilm_embedder: Embedder, minilm_torch: Any, sides: tuple[list[str], list[str]]
 ) -> None:
@@ -55,7 +58,8 @@ def test_translation(minilm_embedder: Embedder, minilm_torch: Any, sides: tuple[
     assert_same_scores(TranslationEvaluator(*sides, write_csv=False), minilm_embedder, minilm_torch)
 
 
-@pytest.mark.parametrize("truncate_dim", [pytest.param(None, marks=pytest.mark.slow), 64])
+@pytest.mark.parametrize("truncate_dim", [None, 64])
+@pytest.mark.slow
 def test_the_other_evaluators_of_vectors(
     truncate_dim: int | None, minilm_embedder: Embedder, minilm_torch: Any, sides: tuple[list[str], list[str]]
 ) -> None:

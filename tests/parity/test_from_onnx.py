@@ -76,7 +76,7 @@ def layer(activation: str, width: int, wide: int, **more: Any) -> dict[str, Any]
 
 @on_cpu
 # The lowest opset, where axes are attributes; one where only ReduceSum has them as an input; and one where all have.
-@pytest.mark.parametrize("opset", [11, 14, 18])
+@pytest.mark.parametrize("opset", [11, pytest.param(14, marks=pytest.mark.slow), 18])
 def test_every_pooling_mode(opset: int, transformer: Path, encoder: Callable[[int], Path], tmp_path: Path) -> None:
     model = checkpoints.build_model(transformer, max_length=64, pooling=Pooling.POOLING_MODES, normalize=False)
     checkpoint = saved(model, tmp_path / "checkpoint")
@@ -88,7 +88,7 @@ def test_every_pooling_mode(opset: int, transformer: Path, encoder: Callable[[in
 
 
 @on_cpu
-@pytest.mark.parametrize("opset", [11, 18])
+@pytest.mark.parametrize("opset", [pytest.param(11, marks=pytest.mark.slow), 18])
 def test_dense_layer_norm_dropout_and_normalize(
     opset: int, transformer: Path, encoder: Callable[[int], Path], tmp_path: Path
 ) -> None:

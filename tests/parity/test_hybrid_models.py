@@ -212,6 +212,7 @@ def test_dense_vectors_alone(checkpoint: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("verified_on_cpu")
+@pytest.mark.slow
 def test_wide_vectors_of_tokens_half_precision_files_and_a_prompt(tmp_path: Path) -> None:
     checkpoint = save_hybrid(tmp_path, dimension=40, dtype=torch.float16)
     bundle = export(checkpoint, tmp_path / "bundle")
@@ -223,7 +224,9 @@ def test_wide_vectors_of_tokens_half_precision_files_and_a_prompt(tmp_path: Path
 
 
 @pytest.mark.usefixtures("verified_on_cpu")
-@pytest.mark.parametrize("options", [{"precision": "int8-weights"}, {"precision": "fp16"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"precision": "int8-weights"}, pytest.param({"precision": "fp16"}, marks=pytest.mark.slow)], ids=str
+)
 def test_compressed_bundles_have_all_three(checkpoint: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     # Random weights do not keep to the limits that trained ones do.
     limits: dict[str, Any] = {"min_mean_cosine": -1, "min_worst_cosine": -1, "min_neighbour_agreement": 0}
@@ -289,6 +292,7 @@ def test_heads_that_are_refused(
 
 
 @pytest.mark.usefixtures("verified_on_cpu")
+@pytest.mark.slow
 def test_one_head_is_no_obstacle_to_dense_vectors(checkpoint: Path, tmp_path: Path) -> None:
     shutil.copytree(checkpoint, tmp_path / "checkpoint")
     (tmp_path / "checkpoint" / "colbert_linear.pt").unlink()
@@ -296,6 +300,7 @@ def test_one_head_is_no_obstacle_to_dense_vectors(checkpoint: Path, tmp_path: Pa
     assert bundle.manifest.section.hybrid is None
 
 
+@pytest.mark.slow
 def test_the_output_needs_heads(checkpoint: Path, tmp_path: Path) -> None:
     message = "--outputs hybrid_embeddings needs the folder of a checkpoint with colbert_linear.pt and sparse_linear.pt"
     loaded = SentenceTransformer(str(checkpoint), device="cpu", local_files_only=True)

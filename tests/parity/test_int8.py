@@ -23,12 +23,12 @@ from support.tatoeba import Tatoeba
 MB = 1e6
 
 
-@pytest.fixture(scope="module", params=["quarter", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["part", pytest.param("all", marks=pytest.mark.slow)])
 def bundle(minilm: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """An int8 export, calibrated with all built-in sentences, as by default, or in half the time with every fourth."""
     folder = tmp_path_factory.mktemp("minilm-int8")
     own = None
-    if request.param == "quarter":
+    if request.param == "part":
         own = folder / "texts.txt"
         texts = built_in_texts()
         own.write_text("\n".join([*texts.calibration[::4], *texts.held_out[::4]]), "utf-8")

@@ -47,6 +47,7 @@ def model(exported: Exported, request: pytest.FixtureRequest) -> Iterator[CrossE
         yield model
 
 
+@pytest.mark.slow
 def test_every_engine_was_verified(exported: Exported) -> None:
     results = exported.bundle.manifest.quality.verifications
     # An int8 graph is run at float32 between its products, and at nothing else.

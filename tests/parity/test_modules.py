@@ -63,7 +63,9 @@ def test_pooling(pooling: Any, transformer: Path, tmp_path: Path) -> None:
     assert_equal_to_torch(model, tmp_path / "bundle")
 
 
-@pytest.mark.parametrize("activations", ACTIVATIONS)
+@pytest.mark.parametrize(
+    "activations", [ACTIVATIONS[0], *(pytest.param(names, marks=pytest.mark.slow) for names in ACTIVATIONS[1:])]
+)
 def test_dense_activations(activations: tuple[str, ...], transformer: Path, tmp_path: Path) -> None:
     layers = [
         {"in_features": 32, "out_features": 32, "bias": activation != "ReLU", "activation": activation}
@@ -146,6 +148,7 @@ def test_static_embedding(static: SentenceTransformer, tmp_path: Path) -> None:
             assert embedder.max_length is None
 
 
+@pytest.mark.slow
 def test_static_embedding_with_an_int8_table(static: SentenceTransformer, tmp_path: Path) -> None:
     bundle = exported(static, tmp_path / "bundle", table="int8")
     with Embedder(bundle, device="cpu") as embedder:
@@ -161,6 +164,7 @@ def test_what_a_static_embedding_does_not_have_is_refused(static: SentenceTransf
             export(static, tmp_path / "bundle", **options)
 
 
+@pytest.mark.slow
 def test_a_loaded_model_is_left_as_it_was(transformer: Path, tmp_path: Path) -> None:
     model = checkpoints.build_model(transformer, max_length=32).half()
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -72,7 +72,7 @@ class Exported:
 
 
 # What is special of them is in others, too.
-_SLOW = ("BERT", "BERT, documents of any length")
+_SLOW = ("BERT", "BERT, attended expansion", "BERT, documents of any length")
 
 
 @pytest.fixture(

@@ -135,6 +135,7 @@ def test_the_command_line_takes_a_task(asymmetric: Path, asymmetric_bundle: Path
     assert "query: alone, unpadded" in verified.stdout.decode()
 
 
+@pytest.mark.slow
 def test_heads_behind_one_transformer_share_its_weights(transformer: Path, tmp_path: Path) -> None:
     """The layout of older asymmetric models: routes by names of their own, and none without a task."""
     model = checkpoints.build_model(transformer, max_length=64, normalize=False)

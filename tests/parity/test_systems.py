@@ -21,7 +21,8 @@ from support.command import monograph
 
 KABARDIAN = "LaBSE-kbd-v0.2"
 # With real weights in half of the tests, and at its full size below.
-TESTED_ELSEWHERE = ("all-MiniLM-L6-v2", "bert-mean-128")
+# LaBSE has what the others have; these run by night.
+OTHERS = tuple(name for name in recipe_names() if "LaBSE" not in name)
 
 
 def shrunk(recipe: Recipe) -> Recipe:
@@ -44,7 +45,7 @@ def embed_both(checkpoint: Path, bundle: Path, texts: list[str]) -> tuple[NDArra
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow) if name in TESTED_ELSEWHERE else name
+        pytest.param(name, marks=pytest.mark.slow) if name in OTHERS else name
         for name in recipe_names()
         if name != KABARDIAN
     ],
@@ -81,6 +82,7 @@ def test_recipe_at_its_exact_size(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("verified_on_cpu")
+@pytest.mark.slow
 def test_128_dimension_model_equals_the_cards_mean_pooling(tmp_path: Path) -> None:
     """The masked mean that model cards print, in plain torch and transformers, from the same weights."""
     checkpoint = checkpoints.from_recipe(read_recipe("bert-mean-128"), tmp_path)

@@ -38,7 +38,9 @@ TEXTS = [text for text in probe_sentences() if Scripts(("Latn", "Cyrl")).has(tex
 OTHERS = [text for text in probe_sentences() if text not in TEXTS]
 
 
-@pytest.mark.parametrize("kind", ["WordPiece", "Unigram", pytest.param("BPE", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "Unigram" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+)
 def test_texts_of_the_corpus_embed_as_before(kind: str, tmp_path: Path) -> None:
     make, config = KINDS[kind]
     ids = {name: index for index, name in enumerate(("bos_token_id", "pad_token_id", "eos_token_id"))}

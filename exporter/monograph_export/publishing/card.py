@@ -11,7 +11,8 @@ from monograph.bundle import Bundle
 from monograph.errors import printable
 from monograph.hub import parse_hub_name
 from monograph_export.checkpoint.checkpoint import Checkpoint
-from monograph_export.publishing.graphs import FOLDER, PublishedGraph
+from monograph_export.publishing.graphs import PublishedGraph
+from monograph_export.publishing.layout import FOLDER
 from monograph_export.publishing.modules import Modules
 
 _FILE = "README.md"

@@ -28,16 +28,9 @@ from monograph.similarity import similarity_pairwise
 from monograph.tasks.base import FLOAT32_TOLERANCE
 from monograph_export.graph.token_output import name_token_output, token_values, with_outputs
 from monograph_export.publishing.encoder import Encoder
+from monograph_export.publishing.layout import FOLDER, GRAPH_FILES
 
-FOLDER = "onnx"
 TOKEN_OUTPUT, SENTENCE_OUTPUT = "last_hidden_state", "sentence_embedding"
-# As optimum and transformers.js name the precisions.
-GRAPH_FILES = {
-    "fp32": "model.onnx",
-    "fp16": "model_fp16.onnx",
-    "int8": "model_quantized.onnx",
-    "int8-weights": "model_int8.onnx",
-}
 # A protobuf message has at most 2 GiB. Below that a graph has its weights within: one file to download.
 _MAX_INLINE_BYTES = 1_900_000_000
 # The last values of a graph that are tried; a few follow the last layer.

@@ -18,7 +18,8 @@ from monograph.tasks.embedding import EMBEDDING
 from monograph_export.checkpoint.checkpoint import SETTINGS_FILE, Checkpoint, read_object, read_optional_object
 from monograph_export.publishing.card import Contents
 from monograph_export.publishing.encoder import Encoder
-from monograph_export.publishing.graphs import FOLDER, GRAPH_FILES, PublishedGraph, write_graph
+from monograph_export.publishing.graphs import PublishedGraph, write_graph
+from monograph_export.publishing.layout import FOLDER, GRAPH_FILES
 from monograph_export.publishing.modules import read_modules
 from monograph_export.publishing.settings import write_settings
 from monograph_export.tasks.embedding import EMBEDDING_EXPORT

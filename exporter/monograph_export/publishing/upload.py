@@ -9,7 +9,7 @@ from typing import Any
 from monograph.errors import MonographError
 from monograph.hub import HubName
 from monograph.hub.requests import LOGIN, bound_requests, explain_upload_errors
-from monograph_export.publishing.graphs import FOLDER
+from monograph_export.publishing.layout import FOLDER
 
 
 @dataclass(frozen=True)
