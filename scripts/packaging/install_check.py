@@ -91,7 +91,7 @@ def check_python(python: str, package: Path, sources: Path, scratch: Path, tests
     own = str(scratch / "env/bin/python")
     before, packages_before = installed_files(scratch), installed_packages(own, scratch)
     run([own, "-m", "pip", "install", "--quiet", "--no-compile", f"{package}[onnx]"], scratch)
-    new = installed_packages(own, scratch) - packages_before
+    added = new = installed_packages(own, scratch) - packages_before
     if found := new & FORBIDDEN:
         raise CheckError(f"{package.name} installs {', '.join(sorted(found))}")
     size = sum(path.lstat().st_size for path in installed_files(scratch) - before)
@@ -109,7 +109,7 @@ def check_python(python: str, package: Path, sources: Path, scratch: Path, tests
     if written := [path for path in home.rglob("*") if path.is_file() and cache not in path.parents]:
         raise CheckError(f"files outside the cache in the home folder: {sorted(map(str, written))[:3]}")
     version = run([python, "--version"], scratch).strip()
-    print(f"{version}: {package.name}[onnx] takes {size / 1e6:.0f} MB in {len(new)} packages; passed", flush=True)
+    print(f"{version}: {package.name}[onnx] takes {size / 1e6:.0f} MB in {len(added)} packages; passed", flush=True)
 
 
 def check_use(scratch: Path, data: Path) -> None:
