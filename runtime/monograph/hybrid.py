@@ -64,6 +64,13 @@ class HybridEmbeddings:
     def __len__(self) -> int:
         return len(self.dense)
 
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        """Raise ``InputError``: these are no array, of which functions of vectors would make one of objects."""
+        raise InputError(
+            "these are HybridEmbeddings, of three kinds of vectors: compare them by hybrid_similarity, or give their "
+            "dense, sparse_array() or multi_vector"
+        )
+
     def sparse_array(self) -> csr_array:
         """Return the sparse vectors as ``SparseEncoder.encode`` does: a csr_array float32 [n, vocabulary_size].
 
@@ -224,7 +231,10 @@ def check_embeddings(queries: Any, documents: Any, weights: Any) -> tuple[float,
         if not isinstance(one, HybridEmbeddings):
             raise InputError(f"{name} must be what encode_all returns, got {type(one).__name__}")
     if queries.dense.shape[1:] != documents.dense.shape[1:] or queries.vocabulary_size != documents.vocabulary_size:
-        raise InputError("queries and documents are of different models: encode both with one")
+        raise InputError(
+            "queries and documents are of different models, or truncated to different lengths: encode both with one "
+            "model and one truncate_dim"
+        )
     for name, one in (("queries", queries), ("documents", documents)):
         if not len(one.dense) == len(one.sparse) == len(one.multi_vector):
             raise InputError(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from monograph import tensors
 from monograph.errors import InputError
+from monograph.sparse.rows import is_active
 
 # The mean divides by the number of the query's vectors.
 MAXSIM_FUNCTIONS = ("maxsim", "meanmaxsim")
@@ -25,6 +26,7 @@ Matrix = NDArray[np.float32]
 _PRODUCT_VALUES = 4_194_304
 # Values of a block of queries' vectors, or of documents': they are joined, which copies them.
 _BLOCK_VALUES = 4_194_304
+_EXPECTED = "token vectors [tokens, d] of each text, as encode_query and encode_document return them"
 # The score of a document without a vector, below those of all others; as in sentence-transformers.
 EMPTY_DOCUMENT_SCORE = -1e9
 
@@ -75,6 +77,8 @@ def check_matrices(embeddings: Any, name: str) -> list[NDArray[Any]]:
         InputError: they are something else.
 
     """
+    if is_active(embeddings):
+        raise InputError(f"{name} must be {_EXPECTED}, and these are SparseVector: a SparseEncoder compares these")
     if isinstance(embeddings, (list, tuple)) or (isinstance(embeddings, np.ndarray) and embeddings.dtype == np.object_):
         matrices = [np.asarray(tensors.to_array(one)) for one in embeddings]
     else:
@@ -82,11 +86,12 @@ def check_matrices(embeddings: Any, name: str) -> list[NDArray[Any]]:
         # Rows of zeros are padding.
         matrices = [array] if array.ndim == 2 else [rows[rows.any(axis=1)] for rows in array] if array.ndim == 3 else []
         if array.ndim not in (2, 3):
-            raise InputError(f"{name} must be token vectors [tokens, d] of each text, got {array.ndim} dimensions")
+            raise InputError(f"{name} must be {_EXPECTED}, got {type(embeddings).__name__} of {array.ndim} dimensions")
     for position, matrix in enumerate(matrices):
         if matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
             raise InputError(
-                f"{name}[{position}] must be numbers [tokens, d], got {matrix.dtype} of {matrix.ndim} dimensions"
+                f"{name}[{position}] must be numbers [tokens, d], got {matrix.dtype} of {matrix.ndim} dimensions: give "
+                "what encode_query or encode_document returns"
             )
     return matrices
 
@@ -96,7 +101,10 @@ def _check(function: str, matrices: Sequence[Matrix]) -> None:
         raise InputError(f"similarity function {function!r} is not one of {', '.join(MAXSIM_FUNCTIONS)}")
     widths = sorted({matrix.shape[1] for matrix in matrices})
     if len(widths) > 1:
-        raise InputError(f"vectors of {' and '.join(map(str, widths))} dimensions cannot be compared")
+        raise InputError(
+            f"vectors of {' and '.join(map(str, widths))} dimensions cannot be compared: they are of different models, "
+            "or truncated to different lengths"
+        )
 
 
 def _blocks(matrices: Sequence[Matrix], width: int, max_rows: int | None = None) -> Iterator[range]:

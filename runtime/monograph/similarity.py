@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 
 from monograph import tensors
 from monograph.errors import InputError, first_line
+from monograph.sparse.rows import is_active
 
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 Floats = NDArray[np.float32]
 _CHUNK_BYTES = 32 * 1024 * 1024
+# What to give instead, in errors.
+ARRAYS_OF_ACTIVE = "the csr_array that encode returns, or sparse_array() of what encode_all returns"
+_OF_TOKENS = "similarity of a MultiVectorEncoder compares these"
 # The epsilon of torch.nn.functional.normalize.
 MIN_NORM = 1e-12
 
@@ -45,9 +49,9 @@ def similarity_pairwise(function: str, first: Any, second: Any) -> Floats:
     """
     vectors = check_vectors(first), check_vectors(second)
     a, b = map(check_rows, vectors)
+    check_dimensions(a, b)
     if len(a) != 1 and len(b) != 1:
         check_shapes(a, b)
-    check_dimensions(a, b)
     result = _look_up(_PAIRWISE, function)(a, b)
     return np.asarray(result[0]) if vectors[0].ndim == vectors[1].ndim == 1 else result
 
@@ -55,7 +59,10 @@ def similarity_pairwise(function: str, first: Any, second: Any) -> Floats:
 def check_dimensions(a: Any, b: Any) -> None:
     """Raise ``InputError`` unless two arrays [n, d] have the same d."""
     if a.shape[1] != b.shape[1]:
-        raise InputError(f"vectors of {a.shape[1]} and {b.shape[1]} dimensions cannot be compared")
+        raise InputError(
+            f"vectors of {a.shape[1]} and {b.shape[1]} dimensions cannot be compared: they are of different models, or "
+            "truncated to different lengths"
+        )
 
 
 def check_shapes(a: Any, b: Any) -> None:
@@ -82,10 +89,16 @@ def check_vectors(vectors: Any, name: str = "vectors") -> NDArray[Any]:
     """
     if tensors.is_sparse(vectors):
         raise InputError(f"{name} must be dense, and these are sparse: convert them by toarray() or to_dense()")
+    if is_active(vectors):
+        raise InputError(f"{name} must be arrays, and these are SparseVector: give {ARRAYS_OF_ACTIVE}")
+    if isinstance(vectors, (list, tuple)) and any(getattr(each, "ndim", 1) == 2 for each in vectors):
+        raise InputError(f"{name} must be one for each text, and these are several, as of its tokens: {_OF_TOKENS}")
     try:
         array = np.asarray(tensors.to_array(vectors))
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{name} must be an array of numbers [n, d]: {first_line(error)}") from error
+    if array.dtype.kind == "U":
+        raise InputError(f"{name} must be an array of real numbers [n, d], and these are texts: encode them first")
     if array.dtype.kind not in "fiub":
         raise InputError(f"{name} must be an array of real numbers [n, d], and these are of the type {array.dtype}")
     if array.ndim not in (1, 2):

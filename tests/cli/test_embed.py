@@ -168,6 +168,7 @@ def test_errors_say_what_to_do(tiny_bundle: Path, tmp_path: Path) -> None:
     cases: dict[tuple[object, ...], tuple[str, ...]] = {
         (tmp_path / "absent.txt",): ("absent.txt",),
         ("-", "-o", tmp_path / "out.csv"): (".npy or .jsonl",),
+        ("-", "-o", tmp_path / "out.parquet"): ("name it .npy or .jsonl, or give the texts as a table: .parquet, ",),
         ("-", "-o", tmp_path / "absent" / "out.npy"): ("absent",),
         ("-", "-o", tmp_path / "folder.npy"): ("folder.npy is a folder",),
     }

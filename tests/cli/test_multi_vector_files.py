@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from monograph import MultiVectorEncoder
 from monograph.batching import WINDOW_TEXTS
 from monograph.tasks.multi_vector import TOKEN_PRECISIONS, TokenPrecision
+from support.manifests import edit_manifest
 
 # Not by `from`: the package has the function of that name.
 main = importlib.import_module("monograph.commands.main").main
@@ -135,7 +137,7 @@ def test_what_tables_refuse(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("-o", "out.npy"), "written as .jsonl: choose another name than out.npy, or write a table with --format parq"),
+        (("-o", "out.npy"), "written as .jsonl: choose another name than out.npy, or give the texts as a table, with"),
         (("-o", "out.jsonl", "--truncate-dim", "4"), "a multi-vector encoder, which has no --truncate-dim"),
         (("-o", "out.jsonl", "--ranges", "r.npy"), "a multi-vector encoder, which has no --ranges"),
         (("-o", "out.jsonl", "--precision", "uint8"), "precision 'uint8' is not one of"),
@@ -152,6 +154,30 @@ def test_what_lines_refuse(
     (tmp_path / "texts.txt").write_text("a\n")
     assert embed("texts.txt", *options) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [("--precision", "int8"), ("--pool-factor", "2")], ids=str)
+@pytest.mark.parametrize("source", ["texts.txt", "in.parquet"])
+def test_errors_name_the_option_and_not_only_the_argument(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str, options: tuple[str, ...]
+) -> None:
+    copied = Path(shutil.copytree(BUNDLE, tmp_path / "bundle"))
+    edit_manifest(copied, lambda value: value["multi_vector"].update(normalized=False))
+    (tmp_path / "texts.txt").write_text("a\n")
+    write(tmp_path / "in.parquet", ["a"])
+    arguments = ["embed", str(copied), str(tmp_path / source), "-o", str(tmp_path / "out.jsonl"), *OPTIONS, *options]
+    assert main(arguments) == 1
+    assert "add normalize_embeddings=True (--normalize)" in capsys.readouterr().err
+    assert main([*arguments, "--normalize"]) == 0
+
+
+def test_the_summary_counts_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for texts in (["a"], TEXTS):
+        (tmp_path / "texts.txt").write_text("".join(f"{text}\n" for text in texts), "utf-8")
+        arguments = [str(tmp_path / "texts.txt"), "-o", str(tmp_path / "out.jsonl"), *OPTIONS[:-1]]
+        assert main(["embed", str(BUNDLE), *arguments]) == 0
+        counted = "1 text" if len(texts) == 1 else f"{len(texts)} texts"
+        assert capsys.readouterr().out == f"{tmp_path / 'out.jsonl'}: the vectors of {counted}\n"
 
 
 def pooled(factor: float, precision: TokenPrecision = "float32") -> list[NDArray[Any]]:
@@ -199,7 +225,8 @@ def test_tables_of_another_factor_are_not_taken_for_finished(
         assert embed(*arguments, factor) == 1
         error = capsys.readouterr().err
         assert "was written with other settings" in error
-        assert "'pooling': '2, 1 protected'" in error
+        now = "3, 1 protected" if factor == "3" else "none"
+        assert f"settings (--pool-factor: 2, 1 protected there, {now} now): use those" in error
     assert embed(*arguments, "3", "--replace") == 0
     assert_same(pyarrow.parquet.read_table(tmp_path / "out.parquet")["embedding"].to_pylist(), pooled(3))
 
@@ -249,7 +276,7 @@ def test_an_unfinished_file_of_another_factor_is_not_resumed(
     assert f"{WINDOW_TEXTS:,} texts are in" in capsys.readouterr().err
     partial = (tmp_path / "out.jsonl.partial").read_bytes()
     assert embed(*arguments, "3", "--resume") == 1
-    assert "pooling was '2, 1 protected', is '3, 1 protected'" in capsys.readouterr().err
+    assert "--pool-factor: 2, 1 protected there, 3, 1 protected now" in capsys.readouterr().err
     assert embed(*arguments, "1", "--resume") == 1
-    assert "pooling was '2, 1 protected'" in capsys.readouterr().err
+    assert "--pool-factor: 2, 1 protected there, none now" in capsys.readouterr().err
     assert (tmp_path / "out.jsonl.partial").read_bytes() == partial

@@ -189,10 +189,10 @@ def unfinished(tiny_bundle: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        (["--prompt-name", "query"], "prompt was '', is 'search: '"),
-        (["--truncate-dim", "20"], "dimensions was '24', is '20'"),
-        (["--normalize"], "normalize was 'False', is 'True'"),
-        (["--precision", "ubinary"], "precision was 'float32', is 'ubinary'"),
+        (["--prompt-name", "query"], "--prompt: '' there, 'search: ' now"),
+        (["--truncate-dim", "20"], "--truncate-dim: 24 there, 20 now"),
+        (["--normalize"], "--normalize: False there, True now"),
+        (["--precision", "ubinary"], "--precision: float32 there, ubinary now"),
     ],
     ids=str,
 )
@@ -205,7 +205,7 @@ def test_other_settings_are_refused(options: list[str], word: str, unfinished: P
 
 
 def test_another_model_is_refused(unfinished: Path, minilm_bundle: Path) -> None:
-    assert_error(resume(minilm_bundle, unfinished), 1, "fingerprint of bundle, engine and device was", "to start over")
+    assert_error(resume(minilm_bundle, unfinished), 1, "fingerprint of bundle, engine and device: ", "to start over")
 
 
 def test_other_batches_are_not(unfinished: Path, tiny_bundle: Path) -> None:

@@ -46,7 +46,7 @@ def test_embed_writes_a_file_and_takes_it_up_again(
     assert_error(cut_off, 1, "is not UTF-8", "--resume continues")
     whole = "\n".join(lines).encode()
     refused = monograph(*embed, "8", "--resume", stdin=whole)
-    assert_error(refused, 1, "active dimensions was '9', is '8'", "remove that file to start over")
+    assert_error(refused, 1, "active dimensions: 9 there, 8 now", "remove that file to start over")
     done = monograph(*embed, "9", "--resume", stdin=whole)
     assert done.returncode == 0, done.stderr
     assert [json.loads(line) for line in output.read_text().splitlines()] == expected(tiny_sparse_encoder, lines, 9)

@@ -177,7 +177,7 @@ def test_outputs_and_inputs_that_cannot_be(embed_here: EmbedHere, tmp_path: Path
         (one, "-o", "out", "--lines", "--keep", "id"): ("only for tables",),
         (one, "-o", "out", "--max-active-dims", "5"): ("and no --max-active-dims: leave that out",),
         (one, "-o", "out", "--prompt-name", "nobody's"): ("is not a prompt",),
-        (one, "-o", "out", "--precision", "int8"): ("needs ranges",),
+        (one, "-o", "out", "--precision", "int8"): ("needs ranges= (--ranges FILE.npy)",),
         (one, "-o", tmp_path / "file" / "out"): ("file/out",),
     }
     before = names(tmp_path)

@@ -34,7 +34,7 @@ def test_a_finished_table_is_written_again_only_for_another_input(embed_here: Em
     other = embed_here(*arguments, "--precision", "binary")
     assert other.returncode == 1
     assert b"2 of 2 tables failed" in other.stderr
-    assert b"was written with other settings (encoder was" in other.stderr
+    assert b"was written with other settings (--precision: float32 there, binary now): use those" in other.stderr
     assert embed_here(*arguments, "--precision", "binary", "--replace").returncode == 0
     (tmp_path / "out" / "0.parquet").write_bytes(b"somebody's")
     assert_error(embed_here(*arguments, "--precision", "binary"), 1, "0.parquet is there and not an output")

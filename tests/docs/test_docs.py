@@ -144,7 +144,7 @@ RUNNABLE = [page for page in PAGES if blocks(page, "python") and page not in ELS
 
 @pytest.fixture
 def examples_folder(minilm_bundle: Path, tiny_checkpoint: Path, tmp_path: Path) -> Path:
-    """A folder with what the pages' Python names: the real MiniLM, small models of the other tasks, a checkpoint."""
+    """A folder with what the pages' Python names: the real MiniLM, small models of other tasks, a checkpoint, texts."""
     links = dict.fromkeys(BUNDLES, minilm_bundle) | {
         "reranker": DATA / "rerank",
         "splade": DATA / "sparse",
@@ -157,6 +157,8 @@ def examples_folder(minilm_bundle: Path, tiny_checkpoint: Path, tmp_path: Path) 
     for name, target in links.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).symlink_to(target)
+    corpus = ["The boats lie in the harbour.", "", "The café opens at nine.", "A lighthouse warns ships."]
+    (tmp_path / "corpus.txt").write_text("".join(f"{text}\n" for text in corpus), "utf-8")
     return tmp_path
 
 

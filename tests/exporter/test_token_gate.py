@@ -85,10 +85,20 @@ def test_vectors_of_tokens_below_the_limit_are_refused(hybrid_checkpoint: Path, 
     limits: dict[str, Any] = {**LOOSE_LIMITS, "min_mean_cosine": 1}
     with pytest.raises(
         ExportError,
-        match=r"cosine 0\.9999\d+ is below 1 \(token weights\), mean cosine 0\.\d+ is below 1 \(token vectors\)",
+        match=r"original: mean cosine 0\.\d+ is below 1 \(dense\), mean cosine 0\.9999\d+ is below 1 "
+        r"\(token weights\), mean cosine 0\.\d+ is below 1 \(token vectors\); choose --precision fp32 and --table fp32",
     ):
         export(hybrid_checkpoint, tmp_path / "bundle", table="int8", **limits)
     assert not (tmp_path / "bundle").exists()
+
+
+def test_a_refusal_of_int8_layers_says_of_which_output_the_layers_cost_most(
+    hybrid_checkpoint: Path, tmp_path: Path
+) -> None:
+    limits: dict[str, Any] = {**LOOSE_LIMITS, "min_mean_cosine": 1}
+    words = r"the layers that cost most of the mean cosine of sentence_embedding, each by itself: encoder\.layer\."
+    with pytest.raises(ExportError, match=words):
+        export(hybrid_checkpoint, tmp_path / "bundle", precision="int8", **limits)
 
 
 def test_a_quality_level_is_that_of_all_outputs() -> None:

@@ -183,6 +183,25 @@ def test_scores_of_something_else_are_refused(model: Embedder) -> None:
         model.hybrid_similarity_pairwise(text, model.encode_all(["a", "b"]))
 
 
+def test_all_embeddings_are_no_array(model: Embedder) -> None:
+    text = model.encode_all("a")
+    for compare in (model.similarity, model.similarity_pairwise):
+        with pytest.raises(
+            InputError, match=r"these are HybridEmbeddings, .*compare them by hybrid_similarity, or give"
+        ):
+            compare(text, text)
+    with pytest.raises(InputError, match="these are HybridEmbeddings"):
+        np.asarray(text)
+
+
+def test_embeddings_of_different_lengths_are_refused(model: Embedder) -> None:
+    text = model.encode_all("a")
+    with pytest.raises(
+        InputError, match="of different models, or truncated to different lengths: encode both with one"
+    ):
+        model.hybrid_similarity(text, replace(text, dense=text.dense[:, :8]))
+
+
 def test_the_manifest_describes_the_output_and_probes_prove_each_part(bundle: Bundle) -> None:
     [graph] = bundle.manifest.graphs
     assert list(graph.outputs) == OUTPUTS

@@ -38,6 +38,16 @@ def test_pooled_vectors_equal_sentence_transformers(model: MultiVectorEncoder, f
         np.testing.assert_allclose(np.linalg.norm(matrix, axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.parametrize("factor", [2, 3])
+def test_equal_vectors_are_never_separated(factor: float) -> None:
+    # Of values whose products are exact.
+    vectors = np.tile(np.array([[0.5, 0.5, 0.5, 0.5]], np.float32), (10, 1))
+    reference = HierarchicalTokenPooling(factor).pool_one(torch.from_numpy(vectors))
+    assert len(pooling.pool_tokens(vectors, factor, 1)) == len(reference) == 2
+    others = np.eye(4, dtype=np.float32)
+    assert len(pooling.pool_tokens(np.concatenate([vectors, others]), factor, 1)) == 1 + min(5, int(13 // factor))
+
+
 def test_pooled_vectors_are_quantized_streamed_and_compared(model: MultiVectorEncoder) -> None:
     [block] = model.encode_iter(TEXTS, "document", task="document", pool_factor=2, precision="int8")
     pooled = model.encode_document(TEXTS, pool_factor=2)

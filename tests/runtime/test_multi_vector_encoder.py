@@ -19,6 +19,7 @@ from monograph.bundle import open_bundle, read_probes
 from monograph.bundle.manifest import Expansion
 from monograph.inference.token_vectors import expand
 from monograph.maxsim import EMPTY_DOCUMENT_SCORE, maxsim
+from monograph.sparse.rows import SparseVector
 from monograph.tokenization import TokenizedTexts
 from support import manifests
 
@@ -175,8 +176,14 @@ def test_what_cannot_be_compared_is_refused(model: MultiVectorEncoder) -> None:
         model.similarity([np.ones((2, 4), np.float32)], documents)
     with pytest.raises(InputError, match="embeddings1 must be token vectors"):
         model.similarity(np.ones(8, np.float32), documents)
-    with pytest.raises(InputError, match=r"embeddings2\[0\] must be numbers \[tokens, d\]"):
+    with pytest.raises(InputError, match=r"embeddings2\[0\] must be numbers \[tokens, d\].*give what encode_query or"):
         model.similarity(documents, ["a text"])
+    active = SparseVector(np.arange(2, dtype=np.int32), np.ones(2, np.float32))
+    for given in (active, [active]):
+        with pytest.raises(
+            InputError, match="as encode_query and encode_document return them, and these are SparseVec"
+        ):
+            model.similarity(documents, given)
     with pytest.raises(InputError, match="as many queries as documents, got 1, 5"):
         model.similarity_pairwise(documents[:1], documents)
     with pytest.raises(InputError, match="similarity_fn_name 'cosine' is not one of maxsim, meanmaxsim"):

@@ -12,8 +12,10 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from monograph import Embedder, InputError, similarity
+from monograph.sparse.rows import SparseVector
 
 NAMES = ("cosine", "dot", "euclidean", "manhattan")
+ACTIVE = SparseVector(np.arange(2, dtype=np.int32), np.ones(2, np.float32))
 
 
 def vectors(rows: int, dimension: int = 24, seed: int = 0) -> NDArray[np.float32]:
@@ -104,12 +106,20 @@ def test_vectors_close_together_keep_their_distance(name: str, power: int) -> No
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [
-        (np.zeros((2, 3)), np.zeros((2, 4)), "3 and 4 dimensions"),
+        (np.zeros((2, 3)), np.zeros((2, 4)), "3 and 4 dimensions.*different models, or truncated to different lengths"),
         (np.zeros(3), np.zeros((2, 4)), "3 and 4 dimensions"),
         (np.zeros((1, 2, 3)), np.zeros((2, 3)), "one or two dimensions, got 3"),
         (np.zeros((2, 3)), np.float32(1), "one or two dimensions, got 0"),
         ([[1.0, 2.0], [3.0]], np.zeros((2, 2)), "array of numbers"),
-        (["one"], np.zeros((2, 2)), "real numbers"),
+        (["one"], np.zeros((2, 2)), "real numbers.*these are texts: encode them first"),
+        (
+            [np.zeros((2, 2)), np.zeros((3, 2))],
+            np.zeros((2, 2)),
+            "as of its tokens: similarity of a MultiVectorEncoder",
+        ),
+        ([np.zeros((2, 2)), np.zeros((2, 2))], np.zeros((2, 2)), "must be one for each text, and these are several"),
+        (ACTIVE, np.zeros((2, 2)), "these are SparseVector: give the csr_array that encode returns"),
+        ([ACTIVE], np.zeros((2, 2)), "these are SparseVector: give the csr_array that encode returns"),
         ([[{}]], np.zeros((1, 1)), "real numbers"),
         (np.zeros((2, 2), complex), np.zeros((2, 2)), "real numbers"),
         (None, np.zeros((2, 2)), "real numbers"),

@@ -114,6 +114,14 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_complete_file_is_written_again_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path / "out", [10], resume=True)
+    write(tmp_path / "out", [10])
+    assert "complete" not in caplog.text
+    write(tmp_path / "out", [10], resume=True)
+    assert f"nothing to resume for {tmp_path / 'out'}, which is complete: all texts are embedded again" in caplog.text
+
+
 def test_a_partial_file_that_lost_its_state_starts_over(tmp_path: Path) -> None:
     _, state = begin(tmp_path / "out")
     state.unlink()
@@ -204,7 +212,7 @@ def test_a_partial_file_that_is_too_short_is_refused(tmp_path: Path) -> None:
 
 def test_other_settings_are_all_named(tmp_path: Path) -> None:
     begin(tmp_path / "out")
-    with pytest.raises(InputError, match="model was 'a', is 'b'; prompt was None, is ''"):
+    with pytest.raises(InputError, match="model: a there, b now; --prompt: none there, '' now"):
         write(tmp_path / "out", [6], resume=True, settings={"model": "b", "prompt": ""})
 
 

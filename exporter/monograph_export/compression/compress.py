@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Generic
 
-from numpy.typing import NDArray
 from sentence_transformers.base.model import BaseModel
 
 from monograph.errors import ExportError
@@ -101,7 +100,7 @@ def compress(
         quantizer.quantize(token_ranges=True)
         violations = _violations(model, gate, reference, progress)
     if violations:
-        raise ExportError(_refusal(violations, quantizer, inputs, reference.own, task))
+        raise ExportError(_refusal(violations, quantizer, inputs, reference, task))
     if quantizer is not None:
         layers = _int8_report(quantizer, inputs, options)
     table = "int8" if int8_table else "fp16" if options.precision == "fp16" else "fp32"
@@ -168,15 +167,17 @@ def _refusal(
     violations: tuple[str, ...],
     quantizer: LayerQuantizer[InputT] | None,
     inputs: Calibration[InputT],
-    reference: NDArray[Any],
+    reference: HeldOutOutputs,
     task: ExportTask[InputT],
 ) -> str:
     parts = [f"compressed, the model is too far from the original: {', '.join(violations)}"]
     if quantizer is None:
         return "; ".join([*parts, "choose --precision fp32 and --table fp32"])
-    costs = list(quantizer.costs(inputs.held_out, reference).items())[:_NAMED]
+    costs = list(quantizer.costs(inputs.held_out, reference.own).items())[:_NAMED]
     layers = (f"{'/'.join(quantizer.groups[position].originals)} {cost:.4f}" for position, cost in costs)
-    parts.append(f"the layers that cost most {task.costs}, each by itself: {', '.join(layers)}")
+    # Of outputs of tokens they are not measured.
+    measured = f"{task.costs} of {task.task.output}" if reference.further else task.costs
+    parts.append(f"the layers that cost most {measured}, each by itself: {', '.join(layers)}")
     noun = task.task.inputs
     if len(inputs.calibration) < _ENOUGH_TEXTS:
         parts.append(

@@ -204,6 +204,8 @@ class EmbeddingExport(VectorExport):
         """Return in words which limits are violated, by the vectors of texts or by an output of tokens."""
         lines = list(super().violations(limits, agreement))
         of_tokens = agreement.of_tokens if isinstance(agreement, EmbeddingAgreement) else None
+        if of_tokens:
+            lines = [f"{line} ({DENSE_PART})" for line in lines]
         for name, one in (of_tokens or {}).items():
             own = (MEAN_COSINE,) if one.neighbour_agreement is None else (MEAN_COSINE, NEIGHBOUR_AGREEMENT)
             lines += [f"{line} ({name})" for line in limits.only(own).violations(one)]

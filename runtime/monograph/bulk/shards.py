@@ -24,6 +24,7 @@ from monograph.bulk.sources import Source
 from monograph.bulk.writers import Layout, ShardWriter, encode_metadata
 from monograph.errors import InputError, MonographError
 from monograph.inference.pipeline import UnusableTextError
+from monograph.vector_file.settings import describe_changes
 from monograph.version import __version__
 
 # Raised when the same settings give other files; finished shards of other versions are not taken for finished.
@@ -124,14 +125,14 @@ def is_done(shard: Shard, job: Job, expected: Mapping[str, Any]) -> bool:
         raise InputError(
             f"{shard.output} is there and not an output of monograph: choose another folder, or --replace it"
         )
-    changes = [
-        f"{key} was {found.get(key)!r}, is {expected.get(key)!r}"
-        for key in sorted({*found, *expected} - {"input"})
-        if found.get(key) != expected.get(key)
-    ]
+    # The type of the vectors follows from the others.
+    before, now = (
+        {key: value for key, value in settings.items() if key not in ("input", "vector")}
+        for settings in (found, expected)
+    )
     raise InputError(
-        f"{shard.output} was written with other settings ({'; '.join(changes)}): use those, choose another folder, or "
-        "--replace it"
+        f"{shard.output} was written with other settings ({describe_changes(before, now)}): use those, choose another "
+        "folder, or --replace it"
     )
 
 

@@ -120,6 +120,7 @@ class _VectorStream:
         self._call = prepare_call(
             model, arguments.prompt_name, arguments.prompt, arguments.batch_size, arguments.task, **task_options
         )
+        self._per_token = task.per_token
         suffix = _STDOUT_SUFFIX if arguments.output is None else arguments.output.suffix
         self.format: VectorFormat[Any] = task.vector_formats[suffix](self._call.post_process)
         routing = model.manifest.routing
@@ -132,6 +133,10 @@ class _VectorStream:
             "format": self.format.name,
             **self._call.post_process.settings,
         }
+
+    def counted(self, texts: int) -> str:
+        """Return how many vectors so many texts have, in words."""
+        return f"the vectors of {texts:,} text{'' if texts == 1 else 's'}" if self._per_token else f"{texts:,} vectors"
 
     def blocks(self, texts: Iterable[str], on_texts: Callable[[int], object]) -> Iterator[Any]:
         """Yield blocks of vectors in the order of the texts; ``on_texts`` is that of ``Pipeline.map``."""
@@ -162,7 +167,7 @@ def _check_options(task: Task[Any], arguments: argparse.Namespace) -> dict[str, 
     if not task.vector_formats:
         raise InputError(f"the bundle is {task.title}, which gives no vectors: use `{task.command}`")
     if arguments.output is not None and arguments.output.suffix not in task.vector_formats:
-        tables = ", or write a table with --format parquet" if task.per_token else ""
+        tables = ", or give the texts as a table, with --format parquet" if task.per_token else ""
         raise InputError(
             f"the bundle is {task.title}, whose vectors are written as {' or '.join(task.vector_formats)}: choose "
             f"another name than {arguments.output.name}{tables}"
@@ -206,6 +211,11 @@ def _check_lines(file: str, arguments: argparse.Namespace) -> None:
 def _check_output(output: Path, texts: TextLines) -> None:
     """Raise ``InputError`` if the output cannot be written or is the input, before a model is loaded."""
     suffixes = dict.fromkeys(suffix for task in _embedding_tasks() for suffix in task.vector_formats)
+    if output.suffix.removeprefix(".") in embed_tables.FORMATS and output.suffix not in suffixes:
+        raise InputError(
+            f"{output} is named as an output of tables, and the input is lines: name it {' or '.join(suffixes)}, or "
+            f"give the texts as a table: {known_kinds()}"
+        )
     if output.suffix not in suffixes:
         raise InputError(f"cannot tell the format of {output}: name it {' or '.join(suffixes)}")
     if problem := find_parent_problem(output):
@@ -222,7 +232,7 @@ def _write_file(texts: TextLines, stream: _VectorStream, output: Path, arguments
         for block in stream.blocks(file.remaining(texts), on_texts):
             file.append(block)
     if not arguments.quiet:
-        print(f"{output}: {file.texts:,} vectors")
+        print(f"{output}: {stream.counted(file.texts)}")
 
 
 def _write_lines(texts: TextLines, stream: _VectorStream, arguments: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from monograph.bulk.shards import Job, Shard
 
 AUTO = "auto"
+FORMATS = ("parquet", "arrow", "npy", "jsonl", "lance", "faiss", "usearch")
 _POLICIES = ("error", "embed", "null", "skip")
 # As attributes of the parsed arguments.
 _NAMES = (
@@ -58,7 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--format",
-        choices=("parquet", "arrow", "npy", "jsonl", "lance", "faiss", "usearch"),
+        choices=FORMATS,
         help="of the outputs; default: parquet",
     )
     group.add_argument("--vector-column", metavar="NAME", help="name of the vectors' column; default: embedding")

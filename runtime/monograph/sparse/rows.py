@@ -30,6 +30,12 @@ class SparseVector(NamedTuple):
     values: NDArray[np.float32]
 
 
+def is_active(vectors: object) -> bool:
+    """Return whether vectors are a ``SparseVector``, or a list of such."""
+    first = vectors[0] if isinstance(vectors, list) and vectors else vectors
+    return isinstance(first, SparseVector)
+
+
 @dataclass(frozen=True)
 class SparseRows:
     """n vectors by their values that are not 0, row after row.

@@ -296,8 +296,9 @@ class EmbeddingTask(Task[EmbeddingSection]):
             ranges = section.ranges
         if ranges is None:
             raise InputError(
-                f"precision {precision!r} needs ranges=, the smallest and largest value of each dimension as an array "
-                f"[2, {dimension}]: numpy.stack([sample.min(0), sample.max(0)]) of vectors of your own texts"
+                f"precision {precision!r} needs ranges= (--ranges FILE.npy), the smallest and largest value of each "
+                f"dimension as an array [2, {dimension}]: numpy.stack([sample.min(0), sample.max(0)]) of vectors of "
+                "your own texts"
             )
         return VectorPostProcess(dimension, normalize_embeddings, precision, check_ranges(ranges, dimension))
 

@@ -175,12 +175,13 @@ class MultiVectorTask(Task[MultiVectorSection]):
         if precision == "int8" and not (section.normalized or normalizes):
             raise InputError(
                 "precision 'int8' is for vectors of unit length, and this model's are not: add "
-                "normalize_embeddings=True, or choose float16"
+                "normalize_embeddings=True (--normalize), or choose float16"
             )
         factor, protected = _check_pooling(pool_factor, protected_tokens)
         if factor > 1 and not (section.normalized or normalizes):
             raise InputError(
-                "pool_factor is for vectors of unit length, and this model's are not: add normalize_embeddings=True"
+                "pool_factor is for vectors of unit length, and this model's are not: add normalize_embeddings=True "
+                "(--normalize)"
             )
         return TokenPostProcess(section.dimension, normalizes and not section.normalized, precision, factor, protected)
 

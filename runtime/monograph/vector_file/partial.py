@@ -16,6 +16,7 @@ from monograph.errors import InputError, MonographError
 from monograph.vector_file.disk import HAS_LOCKS, open_locked, remove_replaceable, sync_folder, write_durably
 from monograph.vector_file.formats import Block, VectorFormat
 from monograph.vector_file.progress import Progress, TextsDigest, read_progress, write_progress
+from monograph.vector_file.settings import describe_changes
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +95,12 @@ class VectorFile(Generic[Block]):
         self._input_matches = self._progress is None
         if self._progress is not None:
             self._check_resumable(self._progress, resume=resume)
+        elif resume and output.exists():
+            # Not an error: whether it is of this input and these settings, nothing says.
+            logger.warning(
+                "nothing to resume for %s, which is complete: all texts are embedded again, and replace it at the end",
+                output,
+            )
         elif resume:
             logger.info("nothing to resume for %s: starting from the beginning", self._partial)
 
@@ -189,16 +196,10 @@ class VectorFile(Generic[Block]):
                 f"{progress.texts:,} texts of an interrupted run are in {self._partial}: --resume continues from "
                 "there; remove that file to start over"
             )
-        before, now = progress.settings, self._settings
-        changes = [
-            f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
-            for name in sorted({*before, *now})
-            if before.get(name) != now.get(name)
-        ]
-        if changes:
+        if changes := describe_changes(progress.settings, self._settings):
             raise InputError(
-                f"{self._partial} was started with other settings ({'; '.join(changes)}): use those, or remove that "
-                "file to start over"
+                f"{self._partial} was started with other settings ({changes}): use those, or remove that file to start "
+                "over"
             )
         size = self._partial.stat().st_size
         if size < progress.size or progress.size < len(self._format.header(0)):
