@@ -62,7 +62,6 @@ class PublishedGraph:
         worst_cosine: The smallest cosine to that reference.
         pooling_difference: The largest difference of ``sentence_embedding`` to what Sentence Transformers' modules make
             of ``last_hidden_state``.
-        token_difference: The largest difference of ``last_hidden_state`` to torch's, None for a compressed model.
 
     """
 
@@ -73,7 +72,6 @@ class PublishedGraph:
     max_abs_difference: float
     worst_cosine: float
     pooling_difference: float
-    token_difference: float | None
 
 
 def write_graph(bundle: Bundle, encoder: Encoder, folder: Path, progress: Progress) -> PublishedGraph:
@@ -252,10 +250,7 @@ class _Verification:
             failures.append(f"{SENTENCE_OUTPUT} differs from the bundle's reference by {difference:.1e}")
         if failures:
             raise ParityError(f"{FOLDER}/{file} in a default session of ONNX Runtime: {', '.join(failures)}")
-        of_tokens = self._tokens if self._exact else None
-        return PublishedGraph(
-            file, precision, external_data, len(sentences), difference, cosine, self._pooling, of_tokens
-        )
+        return PublishedGraph(file, precision, external_data, len(sentences), difference, cosine, self._pooling)
 
 
 def _is_exact(bundle: Bundle) -> bool:
