@@ -131,8 +131,8 @@ class HybridPostProcess:
         results = np.empty(len(outputs), dtype=np.object_)
         for position, matrix in enumerate(outputs):
             # The first token has a weight of 0, and its place the text's own vector. Copies, of adjacent values.
-            of_tokens = matrix[1:, : self.section.dimension].copy()
-            results[position] = TextVectors(vectors[position], matrix[:, -1].copy(), of_tokens)
+            token_vectors = matrix[1:, : self.section.dimension].copy()
+            results[position] = TextVectors(vectors[position], matrix[:, -1].copy(), token_vectors)
         return results
 
     def collect(self, parts: Iterable[tuple[NDArray[np.intp], Outputs]], count: int) -> NDArray[np.object_]:

@@ -132,8 +132,8 @@ def _name_axes(model: ir.Model) -> None:
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.shape is None:
             raise ExportError(f"{value.name} has no shape in the traced graph")
-        of_tokens = value.name in GRAPH_INPUTS or len(value.shape) == _TOKEN_RANK
-        names = ("batch", "sequence") if of_tokens else ("batch",)
+        per_token = value.name in GRAPH_INPUTS or len(value.shape) == _TOKEN_RANK
+        names = ("batch", "sequence") if per_token else ("batch",)
         value.shape = ir.Shape([*names, *list(value.shape)[len(names) :]])
 
 

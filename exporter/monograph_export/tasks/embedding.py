@@ -191,22 +191,22 @@ class EmbeddingExport(VectorExport):
         outputs: Mapping[str, NDArray[Any]],
     ) -> Agreement:
         """Return the agreement with that of the weights and vectors of tokens, part by part of each output."""
-        of_tokens = {}
+        token_agreements = {}
         for output in reference:
             parts = (self.task.parts(section, output, values[output]) for values in (reference, outputs))
             for one, other in zip(*parts, strict=True):
                 # The text's own vectors are compared already.
                 if one.name != DENSE_PART:
-                    of_tokens[one.name or output] = token_agreement(one, other)
-        return EmbeddingAgreement(**vars(agreement), of_tokens=of_tokens) if of_tokens else agreement
+                    token_agreements[one.name or output] = token_agreement(one, other)
+        return EmbeddingAgreement(**vars(agreement), of_tokens=token_agreements) if token_agreements else agreement
 
     def violations(self, limits: Limits, agreement: Agreement) -> tuple[str, ...]:
         """Return in words which limits are violated, by the vectors of texts or by an output of tokens."""
         lines = list(super().violations(limits, agreement))
-        of_tokens = agreement.of_tokens if isinstance(agreement, EmbeddingAgreement) else None
-        for name, one in (of_tokens or {}).items():
-            own = (MEAN_COSINE,) if one.neighbour_agreement is None else (MEAN_COSINE, NEIGHBOUR_AGREEMENT)
-            lines += [f"{line} ({name})" for line in limits.only(own).violations(one)]
+        token_agreements = agreement.of_tokens if isinstance(agreement, EmbeddingAgreement) else None
+        for name, one in (token_agreements or {}).items():
+            figures = (MEAN_COSINE,) if one.neighbour_agreement is None else (MEAN_COSINE, NEIGHBOUR_AGREEMENT)
+            lines += [f"{line} ({name})" for line in limits.only(figures).violations(one)]
         return tuple(lines)
 
 

@@ -109,11 +109,11 @@ class ServedModel:
         self.created = int(time.time())
         self.queued_tokens = 0
         routes = routes_of(model)
-        of_tokens = routes.of_output(TOKEN_EMBEDDINGS)
-        self.has_token_vectors = bool(of_tokens) or self.task == MULTI_VECTOR.name
+        token_pipelines = routes.of_output(TOKEN_EMBEDDINGS)
+        self.has_token_vectors = bool(token_pipelines) or self.task == MULTI_VECTOR.name
         self._queues = {
             pipeline: EngineQueue(pipeline.runner, name, self._metrics.count_batch)
-            for pipeline in (*routes.pipelines.values(), *of_tokens.values())
+            for pipeline in (*routes.pipelines.values(), *token_pipelines.values())
         }
 
     @property

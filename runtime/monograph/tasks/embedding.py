@@ -246,8 +246,8 @@ class EmbeddingTask(Task[EmbeddingSection]):
     def stated_loss(self, compression: CompressionReport) -> Sequence[Mapping[str, Any]]:
         """Return the figures of the vectors of texts, and of what the graph gives for tokens."""
         agreement = compression.agreement
-        of_tokens = agreement.of_tokens if isinstance(agreement, EmbeddingAgreement) else None
-        return (compression.figures, *map(vars, (of_tokens or {}).values()))
+        token_agreements = agreement.of_tokens if isinstance(agreement, EmbeddingAgreement) else None
+        return (compression.figures, *map(vars, (token_agreements or {}).values()))
 
     def describe(self, section: EmbeddingSection) -> list[tuple[str, str]]:
         """Return what `monograph info` prints of a section."""
