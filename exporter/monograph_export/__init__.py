@@ -184,7 +184,7 @@ def export(
         else:
             chosen, load = _from_onnx(source, from_onnx, task, downloads)
             checkpoint = None
-        further = _further_outputs(chosen, checkpoint, outputs, from_onnx)
+        additional = _additional_outputs(chosen, checkpoint, outputs, from_onnx)
         others = {PRUNING: vocabulary.prunes, RECIPE: known is not None}
         chosen.check_options([*requested[0].options, *(option for option, given in others.items() if given)])
         from monograph_export.model import ExportRequest
@@ -200,14 +200,14 @@ def export(
                 vocabulary=vocabulary,
                 recipe=known,
                 precisions=tuple(each.precision for each in compressions),
-                further_outputs=further,
+                additional_outputs=additional,
             )
             for one, limits in zip(compressions, requested, strict=True)
         ]
         return run_export(load, requests, progress)
 
 
-def _further_outputs(
+def _additional_outputs(
     task: ExportTask[Any], checkpoint: Checkpoint | None, outputs: str | Sequence[str] | None, from_onnx: object
 ) -> tuple[str, ...]:
     """Return the outputs of a graph after the task's own: those requested, or those of the checkpoint by default.
@@ -218,22 +218,22 @@ def _further_outputs(
         ExportError: the task's own is not the first, or a graph of it has no such output.
 
     """
-    own, known = task.task.output, task.task.further_outputs
+    main, known = task.task.output, task.task.additional_outputs
     if outputs is None:
         return () if checkpoint is None else task.default_outputs(checkpoint)
     names = outputs.split(",") if isinstance(outputs, str) else outputs
-    first, *further = (name.strip() for name in names or (own,))
-    if first != own or len(set(further)) < len(further) or not set(further) <= set(known):
+    first, *additional = (name.strip() for name in names or (main,))
+    if first != main or len(set(additional)) < len(additional) or not set(additional) <= set(known):
         choices = f", followed by {' or '.join(known)}, or alone" if known else ""
-        raise ExportError(f"--outputs of {task.title} are {own}{choices}")
-    if further and from_onnx is not None:
+        raise ExportError(f"--outputs of {task.title} are {main}{choices}")
+    if additional and from_onnx is not None:
         raise ExportError("--outputs cannot go with --from-onnx: export the checkpoint itself")
     # What a checkpoint has not by default it has not at all.
-    if HYBRID_EMBEDDINGS in further and (checkpoint is None or not task.default_outputs(checkpoint)):
+    if HYBRID_EMBEDDINGS in additional and (checkpoint is None or not task.default_outputs(checkpoint)):
         raise ExportError(
             f"--outputs {HYBRID_EMBEDDINGS} needs the folder of a checkpoint with {' and '.join(HYBRID_HEADS)}"
         )
-    return tuple(further)
+    return tuple(additional)
 
 
 def _traced(

@@ -83,7 +83,7 @@ def compress(
     _check_enough(inputs, int8_layers=int8_layers)
     with progress.step("Computing the original's outputs", gate.computed, task.task.inputs) as step:
         reference = gate.outputs_of_model(model, step)
-    for outputs in (reference.own, *reference.further.values()):
+    for outputs in (reference.main, *reference.additional.values()):
         check_finite(outputs)
     layers = _reduce_layers(model, options, inputs, task, progress)
     if int8_table:
@@ -101,7 +101,7 @@ def compress(
         quantizer.quantize(token_ranges=True)
         violations = _violations(model, gate, reference, progress)
     if violations:
-        raise ExportError(_refusal(violations, quantizer, inputs, reference.own, task))
+        raise ExportError(_refusal(violations, quantizer, inputs, reference.main, task))
     if quantizer is not None:
         layers = _int8_report(quantizer, inputs, options)
     table = "int8" if int8_table else "fp16" if options.precision == "fp16" else "fp32"

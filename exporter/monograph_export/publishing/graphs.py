@@ -1,4 +1,4 @@
-"""The graphs of a published repository: those of bundles, with the vectors of all tokens as a further output.
+"""The graphs of a published repository: those of bundles, with the vectors of all tokens as an additional output.
 
 Weights and computation are the bundle's. What is written is run as other software runs it, in a session with the
 default settings, and verified: ``sentence_embedding`` by the bundle's probes, ``last_hidden_state`` by the modules of

@@ -131,7 +131,7 @@ def _check_complete(routes: Routes, sets: Sequence[Probes]) -> None:
     outputs = {(probes.route, probes.output) for probes in sets}
     missing += [
         f"no probes of the output {output!r}"
-        for output, pipelines in routes.further.items()
+        for output, pipelines in routes.additional_pipelines.items()
         if not {(route, output) for route in pipelines} <= outputs
     ]
     if missing:

@@ -189,7 +189,7 @@ class EmbeddingTask(Task[EmbeddingSection]):
     model = "monograph.embedder:Embedder"
     command = "monograph embed"
     output = "sentence_embedding"
-    further_outputs = (TOKEN_EMBEDDINGS, HYBRID_EMBEDDINGS)
+    additional_outputs = (TOKEN_EMBEDDINGS, HYBRID_EMBEDDINGS)
     width_field = "dimension"
     section_type = EmbeddingSection
     agreement_type = EmbeddingAgreement
@@ -226,7 +226,7 @@ class EmbeddingTask(Task[EmbeddingSection]):
             problems.append("hybrid.dimension must be at least 1")
         return problems
 
-    def further_width(self, section: EmbeddingSection, output: str) -> int | None:
+    def additional_width(self, section: EmbeddingSection, output: str) -> int | None:
         """Return the columns of ``hybrid_embeddings``, 0 where the section describes none; None for another output."""
         if output != HYBRID_EMBEDDINGS:
             return None
