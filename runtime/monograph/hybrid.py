@@ -160,9 +160,9 @@ def hybrid_embeddings(
     ids = np.split(tokens.ids, tokens.starts[1:-1]) if len(texts) else []
     dense = np.empty((len(texts), post_process.dense.width), dtype=np.float32)
     sparse, multi_vector, seen = list[SparseVector](), list[Floats](), set[int]()
-    for position, (text, own) in enumerate(zip(texts, ids, strict=True)):
+    for position, (text, token_ids) in enumerate(zip(texts, ids, strict=True)):
         dense[position] = text.dense
-        sparse.append(largest_weights(own, text.weights, unweighted))
+        sparse.append(largest_weights(token_ids, text.weights, unweighted))
         # Of equal texts each has arrays of its own.
         multi_vector.append(text.multi_vector.copy() if id(text) in seen else text.multi_vector)
         seen.add(id(text))

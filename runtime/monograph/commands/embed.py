@@ -180,9 +180,9 @@ def _check_options(task: Task[Any], arguments: argparse.Namespace) -> dict[str, 
     return checked
 
 
-def _foreign_options(own: Sequence[Task[Any]], arguments: argparse.Namespace) -> list[str]:
-    """Return those options that were given and that none of the tasks ``own`` has."""
-    known = {option for task in own for option in task.embed_options}
+def _foreign_options(tasks: Sequence[Task[Any]], arguments: argparse.Namespace) -> list[str]:
+    """Return those options that were given and that none of the tasks has."""
+    known = {option for task in tasks for option in task.embed_options}
     return [
         option.flag
         for option in _task_options()
