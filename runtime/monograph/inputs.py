@@ -44,6 +44,16 @@ def check_texts(texts: object, name: str = "text") -> list[str]:
     return [check_text(text, position, name) for position, text in enumerate(_to_python(texts))]
 
 
+def check_one_or_many(texts: object) -> list[str]:
+    """Return one text, or what ``check_texts`` takes, as a list of str.
+
+    Raises:
+        InputError: as ``check_texts``.
+
+    """
+    return [check_text(texts, 0)] if isinstance(texts, str) else check_texts(texts)
+
+
 def check_stream(texts: Iterable[object]) -> Iterator[str]:
     """Yield the texts of any iterable, each checked as ``check_texts`` does.
 

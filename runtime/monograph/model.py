@@ -263,6 +263,7 @@ class Model(Generic[SectionT]):
         output: str | None = None,
     ) -> Call[ResultT]:
         """Check the options that the calls of every task have; ``output`` is one after the graph's first."""
+        self._check_for_task(post_process, task)
         opened = self._open
         defaults = opened.defaults
         return Call(
@@ -271,6 +272,9 @@ class Model(Generic[SectionT]):
             resolve_prompt(defaults.prompts, defaults.default_prompt_name, prompt_name, prompt),
             None if batch_size is None else check_count(batch_size, "batch_size"),
         )
+
+    def _check_for_task(self, post_process: PostProcess[Any], task: str | None) -> None:
+        """Raise ``InputError`` where ``post_process`` is not for the ``task`` of a call; subclasses may override it."""
 
     def _check_token_call(
         self, prompt_name: str | None, prompt: str | None, batch_size: int | None, task: str | None
