@@ -28,6 +28,25 @@ _SIDES = ("first", "second")
 _NOT_SEQUENCES = (str, bytes, bytearray, dict, set, frozenset)
 
 
+class UnusableTextError(InputError):
+    """A text, or pair, that the model has no output for.
+
+    ``position`` is its place among the texts of the call that raises it, ``noun`` what it is and ``problem`` what is
+    wrong with it.
+    """
+
+    def __init__(self, noun: str, position: int, problem: str) -> None:
+        super().__init__(noun, position, problem)
+        self.noun, self.position, self.problem = noun, position, problem
+
+    def __str__(self) -> str:
+        return f"{self.noun} {self.position} {self.problem}"
+
+    def at(self, position: int) -> UnusableTextError:
+        """Return the error for the same text at another position."""
+        return UnusableTextError(self.noun, position, self.problem)
+
+
 def check_texts(texts: object, name: str = "text") -> list[str]:
     """Return a list, tuple, NumPy array or pandas column of texts as a list of str.
 
@@ -166,6 +185,11 @@ def _advise(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ": give one str for each; pairs are for predict of a CrossEncoder"
     return ""
+
+
+def noun_of(text: Input) -> str:
+    """Return what an error calls a text, or a pair of texts."""
+    return "text" if isinstance(text, str) else "pair"
 
 
 def count_characters(text: Input) -> int:

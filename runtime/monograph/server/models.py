@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from monograph.batching import deduplicate, split_into_windows
 from monograph.errors import InputError, MonographError
-from monograph.inference.pipeline import UnusableTextError
-from monograph.inputs import Input, count_characters
+from monograph.inputs import Input, UnusableTextError, count_characters
 from monograph.model import Call, Model, Role, prepare_call, prepare_token_call, routes_of
 from monograph.server.engine_queue import EngineQueue, Job
 from monograph.server.errors import Failure, RequestError
