@@ -71,6 +71,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max-text-bytes", metavar="N", type=options.positive, help="longer texts are errors; default: 10,000,000"
     )
+    _add_run_options(group)
+
+
+def _add_run_options(group: argparse._ArgumentGroup) -> None:
+    """Add the options of how the vectors are computed and written."""
     group.add_argument(
         "--deduplicate",
         metavar="MB",
