@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
 
     from monograph_export.model import ExportRequest, LoadedModel
+    from monograph_export.recipes import Recipe
 
     Loader = Callable[[ExportRequest], LoadedModel]
 
@@ -165,9 +166,7 @@ def export(
     }
     requested = [RequestedLimits(bounds, one.precision) for one in compressions]
     requested[0].check()
-    if task not in (None, *task_names()):
-        names = " and ".join(map(repr, task_names()))
-        raise ExportError(f"task {task!r} cannot be exported by this release; it has {names}")
+    _check_task(task)
     if from_onnx is not None:
         _check_unchanged(compressions, vocabulary, requested[0])
     # Not resolve(), which would follow a link that output may be.
@@ -187,24 +186,44 @@ def export(
         additional = _additional_outputs(chosen, checkpoint, outputs, from_onnx)
         others = {PRUNING: vocabulary.prunes, RECIPE: known is not None}
         chosen.check_options([*requested[0].options, *(option for option, given in others.items() if given)])
-        from monograph_export.model import ExportRequest
+        requests = _requests(target, chosen, compressions, requested, vocabulary, known, additional)
         from monograph_export.steps import run_export
 
-        requests = [
-            ExportRequest(
-                target=target,
-                task=chosen,
-                compression=one,
-                limits=limits.of(chosen.limits),
-                calibration=chosen.calibration(one, vocabulary.corpus),
-                vocabulary=vocabulary,
-                recipe=known,
-                precisions=tuple(each.precision for each in compressions),
-                additional_outputs=additional,
-            )
-            for one, limits in zip(compressions, requested, strict=True)
-        ]
         return run_export(load, requests, progress)
+
+
+def _check_task(task: str | None) -> None:
+    if task not in (None, *task_names()):
+        names = " and ".join(map(repr, task_names()))
+        raise ExportError(f"task {task!r} cannot be exported by this release; it has {names}")
+
+
+def _requests(
+    target: Path,
+    task: ExportTask[Any],
+    compressions: Sequence[CompressionOptions],
+    requested: Sequence[RequestedLimits],
+    vocabulary: VocabularyOptions,
+    recipe: Recipe | None,
+    additional_outputs: tuple[str, ...],
+) -> list[ExportRequest]:
+    """Return a request for each precision, with the limits that were requested for it."""
+    from monograph_export.model import ExportRequest
+
+    return [
+        ExportRequest(
+            target=target,
+            task=task,
+            compression=compression,
+            limits=limits.of(task.limits),
+            calibration=task.calibration(compression, vocabulary.corpus),
+            vocabulary=vocabulary,
+            recipe=recipe,
+            precisions=tuple(each.precision for each in compressions),
+            additional_outputs=additional_outputs,
+        )
+        for compression, limits in zip(compressions, requested, strict=True)
+    ]
 
 
 def _additional_outputs(
