@@ -28,7 +28,7 @@ from monograph.bulk.rows import Selection
 from monograph.bulk.shards import embed_shard
 from monograph.bulk.sources import find_sources
 from monograph.bulk.workers import Failure, Workers, share_cpus
-from monograph.model import model_source
+from monograph.inference.opening import model_source
 
 
 def main() -> int:

@@ -52,8 +52,6 @@ class Command(ABC):
     """A command that writes into ``place``, and what must hold there after a kill."""
 
     name: str
-    # Names in ``place`` that one interrupted run may leave.
-    leaves: tuple[str, ...] = ()
 
     def __init__(self, inputs: Inputs, place: Path) -> None:
         self.inputs, self.place = inputs, place

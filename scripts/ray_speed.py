@@ -31,7 +31,7 @@ from monograph.bulk.encoder import EncoderOptions
 from monograph.bulk.job import Summary, plan_job, plan_shards, run_job
 from monograph.bulk.rows import Selection
 from monograph.bulk.sources import find_sources
-from monograph.model import model_source
+from monograph.inference.opening import model_source
 from monograph.progress import SILENT
 from support.ray_nodes import Cluster, require_token
 

@@ -53,10 +53,10 @@ class WrongAnswer(Exception):  # noqa: N818
     """An output that is not the right one."""
 
 
-def texts_of(seed: int, count: int = 60) -> list[str]:
-    """Return distinct texts of many lengths."""
+def texts_of(seed: int) -> list[str]:
+    """Return 60 distinct texts of many lengths."""
     chosen = random.Random(seed)
-    return [f"{n} " + " ".join(chosen.choices(_WORDS, k=chosen.choice((1, 3, 9, 30, 90)))) for n in range(count)]
+    return [f"{n} " + " ".join(chosen.choices(_WORDS, k=chosen.choice((1, 3, 9, 30, 90)))) for n in range(60)]
 
 
 def outputs_of(model: Any, texts: list[str], **options: Any) -> np.ndarray[Any, Any]:

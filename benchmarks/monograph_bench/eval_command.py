@@ -15,6 +15,18 @@ _EITHER = "a bundle, or st:CHECKPOINT to run a checkpoint by sentence-transforme
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     options.add_bundle(parser)
+    _add_embedding_data(parser)
+    _add_ranking_data(parser)
+    parser.add_argument(
+        "--reference", metavar="MODEL", help=f"also evaluate this model and print the difference: {_EITHER}"
+    )
+    options.add_engine(parser)
+    options.add_json(parser)
+    add_quiet(parser)
+    parser.set_defaults(bad_usage=parser.error)
+
+
+def _add_embedding_data(parser: argparse.ArgumentParser) -> None:
     embedding = parser.add_argument_group("data for embedding models")
     _add_files(
         embedding,
@@ -39,6 +51,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "embeds FILE and the model embeds TARGET, its translation",
     )
     embedding.add_argument("--teacher", metavar="MODEL", help=f"the teacher for --mse: {_EITHER}")
+
+
+def _add_ranking_data(parser: argparse.ArgumentParser) -> None:
     retrieval = parser.add_argument_group("data for embedding models, sparse and multi-vector encoders")
     retrieval.add_argument(
         "--retrieval",
@@ -62,13 +77,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         'the documents by their scores; instead of "negative" a line may have "documents", in the order of a first '
         "search",
     )
-    parser.add_argument(
-        "--reference", metavar="MODEL", help=f"also evaluate this model and print the difference: {_EITHER}"
-    )
-    options.add_engine(parser)
-    options.add_json(parser)
-    add_quiet(parser)
-    parser.set_defaults(bad_usage=parser.error)
 
 
 def _add_files(group: argparse._ArgumentGroup, name: str, metavar: tuple[str, str], text: str) -> None:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
 
     from monograph_export.model import ExportRequest, LoadedModel
+    from monograph_export.recipes import Recipe
 
     Loader = Callable[[ExportRequest], LoadedModel]
 
@@ -165,9 +166,7 @@ def export(
     }
     requested = [RequestedLimits(bounds, one.precision) for one in compressions]
     requested[0].check()
-    if task not in (None, *task_names()):
-        names = " and ".join(map(repr, task_names()))
-        raise ExportError(f"task {task!r} cannot be exported by this release; it has {names}")
+    _check_task(task)
     if from_onnx is not None:
         _check_unchanged(compressions, vocabulary, requested[0])
     # Not resolve(), which would follow a link that output may be.
@@ -184,30 +183,50 @@ def export(
         else:
             chosen, load = _from_onnx(source, from_onnx, task, downloads)
             checkpoint = None
-        further = _further_outputs(chosen, checkpoint, outputs, from_onnx)
+        additional = _additional_outputs(chosen, checkpoint, outputs, from_onnx)
         others = {PRUNING: vocabulary.prunes, RECIPE: known is not None}
         chosen.check_options([*requested[0].options, *(option for option, given in others.items() if given)])
-        from monograph_export.model import ExportRequest
+        requests = _requests(target, chosen, compressions, requested, vocabulary, known, additional)
         from monograph_export.steps import run_export
 
-        requests = [
-            ExportRequest(
-                target=target,
-                task=chosen,
-                compression=one,
-                limits=limits.of(chosen.limits),
-                calibration=chosen.calibration(one, vocabulary.corpus),
-                vocabulary=vocabulary,
-                recipe=known,
-                precisions=tuple(each.precision for each in compressions),
-                further_outputs=further,
-            )
-            for one, limits in zip(compressions, requested, strict=True)
-        ]
         return run_export(load, requests, progress)
 
 
-def _further_outputs(
+def _check_task(task: str | None) -> None:
+    if task not in (None, *task_names()):
+        names = " and ".join(map(repr, task_names()))
+        raise ExportError(f"task {task!r} cannot be exported by this release; it has {names}")
+
+
+def _requests(
+    target: Path,
+    task: ExportTask[Any],
+    compressions: Sequence[CompressionOptions],
+    requested: Sequence[RequestedLimits],
+    vocabulary: VocabularyOptions,
+    recipe: Recipe | None,
+    additional_outputs: tuple[str, ...],
+) -> list[ExportRequest]:
+    """Return a request for each precision, with the limits that were requested for it."""
+    from monograph_export.model import ExportRequest
+
+    return [
+        ExportRequest(
+            target=target,
+            task=task,
+            compression=compression,
+            limits=limits.of(task.limits),
+            calibration=task.calibration(compression, vocabulary.corpus),
+            vocabulary=vocabulary,
+            recipe=recipe,
+            precisions=tuple(each.precision for each in compressions),
+            additional_outputs=additional_outputs,
+        )
+        for compression, limits in zip(compressions, requested, strict=True)
+    ]
+
+
+def _additional_outputs(
     task: ExportTask[Any], checkpoint: Checkpoint | None, outputs: str | Sequence[str] | None, from_onnx: object
 ) -> tuple[str, ...]:
     """Return the outputs of a graph after the task's own: those requested, or those of the checkpoint by default.
@@ -218,22 +237,22 @@ def _further_outputs(
         ExportError: the task's own is not the first, or a graph of it has no such output.
 
     """
-    own, known = task.task.output, task.task.further_outputs
+    main, known = task.task.output, task.task.additional_outputs
     if outputs is None:
         return () if checkpoint is None else task.default_outputs(checkpoint)
     names = outputs.split(",") if isinstance(outputs, str) else outputs
-    first, *further = (name.strip() for name in names or (own,))
-    if first != own or len(set(further)) < len(further) or not set(further) <= set(known):
+    first, *additional = (name.strip() for name in names or (main,))
+    if first != main or len(set(additional)) < len(additional) or not set(additional) <= set(known):
         choices = f", followed by {' or '.join(known)}, or alone" if known else ""
-        raise ExportError(f"--outputs of {task.title} are {own}{choices}")
-    if further and from_onnx is not None:
+        raise ExportError(f"--outputs of {task.title} are {main}{choices}")
+    if additional and from_onnx is not None:
         raise ExportError("--outputs cannot go with --from-onnx: export the checkpoint itself")
     # What a checkpoint has not by default it has not at all.
-    if HYBRID_EMBEDDINGS in further and (checkpoint is None or not task.default_outputs(checkpoint)):
+    if HYBRID_EMBEDDINGS in additional and (checkpoint is None or not task.default_outputs(checkpoint)):
         raise ExportError(
             f"--outputs {HYBRID_EMBEDDINGS} needs the folder of a checkpoint with {' and '.join(HYBRID_HEADS)}"
         )
-    return tuple(further)
+    return tuple(additional)
 
 
 def _traced(

@@ -39,7 +39,8 @@ Tokenizers = Mapping[str | None, TokenizerSpec]
 class ExportRequest:
     """The checked options of an export, or of one precision of an export of several, which ``precisions`` has all of.
 
-    ``target`` is an absolute path that may be written; ``further_outputs`` are those of the graph after the task's own.
+    ``target`` is an absolute path that may be written; ``additional_outputs`` are those of the graph after the task's
+    own.
     """
 
     target: Path
@@ -50,7 +51,7 @@ class ExportRequest:
     vocabulary: VocabularyOptions
     recipe: Recipe | None
     precisions: tuple[str, ...]
-    further_outputs: tuple[str, ...] = ()
+    additional_outputs: tuple[str, ...] = ()
 
     @property
     def tolerance(self) -> float:

@@ -58,8 +58,8 @@ def probe_texts(tokenizer: Tokenizer, max_length: int | None, spelled: Sequence[
 
     They spell the tokens ``spelled``.
     """
-    own = unlimited(tokenizer)
-    return [*short_probe_texts(), *_spelling_texts(spelled), *_texts_of_every_length(own, max_length)]
+    whole = unlimited(tokenizer)
+    return [*short_probe_texts(), *_spelling_texts(spelled), *_texts_of_every_length(whole, max_length)]
 
 
 def short_probe_texts() -> list[str]:

@@ -69,7 +69,7 @@ class BundleComparison:
 
     def describe_versions(self) -> str:
         """Return the differing versions in words, "" for none."""
-        return ", ".join(f"{name} {own} instead of {other}" for name, (own, other) in self.versions.items())
+        return ", ".join(f"{name} {ours} instead of {theirs}" for name, (ours, theirs) in self.versions.items())
 
 
 def compare_bundles(exported: Bundle, expected: Bundle) -> BundleComparison:
@@ -85,11 +85,11 @@ def compare_bundles(exported: Bundle, expected: Bundle) -> BundleComparison:
     names = dict.fromkeys([*exported.manifest.files, *expected.manifest.files])
     files = [ComparedFile(name, _listed(exported, name), _listed(expected, name)) for name in names]
     files.append(ComparedFile(MANIFEST_FILE, exported.manifest_sha256, expected.manifest_sha256))
-    own, other = exported.manifest.producer, expected.manifest.producer
+    ours, theirs = exported.manifest.producer, expected.manifest.producer
     versions = {
-        name: (own.get(name, "none"), other.get(name, "none"))
-        for name in dict.fromkeys([*own, *other])
-        if own.get(name) != other.get(name)
+        name: (ours.get(name, "none"), theirs.get(name, "none"))
+        for name in dict.fromkeys([*ours, *theirs])
+        if ours.get(name) != theirs.get(name)
     }
     measured = ComparedFile(MEASUREMENTS_FILE, *map(_measured, (exported, expected)))
     return BundleComparison(

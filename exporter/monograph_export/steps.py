@@ -204,10 +204,10 @@ def _outputs_of_bundle(bundle: Bundle, gate: Gate[Any], step: Step) -> HeldOutOu
     """Return what a staged bundle gives for the gate's inputs on ONNX Runtime, as the runtime computes it."""
     with opened_routes(bundle, REQUIRED_DEVICE, "float32") as routes:
         route = next(name for name, pipeline in routes.pipelines.items() if pipeline is routes.main)
-        further = {name: routes.further[name][route] for name in gate.further_outputs}
+        additional = {name: routes.additional_pipelines[name][route] for name in gate.additional_outputs}
         return HeldOutOutputs(
             _outputs_of(routes.main, gate.inputs, step),
-            {name: _outputs_of(pipeline, gate.few, step) for name, pipeline in further.items()},
+            {name: _outputs_of(pipeline, gate.few, step) for name, pipeline in additional.items()},
         )
 
 

@@ -61,10 +61,13 @@ def load_torch_model(source: Checkpoint | BaseModel, request: ExportRequest) -> 
     """
     if isinstance(source, Checkpoint):
         model = TorchModel(
-            request.task, request.task.load(source, request.further_outputs), source.source, request.further_outputs
+            request.task,
+            request.task.load(source, request.additional_outputs),
+            source.source,
+            request.additional_outputs,
         )
     else:
-        model = TorchModel(request.task, request.task.copy(source), _source_of(source), request.further_outputs)
+        model = TorchModel(request.task, request.task.copy(source), _source_of(source), request.additional_outputs)
     model.check(request)
     return model
 
@@ -75,7 +78,7 @@ class TorchModel(LoadedModel):
     packages = ("torch", "transformers", "sentence-transformers", "onnx-ir", "onnxscript")
 
     def __init__(
-        self, task: ExportTask[Any], routed: RoutedModel, source: Source, further_outputs: tuple[str, ...] = ()
+        self, task: ExportTask[Any], routed: RoutedModel, source: Source, additional_outputs: tuple[str, ...] = ()
     ) -> None:
         self.source = source
         self.prompts: Mapping[str, str] = {
@@ -84,7 +87,7 @@ class TorchModel(LoadedModel):
         self.default_prompt_name = routed.main.default_prompt_name
         self._task = task
         self._routed = routed
-        self._further_outputs = further_outputs
+        self._additional_outputs = additional_outputs
 
     def arithmetic(self) -> AbstractContextManager[None]:
         """Within this context torch computes the same bits on any number of threads."""
@@ -148,7 +151,7 @@ class TorchModel(LoadedModel):
 
     def describe_outputs(self) -> Any:
         """Return the task's section of the manifest."""
-        return self._task.describe_outputs(self._routed, self._further_outputs)
+        return self._task.describe_outputs(self._routed, self._additional_outputs)
 
     def routing(self, tokenizers: Tokenizers) -> Routing | None:
         """Return how texts are routed, None for a model without routes."""
@@ -164,7 +167,7 @@ class TorchModel(LoadedModel):
         inputs = request.calibration
         if pruned is not None:
             inputs = inputs.filtered(pruned.vocabularies.usable)
-        gate = Gate(self._task, request.limits, inputs.held_out, self.describe_outputs(), self._further_outputs)
+        gate = Gate(self._task, request.limits, inputs.held_out, self.describe_outputs(), self._additional_outputs)
         return compress(self._routed.main, request.compression, inputs, gate, progress)
 
     def describe_reference(self, compressed: Compressed[Any] | None) -> str:
@@ -194,12 +197,12 @@ class TorchModel(LoadedModel):
                 prompt = next(filter(None, model.prompts.values()), _PROMPT)
                 prompted = usable_inputs(written, specification, short_probe_texts(), prompt)
                 sets.append(self._probes(model, route, prompted, progress, prompt))
-            sets += [self._further_probes(model, route, usable[::_EVERY], name) for name in self._further_outputs]
+            sets += [self._additional_probes(model, route, usable[::_EVERY], name) for name in self._additional_outputs]
         return sets
 
-    def _further_probes(self, model: BaseModel, route: str | None, inputs: list[Any], output: str) -> Probes:
+    def _additional_probes(self, model: BaseModel, route: str | None, inputs: list[Any], output: str) -> Probes:
         """Return probes of an output after the task's own."""
-        outputs = self._task.further_outputs(model, inputs, output)
+        outputs = self._task.compute_additional_output(model, inputs, output)
         check_finite(outputs)
         counts = (len(token_ids(model, one)) for one in inputs)
         return Probes(tuple(inputs), tuple(counts), outputs, route, output=output)
@@ -219,7 +222,7 @@ class TorchModel(LoadedModel):
         graphs = dict[str | None, BuiltGraph]()
         for route, model in self._routed.computed.items():
             with progress.step(f"Tracing the model{_of_route(route)}"):
-                traced = trace(model, self._task, self._further_outputs)
+                traced = trace(model, self._task, self._additional_outputs)
             graphs[route] = BuiltGraph(apply_passes(traced, progress), precision, _sizes_by_part(model))
         return graphs
 

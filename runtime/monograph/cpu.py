@@ -9,7 +9,7 @@ import platform
 from pathlib import Path
 
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
-_OWN_CGROUPS = Path("/proc/self/cgroup")
+_MEMBERSHIP = Path("/proc/self/cgroup")
 _CPU_INFO = Path("/proc/cpuinfo")
 _IDENTITY_KEYS = ("model name", "cpu family", "model", "stepping", "flags", "Features", "CPU part")
 
@@ -26,17 +26,17 @@ def available_cpus() -> int:
     return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
 
 
-def cgroup_cpu_quota(root: Path = _CGROUP_ROOT, own: Path = _OWN_CGROUPS) -> float | None:
+def cgroup_cpu_quota(root: Path = _CGROUP_ROOT, membership: Path = _MEMBERSHIP) -> float | None:
     """Return the lowest CPU quota of the cgroup (version 1 or 2) and its ancestors, None where unlimited."""
-    folders = cgroup_folders("cpu", root, own)
+    folders = cgroup_folders("cpu", root, membership)
     quotas = (read(folder) for folder in folders for read in (_quota_v2, _quota_v1))
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
-def cgroup_folders(controller: str, root: Path = _CGROUP_ROOT, own: Path = _OWN_CGROUPS) -> list[Path]:
+def cgroup_folders(controller: str, root: Path = _CGROUP_ROOT, membership: Path = _MEMBERSHIP) -> list[Path]:
     """Return the folders of a controller's cgroup and its ancestors, of version 2 and of version 1."""
     try:
-        lines = own.read_text().splitlines()
+        lines = membership.read_text().splitlines()
     except OSError:
         return []
     folders = []

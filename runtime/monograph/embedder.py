@@ -24,7 +24,7 @@ from monograph.compat.options import (
 )
 from monograph.errors import InputError
 from monograph.hybrid_model import HybridCalls
-from monograph.inputs import Texts, check_count, check_named, check_stream, check_text, check_texts
+from monograph.inputs import Texts, check_count, check_named, check_one_or_many, check_stream
 from monograph.late_chunking import Chunker, Span, pool_spans
 from monograph.quality import QualityLevel
 from monograph.tasks.embedding import EMBEDDING, TOKEN_EMBEDDINGS, Precision
@@ -289,7 +289,7 @@ class Embedder(HybridCalls):
         )
         call = self._check_call(plan, prompt_name, prompt, batch_size, task)
         single = isinstance(inputs, str)
-        checked = [check_text(inputs, 0)] if single else check_texts(inputs)
+        checked = check_one_or_many(inputs)
         vectors = self._run(checked, call, show_progress_bar)
         if single:
             vectors = np.asarray(vectors[0])
@@ -484,7 +484,7 @@ class Embedder(HybridCalls):
         task: str | None,
     ) -> list[NDArray[np.float32]]:
         call = self._check_token_call(prompt_name, prompt, batch_size, task)
-        checked = [check_text(inputs, 0)] if isinstance(inputs, str) else check_texts(inputs)
+        checked = check_one_or_many(inputs)
         return list(self._run(checked, call, show_progress_bar))
 
     @overload

@@ -138,8 +138,8 @@ class HybridPostProcess:
         results = np.empty(len(outputs), dtype=np.object_)
         for position, matrix in enumerate(outputs):
             # The first token has a weight of 0, and its place the text's own vector. Copies, of adjacent values.
-            of_tokens = matrix[1:, : self.section.dimension].copy()
-            results[position] = TextVectors(vectors[position], matrix[:, -1].copy(), of_tokens)
+            token_vectors = matrix[1:, : self.section.dimension].copy()
+            results[position] = TextVectors(vectors[position], matrix[:, -1].copy(), token_vectors)
         return results
 
     def collect(self, parts: Iterable[tuple[NDArray[np.intp], Outputs]], count: int) -> NDArray[np.object_]:
@@ -167,9 +167,9 @@ def hybrid_embeddings(
     ids = np.split(tokens.ids, tokens.starts[1:-1]) if len(texts) else []
     dense = np.empty((len(texts), post_process.dense.width), dtype=np.float32)
     sparse, multi_vector, seen = list[SparseVector](), list[Floats](), set[int]()
-    for position, (text, own) in enumerate(zip(texts, ids, strict=True)):
+    for position, (text, token_ids) in enumerate(zip(texts, ids, strict=True)):
         dense[position] = text.dense
-        sparse.append(largest_weights(own, text.weights, unweighted))
+        sparse.append(largest_weights(token_ids, text.weights, unweighted))
         # Of equal texts each has arrays of its own.
         multi_vector.append(text.multi_vector.copy() if id(text) in seen else text.multi_vector)
         seen.add(id(text))

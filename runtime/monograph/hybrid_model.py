@@ -21,7 +21,7 @@ from monograph.hybrid import (
     hybrid_scores,
     hybrid_scores_pairwise,
 )
-from monograph.inputs import Texts, check_stream, check_text, check_texts
+from monograph.inputs import Texts, check_one_or_many, check_stream
 from monograph.model import Call
 from monograph.tasks.embedding import EMBEDDING, HYBRID_EMBEDDINGS, EmbeddingSection
 
@@ -58,7 +58,7 @@ class HybridCalls(VectorModel[EmbeddingSection]):
 
         """
         call = self._check_hybrid_call(prompt_name, prompt, batch_size, task)
-        checked = [check_text(texts, 0)] if isinstance(texts, str) else check_texts(texts)
+        checked = check_one_or_many(texts)
         results = self._run(checked, call, show_progress_bar)
         return self._hybrid_embeddings(call, list(results), checked)
 

@@ -28,6 +28,25 @@ _SIDES = ("first", "second")
 _NOT_SEQUENCES = (str, bytes, bytearray, dict, set, frozenset)
 
 
+class UnusableTextError(InputError):
+    """A text, or pair, that the model has no output for.
+
+    ``position`` is its place among the texts of the call that raises it, ``noun`` what it is and ``problem`` what is
+    wrong with it.
+    """
+
+    def __init__(self, noun: str, position: int, problem: str) -> None:
+        super().__init__(noun, position, problem)
+        self.noun, self.position, self.problem = noun, position, problem
+
+    def __str__(self) -> str:
+        return f"{self.noun} {self.position} {self.problem}"
+
+    def at(self, position: int) -> UnusableTextError:
+        """Return the error for the same text at another position."""
+        return UnusableTextError(self.noun, position, self.problem)
+
+
 def check_texts(texts: object, name: str = "text") -> list[str]:
     """Return a list, tuple, NumPy array or pandas column of texts as a list of str.
 
@@ -42,6 +61,16 @@ def check_texts(texts: object, name: str = "text") -> list[str]:
     if getattr(texts, "ndim", 1) != 1:
         raise InputError(f"{name}s must be one-dimensional, got {getattr(texts, 'ndim', '?')} dimensions")
     return [check_text(text, position, name) for position, text in enumerate(_to_python(texts))]
+
+
+def check_one_or_many(texts: object) -> list[str]:
+    """Return one text, or what ``check_texts`` takes, as a list of str.
+
+    Raises:
+        InputError: as ``check_texts``.
+
+    """
+    return [check_text(texts, 0)] if isinstance(texts, str) else check_texts(texts)
 
 
 def check_stream(texts: Iterable[object]) -> Iterator[str]:
@@ -156,6 +185,11 @@ def _advise(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ": give one str for each; pairs are for predict of a CrossEncoder"
     return ""
+
+
+def noun_of(text: Input) -> str:
+    """Return what an error calls a text, or a pair of texts."""
+    return "text" if isinstance(text, str) else "pair"
 
 
 def count_characters(text: Input) -> int:

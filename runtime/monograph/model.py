@@ -14,10 +14,9 @@ from typing import Any, ClassVar, Generic, Literal, Self
 
 from monograph.bundle import Bundle, Check, Manifest
 from monograph.defaults import CallDefaults
-from monograph.engines import check_quality
 from monograph.errors import InputError, MonographError
 from monograph.hub import DEFAULT_ACCESS
-from monograph.inference.opening import ModelSource, OpenModel
+from monograph.inference.opening import ModelSource, OpenModel, model_source
 from monograph.inference.pipeline import Pipeline, show_progress
 from monograph.inference.routes import Routes
 from monograph.inputs import DOCUMENT_PROMPTS, QUERY_PROMPTS, InputT, check_count, find_prompt_name, resolve_prompt
@@ -29,8 +28,6 @@ from monograph.tasks.multi_vector import TokenPostProcess
 
 logger = logging.getLogger(__name__)
 
-# More than any machine has; a larger number is a mistake, and engines fail on it in ways of their own.
-MAX_THREADS = 4096
 # What a text is in retrieval, and the names of its prompts.
 Role = Literal["query", "document"]
 _ROLES: dict[Role, tuple[str, ...]] = {"query": QUERY_PROMPTS, "document": DOCUMENT_PROMPTS}
@@ -266,6 +263,7 @@ class Model(Generic[SectionT]):
         output: str | None = None,
     ) -> Call[ResultT]:
         """Check the options that the calls of every task have; ``output`` is one after the graph's first."""
+        self._check_for_task(post_process, task)
         opened = self._open
         defaults = opened.defaults
         return Call(
@@ -274,6 +272,9 @@ class Model(Generic[SectionT]):
             resolve_prompt(defaults.prompts, defaults.default_prompt_name, prompt_name, prompt),
             None if batch_size is None else check_count(batch_size, "batch_size"),
         )
+
+    def _check_for_task(self, post_process: PostProcess[Any], task: str | None) -> None:
+        """Raise ``InputError`` where ``post_process`` is not for the ``task`` of a call; subclasses may override it."""
 
     def _check_token_call(
         self, prompt_name: str | None, prompt: str | None, batch_size: int | None, task: str | None
@@ -373,27 +374,3 @@ def open_model(source: ModelSource, bundle: Bundle) -> Any:
     model: Model[Any] = object.__new__(getattr(importlib.import_module(module), name))
     model._open_bundle(source, bundle)
     return model
-
-
-def model_source(
-    path: str | os.PathLike[str],
-    device: str | None,
-    compute_dtype: str,
-    threads: int | None,
-    check: Check,
-    cache_dir: str | os.PathLike[str] | None,
-    max_tokens_per_batch: int | None,
-    quality: QualityLevel | None = None,
-) -> ModelSource:
-    """Return the checked arguments that a model is opened with.
-
-    Raises:
-        InputError: a number is not a count, or the quality is not known.
-
-    """
-    threads = None if threads is None else check_count(threads, "threads", MAX_THREADS)
-    if max_tokens_per_batch is not None:
-        max_tokens_per_batch = check_count(max_tokens_per_batch, "max_tokens_per_batch")
-    check_quality(quality)
-    device = "auto" if device is None else device
-    return ModelSource(path, device, compute_dtype, threads, check, cache_dir, max_tokens_per_batch, quality=quality)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,36 +12,18 @@ from numpy.typing import NDArray
 from monograph import tensors
 from monograph.bundle import Check
 from monograph.compat.arguments import Device, Pool, check_ignored, check_similarity
-from monograph.compat.options import OpenOptions
+from monograph.compat.options import MultiVectorOptions, OpenOptions, TokenOptions
 from monograph.compat.similarity import VectorModel
 from monograph.errors import InputError
-from monograph.inputs import Texts, check_count, check_flag, check_stream, check_text, check_texts
+from monograph.inputs import Texts, check_count, check_flag, check_one_or_many, check_stream
 from monograph.maxsim import MAXSIM_FUNCTIONS, check_matrices, maxsim, maxsim_pairwise
-from monograph.model import Call
 from monograph.quality import QualityLevel
 from monograph.ranking import RankedDocument, check_query_and_documents, rank_documents
-from monograph.tasks.base import PostProcess, ResultT
-from monograph.tasks.multi_vector import INT8_LEVELS, MULTI_VECTOR, MultiVectorSection, TokenPostProcess, TokenPrecision
+from monograph.tasks.base import PostProcess
+from monograph.tasks.multi_vector import MULTI_VECTOR, MultiVectorSection, TokenPostProcess, dequantize_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-class TokenOptions(TypedDict, total=False):
-    """Options of ``MultiVectorEncoder.encode`` that say what its vectors are."""
-
-    normalize_embeddings: bool
-    precision: TokenPrecision | None
-    pool_factor: float
-    protected_tokens: int
-
-
-class MultiVectorOptions(TokenOptions, total=False):
-    """These, and arguments of sentence-transformers that change nothing."""
-
-    device: Device | Sequence[Device] | None
-    pool: Pool | None
-    chunk_size: int | None
 
 
 class MultiVectorEncoder(VectorModel[MultiVectorSection]):
@@ -391,36 +373,15 @@ class MultiVectorEncoder(VectorModel[MultiVectorSection]):
         check_ignored(self.device, device=device, pool=pool, chunk_size=chunk_size)
         plan = MULTI_VECTOR.post_process(self._section, **options)
         call = self._check_call(plan, prompt_name, prompt, batch_size, task)
-        checked = [check_text(inputs, 0)] if isinstance(inputs, str) else check_texts(inputs)
+        checked = check_one_or_many(inputs)
         results = self._run(checked, call, show_progress_bar)
         matrices = list(results)
         return matrices[0] if isinstance(inputs, str) else matrices
 
-    def _check_call(
-        self,
-        post_process: PostProcess[ResultT],
-        prompt_name: str | None,
-        prompt: str | None,
-        batch_size: int | None,
-        task: str | None = None,
-        output: str | None = None,
-    ) -> Call[ResultT]:
+    def _check_for_task(self, post_process: PostProcess[Any], task: str | None) -> None:
         if task == "query" and isinstance(post_process, TokenPostProcess) and post_process.pool_factor > 1:
             raise InputError("pool_factor is for documents: leave it out")
-        return super()._check_call(post_process, prompt_name, prompt, batch_size, task, output)
 
     def _comparable(self, embeddings: Any, name: str) -> list[NDArray[np.float32]]:
         """Return token vectors of any precision as matrices float32 [tokens, d]."""
-        return [_widen(matrix, self.dimension) for matrix in check_matrices(embeddings, name)]
-
-
-def _widen(matrix: NDArray[Any], dimension: int) -> NDArray[np.float32]:
-    """Return token vectors of any precision, [tokens, columns], as float32 [tokens, d]."""
-    if matrix.dtype == np.int8 and matrix.shape[1] == dimension:
-        return np.asarray(matrix / np.float32(INT8_LEVELS), dtype=np.float32)
-    if matrix.dtype in (np.int8, np.uint8) and matrix.shape[1] == -(-dimension // 8):
-        # int8 is the byte less 128, that is, with its highest bit inverted.
-        packed = matrix.view(np.uint8) ^ np.uint8(0 if matrix.dtype == np.uint8 else 0x80)
-        bits = np.unpackbits(packed, axis=1, count=dimension).astype(np.float32)
-        return np.asarray((2 * bits - 1) / np.sqrt(np.float32(dimension)), dtype=np.float32)
-    return np.asarray(matrix, dtype=np.float32)
+        return [dequantize_tokens(matrix, self.dimension) for matrix in check_matrices(embeddings, name)]

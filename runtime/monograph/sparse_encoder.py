@@ -20,7 +20,7 @@ from monograph.compat.options import (
     SparseTensorOptions,
 )
 from monograph.compat.similarity import VectorModel
-from monograph.inputs import Texts, check_count, check_stream, check_text, check_texts
+from monograph.inputs import Texts, check_count, check_one_or_many, check_stream
 from monograph.quality import QualityLevel
 from monograph.sparse import arrays, torch_tensors
 from monograph.sparse.rows import SparseRows, SparseVector
@@ -464,5 +464,5 @@ class SparseEncoder(VectorModel[SparseSection]):
     ) -> SparseRows:
         plan = SPARSE.post_process(self._section, max_active_dims=max_active_dims)
         call = self._check_call(plan, prompt_name, prompt, batch_size, task)
-        checked = [check_text(texts, 0)] if isinstance(texts, str) else check_texts(texts)
+        checked = check_one_or_many(texts)
         return self._run(checked, call, show_progress_bar)

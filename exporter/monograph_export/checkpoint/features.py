@@ -22,7 +22,7 @@ _RESERVED = (*GRAPH_INPUTS, "prompt_length", "modality", "token_weights_sum", "c
 class Feature:
     """Vectors of the tokens of a text or of the text; ``normalized`` if Normalize made them."""
 
-    of_tokens: bool
+    per_token: bool
     normalized: bool = False
 
 
@@ -41,7 +41,7 @@ def features_of(modules: Iterable[Any]) -> dict[str, Feature]:
     result = features.get(SENTENCE_EMBEDDING)
     if result is None:
         raise FeatureError(f"no module writes {SENTENCE_EMBEDDING}, the vector of a text: there is {_listed(features)}")
-    if result.of_tokens:
+    if result.per_token:
         raise FeatureError(f"the modules leave vectors of tokens as {SENTENCE_EMBEDDING}: pool them last")
     return features
 
@@ -55,7 +55,7 @@ def token_feature_of(modules: Iterable[Any]) -> Feature:
     """
     features = _left_by(modules)
     result = features.get(TOKEN_EMBEDDINGS)
-    if result is None or not result.of_tokens:
+    if result is None or not result.per_token:
         raise FeatureError(f"no module writes {TOKEN_EMBEDDINGS}, the vectors of tokens: there is {_listed(features)}")
     return result
 
@@ -63,9 +63,9 @@ def token_feature_of(modules: Iterable[Any]) -> Feature:
 def _left_by(modules: Iterable[Any]) -> dict[str, Feature]:
     first, *others = modules
     if type(first).__name__ == "StaticEmbedding":
-        features = {SENTENCE_EMBEDDING: Feature(of_tokens=False)}
+        features = {SENTENCE_EMBEDDING: Feature(per_token=False)}
     else:
-        features = {first.module_output_name: Feature(of_tokens=True)}
+        features = {first.module_output_name: Feature(per_token=True)}
     for position, module in enumerate(others, start=1):
         _apply(features, module, f"module {type(module).__name__} (idx {position})")
     return features
@@ -75,9 +75,9 @@ def _apply(features: dict[str, Feature], module: Any, title: str) -> None:
     """Replace what a module writes."""
     kind = type(module).__name__
     if kind == "Pooling":
-        if not _read(features, TOKEN_EMBEDDINGS, title, "").of_tokens:
+        if not _read(features, TOKEN_EMBEDDINGS, title, "").per_token:
             raise FeatureError(f"{title} pools {TOKEN_EMBEDDINGS}, in which a module before it leaves vectors of texts")
-        features[SENTENCE_EMBEDDING] = Feature(of_tokens=False)
+        features[SENTENCE_EMBEDDING] = Feature(per_token=False)
     elif kind in ("Dense", "Normalize"):
         source, target = module.module_input_name, module.module_output_name
         if target in _RESERVED:
@@ -86,10 +86,10 @@ def _apply(features: dict[str, Feature], module: Any, title: str) -> None:
             # It then does nothing.
             return
         before = _read(features, source, title, f": module_input_name {source!r}")
-        features[target] = Feature(before.of_tokens, normalized=kind == "Normalize")
+        features[target] = Feature(before.per_token, normalized=kind == "Normalize")
     elif kind in ("LayerNorm", "Dropout"):
         before = _read(features, SENTENCE_EMBEDDING, title, "")
-        features[SENTENCE_EMBEDDING] = Feature(before.of_tokens, before.normalized and kind == "Dropout")
+        features[SENTENCE_EMBEDDING] = Feature(before.per_token, before.normalized and kind == "Dropout")
 
 
 def _read(features: dict[str, Feature], name: str, title: str, setting: str) -> Feature:

@@ -39,8 +39,8 @@ class HybridHead(nn.Module):
         weights = torch.relu(self.sparse(hidden))
         width = hybrid_width(text.shape[-1], vectors.shape[-1])
         first = nn.functional.pad(text, (0, width - text.shape[-1])).unsqueeze(1)
-        of_tokens = nn.functional.pad(vectors, (0, width - 1 - vectors.shape[-1]))
-        packed = torch.cat([first, torch.cat([of_tokens, weights], dim=-1)], dim=1)
+        token_vectors = nn.functional.pad(vectors, (0, width - 1 - vectors.shape[-1]))
+        packed = torch.cat([first, torch.cat([token_vectors, weights], dim=-1)], dim=1)
         return features | {HYBRID_EMBEDDINGS: packed}
 
 

@@ -90,11 +90,11 @@ def _tokenizing_problem(model: BaseModel, samples: Any, error: Exception) -> str
 
 
 def _position_tables(model: BaseModel) -> Iterator[nn.Embedding]:
-    own = token_table(model)
+    token_embeddings = token_table(model)
     for path, module in model[0].auto_model.named_modules():
         name = path.rpartition(".")[2]
         of_positions = any(part in name for part in _POSITIONS) and _RELATIVE not in name
-        if of_positions and isinstance(module, nn.Embedding) and module is not own:
+        if of_positions and isinstance(module, nn.Embedding) and module is not token_embeddings:
             yield module
 
 

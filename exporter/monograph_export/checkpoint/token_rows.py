@@ -31,9 +31,9 @@ def check_vocabulary(tokenizer: Tokenizer, rows: int) -> None:
         ExportError: it has no vocabulary, or gives ids without a row for texts that spell no such token.
 
     """
-    own = tokenizer.get_vocab(with_added_tokens=False)
+    vocabulary = tokenizer.get_vocab(with_added_tokens=False)
     added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
-    ordinary = {token: id_ for token, id_ in own.items() if token not in added}
+    ordinary = {token: id_ for token, id_ in vocabulary.items() if token not in added}
     size = vocabulary_size_of(tokenizer)
     tiny = len(ordinary) < _TINY and rows >= max(_LARGE_TABLE_ROWS, _LARGE_TABLE_RATIO * size)
     if len(ordinary) <= _NO_VOCABULARY or tiny:

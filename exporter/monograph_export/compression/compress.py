@@ -82,7 +82,7 @@ def compress(
     _check_enough(inputs, int8_layers=int8_layers)
     with progress.step("Computing the original's outputs", gate.computed, task.task.inputs) as step:
         reference = gate.outputs_of_model(model, step)
-    for outputs in (reference.own, *reference.further.values()):
+    for outputs in (reference.main, *reference.additional.values()):
         check_finite(outputs)
     layers = _reduce_layers(model, options, inputs, task, progress)
     if int8_table:
@@ -173,10 +173,10 @@ def _refusal(
     parts = [f"compressed, the model is too far from the original: {', '.join(violations)}"]
     if quantizer is None:
         return "; ".join([*parts, "choose --precision fp32 and --table fp32"])
-    costs = list(quantizer.costs(inputs.held_out, reference.own).items())[:_NAMED]
+    costs = list(quantizer.costs(inputs.held_out, reference.main).items())[:_NAMED]
     layers = (f"{'/'.join(quantizer.groups[position].originals)} {cost:.4f}" for position, cost in costs)
     # Of outputs of tokens they are not measured.
-    measured = f"{task.costs} of {task.task.output}" if reference.further else task.costs
+    measured = f"{task.costs} of {task.task.output}" if reference.additional else task.costs
     parts.append(f"the layers that cost most {measured}, each by itself: {', '.join(layers)}")
     noun = task.task.inputs
     if len(inputs.calibration) < _ENOUGH_TEXTS:

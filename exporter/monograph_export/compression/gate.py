@@ -27,26 +27,26 @@ _FEW_CHARACTERS = 200_000
 class HeldOutOutputs:
     """A model's outputs for held-out inputs.
 
-    ``own`` are those of the task, float32 [n, d] or objects [n]; ``further`` has for each output of tokens those of a
-    few of the inputs, objects [m], each float32 [tokens, width].
+    ``main`` are those of the task, float32 [n, d] or objects [n]; ``additional`` has for each output of tokens those of
+    a few of the inputs, objects [m], each float32 [tokens, width].
     """
 
-    own: NDArray[Any]
-    further: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    main: NDArray[Any]
+    additional: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Gate(Generic[InputT]):
     """What lets a compressed model pass: its outputs for held-out inputs are near enough to the original's.
 
-    ``section`` is the task's of the manifest, which describes the outputs after the task's own, ``further_outputs``.
+    ``section`` is the task's of the manifest, which describes the outputs after the task's own, ``additional_outputs``.
     """
 
     task: ExportTask[InputT]
     limits: Limits
     inputs: tuple[InputT, ...]
     section: Any = None
-    further_outputs: tuple[str, ...] = ()
+    additional_outputs: tuple[str, ...] = ()
 
     @property
     def few(self) -> Sequence[InputT]:
@@ -59,7 +59,7 @@ class Gate(Generic[InputT]):
     @property
     def computed(self) -> int:
         """How many inputs are computed for a model's outputs."""
-        return len(self.inputs) + len(self.further_outputs) * len(self.few)
+        return len(self.inputs) + len(self.additional_outputs) * len(self.few)
 
     def outputs_of_model(self, model: BaseModel, step: Step) -> HeldOutOutputs:
         """Return the outputs of a model in torch.
@@ -68,17 +68,17 @@ class Gate(Generic[InputT]):
             ExportError: torch cannot run the model.
 
         """
-        own = self.task.outputs_to_compare(model, self.inputs, step)
-        further = {}
-        for name in self.further_outputs:
-            further[name] = self.task.further_outputs(model, self.few, name, COMPARED_AT_A_TIME)
+        main = self.task.outputs_to_compare(model, self.inputs, step)
+        additional = {}
+        for name in self.additional_outputs:
+            additional[name] = self.task.compute_additional_output(model, self.few, name, COMPARED_AT_A_TIME)
             step.advance(len(self.few))
-        return HeldOutOutputs(own, further)
+        return HeldOutOutputs(main, additional)
 
     def agreement(self, reference: HeldOutOutputs, outputs: HeldOutOutputs) -> Agreement:
         """Compare a model's outputs with the original's."""
-        own = self.task.agreement(reference.own, outputs.own)
-        return self.task.with_further(own, self.section, reference.further, outputs.further)
+        agreement = self.task.agreement(reference.main, outputs.main)
+        return self.task.with_token_agreements(agreement, self.section, reference.additional, outputs.additional)
 
     def violations(self, agreement: Agreement) -> tuple[str, ...]:
         """Return in words which limits an agreement violates."""

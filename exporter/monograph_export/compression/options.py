@@ -69,8 +69,12 @@ def compression_options(
         raise ExportError(f"precision has {', '.join(names) or 'nothing'}: name each precision once")
     options = []
     for name in names:
-        own = name == "int8" or "int8" not in names
-        options.append(CompressionOptions(name, table, calibration if own else None, reduce_range and own))
+        has_int8_options = name == "int8" or "int8" not in names
+        options.append(
+            CompressionOptions(
+                name, table, calibration if has_int8_options else None, reduce_range and has_int8_options
+            )
+        )
         options[-1].check()
     return tuple(options)
 

@@ -42,10 +42,10 @@ _NO_PADDING = "if no padding token is defined"
 _PLACE = re.compile(r'File "([^"]+)", line (\d+)')
 
 
-def trace(model: BaseModel, task: ExportTask[Any], further: Sequence[str] = ()) -> ir.Model:
+def trace(model: BaseModel, task: ExportTask[Any], additional_outputs: Sequence[str] = ()) -> ir.Model:
     """Return the model as one graph: token ids in, the task's output out, batch and sequence dynamic.
 
-    ``further`` are features of the modules that are outputs after it.
+    ``additional_outputs`` are features of the modules that are outputs after it.
 
     Raises:
         ExportError: torch cannot trace the model.
@@ -53,8 +53,8 @@ def trace(model: BaseModel, task: ExportTask[Any], further: Sequence[str] = ()) 
     """
     inputs = sample_inputs(model, task.samples)
     with task.graph_modules(model) as modules:
-        composed = ModelGraph(modules, list(inputs), (task.feature, *further))
-        graph = _trace(composed, inputs, [task.task.output, *further])
+        composed = ModelGraph(modules, list(inputs), (task.feature, *additional_outputs))
+        graph = _trace(composed, inputs, [task.task.output, *additional_outputs])
     # Not by torch's option, which goes on to fuse operators: its RotaryEmbedding shares one table of positions among
     # the texts of a batch, which ONNX Runtime 1.31 refuses (onnxscript 0.7).
     optimize_ir(graph, should_fold=_may_fold)
@@ -132,8 +132,8 @@ def _name_axes(model: ir.Model) -> None:
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.shape is None:
             raise ExportError(f"{value.name} has no shape in the traced graph")
-        of_tokens = value.name in GRAPH_INPUTS or len(value.shape) == _TOKEN_RANK
-        names = ("batch", "sequence") if of_tokens else ("batch",)
+        per_token = value.name in GRAPH_INPUTS or len(value.shape) == _TOKEN_RANK
+        names = ("batch", "sequence") if per_token else ("batch",)
         value.shape = ir.Shape([*names, *list(value.shape)[len(names) :]])
 
 

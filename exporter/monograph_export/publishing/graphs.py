@@ -1,4 +1,4 @@
-"""The graphs of a published repository: those of bundles, with the vectors of all tokens as a further output.
+"""The graphs of a published repository: those of bundles, with the vectors of all tokens as an additional output.
 
 Weights and computation are the bundle's. What is written is run as other software runs it, in a session with the
 default settings, and verified: ``sentence_embedding`` by the bundle's probes, ``last_hidden_state`` by the modules of
@@ -55,7 +55,6 @@ class PublishedGraph:
         worst_cosine: The smallest cosine to that reference.
         pooling_difference: The largest difference of ``sentence_embedding`` to what Sentence Transformers' modules make
             of ``last_hidden_state``.
-        token_difference: The largest difference of ``last_hidden_state`` to torch's, None for a compressed model.
 
     """
 
@@ -66,7 +65,6 @@ class PublishedGraph:
     max_abs_difference: float
     worst_cosine: float
     pooling_difference: float
-    token_difference: float | None
 
 
 def write_graph(bundle: Bundle, encoder: Encoder, folder: Path, progress: Progress) -> PublishedGraph:
@@ -245,10 +243,7 @@ class _Verification:
             failures.append(f"{SENTENCE_OUTPUT} differs from the bundle's reference by {difference:.1e}")
         if failures:
             raise ParityError(f"{FOLDER}/{file} in a default session of ONNX Runtime: {', '.join(failures)}")
-        of_tokens = self._tokens if self._exact else None
-        return PublishedGraph(
-            file, precision, external_data, len(sentences), difference, cosine, self._pooling, of_tokens
-        )
+        return PublishedGraph(file, precision, external_data, len(sentences), difference, cosine, self._pooling)
 
 
 def _is_exact(bundle: Bundle) -> bool:

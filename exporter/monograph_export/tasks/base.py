@@ -119,10 +119,10 @@ class ExportTask(ABC, Generic[InputT]):
         """
         return ()
 
-    def load(self, checkpoint: Checkpoint, further: Sequence[str] = ()) -> RoutedModel:  # noqa: ARG002
+    def load(self, checkpoint: Checkpoint, additional_outputs: Sequence[str] = ()) -> RoutedModel:  # noqa: ARG002
         """Load a checkpoint in float32 on the CPU, and give each of its routes.
 
-        ``further`` are outputs of the graph after the task's own, whose modules are loaded as well.
+        ``additional_outputs`` are those of the graph after the task's own, whose modules are loaded as well.
 
         Raises:
             ExportError: the checkpoint is damaged, incomplete, or needs code of its own.
@@ -177,8 +177,8 @@ class ExportTask(ABC, Generic[InputT]):
         check_order(model, name, self.kind)
 
     @abstractmethod
-    def describe_outputs(self, routed: RoutedModel, further: Sequence[str] = ()) -> Any:
-        """Return the task's section of the manifest; ``further`` are outputs of the graph after the task's own.
+    def describe_outputs(self, routed: RoutedModel, additional_outputs: Sequence[str] = ()) -> Any:
+        """Return the task's section of the manifest; ``additional_outputs`` are those of the graph after its own.
 
         Raises:
             ExportError: the routes of the model do not fit each other.
@@ -234,7 +234,7 @@ class ExportTask(ABC, Generic[InputT]):
         """Return what ``_compute`` gave for so many inputs as the runtime has it."""
         return np.asarray(outputs, dtype=np.float32).reshape(count, -1)
 
-    def further_outputs(
+    def compute_additional_output(
         self, model: BaseModel, inputs: Sequence[InputT], output: str, batch_size: int = 1
     ) -> NDArray[Any]:
         """Return an output of the tokens, after the task's own, for each input alone or in padded batches: objects [n].
@@ -293,7 +293,7 @@ class ExportTask(ABC, Generic[InputT]):
     def agreement(self, reference: NDArray[Any], outputs: NDArray[Any]) -> Agreement:
         """Compare a model's outputs with the original's for the same inputs, both as ``outputs`` gives them."""
 
-    def with_further(
+    def with_token_agreements(
         self,
         agreement: Agreement,
         section: Any,  # noqa: ARG002

@@ -140,22 +140,22 @@ class EmbeddingExport(VectorExport):
             )
         return (HYBRID_EMBEDDINGS,) if heads else ()
 
-    def load(self, checkpoint: Checkpoint, further: Sequence[str] = ()) -> RoutedModel:
-        """Load a checkpoint, with its heads for ``hybrid_embeddings`` if that is one of the outputs ``further``.
+    def load(self, checkpoint: Checkpoint, additional_outputs: Sequence[str] = ()) -> RoutedModel:
+        """Load a checkpoint, with its heads for ``hybrid_embeddings`` if that is one of the ``additional_outputs``.
 
         Raises:
             ExportError: the checkpoint is damaged, incomplete, or needs code of its own.
             UnsupportedModuleError: naming what has no exact graph.
 
         """
-        routed = super().load(checkpoint, further)
-        if HYBRID_EMBEDDINGS in further:
+        routed = super().load(checkpoint, additional_outputs)
+        if HYBRID_EMBEDDINGS in additional_outputs:
             from monograph_export.checkpoint.hybrid_heads import add_hybrid_head
 
             add_hybrid_head(routed.whole, checkpoint)
         return routed
 
-    def describe_outputs(self, routed: RoutedModel, further: Sequence[str] = ()) -> EmbeddingSection:
+    def describe_outputs(self, routed: RoutedModel, additional_outputs: Sequence[str] = ()) -> EmbeddingSection:
         """Return the task's section of the manifest."""
         model: Any = routed.whole
         return EmbeddingSection(
@@ -164,13 +164,13 @@ class EmbeddingExport(VectorExport):
             similarity=str(model.similarity_fn_name),
             matryoshka_dimensions=(),
             truncate_dim=model.truncate_dim,
-            hybrid=_hybrid_section(routed.whole) if HYBRID_EMBEDDINGS in further else None,
+            hybrid=_hybrid_section(routed.whole) if HYBRID_EMBEDDINGS in additional_outputs else None,
             token_pooling="mean"
-            if TOKEN_EMBEDDINGS in further and all(map(_is_mean_of_tokens, routed.routes.values()))
+            if TOKEN_EMBEDDINGS in additional_outputs and all(map(_is_mean_of_tokens, routed.routes.values()))
             else None,
         )
 
-    def further_outputs(
+    def compute_additional_output(
         self, model: BaseModel, inputs: Sequence[str], output: str, batch_size: int = 1
     ) -> NDArray[Any]:
         """Return an output of the tokens that Sentence Transformers gives for each text, objects [n]."""
@@ -183,7 +183,7 @@ class EmbeddingExport(VectorExport):
         )
         return as_matrices([np.asarray(tokens.float(), dtype=np.float32) for tokens in outputs])
 
-    def with_further(
+    def with_token_agreements(
         self,
         agreement: Agreement,
         section: EmbeddingSection,
@@ -191,24 +191,24 @@ class EmbeddingExport(VectorExport):
         outputs: Mapping[str, NDArray[Any]],
     ) -> Agreement:
         """Return the agreement with that of the weights and vectors of tokens, part by part of each output."""
-        of_tokens = {}
+        token_agreements = {}
         for output in reference:
             parts = (self.task.parts(section, output, values[output]) for values in (reference, outputs))
             for one, other in zip(*parts, strict=True):
                 # The text's own vectors are compared already.
                 if one.name != DENSE_PART:
-                    of_tokens[one.name or output] = token_agreement(one, other)
-        return EmbeddingAgreement(**vars(agreement), of_tokens=of_tokens) if of_tokens else agreement
+                    token_agreements[one.name or output] = token_agreement(one, other)
+        return EmbeddingAgreement(**vars(agreement), of_tokens=token_agreements) if token_agreements else agreement
 
     def violations(self, limits: Limits, agreement: Agreement) -> tuple[str, ...]:
         """Return in words which limits are violated, by the vectors of texts or by an output of tokens."""
         lines = list(super().violations(limits, agreement))
-        of_tokens = agreement.of_tokens if isinstance(agreement, EmbeddingAgreement) else None
-        if of_tokens:
+        token_agreements = agreement.of_tokens if isinstance(agreement, EmbeddingAgreement) else None
+        if token_agreements:
             lines = [f"{line} ({DENSE_PART})" for line in lines]
-        for name, one in (of_tokens or {}).items():
-            own = (MEAN_COSINE,) if one.neighbour_agreement is None else (MEAN_COSINE, NEIGHBOUR_AGREEMENT)
-            lines += [f"{line} ({name})" for line in limits.only(own).violations(one)]
+        for name, one in (token_agreements or {}).items():
+            figures = (MEAN_COSINE,) if one.neighbour_agreement is None else (MEAN_COSINE, NEIGHBOUR_AGREEMENT)
+            lines += [f"{line} ({name})" for line in limits.only(figures).violations(one)]
         return tuple(lines)
 
 

@@ -102,7 +102,7 @@ class MultiVectorExport(VectorExport):
             if not any(type(module).__name__ == _MASK for module in model):
                 raise UnsupportedModuleError(f"{name}: query_expansion without a {_MASK}")
 
-    def describe_outputs(self, routed: RoutedModel, further: Sequence[str] = ()) -> MultiVectorSection:  # noqa: ARG002
+    def describe_outputs(self, routed: RoutedModel, additional_outputs: Sequence[str] = ()) -> MultiVectorSection:  # noqa: ARG002
         """Return the task's section of the manifest."""
         model: Any = routed.whole
         modules = [module for module in model if type(module).__name__ != _MASK]

@@ -115,7 +115,7 @@ class RerankExport(ExportTask[Pair]):
         # Layers that stay in float32 under autocast; without it they are as all others.
         loaded.set_keep_in_fp32_modules([])
 
-    def describe_outputs(self, routed: RoutedModel, further: Sequence[str] = ()) -> RerankSection:  # noqa: ARG002
+    def describe_outputs(self, routed: RoutedModel, additional_outputs: Sequence[str] = ()) -> RerankSection:  # noqa: ARG002
         """Return the task's section of the manifest."""
         model: Any = routed.whole
         labels = int(model.num_labels)

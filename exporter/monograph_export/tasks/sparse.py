@@ -64,7 +64,7 @@ class SparseExport(VectorExport):
         if has_transformer(model):
             check_mlm_head(model, name)
 
-    def describe_outputs(self, routed: RoutedModel, further: Sequence[str] = ()) -> SparseSection:  # noqa: ARG002
+    def describe_outputs(self, routed: RoutedModel, additional_outputs: Sequence[str] = ()) -> SparseSection:  # noqa: ARG002
         """Return the task's section of the manifest."""
         model: Any = routed.whole
         return SparseSection(self.dimension(routed), str(model.similarity_fn_name), model.max_active_dims)

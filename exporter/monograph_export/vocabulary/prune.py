@@ -54,10 +54,10 @@ def prune_vocabulary(
     """
     if not options.prunes:
         return None
-    own = model.tokenizer.backend_tokenizer
+    tokenizer = model.tokenizer.backend_tokenizer
     # transformers sets it anew at every call; with it a copy has no special tokens.
-    own.encode_special_tokens = False
-    whole = unlimited(own)
+    tokenizer.encode_special_tokens = False
+    whole = unlimited(tokenizer)
     with progress.step("Choosing the tokens to retain"):
         reduction = reduce_tokenizer(whole, options, prompts)
     corpus, others = options.corpus, options.coverage_texts

@@ -33,8 +33,8 @@ def scripts_of(texts: Iterable[str], min_share: float) -> frozenset[str]:
     counts: Counter[str] = Counter()
     for character, count in Counter(character for text in texts for character in text).items():
         counts[script_of(character)] += count
-    own = {script: count for script, count in counts.items() if script not in SHARED}
-    return frozenset(script for script, count in own.items() if count >= min_share * sum(own.values()))
+    counted = {script: count for script, count in counts.items() if script not in SHARED}
+    return frozenset(script for script, count in counted.items() if count >= min_share * sum(counted.values()))
 
 
 def check_scripts(codes: Iterable[str]) -> None:

@@ -132,11 +132,11 @@ class _IndexWriter(ShardWriter):
         column, name = carried.column(0), carried.schema.names[0]
         if column.null_count:
             raise InputError(f"the column {name!r} has a null, and {self.title} needs a number for each vector")
-        own = column.to_numpy(zero_copy_only=False)
+        values = column.to_numpy(zero_copy_only=False)
         limits = np.iinfo(dtype)
-        if len(own) and not limits.min <= int(own.min()) <= int(own.max()) <= limits.max:
+        if len(values) and not limits.min <= int(values.min()) <= int(values.max()) <= limits.max:
             raise InputError(f"the column {name!r} has numbers outside of {limits.min} to {limits.max}")
-        return np.asarray(own[positions], dtype)
+        return np.asarray(values[positions], dtype)
 
 
 class FaissWriter(_IndexWriter):

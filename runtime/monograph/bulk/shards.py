@@ -23,7 +23,7 @@ from monograph.bulk.rows import Selection, Texts, check_compatible, select
 from monograph.bulk.sources import Source
 from monograph.bulk.writers import Layout, ShardWriter, encode_metadata
 from monograph.errors import InputError, MonographError
-from monograph.inference.pipeline import UnusableTextError
+from monograph.inputs import UnusableTextError
 from monograph.vector_file.settings import describe_changes
 from monograph.version import __version__
 

@@ -90,7 +90,7 @@ class Workers:
             self._workers.append(_Worker(self._context, options, cpus[0], prepares=len(cpus) > 1))
             self.fingerprint = self._workers[0].wait_until_open()
             self._options = replace(options, fingerprint=self.fingerprint)
-            self._workers += [_Worker(self._context, self._options, own, prepares=False) for own in cpus[1:]]
+            self._workers += [_Worker(self._context, self._options, cpu_set, prepares=False) for cpu_set in cpus[1:]]
             for worker in self._workers[1:]:
                 worker.wait_until_open()
         except BaseException:

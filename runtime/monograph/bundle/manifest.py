@@ -222,9 +222,9 @@ class Manifest:
 
     def weights_file(self, graph: Graph) -> str:
         """Return the name of a graph's file of weights: its own, or the first that is listed, which graphs share."""
-        own = f"{graph.file.removesuffix(GRAPH_SUFFIX)}{WEIGHTS_SUFFIX}"
+        name = f"{graph.file.removesuffix(GRAPH_SUFFIX)}{WEIGHTS_SUFFIX}"
         # A valid manifest lists one.
-        return own if own in self.files else next(name for name in self.files if name.endswith(WEIGHTS_SUFFIX))
+        return name if name in self.files else next(file for file in self.files if file.endswith(WEIGHTS_SUFFIX))
 
     def to_json(self) -> dict[str, Any]:
         """Return everything that is known of the bundle as JSON values, measurements included."""

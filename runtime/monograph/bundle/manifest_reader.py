@@ -172,18 +172,18 @@ def _graph_problems(graph: Graph, manifest: Manifest, task: Task[Any] | None) ->
 
 
 def _output_problems(graph: Graph, manifest: Manifest, task: Task[Any] | None) -> Iterator[str]:
-    further = () if task is None else task.further_outputs
-    unknown = set(list(graph.outputs)[1:]) - set(further)
+    additional = () if task is None else task.additional_outputs
+    unknown = set(list(graph.outputs)[1:]) - set(additional)
     if not graph.outputs or unknown:
-        yield f"outputs must name one output{''.join(f', and may name {name}' for name in further)}"
+        yield f"outputs must name one output{''.join(f', and may name {name}' for name in additional)}"
     width = manifest.output_width
     stated = "" if task is None else f"{task.name}.{task.width_field}"
     for name, output in graph.outputs.items():
-        if task is not None and name in further and name != next(iter(graph.outputs)):
+        if task is not None and name in additional and name != next(iter(graph.outputs)):
             if len(output.shape) != _TOKEN_AXES or not isinstance(output.shape[-1], int):
                 yield f"outputs.{name} has the shape {list(output.shape)} instead of batch, sequence and a number"
                 continue
-            due = task.further_width(manifest.section, name)
+            due = task.additional_width(manifest.section, name)
             if due not in (None, output.shape[-1]):
                 yield f"outputs.{name} has {output.shape[-1]} columns, and by {task.name} it has {due or 'none'}"
         elif width and output.shape[-1:] != (width,):

@@ -14,7 +14,7 @@ from monograph.bulk.sources import known_kinds
 from monograph.commands import embed_tables, options
 from monograph.errors import InputError
 from monograph.inference.pipeline import show_progress
-from monograph.model import Model, model_source, open_model, prepare_call
+from monograph.model import Model, open_model, prepare_call
 from monograph.paths import user_path
 from monograph.tasks import Task, tasks
 from monograph.tasks.base import EmbedOption
@@ -90,16 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     with open_texts(file, arguments.field) as texts:
         if output is not None:
             _check_output(output, texts)
-        source = model_source(
-            arguments.bundle,
-            arguments.device,
-            arguments.compute_dtype,
-            arguments.threads,
-            check="fast",
-            cache_dir=None,
-            max_tokens_per_batch=arguments.max_tokens_per_batch,
-            quality=arguments.quality,
-        )
+        source = options.model_source_of(arguments)
         bundle = source.open_bundle()
         task_options = _check_options(bundle.task, arguments)
         with open_model(source, bundle) as model:
@@ -185,9 +176,9 @@ def _check_options(task: Task[Any], arguments: argparse.Namespace) -> dict[str, 
     return checked
 
 
-def _foreign_options(own: Sequence[Task[Any]], arguments: argparse.Namespace) -> list[str]:
-    """Return those options that were given and that none of the tasks ``own`` has."""
-    known = {option for task in own for option in task.embed_options}
+def _foreign_options(tasks: Sequence[Task[Any]], arguments: argparse.Namespace) -> list[str]:
+    """Return those options that were given and that none of the tasks has."""
+    known = {option for task in tasks for option in task.embed_options}
     return [
         option.flag
         for option in _task_options()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from monograph.commands import options
 from monograph.errors import InputError, MonographError, printable
-from monograph.model import model_source
 from monograph.paths import user_path
 from monograph.progress import SILENT, Bars, Progress
 from monograph.vector_file.ranges import read_ranges
@@ -73,6 +72,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max-text-bytes", metavar="N", type=options.positive, help="longer texts are errors; default: 10,000,000"
     )
+    _add_run_options(group)
+
+
+def _add_run_options(group: argparse._ArgumentGroup) -> None:
+    """Add the options of how the vectors are computed and written."""
     group.add_argument(
         "--deduplicate",
         metavar="MB",
@@ -168,18 +172,8 @@ def _run(
 def _encoder_options(arguments: argparse.Namespace) -> EncoderOptions:
     from monograph.bulk.encoder import EncoderOptions
 
-    source = model_source(
-        arguments.bundle,
-        arguments.device,
-        arguments.compute_dtype,
-        arguments.threads,
-        check="fast",
-        cache_dir=None,
-        max_tokens_per_batch=arguments.max_tokens_per_batch,
-        quality=arguments.quality,
-    )
     return EncoderOptions(
-        source,
+        options.model_source_of(arguments),
         arguments.prompt_name,
         arguments.prompt,
         arguments.batch_size,

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from monograph.engines.registry import compute_dtype_names, device_help
 from monograph.errors import InputError, MonographError
 from monograph.paths import user_path
 from monograph.quality import LEVELS
+
+if TYPE_CHECKING:
+    from monograph.inference.opening import ModelSource
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +69,28 @@ def add_batches(parser: argparse.ArgumentParser, what: str) -> None:
         type=positive,
         help=f"bound the memory of batches: at most this many tokens, padding included, of several {what}; "
         "default: what is fastest",
+    )
+
+
+def model_source_of(arguments: argparse.Namespace) -> ModelSource:
+    """Return what opens the bundle, by the options of ``add_bundle``, ``add_engine`` and ``add_batches``.
+
+    Raises:
+        InputError: there are more threads than any machine has.
+
+    """
+    # Here and not above: most commands have these options, and not all of them open a bundle.
+    from monograph.inference.opening import model_source
+
+    return model_source(
+        arguments.bundle,
+        arguments.device,
+        arguments.compute_dtype,
+        arguments.threads,
+        check="fast",
+        cache_dir=None,
+        max_tokens_per_batch=arguments.max_tokens_per_batch,
+        quality=arguments.quality,
     )
 
 

@@ -46,6 +46,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=options.positive, default=1, metavar="N", help="processes; default: 1")
     options.add_engine(parser)
     parser.add_argument("--verify", action="store_true", help="run each bundle's probes before listening")
+    _add_limits(parser)
+    parser.add_argument("--ssl-certfile", type=options.path, metavar="FILE", help="certificate, for HTTPS")
+    parser.add_argument("--ssl-keyfile", type=options.path, metavar="FILE", help="its private key")
+    parser.add_argument(
+        "--access-log", action="store_true", help="log a line a request, without texts, on standard error"
+    )
+    # Of a worker process: the listening socket, the pipe to report on, and the one that ends with its supervisor.
+    parser.add_argument("--worker", nargs=3, type=int, help=argparse.SUPPRESS)
+    add_quiet(parser)
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
     limits = parser.add_argument_group("limits")
     limits.add_argument("--max-body-bytes", type=options.positive, metavar="N", help="default: 8 MiB")
     limits.add_argument("--max-texts", type=options.positive, metavar="N", help="texts a request; default: 2048")
@@ -83,14 +95,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="truncate",
         help="what becomes of a text that is too long, if a request does not say; default: truncate",
     )
-    parser.add_argument("--ssl-certfile", type=options.path, metavar="FILE", help="certificate, for HTTPS")
-    parser.add_argument("--ssl-keyfile", type=options.path, metavar="FILE", help="its private key")
-    parser.add_argument(
-        "--access-log", action="store_true", help="log a line a request, without texts, on standard error"
-    )
-    # Of a worker process: the listening socket, the pipe to report on, and the one that ends with its supervisor.
-    parser.add_argument("--worker", nargs=3, type=int, help=argparse.SUPPRESS)
-    add_quiet(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

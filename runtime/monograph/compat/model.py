@@ -26,9 +26,8 @@ from monograph.compat.opening import (
 from monograph.compat.tokenizer import FamiliarTokenizer
 from monograph.defaults import CallDefaults
 from monograph.errors import InputError
-from monograph.inference.opening import ModelSource
+from monograph.inference.opening import ModelSource, model_source
 from monograph.inputs import Pair, check_count, check_flag, check_pairs, check_texts, resolve_prompt
-from monograph.model import model_source
 from monograph.quality import QualityLevel
 from monograph.tasks.base import SectionT
 

@@ -1,4 +1,4 @@
-"""Arguments of constructors, of ``Embedder.encode`` and of ``SparseEncoder.encode`` that are passed on."""
+"""Arguments of constructors and of ``encode`` of embedders, sparse and multi-vector encoders that are passed on."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from monograph.compat.arguments import Device, Pool
 from monograph.inputs import Texts
 from monograph.tasks.embedding import Precision
+from monograph.tasks.multi_vector import TokenPrecision
 
 
 class OpenOptions(TypedDict, total=False):
@@ -109,3 +110,20 @@ class AnySparseOptions(SparseArrayOptions, total=False):
 
     convert_to_tensor: bool | None
     convert_to_sparse_tensor: bool | None
+
+
+class TokenOptions(TypedDict, total=False):
+    """Options of ``MultiVectorEncoder.encode`` that say what its vectors are."""
+
+    normalize_embeddings: bool
+    precision: TokenPrecision | None
+    pool_factor: float
+    protected_tokens: int
+
+
+class MultiVectorOptions(TokenOptions, total=False):
+    """These, and arguments of sentence-transformers that change nothing."""
+
+    device: Device | Sequence[Device] | None
+    pool: Pool | None
+    chunk_size: int | None

@@ -105,25 +105,10 @@ class OpenVinoEngine(Engine):
         core = _core()
         target = _target(core, options.device)
         self.graph = graph
-        self.version = str(import_openvino().__version__.split("-")[0])
-        limit = max(map(_longest, bundle.manifest.graph_tokenizers(graph)))
+        self.version = _version()
         wide = _is_wide(graph)
         config = _config(target, options, _SMALL_KERNEL_CACHE_SIZE if wide else _KERNEL_CACHE_SIZE)
-        names = [*graph.inputs, *graph.outputs]
-        try:
-            if target.partition(".")[0] == "NPU":
-                self.padding_buckets = _static_lengths(limit)
-                model: Model = StaticModels(core, bundle.path / graph.file, names, target, config, self.padding_buckets)
-            else:
-                # Every new shape costs time, and memory while its kernels are cached, so there are few.
-                self.padding_buckets = padding_buckets_up_to(limit, _BUCKET_STEPS.get(graph.precision, 1))
-                model = CompiledModel(compile_graph(core, bundle, graph, target, config, options.cache), names)
-        except Exception as error:
-            if not is_raised_by(_PACKAGE, error):
-                raise
-            raise BundleError(
-                bundle.path, [f"OpenVINO {self.version} cannot load {graph.file} ({last_line_of(error)})"]
-            ) from error
+        model, self.padding_buckets = _load_model(core, bundle, graph, target, config, options)
         self._model: NativeObject[Model] = NativeObject(model)
         self._streams: Streams | None = None
         weights = graph.parts.get("layers", math.inf) + graph.parts.get("head", 0)
@@ -144,11 +129,16 @@ class OpenVinoEngine(Engine):
         self.tokens_per_batch = self.threads * (
             TOKENS_PER_BATCH_AND_THREAD_WHERE_WIDE if wide else TOKENS_PER_BATCH_AND_THREAD
         )
+        self._check_compiled(model, bundle, options)
+
+    def _check_compiled(self, model: Model, bundle: Bundle, options: EngineOptions) -> None:
+        """Refuse a graph that computes in another type than requested, or that is not what the manifest says."""
         if self.compute_dtype != options.compute_dtype:
             raise DeviceError(
                 f"device {options.device!r} would compute in {self.compute_dtype}, not in the requested "
                 f"{options.compute_dtype}: choose compute_dtype {self.compute_dtype!r} or 'auto'"
             )
+        graph = self.graph
         if model.signature != {**graph.inputs, **graph.outputs}:
             raise BundleError(
                 bundle.path, [f"{graph.file} has {model.signature}, the manifest {graph.inputs} and {graph.outputs}"]
@@ -196,6 +186,31 @@ class OpenVinoEngine(Engine):
         self._model.release()
         if self._streams is not None:
             self._streams.close()
+
+
+def _load_model(
+    core: Any, bundle: Bundle, graph: Graph, target: str, config: dict[str, Any], options: EngineOptions
+) -> tuple[Model, NDArray[np.int64]]:
+    """Return a graph compiled for a device, and the lengths that texts are padded to, int64 [k]."""
+    limit = max(map(_longest, bundle.manifest.graph_tokenizers(graph)))
+    names = [*graph.inputs, *graph.outputs]
+    try:
+        if target.partition(".")[0] == "NPU":
+            lengths = _static_lengths(limit)
+            return StaticModels(core, bundle.path / graph.file, names, target, config, lengths), lengths
+        # Every new shape costs time, and memory while its kernels are cached, so there are few.
+        buckets = padding_buckets_up_to(limit, _BUCKET_STEPS.get(graph.precision, 1))
+        return CompiledModel(compile_graph(core, bundle, graph, target, config, options.cache), names), buckets
+    except Exception as error:
+        if not is_raised_by(_PACKAGE, error):
+            raise
+        raise BundleError(
+            bundle.path, [f"OpenVINO {_version()} cannot load {graph.file} ({last_line_of(error)})"]
+        ) from error
+
+
+def _version() -> str:
+    return str(import_openvino().__version__.split("-")[0])
 
 
 def _longest(tokenizer: TokenizerSpec) -> int:

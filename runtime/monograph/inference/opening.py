@@ -25,11 +25,14 @@ from monograph.errors import BundleError, DeviceError, MonographError
 from monograph.hub import DEFAULT_ACCESS, HubAccess
 from monograph.inference.routes import Routes, Tokenizers, load_routes, load_tokenizers
 from monograph.inference.verification import ProofError, quick_failure, wrong_on_probes
+from monograph.inputs import check_count
 from monograph.quality import QualityLevel
 from monograph.version import __version__
 
 logger = logging.getLogger(__name__)
 _PASSED = b"passed"
+# More than any machine has; a larger number is a mistake, and engines fail on it in ways of their own.
+_MAX_THREADS = 4096
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,30 @@ class ModelSource:
         if defaults.max_length is not None:
             routes.limit_length(defaults.max_length)
         return OpenModel(routes.bundle, routes, bundle.path.absolute(), defaults)
+
+
+def model_source(
+    path: str | os.PathLike[str],
+    device: str | None,
+    compute_dtype: str,
+    threads: int | None,
+    check: Check,
+    cache_dir: str | os.PathLike[str] | None,
+    max_tokens_per_batch: int | None,
+    quality: QualityLevel | None = None,
+) -> ModelSource:
+    """Return the checked arguments that a model is opened with.
+
+    Raises:
+        InputError: a number is not a count, or the quality is not known.
+
+    """
+    threads = None if threads is None else check_count(threads, "threads", _MAX_THREADS)
+    if max_tokens_per_batch is not None:
+        max_tokens_per_batch = check_count(max_tokens_per_batch, "max_tokens_per_batch")
+    check_quality(quality)
+    device = "auto" if device is None else device
+    return ModelSource(path, device, compute_dtype, threads, check, cache_dir, max_tokens_per_batch, quality=quality)
 
 
 def open_routes(

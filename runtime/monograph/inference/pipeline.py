@@ -25,10 +25,10 @@ from monograph.bundle.manifest import POOLING_MASK, TokenizerSpec
 from monograph.engines import Engine
 from monograph.engines.native import check_process
 from monograph.engines.reentry import run_non_reentrant
-from monograph.errors import InputError, MonographError
+from monograph.errors import MonographError
 from monograph.inference.scheduler import Scheduler
 from monograph.inference.token_vectors import choose_tokens, split_by_text
-from monograph.inputs import Input, InputT, add_prompt
+from monograph.inputs import Input, InputT, UnusableTextError, add_prompt, noun_of
 from monograph.progress import BAR_LEVELS
 from monograph.tasks.base import Outputs, PostProcess, ResultT, scatter_rows
 from monograph.tokenization import Side, TextTokenizer, TokenizedTexts
@@ -42,25 +42,6 @@ _SHORT = 64
 _FIRST = np.zeros(1, dtype=np.intp)
 # Batch, sequence and dimension.
 _TOKEN_AXES = 3
-
-
-class UnusableTextError(InputError):
-    """A text, or pair, that the model has no output for.
-
-    ``position`` is its place among the texts of the call that raises it, ``noun`` what it is and ``problem`` what is
-    wrong with it.
-    """
-
-    def __init__(self, noun: str, position: int, problem: str) -> None:
-        super().__init__(noun, position, problem)
-        self.noun, self.position, self.problem = noun, position, problem
-
-    def __str__(self) -> str:
-        return f"{self.noun} {self.position} {self.problem}"
-
-    def at(self, position: int) -> UnusableTextError:
-        """Return the error for the same text at another position."""
-        return UnusableTextError(self.noun, position, self.problem)
 
 
 class OutputError(MonographError):
@@ -84,10 +65,10 @@ class BatchRunner:
     ) -> None:
         self.engine = engine
         self.output_width = output_width
-        # The output is of the tokens where it has an axis for them.
-        # Nothing for the first, which every engine gives without its name.
+        # None for the first, which every engine gives without its name.
         self._output = output
         stated = engine.graph.outputs[next(iter(engine.graph.outputs)) if output is None else output]
+        # The output is of the tokens where it has an axis for them.
         self.per_token = len(stated.shape) == _TOKEN_AXES
         self.max_length = specification.max_length
         self.max_cost = min(engine.tokens_per_batch, max_tokens_per_batch or engine.tokens_per_batch)
@@ -344,7 +325,7 @@ class Pipeline:
         if self.specification.min_length and not tokens.lengths.all():
             position = int((tokens.lengths == 0).argmax())
             raise UnusableTextError(
-                _noun(texts[position]),
+                noun_of(texts[position]),
                 position,
                 "has no tokens, and this model, in sentence-transformers as well, has no output for it: leave it out",
             )
@@ -356,7 +337,7 @@ class Pipeline:
         place = int((tokens.ids >= self.specification.vocabulary_size).argmax())
         position, id_ = int(tokens.starts.searchsorted(place, side="right")) - 1, int(tokens.ids[place])
         return UnusableTextError(
-            _noun(texts[position]),
+            noun_of(texts[position]),
             position,
             f"holds the token {self.tokenizer.token(id_)!r} (id {id_}), for which this model has no embedding: take it "
             "out of the text, or of the prompt before it",
@@ -373,10 +354,6 @@ class Pipeline:
 
 def _after(prompt: str, texts: Sequence[Input]) -> Sequence[Input]:
     return [add_prompt(text, prompt) for text in texts] if prompt else texts
-
-
-def _noun(text: Input) -> str:
-    return "text" if isinstance(text, str) else "pair"
 
 
 def _step_by_step(batches: Iterator[tuple[NDArray[np.intp], Outputs]]) -> Iterator[tuple[NDArray[np.intp], Outputs]]:

@@ -24,12 +24,12 @@ Tokenizers = Mapping[str | None, TextTokenizer]
 class Routes:
     """A bundle's pipelines by their route, all on the same device; without routes the one pipeline is under None.
 
-    ``further`` are the pipelines of outputs after the graphs' first, by the output's name.
+    ``additional_pipelines`` are those of outputs after the graphs' first, by the output's name.
     """
 
     bundle: Bundle
     pipelines: Mapping[str | None, Pipeline]
-    further: Mapping[str, Mapping[str | None, Pipeline]] = field(default_factory=dict)
+    additional_pipelines: Mapping[str, Mapping[str | None, Pipeline]] = field(default_factory=dict)
 
     @property
     def main(self) -> Pipeline:
@@ -70,7 +70,7 @@ class Routes:
 
     def of_output(self, output: str | None) -> Mapping[str | None, Pipeline]:
         """Return the pipelines of an output of the graphs by their route; None for the first."""
-        return self.pipelines if output is None else self.further.get(output, {})
+        return self.pipelines if output is None else self.additional_pipelines.get(output, {})
 
     def for_task(self, task: str | None, output: str | None = None) -> Pipeline:
         """Return the pipeline that a task takes, of an output of the graphs, None for the first.
@@ -129,7 +129,7 @@ def load_routes(
     """
     manifest = bundle.manifest
     pipelines: dict[str | None, Pipeline] = {}
-    further: dict[str, dict[str | None, Pipeline]] = {}
+    additional: dict[str, dict[str | None, Pipeline]] = {}
     try:
         shared: BatchRunner | None = None
         for route, tokenizer in tokenizers.items():
@@ -144,11 +144,11 @@ def load_routes(
             for output, stated in list(runner.engine.graph.outputs.items())[1:]:
                 width = int(stated.shape[-1])
                 other = BatchRunner(runner.engine, specification, width, max_tokens_per_batch, output)
-                further.setdefault(output, {})[route] = Pipeline(tokenizer, specification, other)
+                additional.setdefault(output, {})[route] = Pipeline(tokenizer, specification, other)
     except BaseException:
         Routes(bundle, pipelines).close()
         raise
-    return Routes(bundle, pipelines, further)
+    return Routes(bundle, pipelines, additional)
 
 
 def load_tokenizers(bundle: Bundle) -> Tokenizers:

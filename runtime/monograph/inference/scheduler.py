@@ -108,12 +108,12 @@ class Scheduler:
     def _has_capacity(self) -> bool:
         return len(self._running) < self._max_concurrency
 
-    def _begin_batch(self, thread: int, own: _Call) -> list[_Call]:
+    def _begin_batch(self, thread: int, own_call: _Call) -> list[_Call]:
         """Take a slot and the calls of one batch from those that wait; return none where there is no such.
 
         A call that is to be computed alone is left to its own thread.
         """
-        possible = [call for call in self._waiting if call is own or not call.alone]
+        possible = [call for call in self._waiting if call is own_call or not call.alone]
         if not self._has_capacity() or not possible:
             return []
         first = possible[0]
@@ -132,7 +132,7 @@ class Scheduler:
         self._wake_first()
         return batch
 
-    def _run_batch(self, batch: list[_Call], thread: int, own: _Call) -> None:
+    def _run_batch(self, batch: list[_Call], thread: int, own_call: _Call) -> None:
         """Compute a batch, give each of its calls its outputs, and release the slot.
 
         An exception that is no error of ours was raised by a signal handler of this thread: it is not passed on to
@@ -146,7 +146,7 @@ class Scheduler:
                 call.outputs = part.copy() if len(batch) > 1 else outputs
         except MonographError:
             # Whose text it was is not known: each is computed by itself, in its own thread, which gets the error.
-            if batch == [own]:
+            if batch == [own_call]:
                 raise
         finally:
             self._end(thread)

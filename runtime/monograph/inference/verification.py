@@ -131,7 +131,7 @@ def _check_complete(routes: Routes, sets: Sequence[Probes]) -> None:
     outputs = {(probes.route, probes.output) for probes in sets}
     missing += [
         f"no probes of the output {output!r}"
-        for output, pipelines in routes.further.items()
+        for output, pipelines in routes.additional_pipelines.items()
         if not {(route, output) for route in pipelines} <= outputs
     ]
     if missing:
@@ -160,16 +160,16 @@ class _Comparison:
     def of(cls, routes: Routes, probes: Probes, tolerance: float) -> _Comparison:
         pipelines = routes.of_output(probes.output)
         if probes.route not in pipelines:
-            of_output = "" if probes.output is None else f" and the output {probes.output!r}"
+            and_output = "" if probes.output is None else f" and the output {probes.output!r}"
             raise BundleError(
-                routes.bundle.path, [f"probes of the route {probes.route!r}{of_output}, which no graph has"]
+                routes.bundle.path, [f"probes of the route {probes.route!r}{and_output}, which no graph has"]
             )
         pipeline = pipelines[probes.route]
         width = pipeline.runner.output_width
         if probes.width != width or probes.per_token != pipeline.runner.per_token:
-            of_tokens = " of each token" if probes.per_token else ""
+            of_each_token = " of each token" if probes.per_token else ""
             raise BundleError(
-                routes.bundle.path, [f"probes of {probes.width} dimensions{of_tokens}, the graph gives {width}"]
+                routes.bundle.path, [f"probes of {probes.width} dimensions{of_each_token}, the graph gives {width}"]
             )
         task, engine, section = routes.bundle.task, pipeline.engine, routes.bundle.manifest.section
         allowed = {

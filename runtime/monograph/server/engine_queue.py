@@ -58,7 +58,6 @@ class Job:
 
     def __post_init__(self) -> None:
         self.lengths = self.tokens.lengths
-        self.token_count = len(self.tokens.ids)
         self.left = np.arange(len(self.lengths), dtype=np.intp)
         self.cost = sum(batch_cost(1, length) for length in self.lengths.tolist())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from monograph.server.engine_queue import Batch
 # Of prometheus-client: where the processes of a server write what they count. It reads it at its import.
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_PREFIX = "monograph_"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -43,57 +45,33 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        name, registry = "monograph", self._registry
-        self.requests = Counter(
-            f"{name}_requests", "Requests that were answered.", ("route", "status"), registry=registry
+        by_route, by_model = ("route",), ("model",)
+        self.requests = self._counter("requests", "Requests that were answered.", ("route", "status"))
+        self.seconds = self._histogram(
+            "request_seconds", "Seconds from the headers of a request to its response.", by_route, _SECONDS
         )
-        self.seconds = Histogram(
-            f"{name}_request_seconds",
-            "Seconds from the headers of a request to its response.",
-            ("route",),
-            buckets=_SECONDS,
-            registry=registry,
+        self.in_flight = self._gauge("requests_in_flight", "Requests that are being received or computed.")
+        self._texts = self._counter("texts", "Texts or pairs that were computed.", by_model)
+        self._tokens = self._counter("tokens", "Tokens of these texts.", by_model)
+        self._queued = self._gauge("queued_tokens", "Tokens that wait or are being computed.", by_model)
+        self._waited = self._histogram("wait_seconds", "Seconds before a request's first batch.", by_model, _SECONDS)
+        self._computed = self._histogram(
+            "compute_seconds", "Seconds from a request's first batch to the end of its last.", by_model, _SECONDS
         )
-        self.in_flight = Gauge(
-            f"{name}_requests_in_flight",
-            "Requests that are being received or computed.",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        model = ("model",)
-        self._texts = Counter(f"{name}_texts", "Texts or pairs that were computed.", model, registry=registry)
-        self._tokens = Counter(f"{name}_tokens", "Tokens of these texts.", model, registry=registry)
-        self._queued = Gauge(
-            f"{name}_queued_tokens",
-            "Tokens that wait or are being computed.",
-            model,
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self._waited = Histogram(
-            f"{name}_wait_seconds",
-            "Seconds before a request's first batch.",
-            model,
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._computed = Histogram(
-            f"{name}_compute_seconds",
-            "Seconds from a request's first batch to the end of its last.",
-            model,
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._rows = Histogram(
-            f"{name}_batch_rows", "Texts or pairs of a batch.", model, buckets=_ROWS, registry=registry
-        )
-        self._batch_tokens = Counter(
-            f"{name}_batch_tokens", "Tokens of the batches, without padding.", model, registry=registry
-        )
-        self._engine = Counter(
-            f"{name}_engine_seconds", "Seconds in which the engine computed.", model, registry=registry
-        )
+        self._rows = self._histogram("batch_rows", "Texts or pairs of a batch.", by_model, _ROWS)
+        self._batch_tokens = self._counter("batch_tokens", "Tokens of the batches, without padding.", by_model)
+        self._engine = self._counter("engine_seconds", "Seconds in which the engine computed.", by_model)
         self._by_route: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+
+    def _counter(self, name: str, text: str, labels: Sequence[str]) -> Counter:
+        return Counter(_PREFIX + name, text, labels, registry=self._registry)
+
+    def _gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
+        # Of several workers the sum.
+        return Gauge(_PREFIX + name, text, labels, registry=self._registry, multiprocess_mode="livesum")
+
+    def _histogram(self, name: str, text: str, labels: Sequence[str], buckets: Sequence[float]) -> Histogram:
+        return Histogram(_PREFIX + name, text, labels, buckets=buckets, registry=self._registry)
 
     def of_model(self, name: str) -> ModelMetrics:
         """Return the figures of a model."""

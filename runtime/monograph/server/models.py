@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from monograph.batching import deduplicate, split_into_windows
 from monograph.errors import InputError, MonographError
-from monograph.inference.pipeline import UnusableTextError
-from monograph.inputs import Input, count_characters
+from monograph.inputs import Input, UnusableTextError, count_characters
 from monograph.model import Call, Model, Role, prepare_call, prepare_token_call, routes_of
 from monograph.server.engine_queue import EngineQueue, Job
 from monograph.server.errors import Failure, RequestError
@@ -109,11 +108,11 @@ class ServedModel:
         self.created = int(time.time())
         self.queued_tokens = 0
         routes = routes_of(model)
-        of_tokens = routes.of_output(TOKEN_EMBEDDINGS)
-        self.has_token_vectors = bool(of_tokens) or self.task == MULTI_VECTOR.name
+        token_pipelines = routes.of_output(TOKEN_EMBEDDINGS)
+        self.has_token_vectors = bool(token_pipelines) or self.task == MULTI_VECTOR.name
         self._queues = {
             pipeline: EngineQueue(pipeline.runner, name, self._metrics.count_batch)
-            for pipeline in (*routes.pipelines.values(), *of_tokens.values())
+            for pipeline in (*routes.pipelines.values(), *token_pipelines.values())
         }
 
     @property

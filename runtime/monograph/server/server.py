@@ -17,8 +17,9 @@ from typing import Any
 
 from monograph.bundle import read_probes
 from monograph.errors import DeviceError
+from monograph.inference.opening import model_source
 from monograph.inference.verification import verify
-from monograph.model import Model, model_source, open_model, routes_of
+from monograph.model import Model, open_model, routes_of
 from monograph.progress import SILENT, Progress
 from monograph.quality import QualityLevel
 from monograph.server.app import create_app

@@ -152,7 +152,7 @@ class Task(ABC, Generic[SectionT]):
     has_routes: ClassVar[bool] = True
     per_token: ClassVar[bool] = False
     # Outputs of the tokens that a graph may have after the first.
-    further_outputs: ClassVar[tuple[str, ...]] = ()
+    additional_outputs: ClassVar[tuple[str, ...]] = ()
     section_type: ClassVar[type[Any]]
     agreement_type: ClassVar[type[Agreement]]
     # What a compressed model has to keep at the levels before "fast", for which an export's own limits suffice.
@@ -172,7 +172,7 @@ class Task(ABC, Generic[SectionT]):
         """Return the columns of the graph's output."""
         return int(getattr(section, self.width_field))
 
-    def further_width(self, section: SectionT, output: str) -> int | None:  # noqa: ARG002
+    def additional_width(self, section: SectionT, output: str) -> int | None:  # noqa: ARG002
         """Return the columns of an output after the first, None where the section does not state them."""
         return None
 

@@ -189,7 +189,7 @@ class EmbeddingTask(Task[EmbeddingSection]):
     model = "monograph.embedder:Embedder"
     command = "monograph embed"
     output = "sentence_embedding"
-    further_outputs = (TOKEN_EMBEDDINGS, HYBRID_EMBEDDINGS)
+    additional_outputs = (TOKEN_EMBEDDINGS, HYBRID_EMBEDDINGS)
     width_field = "dimension"
     section_type = EmbeddingSection
     agreement_type = EmbeddingAgreement
@@ -226,7 +226,7 @@ class EmbeddingTask(Task[EmbeddingSection]):
             problems.append("hybrid.dimension must be at least 1")
         return problems
 
-    def further_width(self, section: EmbeddingSection, output: str) -> int | None:
+    def additional_width(self, section: EmbeddingSection, output: str) -> int | None:
         """Return the columns of ``hybrid_embeddings``, 0 where the section describes none; None for another output."""
         if output != HYBRID_EMBEDDINGS:
             return None
@@ -246,8 +246,8 @@ class EmbeddingTask(Task[EmbeddingSection]):
     def stated_loss(self, compression: CompressionReport) -> Sequence[Mapping[str, Any]]:
         """Return the figures of the vectors of texts, and of what the graph gives for tokens."""
         agreement = compression.agreement
-        of_tokens = agreement.of_tokens if isinstance(agreement, EmbeddingAgreement) else None
-        return (compression.figures, *map(vars, (of_tokens or {}).values()))
+        token_agreements = agreement.of_tokens if isinstance(agreement, EmbeddingAgreement) else None
+        return (compression.figures, *map(vars, (token_agreements or {}).values()))
 
     def describe(self, section: EmbeddingSection) -> list[tuple[str, str]]:
         """Return what `monograph info` prints of a section."""

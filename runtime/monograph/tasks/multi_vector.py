@@ -22,7 +22,7 @@ from monograph.vector_file.formats import TOKEN_FORMATS
 TokenPrecision = Literal["float32", "float16", "int8", "binary", "ubinary"]
 TOKEN_PRECISIONS: tuple[TokenPrecision, ...] = ("float32", "float16", "int8", "binary", "ubinary")
 # What a value of 1, the largest of a vector of unit length, becomes as int8.
-INT8_LEVELS = 127
+_INT8_LEVELS = 127
 # Python's and NumPy's.
 _COUNTS = (int, np.integer)
 _NUMBERS = (*_COUNTS, float, np.floating)
@@ -212,5 +212,20 @@ def quantize_tokens(vectors: NDArray[np.float32], precision: TokenPrecision) -> 
         limit = np.finfo(np.float16).max
         return np.clip(vectors, -limit, limit).astype(np.float16)
     if precision == "int8":
-        return np.clip(np.rint(vectors * INT8_LEVELS), -INT8_LEVELS, INT8_LEVELS).astype(np.int8)
+        return np.clip(np.rint(vectors * _INT8_LEVELS), -_INT8_LEVELS, _INT8_LEVELS).astype(np.int8)
     return quantize(vectors, precision, None)
+
+
+def dequantize_tokens(matrix: NDArray[Any], dimension: int) -> NDArray[np.float32]:
+    """Return token vectors at any precision of ``quantize_tokens``, [tokens, columns], as float32 [tokens, d].
+
+    ``dimension`` is d. Bits count as 1 and -1, at unit length.
+    """
+    if matrix.dtype == np.int8 and matrix.shape[1] == dimension:
+        return np.asarray(matrix / np.float32(_INT8_LEVELS), dtype=np.float32)
+    if matrix.dtype in (np.int8, np.uint8) and matrix.shape[1] == -(-dimension // 8):
+        # int8 is the byte less 128, that is, with its highest bit inverted.
+        packed = matrix.view(np.uint8) ^ np.uint8(0 if matrix.dtype == np.uint8 else 0x80)
+        bits = np.unpackbits(packed, axis=1, count=dimension).astype(np.float32)
+        return np.asarray((2 * bits - 1) / np.sqrt(np.float32(dimension)), dtype=np.float32)
+    return np.asarray(matrix, dtype=np.float32)
