@@ -127,13 +127,34 @@ def minilm_embedder(minilm_bundle: Path) -> Iterator[Embedder]:
         yield model
 
 
-@pytest.fixture
+@pytest.fixture(scope="session", autouse=True)
 def verified_on_cpu() -> Iterator[None]:
-    """Exports as if ONNX Runtime were the only engine, during a test."""
+    """Exports of this process as if ONNX Runtime were the only engine; ``support.verification`` has the exceptions."""
+    if importlib.util.find_spec("torch") is None:
+        yield
+        return
     from support import verification
 
     with verification.verified_on_cpu():
         yield
+
+
+@pytest.fixture
+def verified_on_every_engine(verified_on_cpu: None) -> Iterator[None]:
+    """Exports of a test as users make them."""
+    from support import verification
+
+    with verification.verified_on_every_engine():
+        yield
+
+
+def _exported(checkpoint: Path, folder: Path) -> Path:
+    """Return a bundle that was verified on every engine."""
+    from monograph_export import export
+    from support import verification
+
+    with verification.verified_on_every_engine():
+        return export(checkpoint, folder / "bundle").path
 
 
 @pytest.fixture(scope="session")
@@ -148,9 +169,7 @@ def tiny_checkpoint(make_once: MakeOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_checkpoint: Path, make_once: MakeOnce) -> Path:
-    from monograph_export import export
-
-    return make_once("tiny-bundle", lambda folder: export(tiny_checkpoint, folder / "bundle").path)
+    return make_once("tiny-bundle", lambda folder: _exported(tiny_checkpoint, folder))
 
 
 @pytest.fixture(scope="session")
@@ -175,9 +194,7 @@ def tiny_cross_checkpoint(make_once: MakeOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_cross_bundle(tiny_cross_checkpoint: Path, make_once: MakeOnce) -> Path:
-    from monograph_export import export
-
-    return make_once("tiny-cross-bundle", lambda folder: export(tiny_cross_checkpoint, folder / "bundle").path)
+    return make_once("tiny-cross-bundle", lambda folder: _exported(tiny_cross_checkpoint, folder))
 
 
 @pytest.fixture(scope="session")
@@ -198,9 +215,7 @@ def tiny_sparse_checkpoint(make_once: MakeOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_sparse_bundle(tiny_sparse_checkpoint: Path, make_once: MakeOnce) -> Path:
-    from monograph_export import export
-
-    return make_once("tiny-sparse-bundle", lambda folder: export(tiny_sparse_checkpoint, folder / "bundle").path)
+    return make_once("tiny-sparse-bundle", lambda folder: _exported(tiny_sparse_checkpoint, folder))
 
 
 @pytest.fixture(scope="session")

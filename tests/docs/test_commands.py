@@ -187,7 +187,6 @@ def marks(kind: str) -> list[pytest.MarkDecorator]:
     return [needs_exact_int8] if kind.startswith("cross-encoder --precision int8") else []
 
 
-@pytest.mark.usefixtures("verified_on_cpu")
 @pytest.mark.parametrize(
     "words",
     [

@@ -162,7 +162,6 @@ def examples_folder(minilm_bundle: Path, tiny_checkpoint: Path, tmp_path: Path) 
     return tmp_path
 
 
-@pytest.mark.usefixtures("verified_on_cpu")
 @pytest.mark.parametrize("page", RUNNABLE, ids=name_of)
 def test_python_runs(page: Path, examples_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page's blocks run one by one, each by itself, where the bundles and checkpoints that they name are."""

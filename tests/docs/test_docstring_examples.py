@@ -12,8 +12,6 @@ import monograph
 import monograph_export
 from support.doctests import check_examples
 
-pytestmark = pytest.mark.usefixtures("verified_on_cpu")
-
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

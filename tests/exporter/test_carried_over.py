@@ -18,7 +18,6 @@ from monograph_export import export
 from monograph_export.checkpoint.checkpoint import read_checkpoint
 from support import checkpoints
 
-pytestmark = pytest.mark.usefixtures("verified_on_cpu")
 TEXTS = ["A Quiet Evening", "THE HARBOUR lights", "", "one two three four five six seven eight nine ten " * 4]
 PROMPTS = {"query": "find: ", "passage": "read: ", "topic": "topic? "}
 

@@ -30,8 +30,6 @@ from support.checkpoints import TINY_BERT, save_transformer, wordpiece
 from support.command import monograph
 from support.cross_encoders import edit_config, save_classifier
 
-pytestmark = pytest.mark.usefixtures("verified_on_cpu")
-
 
 @pytest.fixture
 def checkpoint(tiny_cross_checkpoint: Path, tmp_path: Path) -> Path:

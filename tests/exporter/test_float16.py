@@ -56,7 +56,6 @@ def test_sums_and_norms_beyond_float16_are_right(model: SentenceTransformer, tmp
     assert f"table {'int8' if table == 'int8' else 'fp16'}, layers fp16; on ONNX Runtime" in words
 
 
-@pytest.mark.usefixtures("verified_on_cpu")
 def test_weights_take_half_the_space(model: SentenceTransformer, tmp_path: Path) -> None:
     bundle = export(model, tmp_path / "bundle", precision="fp16")
     graph = onnx.load(bundle.path / "model.onnx", load_external_data=False).graph

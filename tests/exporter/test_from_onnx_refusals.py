@@ -26,7 +26,6 @@ from monograph_export.from_onnx.weights import read_weights
 from monograph_export.recipes import read_recipe
 from support import encoders
 
-pytestmark = pytest.mark.usefixtures("verified_on_cpu")
 Change = Callable[[Any], Any]
 
 

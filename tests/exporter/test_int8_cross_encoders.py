@@ -26,7 +26,6 @@ from monograph_export.tasks.rerank import RERANK_EXPORT, built_in_pairs, pairs_o
 from support.command import assert_error, monograph, monograph_after_imports
 from support.cross_encoders import save_classifier
 
-pytestmark = pytest.mark.usefixtures("verified_on_cpu")
 # Of each, what is given one row a pair: a pooler that is the encoder's or the classifier's, and what follows it.
 HEADS = {
     "BERT": {"bert.pooler.dense", "classifier"},

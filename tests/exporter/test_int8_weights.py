@@ -19,11 +19,15 @@ from monograph.errors import ExportError
 from monograph_export import compare_bundles, export
 from monograph_export.compression.int8_weights import GroupedInt8Linear, group_size_of
 from support.command import monograph
+from support.verification import verified_on_every_engine
 
 
 @pytest.fixture(scope="module")
 def bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(tiny_checkpoint, tmp_path_factory.mktemp("int8-weights") / "bundle", precision="int8-weights").path
+    with verified_on_every_engine():
+        return export(
+            tiny_checkpoint, tmp_path_factory.mktemp("int8-weights") / "bundle", precision="int8-weights"
+        ).path
 
 
 @pytest.mark.parametrize(
@@ -106,7 +110,6 @@ def test_the_table_may_stay_float32(tiny_checkpoint: Path, tmp_path: Path) -> No
     assert written.manifest.quality.compression.table == "fp32"
 
 
-@pytest.mark.usefixtures("verified_on_cpu")
 def test_cross_encoders_keep_their_head(tiny_cross_checkpoint: Path, tmp_path: Path) -> None:
     path = export(tiny_cross_checkpoint, tmp_path / "bundle", precision="int8-weights").path
     assert CrossEncoder(path, device="cpu").predict([("a question", "an answer")]).shape == (1,)
@@ -114,7 +117,6 @@ def test_cross_encoders_keep_their_head(tiny_cross_checkpoint: Path, tmp_path: P
     assert [node.op_type for node in graph.node].count("DequantizeLinear") == 6
 
 
-@pytest.mark.usefixtures("verified_on_cpu")
 @pytest.mark.slow
 def test_sparse_encoders_have_them(tiny_sparse_checkpoint: Path, tmp_path: Path) -> None:
     path = export(tiny_sparse_checkpoint, tmp_path / "bundle", precision="int8-weights").path
@@ -127,7 +129,6 @@ def test_options_of_ranges_are_refused(options: dict[str, Any], tiny_checkpoint:
         export(tiny_checkpoint, tmp_path / "bundle", precision="int8-weights", **options)
 
 
-@pytest.mark.usefixtures("verified_on_cpu")
 def test_a_loss_above_a_limit_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"mean cosine .* is below 1\.0.*choose --precision fp32"):
         export(tiny_checkpoint, tmp_path / "bundle", precision="int8-weights", min_mean_cosine=1.0)

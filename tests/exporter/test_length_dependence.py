@@ -15,7 +15,6 @@ from monograph_export import export
 from support import checkpoints
 from support.parity import assert_close
 
-pytestmark = pytest.mark.usefixtures("verified_on_cpu")
 # Of 5 + 2 blocks of 8 tokens, and of 40 positions.
 BLOCKS, POSITIONS = 56, 40
 TEXTS = ["", "A quiet evening", "harbour lights " * 12, "word " * 200]

@@ -17,7 +17,6 @@ from support.command import assert_error, monograph
 
 # Random weights do not keep to the limits that trained ones do.
 ANY: dict[str, Any] = {"min_mean_cosine": -1, "min_worst_cosine": -1, "min_neighbour_agreement": 0}
-pytestmark = pytest.mark.usefixtures("verified_on_cpu")
 
 
 @pytest.mark.slow

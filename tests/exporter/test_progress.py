@@ -10,7 +10,6 @@ from monograph_export import export
 from support.encoders import save_encoder
 from support.recorder import Recorder
 
-pytestmark = pytest.mark.usefixtures("verified_on_cpu")
 BEFORE = ["Loading the model"]
 INT8 = [
     "Computing the original's outputs",

@@ -22,8 +22,6 @@ from monograph_export import export
 from monograph_export.graph.passes import apply_passes
 from support import checkpoints
 
-pytestmark = pytest.mark.usefixtures("verified_on_cpu")
-
 
 @pytest.fixture
 def checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> Path:

@@ -103,7 +103,6 @@ def test_a_library_without_mkl_is_not_strict(tmp_path: Path) -> None:
     assert not arithmetic._is_strict(tmp_path)
 
 
-@pytest.mark.usefixtures("verified_on_cpu")
 def test_an_export_is_compared_file_by_file(tiny_checkpoint: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     first, second = open_bundle(tiny_bundle), open_bundle(shutil.copytree(tiny_bundle, tmp_path / "second"))
     same = compare_bundles(first, second)

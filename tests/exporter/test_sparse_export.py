@@ -30,8 +30,6 @@ from support.checkpoints import save_transformer
 from support.cpu_features import needs_exact_int8
 from support.sparse_encoders import save_inference_free, save_masked_lm, splade_modules
 
-pytestmark = pytest.mark.usefixtures("verified_on_cpu")
-
 
 def assert_refused(source: Any, tmp_path: Path, error: type[ExportError], *words: str, **options: Any) -> None:
     with pytest.raises(error) as caught:

@@ -21,7 +21,6 @@ from monograph_export.compression.texts import built_in_texts
 from monograph_export.tasks.embedding import EMBEDDING_EXPORT
 from support.hybrid_models import InTorch, save_hybrid
 
-pytestmark = pytest.mark.usefixtures("verified_on_cpu")
 # Random weights do not keep to the limits that trained ones do.
 LOOSE_LIMITS: dict[str, Any] = {"min_mean_cosine": -1, "min_worst_cosine": -1, "min_neighbour_agreement": 0}
 LIMITS = RequestedLimits({}, "int8").of(EMBEDDING_EXPORT.limits)

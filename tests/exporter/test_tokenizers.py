@@ -19,7 +19,6 @@ from monograph_export.checkpoint.rust_tokenizer import copied
 from monograph_export.checkpoint.token_rows import check_vocabulary
 from support import checkpoints
 
-pytestmark = pytest.mark.usefixtures("verified_on_cpu")
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"
 TEXTS = ["A quiet evening", "  the harbour ", "[SEP] lights [MASK] and <extra>", "ΟΔΥΣΣΕΥΣ", "word " * 200]
 

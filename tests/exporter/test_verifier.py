@@ -19,6 +19,7 @@ def break_openvino(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
     return breaker(tmp_path_factory.mktemp("site"), monkeypatch)
 
 
+@pytest.mark.usefixtures("verified_on_every_engine")
 def test_what_an_engine_cannot_run_is_recorded_and_the_others_are_verified(
     tiny_checkpoint: Path, tmp_path: Path, break_openvino: BreakOpenVino
 ) -> None:
@@ -32,6 +33,7 @@ def test_what_an_engine_cannot_run_is_recorded_and_the_others_are_verified(
     assert f"openvino {first}: out of order" in monograph("info", bundle.path).stdout.decode()
 
 
+@pytest.mark.usefixtures("verified_on_every_engine")
 def test_an_engine_that_crashes_does_not_take_the_export_with_it(
     tiny_checkpoint: Path, tmp_path: Path, break_openvino: BreakOpenVino
 ) -> None:

@@ -99,7 +99,6 @@ def test_multi_vectors_are_of_documents_in_a_list_and_one_query() -> None:
         vectors.query(["one", "two"])  # type: ignore[arg-type]
 
 
-@pytest.mark.usefixtures("verified_on_cpu")
 def test_documents_without_a_vector_are_refused_before_qdrant_refuses_them(tmp_path: Path) -> None:
     from monograph_export import export
     from support.multi_vector_encoders import save_multi_vector

@@ -18,7 +18,6 @@ from monograph.engines import dtypes_of
 from monograph_export import export
 from support import checkpoints
 from support.architectures import ARCHITECTURES, MAX_LENGTH
-from support.verification import verified_on_cpu
 
 SENTENCE = "seven grey geese flew over the quiet harbour before the rain began and nobody in the café looked up"
 # From one token beside the special ones to more than the maximum length, in no order, so that batches are ragged.
@@ -64,8 +63,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     # Texts that were cut may be the same.
     whole = reference[counts < MAX_LENGTH]
     assert (whole @ whole.T - np.eye(len(whole))).max() < MIN_COSINE, "another text's vector would do"
-    with verified_on_cpu():
-        bundle = export(checkpoints.respell_as_legacy(checkpoint), folder / "bundle")
+    bundle = export(checkpoints.respell_as_legacy(checkpoint), folder / "bundle")
     return Exported(bundle, reference)
 
 

@@ -21,7 +21,6 @@ from monograph_export import export
 from support.architectures import MAX_LENGTH
 from support.cross_encoders import IDENTITY, SIGMOID, edit_config, save_classifier, save_cross_encoder
 from support.parity import assert_close
-from support.verification import verified_on_cpu
 
 QUERY = "which birds flew over the harbour?"
 SENTENCE = "seven grey geese flew over the quiet harbour before the rain began and nobody in the café looked up"
@@ -124,8 +123,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     if save is None:
         bundle = open_bundle(request.getfixturevalue("tiny_cross_bundle"))
     else:
-        with verified_on_cpu():
-            bundle = export(checkpoint, folder / "bundle")
+        bundle = export(checkpoint, folder / "bundle")
     return Exported(request.param, bundle, reference)
 
 

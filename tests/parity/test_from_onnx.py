@@ -32,8 +32,6 @@ FORBIDDEN = ("torch", "transformers", "sentence_transformers", "onnxscript", "sc
 GRAPH = "onnx/model.onnx"
 MODULE = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}
 
-on_cpu = pytest.mark.usefixtures("verified_on_cpu")
-
 
 @pytest.fixture(scope="module")
 def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -74,7 +72,6 @@ def layer(activation: str, width: int, wide: int, **more: Any) -> dict[str, Any]
     return {"in_features": width, "out_features": wide, "activation": activation, **more}
 
 
-@on_cpu
 # The lowest opset, where axes are attributes; one where only ReduceSum has them as an input; and one where all have.
 @pytest.mark.parametrize("opset", [11, pytest.param(14, marks=pytest.mark.slow), 18])
 def test_every_pooling_mode(opset: int, transformer: Path, encoder: Callable[[int], Path], tmp_path: Path) -> None:
@@ -87,7 +84,6 @@ def test_every_pooling_mode(opset: int, transformer: Path, encoder: Callable[[in
     assert_equal_to_torch(bundle, model)
 
 
-@on_cpu
 @pytest.mark.parametrize("opset", [pytest.param(11, marks=pytest.mark.slow), 18])
 def test_dense_layer_norm_dropout_and_normalize(
     opset: int, transformer: Path, encoder: Callable[[int], Path], tmp_path: Path
@@ -111,7 +107,6 @@ def test_dense_layer_norm_dropout_and_normalize(
     assert_equal_to_torch(bundle, model)
 
 
-@on_cpu
 def test_the_old_spelling(transformer: Path, encoder: Callable[[int], Path], tmp_path: Path) -> None:
     """In which the order of the flags, not of the modes, is that of the columns."""
     model = checkpoints.build_model(
@@ -122,7 +117,6 @@ def test_the_old_spelling(transformer: Path, encoder: Callable[[int], Path], tmp
     assert_equal_to_torch(bundle, SentenceTransformer(str(checkpoint), device="cpu"))
 
 
-@on_cpu
 def test_a_bare_transformer_gets_mean_pooling(
     transformer: Path, encoder: Callable[[int], Path], tmp_path: Path
 ) -> None:
@@ -130,7 +124,6 @@ def test_a_bare_transformer_gets_mean_pooling(
     assert_equal_to_torch(bundle, SentenceTransformer(str(transformer), device="cpu"))
 
 
-@on_cpu
 def test_other_outputs_and_what_only_they_need_are_dropped(transformer: Path, tmp_path: Path) -> None:
     model = checkpoints.build_model(transformer, max_length=64)
     checkpoint = saved(model, tmp_path / "checkpoint")
@@ -143,7 +136,6 @@ def test_other_outputs_and_what_only_they_need_are_dropped(transformer: Path, tm
     assert_equal_to_torch(bundle, model)
 
 
-@on_cpu
 def test_weights_beside_the_file_may_be_links(
     transformer: Path, encoder: Callable[[int], Path], tmp_path: Path
 ) -> None:
@@ -219,7 +211,6 @@ def test_such_a_graph_is_verified_as_it_is_run(int8_bundle: Bundle, tiny_checkpo
         assert (model.encode(TEXTS) * expected).sum(axis=1).min() > 0.95
 
 
-@on_cpu
 def test_a_float16_encoder_is_pooled_at_float32(transformer: Path, tmp_path: Path) -> None:
     model = checkpoints.build_model(transformer, max_length=64, pooling=("mean", "max"))
     checkpoint = saved(model, tmp_path / "checkpoint")

@@ -221,7 +221,6 @@ def test_the_export_says_what_it_exports(checkpoint: Path, tmp_path: Path, capsy
     assert "a weight, and a vector of 24 dimensions" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("verified_on_cpu")
 def test_dense_vectors_alone(checkpoint: Path, tmp_path: Path) -> None:
     bundle = export(checkpoint, tmp_path / "bundle", outputs="sentence_embedding")
     assert list(bundle.manifest.graphs[0].outputs) == OUTPUTS[:1]
@@ -230,7 +229,6 @@ def test_dense_vectors_alone(checkpoint: Path, tmp_path: Path) -> None:
         model.encode_all("a")
 
 
-@pytest.mark.usefixtures("verified_on_cpu")
 @pytest.mark.slow
 def test_wide_vectors_of_tokens_half_precision_files_and_a_prompt(tmp_path: Path) -> None:
     checkpoint = save_hybrid(tmp_path, dimension=40, dtype=torch.float16)
@@ -242,7 +240,6 @@ def test_wide_vectors_of_tokens_half_precision_files_and_a_prompt(tmp_path: Path
         assert model.encode_all("a", task=None).multi_vector[0].shape[1] == 40
 
 
-@pytest.mark.usefixtures("verified_on_cpu")
 @pytest.mark.parametrize(
     "options", [{"precision": "int8-weights"}, pytest.param({"precision": "fp16"}, marks=pytest.mark.slow)], ids=str
 )
@@ -310,7 +307,6 @@ def test_heads_that_are_refused(
     assert "code of the file ran" not in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("verified_on_cpu")
 @pytest.mark.slow
 def test_one_head_is_no_obstacle_to_dense_vectors(checkpoint: Path, tmp_path: Path) -> None:
     shutil.copytree(checkpoint, tmp_path / "checkpoint")

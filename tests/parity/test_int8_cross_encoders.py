@@ -19,6 +19,7 @@ from monograph_export import export
 from monograph_export.tasks.rerank import RERANK_EXPORT, built_in_pairs
 from support.cpu_features import needs_exact_int8
 from support.cross_encoders import save_cross_encoder
+from support.verification import verified_on_every_engine
 
 pytestmark = needs_exact_int8
 
@@ -38,7 +39,9 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     checkpoint = save_cross_encoder(request.param, folder)
     original: Any = sentence_transformers.CrossEncoder(str(checkpoint), device="cpu", local_files_only=True)
     logits = original.predict(PAIRS, batch_size=16, activation_fn=nn.Identity(), show_progress_bar=False)
-    return Exported(export(checkpoint, folder / "bundle", precision="int8"), np.asarray(logits, np.float32)[:, None])
+    with verified_on_every_engine():
+        bundle = export(checkpoint, folder / "bundle", precision="int8")
+    return Exported(bundle, np.asarray(logits, np.float32)[:, None])
 
 
 @pytest.fixture(scope="module", params=["cpu", "openvino"])

@@ -17,7 +17,6 @@ from monograph_export import export
 from monograph_export.probe_texts import probe_sentences
 from support import checkpoints
 from support.parity import assert_close
-from support.verification import verified_on_cpu
 
 TEXTS = [*probe_sentences()[:20], "", "one", "many words " * 60]
 # A stack of Dense layers each: an export takes seconds, and one wrong activation makes all behind it wrong.
@@ -35,8 +34,7 @@ def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def exported(model: Any, folder: Path, **options: Any) -> Path:
-    with verified_on_cpu():
-        bundle = export(model, folder, **options)
+    bundle = export(model, folder, **options)
     assert all(result.passed for result in bundle.manifest.quality.verifications)
     return bundle.path
 
@@ -117,8 +115,7 @@ def test_prompts_left_out_of_the_pooling(pooling: Any, transformer: Path, tmp_pa
     )
     model.set_pooling_include_prompt(False)
     model.save(str(tmp_path / "checkpoint"), create_model_card=False)
-    with verified_on_cpu():
-        bundle = export(tmp_path / "checkpoint", tmp_path / "bundle")
+    bundle = export(tmp_path / "checkpoint", tmp_path / "bundle")
     assert "pooling_mask" in bundle.manifest.graphs[0].inputs
     assert any("prompted" in case.case for case in bundle.manifest.quality.verifications[0].cases)
     for device in ("cpu", "openvino"):

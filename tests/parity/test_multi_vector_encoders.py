@@ -23,7 +23,6 @@ from support.multi_vector_encoders import (
     save_multi_vector,
 )
 from support.parity import TOLERANCE, assert_close
-from support.verification import verified_on_cpu
 
 SENTENCE = "seven grey geese flew over the quiet harbour, before the rain began; and nobody in the café looked up."
 WORDS = SENTENCE.split() * 6
@@ -82,8 +81,7 @@ _SLOW = ("BERT", "BERT, attended expansion", "BERT, documents of any length")
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = tmp_path_factory.mktemp("multi-vector")
     checkpoint = KINDS[request.param](folder)
-    with verified_on_cpu():
-        bundle = export(checkpoint, folder / "bundle")
+    bundle = export(checkpoint, folder / "bundle")
     reference = sentence_transformers.MultiVectorEncoder(str(checkpoint), device="cpu", local_files_only=True)
     return Exported(bundle, reference)
 
@@ -132,7 +130,6 @@ def test_texts_without_a_task_are_documents_where_that_is_the_same(tmp_path: Pat
             assert np.abs(actual - expected).max(initial=0) <= TOLERANCE
 
 
-@pytest.mark.usefixtures("verified_on_cpu")
 def test_a_loaded_model_is_exported_and_left_as_it_is(tmp_path: Path) -> None:
     model = multi_vector_model("BERT", tmp_path)
     before = model.encode_query(TEXTS, convert_to_numpy=True)
@@ -143,7 +140,6 @@ def test_a_loaded_model_is_exported_and_left_as_it_is(tmp_path: Path) -> None:
     assert bundle.manifest.tokenizers["query"].max_length == EXPANSION["length"]
 
 
-@pytest.mark.usefixtures("verified_on_cpu")
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
@@ -159,7 +155,6 @@ def test_what_has_no_exact_graph_is_refused(tmp_path: Path, file: str, change: d
         export(checkpoint, tmp_path / "bundle")
 
 
-@pytest.mark.usefixtures("verified_on_cpu")
 def test_expansion_beyond_a_window_without_a_token_is_refused(tmp_path: Path) -> None:
     """Torch gives tokens that attend to nothing a vector of its own; the export notices, and writes nothing."""
     with pytest.raises(ParityError, match="query: alone"):

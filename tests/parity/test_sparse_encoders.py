@@ -22,7 +22,6 @@ from monograph.sparse.arrays import similarity, similarity_pairwise
 from monograph_export import export
 from support.architectures import MAX_LENGTH
 from support.sparse_encoders import save_inference_free, save_masked_lm, save_splade, save_token_weights
-from support.verification import verified_on_cpu
 
 SENTENCE = "seven grey geese flew over the quiet harbour before the rain began and nobody in the café looked up"
 WORDS = SENTENCE.split() * 6
@@ -112,8 +111,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         return tied
     folder = tmp_path_factory.mktemp("sparse")
     checkpoint = save(folder)
-    with verified_on_cpu():
-        bundle = export(checkpoint, folder / "bundle", task="sparse")
+    bundle = export(checkpoint, folder / "bundle", task="sparse")
     return _exported(request.param, checkpoint, bundle)
 
 

@@ -50,7 +50,6 @@ def embed_both(checkpoint: Path, bundle: Path, texts: list[str]) -> tuple[NDArra
         if name != KABARDIAN
     ],
 )
-@pytest.mark.usefixtures("verified_on_cpu")
 def test_recipe_exports_and_equals_torch(name: str, tmp_path: Path) -> None:
     recipe = read_recipe(name)
     checkpoint = checkpoints.from_recipe(shrunk(recipe), tmp_path)
@@ -81,7 +80,6 @@ def test_recipe_at_its_exact_size(name: str, tmp_path: Path) -> None:
     assert difference <= recipe.tolerance
 
 
-@pytest.mark.usefixtures("verified_on_cpu")
 @pytest.mark.slow
 def test_128_dimension_model_equals_the_cards_mean_pooling(tmp_path: Path) -> None:
     """The masked mean that model cards print, in plain torch and transformers, from the same weights."""
@@ -102,7 +100,6 @@ def test_128_dimension_model_equals_the_cards_mean_pooling(tmp_path: Path) -> No
     assert np.abs(np.linalg.norm(actual, axis=1) - 1).min() > 0.1, "without Normalize vectors are not of unit length"
 
 
-@pytest.mark.usefixtures("verified_on_cpu")
 def test_kabardian_layout_gives_the_same_modules_and_vectors(tmp_path: Path) -> None:
     """The spelling of sentence-transformers 3.4.1: models.* types, a flag a pooling mode, include_prompt."""
     recipe = read_recipe(KABARDIAN)

@@ -1,4 +1,4 @@
-"""Exports that are verified on one engine only."""
+"""On which engines the exports of the tests are verified: on ONNX Runtime, or on all that are installed."""
 
 from __future__ import annotations
 
@@ -7,15 +7,24 @@ from contextlib import contextmanager
 
 import pytest
 
+from monograph.engines import installed_devices
 from monograph_export import parity
 
 
 @contextmanager
 def verified_on_cpu() -> Iterator[None]:
-    """Export as if ONNX Runtime were the only engine: saves a process, and a second, in each export.
+    """Export as if ONNX Runtime were the only engine: that saves a process, and a second of five, in each export.
 
-    For tests whose subject is no engine, and for those that compare each engine's vectors with torch's themselves.
+    Tests that are about another engine compare its vectors with torch's themselves.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parity, "installed_devices", lambda: [parity.REQUIRED_DEVICE])
+        yield
+
+
+@contextmanager
+def verified_on_every_engine() -> Iterator[None]:
+    """Export as users do, for tests of what is verified and recorded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parity, "installed_devices", installed_devices)
         yield
