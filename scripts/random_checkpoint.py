@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from monograph.errors import ExportError
 from monograph_export import compression
 from monograph_export.recipes import read_recipe
 from support.checkpoints import SPECIAL_TOKENS, from_recipe
@@ -49,7 +50,10 @@ def main() -> int:
     parser.add_argument("recipe", metavar="RECIPE", help="of models/, with a WordPiece tokenizer: LaBSE")
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="to write")
     arguments = parser.parse_args()
-    recipe = read_recipe(arguments.recipe)
+    try:
+        recipe = read_recipe(arguments.recipe)
+    except ExportError as error:
+        parser.error(str(error))
     if recipe.architecture["tokenizer"] != "WordPiece":
         kind = recipe.architecture["tokenizer"]
         parser.error(f"{arguments.recipe} has a {kind} tokenizer: name a recipe with a WordPiece tokenizer")

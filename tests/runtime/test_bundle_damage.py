@@ -167,7 +167,7 @@ def test_a_folder_that_does_not_exist_says_how_to_make_one(tmp_path: Path) -> No
         ("./missing", "monograph export SOURCE ./missing`"),
         ("../missing", "monograph export SOURCE ../missing`"),
         ("missing/", "monograph export SOURCE missing/`"),
-        ("all-MiniLM-L6-v2", "a model is exported with `monograph export all-MiniLM-L6-v2 OUTPUT`"),
+        ("all-MiniLM-L6-v2", "if it names a model, first `monograph export all-MiniLM-L6-v2 OUTPUT`"),
     ],
 )
 def test_a_missing_folder_is_named_as_the_caller_wrote_it(source: str, command: str) -> None:

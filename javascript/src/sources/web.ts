@@ -50,7 +50,8 @@ export class WebSource implements BundleSource {
       if (cached !== undefined) {
         return new Uint8Array(await cached.arrayBuffer());
       }
-      throw new BundleError(this.name, [`${MANIFEST_FILE} cannot be read (${firstLine(error)})`], { cause: error });
+      const reason = error instanceof TransferError ? error.message : `cannot be read (${firstLine(error)})`;
+      throw new BundleError(this.name, [`${MANIFEST_FILE} ${reason}`], { cause: error });
     }
   }
 

@@ -202,5 +202,5 @@ def describe_absent(source: str | os.PathLike[str]) -> str:
     text = os.fspath(source)
     if Path(text).name == text:
         # A single word may be the name of a model, which sentence-transformers would download.
-        return f"there is no such folder: check the path; a model is exported with `monograph export {text} OUTPUT`"
+        return f"there is no such folder: check the path; if it names a model, first `monograph export {text} OUTPUT`"
     return f"there is no such folder: check the path, or make a bundle there with `monograph export SOURCE {text}`"

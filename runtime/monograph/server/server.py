@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from monograph.bundle import read_probes
-from monograph.errors import DeviceError
+from monograph.errors import DeviceError, MonographError
 from monograph.inference.opening import model_source
 from monograph.inference.verification import verify
 from monograph.model import Model, open_model, routes_of
@@ -68,9 +68,18 @@ class Address:
         """Return a socket that has the address, and does not listen yet; worker processes may share its address.
 
         Raises:
-            OSError: it cannot be had.
+            MonographError: it cannot be had.
 
         """
+        try:
+            return self._bind(for_workers)
+        except OSError as error:
+            raise MonographError(
+                f"cannot listen at port {self.port} of {self.host} ({error.strerror}): choose another with --port and "
+                "--host, or end the server that has it"
+            ) from error
+
+    def _bind(self, for_workers: bool) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
