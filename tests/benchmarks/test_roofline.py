@@ -74,6 +74,7 @@ def test_tables_that_only_rows_are_read_of_are_no_weights_of_a_call(tmp_path: Pa
     assert (counted.read_at("float32"), counted.read_at("bfloat16")) == (4 * 30 + 48, 2 * 30 + 48)
 
 
+@pytest.mark.slow
 def test_the_rates_of_the_machine_are_measured() -> None:
     rates = machine_rates(sorted(os.sched_getaffinity(0))[:1])
     assert rates.products["float32"] > 1e9

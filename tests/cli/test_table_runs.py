@@ -123,6 +123,7 @@ def test_ended_and_run_again_gives_the_same_bytes(
         assert path.stat().st_mtime_ns == finished.get(path.name, path.stat().st_mtime_ns)
 
 
+@pytest.mark.slow
 def test_workers_choose_themselves_and_share_no_cpu(tiny_bundle: Path, tiny_embedder: Embedder, tmp_path: Path) -> None:
     texts = many(3_000)
     write(tmp_path / "in" / "0.parquet", table_of(texts[:2_000]))

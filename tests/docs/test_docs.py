@@ -190,7 +190,7 @@ def read(reader: Path, bundle: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-@pytest.mark.parametrize("fixture", ["tiny_bundle", "minilm_bundle"])
+@pytest.mark.parametrize("fixture", ["tiny_bundle", pytest.param("minilm_bundle", marks=pytest.mark.slow)])
 def test_the_worked_reader_reproduces_the_probes(fixture: str, reader: Path, request: pytest.FixtureRequest) -> None:
     done = read(reader, request.getfixturevalue(fixture))
     assert done.returncode == 0, done.stderr

@@ -134,6 +134,7 @@ def test_source_has_hashes_and_license(minilm: Path, minilm_bundle: Path) -> Non
     assert source["name"] == "sentence-transformers/all-MiniLM-L6-v2"
 
 
+@pytest.mark.slow
 def test_a_bare_transformer_gets_mean_pooling_as_in_sentence_transformers(cased: Path, tmp_path: Path) -> None:
     reference = SentenceTransformer(str(cased), device="cpu")
     bundle = export(cased, tmp_path / "bundle")

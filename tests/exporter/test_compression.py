@@ -366,6 +366,7 @@ def test_bfloat16_is_refused_for_an_int8_graph(int8_bundle: Path) -> None:
         Embedder(int8_bundle, "openvino", "bfloat16")
 
 
+@pytest.mark.slow
 def test_a_table_alone_is_equal_to_torch_with_that_table(tiny_checkpoint: Path, tmp_path: Path) -> None:
     bundle = export(tiny_checkpoint, tmp_path / "bundle", table="int8")
     assert bundle.manifest.graphs[0].precision == "fp32"

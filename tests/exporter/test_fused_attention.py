@@ -78,6 +78,7 @@ def test_attention_of_another_mask_is_left() -> None:
     assert [node.op_type for node in model.graph] == before
 
 
+@pytest.mark.slow
 def test_a_float16_bundle_has_a_graph_for_gpus_with_the_same_weights(tiny_checkpoint: Path, tmp_path: Path) -> None:
     bundle = export(tiny_checkpoint, tmp_path / "bundle", precision="fp16")
     first, second = bundle.manifest.graphs

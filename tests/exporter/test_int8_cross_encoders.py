@@ -113,6 +113,7 @@ def test_what_is_computed_once_a_pair_is_the_head(architecture: str, tmp_path: P
     assert linear - names == HEADS[architecture]
 
 
+@pytest.mark.slow
 def test_limits_that_are_too_strict_name_the_costliest_layers(tmp_path: Path) -> None:
     # Without a default prompt, of which sentence-transformers warns.
     checkpoint = save_classifier("BERT", tmp_path / "model")
@@ -166,6 +167,7 @@ def test_a_line_that_is_no_pair_is_named(
     assert words in str(caught.value)
 
 
+@pytest.mark.slow
 def test_pairs_of_a_file_calibrate(tiny_cross_checkpoint: Path, tmp_path: Path) -> None:
     pairs = pairs_of(read_calibration(written(tmp_path, *("\t".join(pair) for pair in built_in_pairs().calibration))))
     model = load(tiny_cross_checkpoint)

@@ -110,6 +110,7 @@ def test_the_table_may_stay_float32(tiny_checkpoint: Path, tmp_path: Path) -> No
     assert written.manifest.quality.compression.table == "fp32"
 
 
+@pytest.mark.slow
 def test_cross_encoders_keep_their_head(tiny_cross_checkpoint: Path, tmp_path: Path) -> None:
     path = export(tiny_cross_checkpoint, tmp_path / "bundle", precision="int8-weights").path
     assert CrossEncoder(path, device="cpu").predict([("a question", "an answer")]).shape == (1,)

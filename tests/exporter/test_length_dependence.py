@@ -73,7 +73,7 @@ def saved(config: dict[str, Any], folder: Path, max_length: int) -> Path:
 
 @pytest.mark.parametrize(
     ("config", "limit", "words"),
-    [pytest.param(*case, id=name, marks=pytest.mark.slow if name == "dynamic" else ()) for name, case in CASES.items()],
+    [pytest.param(*case, id=name, marks=() if name == "BigBird" else pytest.mark.slow) for name, case in CASES.items()],
 )
 def test_texts_of_one_form_have_their_vectors(config: dict[str, Any], limit: int, words: str, tmp_path: Path) -> None:
     checkpoint = saved(config, tmp_path, limit)

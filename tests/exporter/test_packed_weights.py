@@ -78,6 +78,7 @@ def test_layers_weights_are_packed_as_the_file_has_them(aligned: Path, tmp_path:
     assert not any(node.op_type == "Transpose" and node.input[0] in stored for node in graph.node)
 
 
+@pytest.mark.slow
 def test_weights_that_onnxruntime_leaves_unaligned_are_moved(tmp_path: Path) -> None:
     """Its positions take 28,896 bytes. Kernels that read what lies behind them as it is end the process."""
     config = checkpoints.TINY_BERT | {"max_position_embeddings": 301, "hidden_size": 24}
@@ -85,6 +86,7 @@ def test_weights_that_onnxruntime_leaves_unaligned_are_moved(tmp_path: Path) -> 
     assert_packed_alike(bundle, tmp_path)
 
 
+@pytest.mark.slow
 def test_int8_weights_are_packed(tmp_path: Path) -> None:
     """The scales of the table have an odd size, and all layers are below 1 MB."""
     config = checkpoints.TINY_BERT | {"hidden_size": 128, "intermediate_size": 512}

@@ -71,6 +71,7 @@ def test_the_loss_of_token_weights_and_vectors_is_measured(
     assert agreement_of(open_bundle(bundle.path)) == agreement_of(bundle)
 
 
+@pytest.mark.slow
 def test_the_loss_of_token_embeddings_is_measured(tiny_checkpoint: Path, tmp_path: Path) -> None:
     outputs = "sentence_embedding,token_embeddings"
     bundle = export(tiny_checkpoint, tmp_path / "bundle", outputs=outputs, table="int8", **LOOSE_LIMITS)

@@ -292,6 +292,7 @@ def test_lines_end_where_embed_ends_them(tmp_path: Path) -> None:
         read_texts(file)
 
 
+@pytest.mark.slow
 def test_added_tokens_without_a_row_have_none_in_a_pruned_table(tiny_checkpoint: Path, tmp_path: Path) -> None:
     model = SentenceTransformer(str(tiny_checkpoint), device="cpu")
     rows = model[0].auto_model.get_input_embeddings().num_embeddings

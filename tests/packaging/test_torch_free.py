@@ -66,6 +66,7 @@ def test_the_environment_of_the_runtime_s_tests_has_no_torch() -> None:
 
 
 @pytest.mark.timeout(900)  # pip may download
+@pytest.mark.slow
 def test_clean_install_is_small_and_has_neither_torch_nor_transformers(tmp_path: Path, minilm_bundle: Path) -> None:
     """`pip install ".[onnx]"` of a built wheel in a new environment, and the real model in it."""
     before = folder_size(tmp_path / "env", create=True)

@@ -50,7 +50,7 @@ def assert_equal_to_torch(model: SentenceTransformer, folder: Path) -> None:
     "pooling",
     [
         tuple(Pooling.POOLING_MODES),
-        "cls",
+        pytest.param("cls", marks=pytest.mark.slow),
         pytest.param("lasttoken", marks=pytest.mark.slow),
         pytest.param("weightedmean", marks=pytest.mark.slow),
         pytest.param(("lasttoken", "mean"), marks=pytest.mark.slow),

@@ -70,13 +70,13 @@ class Exported:
         return [np.asarray(encode(text, show_progress_bar=False)) for text in texts]
 
 
-# What is special of them is in others, too.
-_SLOW = ("BERT", "BERT, attended expansion", "BERT, documents of any length")
+# What is special of the others has tests of its own, too.
+_BY_DAY = ("BERT, no expansion, no Dense, not normalized", "PyLate", "Stanford")
 
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(kind, marks=pytest.mark.slow) if kind in _SLOW else kind for kind in KINDS],
+    params=[kind if kind in _BY_DAY else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS],
 )
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = tmp_path_factory.mktemp("multi-vector")

@@ -181,6 +181,7 @@ def test_a_bundle_without_token_embeddings_says_how_to_get_them(tiny_embedder: E
         tiny_embedder.encode_chunks("a text", [(0, 6)])
 
 
+@pytest.mark.slow
 def test_first_token_models_and_int8_have_token_embeddings(tmp_path: Path) -> None:
     checkpoint = tiny(tmp_path, pooling="cls")
     # Random weights do not keep to the limits that trained ones do.
