@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -56,11 +56,14 @@ class Shell:
     def run(self, command: str, seconds: float) -> tuple[int, str]:
         """Run a command and return its exit status and standard output.
 
+        A command that is not waited for to its end, after so many seconds or for a signal, is ended, so that others can
+        follow.
+
         Raises:
             CommandTimeoutError: it takes longer than so many seconds.
 
         """
-        mark = secrets.token_hex(8)
+        mark, others = secrets.token_hex(8), processes_of_session(self._process.pid)
         script = Path(self._scripts.name) / "command"
         script.write_text(f"{command}\n", encoding="utf-8")
         # From a file, so that a command cannot read the next one as its input.
@@ -70,6 +73,13 @@ class Shell:
         except BrokenPipeError:
             # A command before this one has ended it.
             return self._process.wait(), ""
+        try:
+            return self._wait(mark, seconds)
+        except BaseException:
+            self._end_command(mark, others)
+            raise
+
+    def _wait(self, mark: str, seconds: float) -> tuple[int, str]:
         end, printed = time.monotonic() + seconds, []
         while True:
             try:
@@ -82,6 +92,16 @@ class Shell:
                 # The newline before the mark is this class's.
                 return int(line.split()[1]), "".join(printed).removesuffix("\n")
             printed.append(line)
+
+    def _end_command(self, mark: str, others: Sequence[int]) -> None:
+        """End what the last command has started, first as Ctrl-C does."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            for process in processes_of_session(self._process.pid):
+                if process not in others:
+                    _send(process, number)
+            with suppress(CommandTimeoutError):
+                self._wait(mark, _SECONDS_TO_END)
+                return
 
     def __enter__(self) -> Self:
         return self

@@ -138,8 +138,11 @@ def test_what_is_left_of_a_run_is_ended(scripts: ModuleType, page: Any, tmp_path
 
 
 def test_a_command_that_does_not_end_is_a_failure(scripts: ModuleType, page: Any, tmp_path: Path) -> None:
+    file = page(console("$ sleep 600"), "## Clean up", console(f"$ touch {tmp_path}/cleaned"))
     with pytest.raises(scripts.TutorialError, match="no end after 1 s"):
-        run(scripts, page(console("$ sleep 600")), tmp_path, seconds_per_command=1)
+        run(scripts, file, tmp_path, seconds_per_command=1)
+    # Also the shell was free again.
+    assert (tmp_path / "cleaned").exists()
 
 
 @pytest.mark.slow
