@@ -183,6 +183,7 @@ def test_sts17_equals_sentence_transformers(minilm_embedder: Embedder, minilm_to
 
 
 @pytest.mark.parametrize("pairs", [20, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_ten_tatoeba_languages_equal_sentence_transformers(
     minilm_embedder: Embedder, minilm_torch: Any, data: Path, pairs: int
 ) -> None:
@@ -198,6 +199,7 @@ def test_ten_tatoeba_languages_equal_sentence_transformers(
             assert score == pytest.approx(100 * theirs[name], abs=POINTS), language
 
 
+@pytest.mark.slow
 def test_distance_equals_sentence_transformers(minilm_embedder: Embedder, minilm_torch: Any, data: Path) -> None:
     # How far Frisian lies from its English, for a model that knows English only.
     folder = data / "tatoeba-laser"

@@ -65,6 +65,7 @@ def test_a_system_allowed_one_thread_uses_one_core(minilm_bundle: Path, minilm: 
             assert process.described["threads"] == "1"
 
 
+@pytest.mark.slow
 def test_a_paused_system_takes_no_cpu_time(tiny_bundle: Path, tiny_checkpoint: Path) -> None:
     for system in systems(tiny_bundle, tiny_checkpoint, 2):
         with SystemProcess(system, cpus(2), 120) as process:

@@ -230,11 +230,13 @@ def test_a_folder_without_modules_is_no_sparse_encoder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", TORCH_PEERS)
+@pytest.mark.slow
 def test_torch_peers_give_the_logits_of_pairs(name: str, tiny_cross_checkpoint: Path, tmp_path: Path) -> None:
     check_logits(name, tiny_cross_checkpoint, tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize("name", TORCH_PEERS)
+@pytest.mark.slow
 def test_torch_peers_give_the_sparse_vectors(name: str, sparse_checkpoint: Path, tmp_path: Path) -> None:
     check_sparse(name, sparse_checkpoint, tmp_path, tmp_path)
 

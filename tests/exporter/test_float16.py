@@ -38,6 +38,7 @@ def last_norm(model: SentenceTransformer) -> torch.nn.LayerNorm:
 
 
 @pytest.mark.parametrize("table", ["fp32", pytest.param("int8", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_sums_and_norms_beyond_float16_are_right(model: SentenceTransformer, tmp_path: Path, table: str) -> None:
     with torch.no_grad():
         last_norm(model).weight.mul_(LARGE)

@@ -152,6 +152,7 @@ def test_weights_beside_the_file_may_be_links(
     assert_equal_to_torch(bundle, SentenceTransformer(str(transformer), device="cpu"))
 
 
+@pytest.mark.usefixtures("verified_on_every_engine")
 def test_its_manifest_says_what_that_of_the_traced_bundle_says(
     tiny_checkpoint: Path, tiny_encoder: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:

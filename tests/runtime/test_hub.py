@@ -253,8 +253,15 @@ def test_a_revision_that_is_not_there_is_named(
     assert len(hub.requests) == 1
 
 
-@pytest.mark.parametrize("file", ["manifest.json", "model.onnx.data"])
-@pytest.mark.parametrize("fault", ["cut short", "stalled"])
+@pytest.mark.parametrize(
+    ("fault", "file"),
+    [
+        ("cut short", "manifest.json"),
+        pytest.param("cut short", "model.onnx.data", marks=pytest.mark.slow),
+        pytest.param("stalled", "manifest.json", marks=pytest.mark.slow),
+        ("stalled", "model.onnx.data"),
+    ],
+)
 def test_a_file_that_breaks_off_is_requested_twice(
     fault: str, file: str, hub: Hub, repository: Repository, locate: Locate, tmp_path: Path
 ) -> None:

@@ -216,6 +216,7 @@ print(used[-1] - used[3])
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux reports it in /proc")
 @pytest.mark.parametrize("compiled", ["compiled", "from the cache"])
+@pytest.mark.slow
 def test_a_smaller_kernel_cache_takes_less_memory(compiled: str, tiny_bundle: Path, tmp_path: Path) -> None:
     if compiled == "from the cache":
         for count in (30, 5000):
