@@ -31,6 +31,7 @@ def scored(*arguments: object) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.slow
 def test_all_tasks_beside_sentence_transformers(
     minilm_bundle: Path, minilm: Path, data: Path, tmp_path: Path, sts: Path
 ) -> None:

@@ -213,6 +213,7 @@ def test_distance_equals_sentence_transformers(minilm_embedder: Embedder, minilm
 @pytest.mark.parametrize(
     ("queries", "documents"), [(20, 60), pytest.param(225, 1400, marks=pytest.mark.slow)], ids=["part", "whole"]
 )
+@pytest.mark.slow
 def test_cranfield_equals_scikit_learn_and_sentence_transformers(
     minilm_embedder: Embedder, minilm_torch: Any, data: Path, tmp_path: Path, queries: int, documents: int
 ) -> None:

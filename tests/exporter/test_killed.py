@@ -35,7 +35,10 @@ def kill_when(child: BaseProcess, reached: Callable[[], bool]) -> bool:
     return True
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment",
+    [moment if moment == "manifest.json" else pytest.param(moment, marks=pytest.mark.slow) for moment in MOMENTS],
+)
 def test_a_kill_leaves_a_complete_bundle_or_none(moment: str | None, tiny_checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "bundle"
 

@@ -21,6 +21,7 @@ from support.cpu_features import needs_exact_int8
 from support.cross_encoders import save_cross_encoder
 from support.verification import verified_on_every_engine
 
+pytestmark = pytest.mark.slow
 pytestmark = needs_exact_int8
 
 PAIRS = built_in_pairs().held_out
@@ -50,7 +51,6 @@ def model(exported: Exported, request: pytest.FixtureRequest) -> Iterator[CrossE
         yield model
 
 
-@pytest.mark.slow
 def test_every_engine_was_verified(exported: Exported) -> None:
     results = exported.bundle.manifest.quality.verifications
     # An int8 graph is run at float32 between its products, and at nothing else.
