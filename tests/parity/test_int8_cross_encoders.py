@@ -21,8 +21,7 @@ from support.cpu_features import needs_exact_int8
 from support.cross_encoders import save_cross_encoder
 from support.verification import verified_on_every_engine
 
-pytestmark = pytest.mark.slow
-pytestmark = needs_exact_int8
+pytestmark = [pytest.mark.slow, needs_exact_int8]
 
 PAIRS = built_in_pairs().held_out
 
