@@ -117,7 +117,7 @@ async function checkUse(name, folder) {
     }, name);
     console.log(`${name}: ${names.join("; ")}`);
     assert.match(names[0], /^AbortError/);
-    assert.match(names[1], /^BundleError: .*manifest.json cannot be read/);
+    assert.match(names[1], /^BundleError: .*manifest.json is missing/);
     assert.match(names[2], /^DeviceError: 2 threads need a page that is cross-origin isolated/);
   });
 }

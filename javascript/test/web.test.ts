@@ -75,7 +75,7 @@ test("problems of weights and of other files are reported together, in the manif
 });
 
 test("an address without a bundle, and one that does not answer, are errors", async () => {
-  await served("absent", async (url) => assert.rejects(Embedder.open(url), /manifest.json cannot be read \(is missing \(HTTP 404/));
+  await served("absent", async (url) => assert.rejects(Embedder.open(url), /manifest.json is missing \(HTTP 404/));
   await assert.rejects(Embedder.open("http://127.0.0.1:9/"), BundleError);
 });
 
