@@ -32,7 +32,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    # Modules stay. An export collects garbage, and would look at every object of torch, which takes a second of four.
+    # Modules stay. An export collects garbage, and would look at every object of torch: 0.6 of 3.3 CPU seconds.
     gc.collect()
     gc.freeze()
 

@@ -19,9 +19,6 @@ from monograph.sparse.rows import is_active
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 Floats = NDArray[np.float32]
 _CHUNK_BYTES = 32 * 1024 * 1024
-# What to give instead, in errors.
-ARRAYS_OF_ACTIVE = "the csr_array that encode returns, or sparse_array() of what encode_all returns"
-_OF_TOKENS = "similarity of a MultiVectorEncoder compares these"
 # The epsilon of torch.nn.functional.normalize.
 MIN_NORM = 1e-12
 
@@ -90,9 +87,15 @@ def check_vectors(vectors: Any, name: str = "vectors") -> NDArray[Any]:
     if tensors.is_sparse(vectors):
         raise InputError(f"{name} must be dense, and these are sparse: convert them by toarray() or to_dense()")
     if is_active(vectors):
-        raise InputError(f"{name} must be arrays, and these are SparseVector: give {ARRAYS_OF_ACTIVE}")
-    if isinstance(vectors, (list, tuple)) and any(getattr(each, "ndim", 1) == 2 for each in vectors):
-        raise InputError(f"{name} must be one for each text, and these are several, as of its tokens: {_OF_TOKENS}")
+        raise InputError(
+            f"{name} must be arrays, and these are SparseVector: give the csr_array that encode returns, or "
+            "sparse_array() of what encode_all returns"
+        )
+    if isinstance(vectors, (list, tuple)) and vectors and getattr(vectors[0], "ndim", 1) == 2:
+        raise InputError(
+            f"{name} must be one for each text, and these are several, as of its tokens: similarity of a "
+            "MultiVectorEncoder compares these"
+        )
     try:
         array = np.asarray(tensors.to_array(vectors))
     except (TypeError, ValueError, RuntimeError) as error:

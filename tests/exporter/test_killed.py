@@ -65,10 +65,10 @@ def test_a_kill_leaves_a_complete_bundle_or_none(moment: str | None, tiny_checkp
 def test_kills_at_random_moments_leave_nothing_half_and_one_thing_at_most() -> None:
     """A short form of scripts/kills, which is run by hand with more of them, and for export as well."""
     folders = [str(PROJECT / "tests"), str(PROJECT / "scripts")]
-    command = [sys.executable, "-c", "import kills; kills.main()", "--kills", "1", "unpack", "pack", "prepare", "embed"]
+    command = [sys.executable, "-c", "import kills; kills.main()", "--kills", "3", "unpack", "pack", "prepare", "embed"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     counts = [json.loads(line) for line in done.stdout.splitlines()]
     assert [one["command"] for one in counts] == ["unpack", "pack", "prepare", "embed"]
-    assert all(one["kills"] == 1 for one in counts)
+    assert all(one["kills"] == 3 for one in counts)

@@ -21,7 +21,7 @@ from monograph import CrossEncoder, Embedder, SparseEncoder
 from support.tatoeba import Tatoeba
 
 TOLERANCE = 1e-4
-TEXTS = 80
+TEXTS = 150
 
 
 @pytest.fixture(scope="module")

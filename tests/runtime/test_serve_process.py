@@ -273,7 +273,7 @@ def test_connections_are_spread_over_the_workers() -> None:
 def test_an_address_that_another_server_has_is_refused(workers: int) -> None:
     with running_server(*WORDS, "--workers", 2) as server:
         done = monograph("serve", *WORDS, "--workers", workers, "--port", server.port, "--quiet")
-        assert_error(done, 1, "in use")
+        assert_error(done, 1, "in use", f"port {server.port} of ", "--port")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
