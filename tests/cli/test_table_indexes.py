@@ -120,7 +120,10 @@ def test_what_an_index_does_not_take(file_format: str, tiny_bundle: Path, tmp_pa
     if file_format == "faiss":
         assert_error(embed(tiny_bundle, *arguments, "--keep", "big"), 1, "outside of -9223372036854775808 to")
     else:
-        write(tmp_path / "twice.parquet", ["a", "b"], [5, 5])
-        done = embed(tiny_bundle, tmp_path / "twice.parquet", "-o", output, "--keep", "id")
-        assert_error(done, 1, "takes no such numbers", "each must be there once")
+        repeated = pa.table({"id": [5, 4, 5], "text": ["a", "b", "c"]})
+        # Added at once, and after the other.
+        for rows in 3, 2:
+            pyarrow.parquet.write_table(repeated, tmp_path / "twice.parquet", row_group_size=rows)
+            done = embed(tiny_bundle, tmp_path / "twice.parquet", "-o", output, "--keep", "id")
+            assert_error(done, 1, "takes each number once, and 5 is there again")
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("out")) == []

@@ -205,17 +205,24 @@ class UsearchWriter(_IndexWriter):
         return len(cls.library().Index.restore(str(output), view=True))
 
     def write(self, carried: Any, vectors: NDArray[Any], positions: NDArray[np.intp]) -> None:
-        """Add vectors, on as many threads as the process has cores."""
+        """Add vectors, on as many threads as the process has cores.
+
+        Raises:
+            InputError: a number is there more than once.
+
+        """
         numbers = self.numbers(carried, positions, np.uint64)
         if not len(numbers):
             return
-        try:
-            self._index.add(numbers, np.ascontiguousarray(vectors))
-        except RuntimeError as error:
+        values, counts = np.unique(numbers, return_counts=True)
+        # usearch itself misses a number that two of its threads add at once.
+        repeated = values[(counts > 1) | self._index.contains(values)]
+        if len(repeated):
             raise InputError(
-                f"{self.title} takes no such numbers ({first_line(error)}): each must be there once, in the column "
-                "that --keep names"
-            ) from error
+                f"{self.title} takes each number once, and {repeated[0]} is there again: --keep a column in which "
+                "each is there once, or none for the rows' numbers from 0"
+            )
+        self._index.add(numbers, np.ascontiguousarray(vectors))
 
     def close(self) -> None:
         """Write the index."""
