@@ -12,16 +12,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-
 from monograph.errors import ExportError
 from monograph_export import compression
 from monograph_export.recipes import read_recipe
-from support.checkpoints import SPECIAL_TOKENS, from_recipe
+from support.checkpoints import from_recipe, wordpiece
 
 _SENTENCES = ("sentences.txt", "calibration_sentences.txt")
 _LEARNED = 20_000
-_UNKNOWN = "[UNK]"
 
 
 def built_in_sentences() -> list[str]:
@@ -33,14 +30,8 @@ def built_in_sentences() -> list[str]:
 
 def write_vocabulary(file: Path, size: int, lowercase: bool) -> None:
     """Write a WordPiece vocabulary of so many tokens, one a line."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token=_UNKNOWN))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=min(_LEARNED, size), special_tokens=SPECIAL_TOKENS, show_progress=False
-    )
-    tokenizer.train_from_iterator(built_in_sentences(), trainer)
-    learned = sorted(tokenizer.get_vocab(), key=tokenizer.token_to_id)
+    vocabulary = wordpiece(min(_LEARNED, size), lowercase, built_in_sentences()).get_vocab()
+    learned = sorted(vocabulary, key=lambda token: vocabulary[token])
     unused = (f"[unused{number}]" for number in range(size - len(learned)))
     file.write_text("\n".join([*learned, *unused]) + "\n", encoding="utf-8")
 

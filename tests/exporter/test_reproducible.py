@@ -17,12 +17,20 @@ from monograph_export import arithmetic, compare_bundles, export
 from monograph_export.probe_texts import probe_sentences
 from support import encoders
 from support.architectures import ARCHITECTURES
+from support.checkpoints import byte_level_bpe, unigram, wordpiece
 from support.command import assert_error, monograph, monograph_after_imports
 from support.manifests import edit_manifest
 from support.same_bytes import ANY, ONE_THREAD, assert_same_bytes, hashes
 
 # Each test exports in several new processes, which import torch.
 pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.mark.parametrize("train", [wordpiece, unigram, byte_level_bpe])
+def test_the_tokenizers_of_the_tests_are_the_same_each_time(train: Any) -> None:
+    arguments = (1000, True) if train is wordpiece else (1000,)
+    first, second = (train(*arguments).backend_tokenizer.to_str() for _ in range(2))
+    assert first == second
 
 
 @pytest.mark.slow

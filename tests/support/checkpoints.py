@@ -33,13 +33,19 @@ TINY_BERT: dict[str, Any] = {
 }
 
 
-def wordpiece(vocab_size: int, lowercase: bool) -> BertTokenizerFast:
-    """Train a small WordPiece tokenizer on the project's own sentences."""
+def wordpiece(vocab_size: int, lowercase: bool, sentences: Iterable[str] | None = None) -> BertTokenizerFast:
+    """Train a WordPiece tokenizer on sentences, by default a few of the project's own: the same one each time."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=SPECIAL_TOKENS, show_progress=False)
-    tokenizer.train_from_iterator(probe_sentences(), trainer)
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=lowercase), pre_tokenizers.BertPreTokenizer()
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
+    texts = list(sentences or probe_sentences())
+    words = {word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))}
+    # The trainer breaks ties by the tokens' numbers, and numbers these in the order of a hash table with a random seed.
+    continued = [f"##{character}" for character in sorted({character for word in words for character in word[1:]})]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size, special_tokens=[*SPECIAL_TOKENS, *continued], show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
     return BertTokenizerFast(vocab=tokenizer.get_vocab(with_added_tokens=True), do_lower_case=lowercase)
 
 
@@ -52,7 +58,7 @@ def wordpiece_of(vocab_file: Path, lowercase: bool) -> BertTokenizerFast:
 
 
 def unigram(vocab_size: int) -> PreTrainedTokenizerFast:
-    """Train a small Unigram tokenizer with the special tokens of XLM-R."""
+    """Train a small Unigram tokenizer with the special tokens of XLM-R: the same one each time."""
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -61,6 +67,11 @@ def unigram(vocab_size: int) -> PreTrainedTokenizerFast:
         vocab_size=vocab_size, special_tokens=ROBERTA_TOKENS, unk_token="<unk>", show_progress=False
     )
     tokenizer.train_from_iterator(probe_sentences(), trainer)
+    # The trainer sums in threads, and numbers what no word needs in the order of a hash table with a random seed.
+    pieces = [(piece, round(score, 2)) for piece, score in json.loads(tokenizer.to_str())["model"]["vocab"]]
+    special, learned = pieces[: len(ROBERTA_TOKENS)], pieces[len(ROBERTA_TOKENS) :]
+    learned.sort(key=lambda piece: (-piece[1], piece[0]))
+    tokenizer.model = models.Unigram([*special, *learned], ROBERTA_TOKENS.index("<unk>"))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
