@@ -133,7 +133,8 @@ def build_model(
     lowercase: bool = False,
     **options: Any,
 ) -> SentenceTransformer:
-    """Put pooling, dense layers and normalisation behind a saved transformer."""
+    """Put pooling, dense layers of random weights and normalisation behind a saved transformer."""
+    torch.manual_seed(1)
     body = Transformer(str(transformer), max_seq_length=max_length, do_lower_case=lowercase)
     modules: list[nn.Module] = [body, Pooling(body.get_embedding_dimension(), pooling_mode=pooling)]
     for layer in dense:
@@ -168,7 +169,6 @@ def from_recipe(recipe: Recipe, folder: Path, vocab_file: Path | None = None) ->
     else:
         tokenizer = wordpiece(1000, lowercase)
     transformer = save_transformer(shape["config"], tokenizer, folder / "transformer")
-    torch.manual_seed(1)
     model = build_model(
         transformer,
         max_length=recipe.max_length,
