@@ -1,7 +1,8 @@
 """Time worker processes that read, embed and write Parquet against `Embedder.encode` of the same texts in memory.
 
-Interleaved rounds on one machine, with as many threads in all: workers of one thread each, and one model with all. What
-is timed begins when the models are open. The median of the rounds' ratios is printed, with each round.
+`PYTHONPATH=tests:scripts python scripts/bulk_speed.py BUNDLE`. Interleaved rounds on one machine, with as many threads
+in all: workers of one thread each, and one model with all. What is timed begins when the models are open. The median of
+the rounds' ratios is printed, with each round.
 """
 
 from __future__ import annotations

@@ -277,8 +277,9 @@ def test_an_address_that_another_server_has_is_refused(workers: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_workers_end_with_their_supervisor() -> None:
-    with running_server(*WORDS, "--workers", 2) as server:
+def test_workers_end_with_their_supervisor(tmp_path: Path) -> None:
+    # A killed process leaves its folder for temporary files behind.
+    with running_server(*WORDS, "--workers", 2, env={"TMPDIR": str(tmp_path)}) as server:
         workers = children_of(server)
         server.stop(signal.SIGKILL)
         assert eventually(lambda: not any(is_running(worker) for worker in workers))
