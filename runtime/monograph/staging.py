@@ -21,6 +21,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 try:
@@ -81,6 +82,63 @@ def remove_abandoned(parent: Path) -> None:
                 _remove_if_abandoned(path, same_kernel=match["kernel"] == _kernel())
 
 
+@dataclass
+class _Root:
+    """A staging folder with a lock that this process holds, or as much of it as is there."""
+
+    path: Path | None = None
+    # None also for a system without locks.
+    lock: int | None = None
+
+    def make(self, target: Path) -> Path:
+        """Make one for ``target``, and return the path of its content."""
+        for _ in range(_MAX_TRIES):
+            root = target.with_name(f".{target.name[:_MAX_NAME_CHARACTERS]}.partial-{_kernel()}-{secrets.token_hex(4)}")
+            # Before it is there: an interrupt may come behind the call that makes it.
+            self.path = root
+            try:
+                root.mkdir(0o700)
+            except OSError:
+                self.path = None
+                raise
+            try:
+                self.lock = os.open(root / _LOCK, _OPEN_FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileNotFoundError:
+                # Another run cleaned up between the two steps.
+                continue
+            if fcntl is None:
+                self._close()
+                return root / _CONTENT
+            if _hold(self.lock, root / _LOCK):
+                return root / _CONTENT
+            self._close()
+        raise OSError(errno.EIO, "this file system loses what was just made: choose another folder", str(target))
+
+    def remove(self) -> None:
+        """Remove it, with the lock last; errors are ignored."""
+        if self.path is None:
+            return
+        if fcntl is None:
+            # Windows removes no open file.
+            self._close()
+        content = self.path / _CONTENT
+        shutil.rmtree(content, ignore_errors=True)
+        with suppress(OSError):
+            content.unlink()
+        with suppress(OSError):
+            if not content.exists():
+                (self.path / _LOCK).unlink(missing_ok=True)
+        # Before the folder: NFS keeps an open file in it.
+        self._close()
+        with suppress(OSError):
+            self.path.rmdir()
+
+    def _close(self) -> None:
+        lock, self.lock = self.lock, None
+        if lock is not None:
+            os.close(lock)
+
+
 def _remove_if_abandoned(root: Path, *, same_kernel: bool) -> None:
     status = root.lstat()
     if not stat.S_ISDIR(status.st_mode) or (fcntl is not None and status.st_uid != os.geteuid()):
@@ -91,67 +149,31 @@ def _remove_if_abandoned(root: Path, *, same_kernel: bool) -> None:
         # It is without a lock before its writer has made one, and after everything else was removed; the writer
         # expects that it may vanish. A process that outlived its parent may have put something there since.
         if _is_old(root, status):
-            _remove_root(root, None)
+            _Root(root).remove()
         else:
             root.rmdir()
         return
     locked = _try_lock(lock) if same_kernel else None
     if (locked is None and _is_old(root, status)) or (locked and _is_file(root / _LOCK, lock)):
-        _remove_root(root, lock)
+        _Root(root, lock).remove()
     else:
         os.close(lock)
-
-
-def _remove_root(root: Path, lock: int | None) -> None:
-    """Remove a staging folder, whose lock this process holds, with the lock last."""
-    if fcntl is None and lock is not None:
-        # Windows removes no open file.
-        os.close(lock)
-        lock = None
-    content = root / _CONTENT
-    shutil.rmtree(content, ignore_errors=True)
-    with suppress(OSError):
-        content.unlink()
-    if not content.exists():
-        (root / _LOCK).unlink(missing_ok=True)
-    if lock is not None:
-        os.close(lock)
-    with suppress(OSError):
-        root.rmdir()
 
 
 @contextmanager
 def _staging_place(path: Path) -> Iterator[Path]:
     """Give the path of what will be renamed to ``path``; whatever is there at the end is removed."""
     remove_abandoned(path.parent)
-    root, lock = _make_root(path)
+    root = _Root()
     try:
-        yield root / _CONTENT
+        yield root.make(path)
     finally:
-        _remove_root(root, lock)
-
-
-def _make_root(path: Path) -> tuple[Path, int | None]:
-    """Make a staging folder with a lock that this process holds; return both, None for a system without locks."""
-    for _ in range(_MAX_TRIES):
-        root = path.with_name(f".{path.name[:_MAX_NAME_CHARACTERS]}.partial-{_kernel()}-{secrets.token_hex(4)}")
-        root.mkdir(0o700)
         try:
-            lock = os.open(root / _LOCK, _OPEN_FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileNotFoundError:
-            # Another run cleaned up between the two steps.
-            continue
+            root.remove()
         except BaseException:
-            # An interrupt may come when the lock is there already. What cannot be removed must not hide it.
-            _remove_root(root, None)
+            # An interrupt came meanwhile. There is no other: a second one ends a command.
+            root.remove()
             raise
-        if fcntl is None:
-            os.close(lock)
-            return root, None
-        if _hold(lock, root / _LOCK):
-            return root, lock
-        os.close(lock)
-    raise OSError(errno.EIO, "this file system loses what was just made: choose another folder", str(path))
 
 
 def _hold(handle: int, path: Path) -> bool:

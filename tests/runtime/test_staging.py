@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import functools
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
 import pytest
 
@@ -161,20 +164,52 @@ def test_a_folder_that_another_run_took_for_abandoned_is_made_again(
     assert names(tmp_path) == ["x"]
 
 
-def test_an_interrupt_as_the_lock_is_made_is_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes behind the call that made the file: not as an error that the folder cannot be removed."""
-    opened: list[int] = []
+def write(kind: str, path: Path) -> None:
+    if kind == "folder":
+        with atomic_folder(path) as folder:
+            (folder / "file").write_bytes(b"all")
+    else:
+        with atomic_file(path) as file:
+            file.write(b"all")
 
-    def interrupted(*arguments: Any) -> int:
-        opened.append(os_open(*arguments))
-        raise KeyboardInterrupt
 
-    os_open = os.open
-    monkeypatch.setattr(os, "open", interrupted)
-    with pytest.raises(KeyboardInterrupt), atomic_file(tmp_path / "x"):
-        pass
-    os.close(opened[0])
-    assert names(tmp_path) == []
+def is_interrupted(number: int, write: Callable[[], None]) -> bool:
+    """Interrupt a function at one of the moments at which Python runs signal handlers; return False if it has fewer."""
+    seen = 0
+
+    def interrupt(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal seen
+        seen += event in ("call", "c_return")
+        if seen == number:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    sys.setprofile(interrupt)
+    try:
+        write()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_an_interrupt_leaves_all_or_nothing_at_every_moment(kind: str, tmp_path: Path) -> None:
+    complete = 0
+    # With what it imports.
+    write(kind, tmp_path / "before")
+    for number in itertools.count(1):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        interrupted = is_interrupted(number, functools.partial(write, kind, folder / "x"))
+        complete += names(folder) == ["x"]
+        assert names(folder) in ([], ["x"]), number
+        assert all(path.read_bytes() == b"all" for path in folder.rglob("*") if path.is_file())
+        if not interrupted:
+            break
+    # Most moments are before the rename, and some are after it.
+    assert number > 2 * complete > 20
 
 
 def test_what_is_not_a_staging_name_stays(tmp_path: Path) -> None:
