@@ -15,6 +15,7 @@ from pathlib import Path
 from monograph.errors import ExportError
 from monograph_export import compression
 from monograph_export.recipes import read_recipe
+from monograph_export.text_files import read_sentences
 from support.checkpoints import from_recipe, wordpiece
 
 _SENTENCES = ("sentences.txt", "calibration_sentences.txt")
@@ -23,9 +24,7 @@ _LEARNED = 20_000
 
 def built_in_sentences() -> list[str]:
     """Return the project's own sentences, in all languages."""
-    folder = Path(next(iter(compression.__path__)))
-    lines = [line for name in _SENTENCES for line in (folder / name).read_text("utf-8").splitlines()]
-    return [line.partition("\t")[2] for line in lines]
+    return [sentence for name in _SENTENCES for sentence in read_sentences(compression.__name__, name)]
 
 
 def write_vocabulary(file: Path, size: int, lowercase: bool) -> None:

@@ -115,7 +115,7 @@ class _Root:
         raise OSError(errno.EIO, "this file system loses what was just made: choose another folder", str(target))
 
     def remove(self) -> None:
-        """Remove it, with the lock last; errors are ignored."""
+        """Remove it, with the lock last."""
         if self.path is None:
             return
         if fcntl is None:
@@ -125,9 +125,8 @@ class _Root:
         shutil.rmtree(content, ignore_errors=True)
         with suppress(OSError):
             content.unlink()
-        with suppress(OSError):
-            if not content.exists():
-                (self.path / _LOCK).unlink(missing_ok=True)
+        if not content.exists():
+            (self.path / _LOCK).unlink(missing_ok=True)
         # Before the folder: NFS keeps an open file in it.
         self._close()
         with suppress(OSError):
@@ -171,7 +170,7 @@ def _staging_place(path: Path) -> Iterator[Path]:
         try:
             root.remove()
         except BaseException:
-            # An interrupt came meanwhile. There is no other: a second one ends a command.
+            # An interrupt came meanwhile. A second one ends a command, so this is not interrupted.
             root.remove()
             raise
 

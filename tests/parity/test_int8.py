@@ -50,8 +50,7 @@ def test_unseen_english_sentences_stay_near(model: Embedder, minilm_torch: Any, 
     agreement = EMBEDDING_EXPORT.agreement(by_torch(minilm_torch, texts), model.encode(texts))
     print(f"\n{model.device}: {agreement}")
     assert agreement.mean_cosine >= 0.9985
-    # 0.9858 and 0.9837 on two CPUs, whose exports differ in their last bits.
-    assert agreement.worst_cosine >= 0.982
+    assert agreement.worst_cosine >= 0.985
     assert agreement.neighbour_agreement >= 0.90
 
 

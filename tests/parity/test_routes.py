@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Normalize, Router
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
@@ -41,7 +40,6 @@ def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def asymmetric(transformer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Queries by a bag of embeddings, documents by a transformer, as sentence-transformers saves them."""
-    torch.manual_seed(0)
     documents = checkpoints.build_model(transformer, max_length=64, normalize=False)
     queries = StaticEmbedding(checkpoints.wordpiece(800, lowercase=False), embedding_dim=32)
     router = Router.for_query_document([queries], list(documents))

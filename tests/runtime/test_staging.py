@@ -191,6 +191,7 @@ def is_interrupted(number: int, write: Callable[[], None]) -> bool:
         return True
     finally:
         sys.setprofile(None)
+    assert seen < number, "the interrupt was lost"
     return False
 
 

@@ -39,7 +39,7 @@ def wordpiece(vocab_size: int, lowercase: bool, sentences: Iterable[str] | None 
     normalizer, splitter = normalizers.BertNormalizer(lowercase=lowercase), pre_tokenizers.BertPreTokenizer()
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     texts = list(sentences or probe_sentences())
-    words = {word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))}
+    words = (word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
     # The trainer breaks ties by the tokens' numbers, and numbers these in the order of a hash table with a random seed.
     continued = [f"##{character}" for character in sorted({character for word in words for character in word[1:]})]
     trainer = trainers.WordPieceTrainer(
